@@ -1,0 +1,1 @@
+"""Kubernetes follows your model registry: ModelDeployments resolved, rolled out, watched and reverted."""
