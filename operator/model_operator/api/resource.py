@@ -88,7 +88,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
         # pydantic adds the names of types and validators where a field takes one of several types
         elif part not in {"int", "str"} and "(" not in part and "[" not in part:
             path += f".{part}" if path else part
-    return path[:200] or "the object"
+    return path[:200] or "the manifest"
 
 
 def _sentence(detail: ErrorDetails) -> str:

@@ -65,7 +65,12 @@ def open_list(key: str | None = None) -> dict[str, Any]:
             "maxItems": MAX_LIST_ITEMS,
             "x-kubernetes-list-type": "atomic",
         }
-    name = {"type": "string", "minLength": 1, "maxLength": 1024}
+    name = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 1024,
+        "description": f"The {key}, which no other entry has. The other fields are Kubernetes' own.",
+    }
     return {
         "type": "array",
         "items": open_object({key: name}, required=(key,)),
@@ -80,7 +85,24 @@ _QUANTITY = {
     "x-kubernetes-int-or-string": True,
     "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
 }
-_QUANTITIES = {"type": "object", "additionalProperties": _QUANTITY, "maxProperties": 32}
+
+
+def _quantities(description: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": _QUANTITY,
+        "maxProperties": 32,
+        "description": description,
+    }
+
+
+_RESOURCES = open_object(
+    {
+        "requests": _quantities("What the scheduler reserves, such as cpu: 250m and memory: 512Mi."),
+        "limits": _quantities("What the container cannot exceed; devices such as nvidia.com/gpu stand here."),
+    }
+)
+
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 # A text that may also be written as "", as templates do when a value is left out.
@@ -108,6 +130,21 @@ TextMap = Annotated[
         }
     ),
 ]
+LabelMap = Annotated[
+    dict[str, str],
+    Field(max_length=MAX_MAP_ENTRIES),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": "string",
+                "maxLength": 63,
+                "pattern": r"^(([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9])?$",
+            },
+            "maxProperties": MAX_MAP_ENTRIES,
+        }
+    ),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 # Kubernetes' own types: passed on as they are, judged by the API server's dry-run before a rollout.
@@ -119,6 +156,4 @@ NamedList = Annotated[
 MountList = Annotated[
     list[dict[str, Any]], Field(max_length=MAX_LIST_ITEMS), WithJsonSchema(open_list("mountPath"))
 ]
-Resources = Annotated[
-    dict[str, Any], WithJsonSchema(open_object({"requests": _QUANTITIES, "limits": _QUANTITIES}))
-]
+Resources = Annotated[dict[str, Any], WithJsonSchema(_RESOURCES)]

@@ -107,7 +107,6 @@ class Condition(StatusModel):
     status: str = Field(
         pattern="^(True|False|Unknown)$",
         description="True, False or Unknown. The healthy value is True.",
-        json_schema_extra={"enum": ["True", "False", "Unknown"]},
     )
     observed_generation: int | None = Field(
         default=None,
@@ -116,8 +115,10 @@ class Condition(StatusModel):
         json_schema_extra={"format": "int64"},
     )
     last_transition_time: Time | None = Field(default=None, description="When status last changed.")
-    reason: str = Field(default="", max_length=1024, description="Reason in one word, for programs.")
-    message: str = Field(default="", max_length=32768, description="What happened, and what can be done.")
+    reason: str = Field(default_factory=str, max_length=1024, description="Reason in one word, for programs.")
+    message: str = Field(
+        default_factory=str, max_length=32768, description="What happened, and what can be done."
+    )
 
 
 class Resolved(StatusModel):
