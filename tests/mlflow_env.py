@@ -66,7 +66,8 @@ def _installer(python: Path) -> list[str]:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv:
-        return [uv, "pip", "install", "--quiet", "--python", str(python)]
+        # without compiled files each start would compile MLflow anew where PYTHONDONTWRITEBYTECODE is set
+        return [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
     return [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
 
 
