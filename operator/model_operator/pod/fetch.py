@@ -7,7 +7,7 @@ Runs in an image that has MLflow, non-root, on a read-only root file system. The
     MLFLOW_TRACKING_URI          the registry; with MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN
 
 and whatever MLflow's client and the artifact store's client read. A container that starts again after a
-success has nothing to do; after a failure it begins anew. The end is one of the exit codes below, and one line
+success has nothing to do; after a failure it begins anew. The end is one of the exit codes below, and a line
 of JSON in the termination message: on success, too, where "inputExample" says whether the model brings one.
 """
 
@@ -182,10 +182,11 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
         return _no_space(settings, full.group())
     status = _status(causes, text)
     if "Invalid Host header" in text:
+        host = urllib.parse.urlsplit(settings.registry).netloc.rpartition("@")[2]
         return FetchError(
             STORE_REFUSED,
             f"{where} refuses the host name that this pod calls it by (Invalid Host header): start the MLflow"
-            f" server with --allowed-hosts that include {urllib.parse.urlsplit(settings.registry).netloc.rpartition('@')[2]}",
+            f" server with --allowed-hosts that include {host}",
         )
     if status in (401, 403):
         what = "does not know who is asking" if status == 401 else "does not permit it"
