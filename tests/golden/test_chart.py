@@ -138,16 +138,23 @@ def _template(
 
 @pytest.fixture(scope="session")
 def render(helm: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
-    """Render the chart with the given values into its objects, in a fixed order."""
+    """Render the chart with the given values into its objects, in a fixed order; helm runs once for each."""
+    rendered: dict[str, str] = {}
 
     def run(values: Values, chart: Path = CHART) -> list[Object]:
-        result = _template(helm, values, chart)
-        assert result.returncode == 0, result.stderr
-        objects = [document for document in yaml.safe_load_all(result.stdout) if document]
+        key = f"{chart} {json.dumps(values)}"
+        if key not in rendered:
+            rendered[key] = render_afresh(values, chart)
+        objects = [document for document in yaml.safe_load_all(rendered[key]) if document]
         return sorted(
             objects,
             key=lambda it: (it["kind"], it["metadata"].get("namespace", ""), it["metadata"]["name"]),
         )
+
+    def render_afresh(values: Values, chart: Path) -> str:
+        result = _template(helm, values, chart)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     return run
 
@@ -395,6 +402,14 @@ def test_every_path_of_the_configuration_is_mounted_where_nothing_else_is(
     assert sorted(mounts) == sorted(["/etc/model-operator", "/tmp", *named])
     # the runtime can't make a mount point inside a read-only volume
     assert not [(a, b) for a in mounts for b in mounts if a != b and b.startswith(f"{a}/")]
+
+
+def test_a_missing_secret_of_one_registry_does_not_keep_the_operator_from_starting(render: Render) -> None:
+    volumes = {it["name"]: it for it in _pod(render(EXISTING_SECRETS))["spec"]["volumes"]}
+
+    assert volumes["credentials-prod"]["secret"]["optional"] is True
+    assert volumes["ca-prod"]["configMap"]["optional"] is True
+    assert volumes["ca-test"]["secret"]["optional"] is True
 
 
 def test_a_change_of_the_configuration_restarts_the_operator(render: Render) -> None:
