@@ -224,6 +224,8 @@ class Children:
     config_maps: Sequence[Object] = ()
     revisions: Sequence[Revision] = ()
     """Kept revisions, oldest first."""
+    revision_objects: Sequence[Object] = ()
+    """The ControllerRevisions that ``revisions`` were read from, and those that could not be read."""
     pods: Sequence[Object] = ()
 
 
@@ -347,8 +349,7 @@ Action = Create | Apply | Scale | Delete | RecordVerdict
 class Plan:
     """The decision for one ModelDeployment.
 
-    The status is written before the actions are carried out (intent before act). ``phase_change`` says that
-    it moves the rollout on, so that it must not overwrite what somebody else wrote meanwhile.
+    The status is written before the actions are carried out (intent before act).
     """
 
     actions: Sequence[Action]

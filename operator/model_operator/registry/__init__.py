@@ -1,0 +1,1 @@
+"""The model registry: clients, one poller per entry, and an answer for every ModelDeployment."""
