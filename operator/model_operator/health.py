@@ -202,7 +202,9 @@ def _pod_state(pod: Object, now: datetime) -> _PodState:
         trouble = None
         if scheduled.get("reason") == "Unschedulable":
             text = _cut(str(scheduled.get("message", "")))
-            trouble = Failure(Side.ENVIRONMENT, "InsufficientCapacity", f"no node has room for the pod: {text}")
+            trouble = Failure(
+                Side.ENVIRONMENT, "InsufficientCapacity", f"no node has room for the pod: {text}"
+            )
         return _PodState(Phase.SCHEDULING, created, trouble=trouble)
     since = read_time(scheduled.get("lastTransitionTime")) or created
     if _condition(pod, "Ready").get("status") == "True":
@@ -318,7 +320,7 @@ def _belongs(pod: Object, revision: str) -> bool:
 
 def _runs_our_script(pod: Object) -> bool:
     annotations = _mapping(_mapping(pod.get("metadata")).get("annotations"))
-    return annotations.get(names.ANNOTATION_RUNTIME, "MLflow") == "MLflow"
+    return str(annotations.get(names.ANNOTATION_RUNTIME, "MLflow")) == "MLflow"
 
 
 def _ended(status: Object) -> Object:

@@ -124,6 +124,7 @@ def pod_template(inputs: TemplateInputs) -> _Object:
                 **pod.annotations,
                 names.ANNOTATION_MODEL: inputs.wish.model,
                 names.ANNOTATION_VERSION: inputs.wish.version,
+                names.ANNOTATION_RUNTIME: inputs.spec.server.runtime,
             },
         },
         "spec": {
