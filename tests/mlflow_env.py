@@ -1,4 +1,4 @@
-"""The Python environment that has MLflow, as the serving image has it: made once from requirements/mlflow.txt.
+"""The Python environment that has MLflow, as in the serving image: made once from requirements/mlflow.txt.
 
 The operator's own environment has no mlflow. Whoever needs the real thing (the contract tests of the pods'
 scripts, the MLflow server of the tests and the demo) runs it with the interpreter that `ensure_python` names.
@@ -31,8 +31,8 @@ def cache_root() -> Path:
 def ensure_python() -> Path:
     """The interpreter of a virtual environment with exactly requirements/mlflow.txt, made if it is absent.
 
-    Safe to call from several processes at once: one makes it, the others wait. A change of the lock file, or of
-    the Python version, gives a new environment. Raises RuntimeError with the installer's last words.
+    Safe to call from several processes at once: one makes it, the others wait. A change of the lock file, or
+    of the Python version, gives a new environment. Raises RuntimeError with the installer's last words.
     """
     key = hashlib.sha256(REQUIREMENTS.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
     home = cache_root() / f"mlflow-{key}"
@@ -48,7 +48,11 @@ def ensure_python() -> Path:
 
 def _make(home: Path, python: Path) -> None:
     started = time.monotonic()
-    print(f"making {home.name} from {REQUIREMENTS.name} (once; one to three minutes)", file=sys.stderr, flush=True)
+    print(
+        f"making {home.name} from {REQUIREMENTS.name} (once; one to three minutes)",
+        file=sys.stderr,
+        flush=True,
+    )
     # what a killed predecessor left is of unknown state
     shutil.rmtree(home, ignore_errors=True)
     _run([sys.executable, "-m", "venv", "--without-pip", str(home)])
@@ -62,7 +66,8 @@ def _installer(python: Path) -> list[str]:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv:
-        return [uv, "pip", "install", "--quiet", "--python", str(python)]
+        # without compiled files each start would compile MLflow anew where PYTHONDONTWRITEBYTECODE is set
+        return [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
     return [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
 
 

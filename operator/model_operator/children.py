@@ -185,7 +185,9 @@ def _verdicts(world: World, memory: Memory) -> Iterator[RecordVerdict]:
     for revision in world.children.revisions:
         wanted = _verdict(memory, revision.name)
         kept = revision.verdict
-        if wanted is None or (kept and (kept.state, kept.at, kept.reason) == (wanted.state, wanted.at, wanted.reason)):
+        if wanted is None or (
+            kept and (kept.state, kept.at, kept.reason) == (wanted.state, wanted.at, wanted.reason)
+        ):
             continue
         yield RecordVerdict(world.ref(Kind.REVISION, f"{world.name}-{revision.name}"), wanted)
 
@@ -194,7 +196,9 @@ def _verdict(memory: Memory, revision: str) -> Verdict | None:
     if memory.serving and memory.serving.revision == revision:
         return Verdict(VerdictState.LIVE, memory.serving.since)
     if found := memory.rejection_of(revision):
-        return Verdict(VerdictState.REJECTED, found.at, found.side, found.reason, found.message, found.attempts)
+        return Verdict(
+            VerdictState.REJECTED, found.at, found.side, found.reason, found.message, found.attempts
+        )
     return None
 
 

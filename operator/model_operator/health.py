@@ -129,8 +129,8 @@ def self_test_outcome(pods: Sequence[Object]) -> str:
         for status in _containers(pod, "initContainerStatuses"):
             if status.get("name") == FETCH:
                 words = _last_words(_mapping(_mapping(status.get("state")).get("terminated")))
-                if isinstance(outcome := words.get("selfTest"), str):
-                    return outcome[:40]
+                if isinstance(example := words.get("inputExample"), bool):
+                    return "Passed" if example else "NoExample"
     return ""
 
 
@@ -202,7 +202,9 @@ def _pod_state(pod: Object, now: datetime) -> _PodState:
         trouble = None
         if scheduled.get("reason") == "Unschedulable":
             text = _cut(str(scheduled.get("message", "")))
-            trouble = Failure(Side.ENVIRONMENT, "InsufficientCapacity", f"no node has room for the pod: {text}")
+            trouble = Failure(
+                Side.ENVIRONMENT, "InsufficientCapacity", f"no node has room for the pod: {text}"
+            )
         return _PodState(Phase.SCHEDULING, created, trouble=trouble)
     since = read_time(scheduled.get("lastTransitionTime")) or created
     if _condition(pod, "Ready").get("status") == "True":
@@ -318,7 +320,7 @@ def _belongs(pod: Object, revision: str) -> bool:
 
 def _runs_our_script(pod: Object) -> bool:
     annotations = _mapping(_mapping(pod.get("metadata")).get("annotations"))
-    return annotations.get(names.ANNOTATION_RUNTIME, "MLflow") == "MLflow"
+    return str(annotations.get(names.ANNOTATION_RUNTIME, "MLflow")) == "MLflow"
 
 
 def _ended(status: Object) -> Object:

@@ -130,7 +130,9 @@ def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judg
     )
     took = int((world.now - candidate.since).total_seconds())
     came = f" in place of version {before.version}" if before else ""
-    news = Announce(False, "RolledOut", f"version {candidate.version} serves{came}, {took} s after its rollout began")
+    news = Announce(
+        False, "RolledOut", f"version {candidate.version} serves{came}, {took} s after its rollout began"
+    )
     rejected = tuple(r for r in course.memory.rejected if r.revision != candidate.revision)
     return replace(course, memory=Memory(serving, None, rejected), news=(*course.news, news))
 
@@ -197,8 +199,9 @@ def _withdraw(world: World, course: Course, candidate: Candidate, failure: Failu
         deadline=None,
         retry_at=world.now + delay if retried else None,
     )
-    text = f"version {candidate.version} is withdrawn for now ({failure.reason}); version {memory.serving.version} serves on: "
-    news = Announce(True, "Withdrawn", text + failure.message)
+    text = f"version {candidate.version} is withdrawn for now ({failure.reason}), "
+    text += f"version {memory.serving.version} serves on: {failure.message}"
+    news = Announce(True, "Withdrawn", text)
     return replace(course, memory=replace(memory, candidate=withdrawn), news=(*course.news, news))
 
 
@@ -264,7 +267,9 @@ def _come_home(course: Course, alias: str) -> Course:
     if memory.candidate:
         text = f"version {memory.candidate.version} is no longer wanted; version {serving.version} serves on"
         news = (*news, Announce(False, "RolloutCancelled", text))
-    return replace(course, memory=replace(memory, candidate=None, serving=replace(serving, alias=alias)), news=news)
+    return replace(
+        course, memory=replace(memory, candidate=None, serving=replace(serving, alias=alias)), news=news
+    )
 
 
 def _render(world: World, course: Course, wish: Wish) -> Revision | Failure:

@@ -129,7 +129,11 @@ def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if s := memory.serving:
         fields["serving"] = _clean(
-            version=s.version, revision=s.revision, alias=s.alias, since=rfc3339(s.since), selfTest=s.self_test
+            version=s.version,
+            revision=s.revision,
+            alias=s.alias,
+            since=rfc3339(s.since),
+            selfTest=s.self_test,
         )
     if c := memory.candidate:
         fields["candidate"] = _clean(

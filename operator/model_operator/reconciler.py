@@ -209,9 +209,13 @@ class Reconciler:
         try:
             keys = await self._secret_keys(namespace, secret)
         except Forbidden:
-            return PodRegistry(config.url_for_pods), f"the operator may not read the {where}; grant it get by name"
+            return PodRegistry(
+                config.url_for_pods
+            ), f"the operator may not read the {where}; grant it get by name"
         if keys is None:
-            return PodRegistry(config.url_for_pods), f"there is no {where}; make one with username and password, or token"
+            return PodRegistry(
+                config.url_for_pods
+            ), f"there is no {where}; make one with username and password, or token"
         if "token" not in keys and not {"username", "password"} <= keys:
             missing = ", ".join(sorted({"username", "password"} - keys))
             return PodRegistry(config.url_for_pods), f"the {where} has no value for {missing} (or token)"
@@ -296,7 +300,10 @@ class Reconciler:
         except NotFound:
             return None
         labels = found["metadata"].get("labels") or {}
-        if labels.get(names.LABEL_DEPLOYMENT) == name and labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY:
+        if (
+            labels.get(names.LABEL_DEPLOYMENT) == name
+            and labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+        ):
             return None
         return Fault(ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
 

@@ -7,12 +7,12 @@ beside a healthy service leaves ``Ready=True``, so that it never blocks a GitOps
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model_operator.api import names
 from model_operator.children import Ownership
-from model_operator.conditions import Condition, merge
+from model_operator.conditions import Condition, Status, merge
 from model_operator.health import Failure, Judgement
 from model_operator.manifests import pod_shape, same_wish
 from model_operator.memory import Memory, Phase, applied_revision, rfc3339, to_status
@@ -24,7 +24,7 @@ class Situation:
     """What the planner found out and decided, as far as the report needs it."""
 
     memory: Memory
-    ownership: Ownership = Ownership()
+    ownership: Ownership = field(default_factory=Ownership)
     judgement: Judgement | None = None
     wished: Revision | None = None
     """None while it is not known which revision is wanted."""
@@ -121,8 +121,8 @@ def _resolution_condition(world: World) -> Condition:
     if resolution.ok and resolution.version:
         text = f"{resolution.version.alias} of {resolution.version.model} is version {resolution.version.version}"
         return Condition("Resolved", "True", "Resolved", text)
-    status = "False" if resolution.reason.definite else "Unknown"
-    return Condition("Resolved", "False" if status == "False" else "Unknown", resolution.reason.value, resolution.message)
+    status: Status = "False" if resolution.reason.definite else "Unknown"
+    return Condition("Resolved", status, resolution.reason.value, resolution.message)
 
 
 def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:

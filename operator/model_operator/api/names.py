@@ -29,6 +29,8 @@ LABEL_REVISION = f"{GROUP}/revision"
 # Annotations of the pod template: model names do not fit into labels.
 ANNOTATION_MODEL = f"{GROUP}/model"
 ANNOTATION_VERSION = f"{GROUP}/version"
+# Which runtime the server container is: only our own script's exit codes mean something.
+ANNOTATION_RUNTIME = f"{GROUP}/runtime"
 
 # Annotation of a ControllerRevision: its data is immutable, so the verdict can't stand there.
 ANNOTATION_VERDICT = f"{GROUP}/verdict"

@@ -106,7 +106,7 @@ _RESOURCES = open_object(
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 # A text that may also be written as "", as templates do when a value is left out.
-OptionalText = Annotated[str | None, BeforeValidator(_blank_is_absent), Field(max_length=1024)]
+OptionalText = Annotated[Annotated[str, Field(max_length=1024)] | None, BeforeValidator(_blank_is_absent)]
 TextList = Annotated[
     list[str],
     Field(max_length=256),

@@ -28,13 +28,13 @@ Stage = Literal["None", "Staging", "Production", "Archived"]
 
 # CEL's matches() finds a part of the text, so every pattern is anchored. The same checks in Python are
 # those of reference.py; a test on a real API server feeds both with the same texts.
-_NAME_CEL = r"[^/:\p{Cc}]+"
+_NAME_CEL = r"[^/:\p{Cc}]{1,256}"
 _STAGE_OR_LATEST_CEL = "(?i:latest|none|staging|production|archived)"
 _URI_RULES = (
     Rule(
         f"self.matches(r'^models:/{_NAME_CEL}(@[\\p{{L}}\\p{{N}}_-]{{1,255}}"
         f"|/[1-9][0-9]{{0,9}}|/{_STAGE_OR_LATEST_CEL})$')"
-        r" && !self.matches(r'^models:/(\.\.|\.?[@/]|[\s\p{Z}]+([@/][^@/]*)$)')",
+        r" && !self.matches(r'^models:/(\.\.|(\.|[\s\p{Z}]+)(@[^@/]*|/[^/]*)$)')",
         reference.URI_MESSAGE,
     ),
     Rule(
@@ -101,37 +101,37 @@ def _version_is_valid(version: str) -> str:
     return version
 
 
+_Uri = Annotated[str, Field(max_length=reference.MAX_URI_LENGTH), AfterValidator(_uri_is_readable)]
+_Name = Annotated[str, Field(max_length=reference.MAX_MODEL_NAME_LENGTH), AfterValidator(_name_is_valid)]
+_Alias = Annotated[str, Field(max_length=reference.MAX_ALIAS_LENGTH), AfterValidator(_alias_is_valid)]
+_Version = Annotated[
+    str,
+    BeforeValidator(_version_as_text),
+    AfterValidator(_version_is_valid),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, **rules(*_VERSION_RULES)}),
+]
+
+
 class ModelSpec(SpecModel):
     model_config = ConfigDict(json_schema_extra=rules(_URI_ALONE, _MODEL_GIVEN, _ONE_CHOICE))
 
-    uri: Annotated[str, AfterValidator(_uri_is_readable)] | None = Field(
+    uri: _Uri | None = Field(
         default=None,
-        max_length=reference.MAX_URI_LENGTH,
         description=f"The model as one URI: {reference.URI_FORMS}. It is taken literally, without "
         "percent-decoding. Give either uri, or name with exactly one of alias, version, stage.",
         json_schema_extra=rules(*_URI_RULES),
     )
-    name: Annotated[str, AfterValidator(_name_is_valid)] | None = Field(
+    name: _Name | None = Field(
         default=None,
-        max_length=reference.MAX_MODEL_NAME_LENGTH,
         description="Name of the registered model, beside exactly one of alias, version, stage.",
         json_schema_extra=rules(*_NAME_RULES),
     )
-    alias: Annotated[str, AfterValidator(_alias_is_valid)] | None = Field(
+    alias: _Alias | None = Field(
         default=None,
-        max_length=reference.MAX_ALIAS_LENGTH,
         description="Alias to follow, without the '@': when it moves in the registry, the pods follow.",
         json_schema_extra=rules(*_ALIAS_RULES),
     )
-    version: (
-        Annotated[
-            str,
-            BeforeValidator(_version_as_text),
-            AfterValidator(_version_is_valid),
-            WithJsonSchema({"x-kubernetes-int-or-string": True, **rules(*_VERSION_RULES)}),
-        ]
-        | None
-    ) = Field(
+    version: _Version | None = Field(
         default=None,
         description="Exact version to serve, for example 3; or latest, which follows the highest version.",
     )

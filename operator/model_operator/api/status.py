@@ -40,7 +40,7 @@ Time = Annotated[
 ]
 ShortText = Annotated[str, Field(max_length=256)]
 # Registries allow long names, and sources are URIs.
-LongText = Annotated[str, Field(max_length=2048)]
+LongText = Annotated[str, Field(max_length=4096)]
 Message = Annotated[str, Field(max_length=8192)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -105,6 +105,7 @@ def _readable_entries(value: dict[Any, Any], read: ValidatorFunctionWrapHandler)
 class Condition(StatusModel):
     type: str = Field(min_length=1, max_length=316, description="Kind of the condition, for example Ready.")
     status: str = Field(
+        max_length=7,
         pattern="^(True|False|Unknown)$",
         description="True, False or Unknown. The healthy value is True.",
     )
@@ -134,6 +135,7 @@ class Resolved(StatusModel):
 class Serving(StatusModel):
     version: ShortText = Field(description="Version that serves.")
     revision: ShortText | None = Field(default=None, description="Revision that serves.")
+    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
     since: Time | None = Field(default=None, description="When it went live.")
     self_test: ShortText | None = Field(
         default=None, description="Outcome of the self-test: Passed, LoadOnly or NoExample."
@@ -143,9 +145,11 @@ class Serving(StatusModel):
 class Candidate(StatusModel):
     version: ShortText = Field(description="Version that is being rolled out.")
     revision: ShortText | None = Field(default=None, description="Revision that is being rolled out.")
+    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
     phase: ShortText | None = Field(default=None, description="How far its slowest pod has come.")
     since: Time | None = Field(default=None, description="When the phase began.")
     deadline: Time | None = Field(default=None, description="When the phase must have ended.")
+    reason: ShortText | None = Field(default=None, description="What is in its way, in one word.")
     message: Message | None = Field(default=None, description="What it waits for.")
     attempts: Count | None = Field(default=None, description="How often this revision was tried.")
     retry_at: Time | None = Field(default=None, description="When it is tried again.")
@@ -154,6 +158,7 @@ class Candidate(StatusModel):
 class Rejected(StatusModel):
     version: ShortText = Field(description="Version that was rejected.")
     revision: ShortText | None = Field(default=None, description="Revision that was rejected.")
+    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
     side: ShortText | None = Field(
         default=None, description="Whose fault it was: Model, Configuration or Environment."
     )

@@ -23,6 +23,17 @@ class Owner:
     name: str
     uid: str
 
+    def reference(self) -> dict[str, Any]:
+        """The owner reference that makes the garbage collector remove a child with its ModelDeployment."""
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
 
 def canonical_json(value: Any) -> str:
     """The same text for the same JSON value, whatever the order of keys it was written in."""
@@ -60,16 +71,7 @@ def child_metadata(
         "name": name,
         "namespace": owner.namespace,
         "labels": {**(labels or {}), **child_labels(owner)},
-        "ownerReferences": [
-            {
-                "apiVersion": names.API_VERSION,
-                "kind": names.KIND,
-                "name": owner.name,
-                "uid": owner.uid,
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ],
+        "ownerReferences": [owner.reference()],
     }
     if annotations:
         metadata["annotations"] = dict(annotations)

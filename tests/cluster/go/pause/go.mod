@@ -1,0 +1,3 @@
+module model-operator.io/tests/cluster/pause
+
+go 1.21
