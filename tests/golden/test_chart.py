@@ -17,6 +17,8 @@ from kubernetes.aio import client
 from tests.cluster import versions
 from tests.cluster.binaries import ensure
 
+from model_operator import settings
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "model-operator"
 GOLDEN = Path(__file__).parent / "chart"
@@ -393,6 +395,16 @@ def test_every_path_of_the_configuration_is_mounted_where_nothing_else_is(
     assert sorted(mounts) == sorted(["/etc/model-operator", "/tmp", *named])
     # the runtime can't make a mount point inside a read-only volume
     assert not [(a, b) for a in mounts for b in mounts if a != b and b.startswith(f"{a}/")]
+
+
+@each_case
+def test_the_operator_understands_its_configuration_and_no_key_is_left_to_a_default(
+    values: Values, render: Render
+) -> None:
+    text = _config(render(values))
+    understood = settings.parse(text, "config.yaml").model_dump(by_alias=True, mode="json")
+
+    assert yaml.safe_load(text) == understood
 
 
 def test_a_missing_secret_of_one_registry_does_not_keep_the_operator_from_starting(render: Render) -> None:
