@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-from tests.mlflow_env import ensure_python
+from tests.mlflow_env import cache_root, ensure_python
 
 START_SECONDS = 180
 STOP_SECONDS = 15
@@ -65,7 +67,13 @@ class MlflowServer:
         directory.mkdir(parents=True, exist_ok=True)
         port = port or _free_port(host)
         password = _password(directory) if basic_auth else ""
-        command = [str(ensure_python()), "-m", "mlflow", "server", "--workers", "1"]
+        python = ensure_python()
+        fresh = not (directory / "mlflow.db").exists()
+        # MLflow's own making of an empty database goes through all its migrations: most of a first start
+        empty = cache_root() / f"{python.parent.parent.name}-empty.db"
+        if fresh and empty.exists():
+            shutil.copyfile(empty, directory / "mlflow.db")
+        command = [str(python), "-m", "mlflow", "server", "--workers", "1"]
         command += ["--host", host, "--port", str(port)]
         command += ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db"]
         command += ["--artifacts-destination", str(directory / "artifacts")]
@@ -100,6 +108,8 @@ class MlflowServer:
         except BaseException:
             server.stop()
             raise
+        if fresh and not empty.exists():
+            _keep_empty(directory / "mlflow.db", empty)
         return server
 
     @classmethod
@@ -208,6 +218,17 @@ def _password(directory: Path) -> str:
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(18))
     return path.read_text()
+
+
+def _keep_empty(database: Path, empty: Path) -> None:
+    """Keep a copy of the database that nobody has written to yet."""
+    partial = empty.with_suffix(f".{os.getpid()}")
+    with (
+        contextlib.closing(sqlite3.connect(database)) as source,
+        contextlib.closing(sqlite3.connect(partial)) as copy,
+    ):
+        source.backup(copy)
+    partial.replace(empty)
 
 
 def _free_port(host: str) -> int:
