@@ -57,7 +57,14 @@ IMAGES = (
     Image(
         "operator",
         "model-operator.io/operator:dev",
-        ("requirements/operator.txt", "pyproject.toml", "README.md", "LICENSE", "operator"),
+        (
+            "requirements/operator.txt",
+            "requirements/dev.txt",
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+            "operator",
+        ),
     ),
 )
 
