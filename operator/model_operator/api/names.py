@@ -1,0 +1,57 @@
+"""Names that stand in clusters and in Git: they can't be changed once somebody uses them."""
+
+GROUP = "model-operator.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ModelDeployment"
+LIST_KIND = "ModelDeploymentList"
+PLURAL = "modeldeployments"
+SINGULAR = "modeldeployment"
+SHORT_NAME = "mdep"
+CATEGORY = "models"
+CRD_NAME = f"{PLURAL}.{GROUP}"
+
+# Children are called <name>-v<version>-<hash>; with 40 characters they stay within the 63 of a label.
+MAX_NAME_LENGTH = 40
+
+FIELD_MANAGER = "model-operator"
+
+# Labels. Selectors of Deployment, Service and PodDisruptionBudget are DEPLOYMENT and TRACK, nothing else.
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_APP_NAME = "app.kubernetes.io/name"
+LABEL_APP_INSTANCE = "app.kubernetes.io/instance"
+MANAGED_BY = "model-operator"
+APP_NAME = "model-server"
+LABEL_DEPLOYMENT = f"{GROUP}/deployment"
+LABEL_TRACK = f"{GROUP}/track"
+LABEL_REVISION = f"{GROUP}/revision"
+
+# Annotations of the pod template: model names do not fit into labels.
+ANNOTATION_MODEL = f"{GROUP}/model"
+ANNOTATION_VERSION = f"{GROUP}/version"
+# Which runtime the server container is: only our own script's exit codes mean something.
+ANNOTATION_RUNTIME = f"{GROUP}/runtime"
+
+# Annotation of a ControllerRevision: its data is immutable, so the verdict can't stand there.
+ANNOTATION_VERDICT = f"{GROUP}/verdict"
+
+# A person's requests: annotations of the ModelDeployment, answered in status.handledRequests.
+REQUEST_RETRY = f"{GROUP}/retry"
+REQUEST_RESTART = f"{GROUP}/restart"
+REQUEST_REVERT = f"{GROUP}/revert"
+REQUEST_ADOPT = f"{GROUP}/adopt"
+
+# Volumes and containers of the serving pod.
+VOLUME_MODEL = "model"
+VOLUME_TMP = "tmp"
+VOLUME_SCRIPTS = "scripts"
+VOLUME_PAYLOAD = "payload"
+RESERVED_VOLUMES = (VOLUME_MODEL, VOLUME_TMP, VOLUME_SCRIPTS, VOLUME_PAYLOAD)
+CONTAINER_FETCH = "fetch"
+CONTAINER_SERVER = "server"
+
+DEFAULT_REGISTRY = "default"
+
+# Prefixes of label and annotation keys that users can't set on the pods.
+RESERVED_KEY_PREFIX = f"{GROUP}/"
+RESERVED_LABELS = (LABEL_MANAGED_BY, LABEL_APP_NAME, LABEL_APP_INSTANCE)

@@ -1,0 +1,159 @@
+"""What the models of the spec are made of: the base class, CEL rules, and Kubernetes' own open types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+MAX_LIST_ITEMS = 64
+MAX_MAP_ENTRIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One CEL rule of the CRD: the object is refused with `message` where `cel` is false."""
+
+    cel: str
+    message: str
+
+
+def rules(*given: Rule) -> dict[str, Any]:
+    """The JSON schema keyword that carries CEL rules into the CRD."""
+    return {"x-kubernetes-validations": [{"rule": rule.cel, "message": rule.message} for rule in given]}
+
+
+class SpecModel(BaseModel):
+    """A part of the spec: camelCase in YAML, unknown fields refused, never changed once read."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+    )
+
+
+def _blank_is_absent(value: object) -> object:
+    return None if value == "" else value
+
+
+def open_object(
+    properties: Mapping[str, Any] | None = None, required: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The schema of an object of Kubernetes' own: the known properties are checked, all others pass."""
+    schema: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    if properties:
+        schema["properties"] = dict(properties)
+    if required:
+        schema["required"] = list(required)
+    return schema
+
+
+def open_list(key: str | None = None) -> dict[str, Any]:
+    """The schema of a list of Kubernetes' own objects; with `key`, entries are merged by that property."""
+    if key is None:
+        return {
+            "type": "array",
+            "items": open_object(),
+            "maxItems": MAX_LIST_ITEMS,
+            "x-kubernetes-list-type": "atomic",
+        }
+    name = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 1024,
+        "description": f"The {key}, which no other entry has. The other fields are Kubernetes' own.",
+    }
+    return {
+        "type": "array",
+        "items": open_object({key: name}, required=(key,)),
+        "maxItems": MAX_LIST_ITEMS,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": [key],
+    }
+
+
+# As the API server's own schema has it: 500m, 1Gi, 1e3, 2
+_QUANTITY = {
+    "x-kubernetes-int-or-string": True,
+    "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+}
+
+
+def _quantities(description: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": _QUANTITY,
+        "maxProperties": 32,
+        "description": description,
+    }
+
+
+_RESOURCES = open_object(
+    {
+        "requests": _quantities("What the scheduler reserves, such as cpu: 250m and memory: 512Mi."),
+        "limits": _quantities("What the container cannot exceed; devices such as nvidia.com/gpu stand here."),
+    }
+)
+
+
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+# A text that may also be written as "", as templates do when a value is left out.
+OptionalText = Annotated[Annotated[str, Field(max_length=1024)] | None, BeforeValidator(_blank_is_absent)]
+TextList = Annotated[
+    list[str],
+    Field(max_length=256),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "string", "maxLength": 32768},
+            "maxItems": 256,
+            "x-kubernetes-list-type": "atomic",
+        }
+    ),
+]
+TextMap = Annotated[
+    dict[str, str],
+    Field(max_length=MAX_MAP_ENTRIES),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": "string", "maxLength": 262144},
+            "maxProperties": MAX_MAP_ENTRIES,
+        }
+    ),
+]
+LabelMap = Annotated[
+    dict[str, str],
+    Field(max_length=MAX_MAP_ENTRIES),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": "string",
+                "maxLength": 63,
+                "pattern": r"^(([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9])?$",
+            },
+            "maxProperties": MAX_MAP_ENTRIES,
+        }
+    ),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+# Kubernetes' own types: passed on as they are, judged by the API server's dry-run before a rollout.
+OpenObject = Annotated[dict[str, Any], WithJsonSchema(open_object())]
+OpenList = Annotated[list[dict[str, Any]], Field(max_length=MAX_LIST_ITEMS), WithJsonSchema(open_list())]
+NamedList = Annotated[
+    list[dict[str, Any]], Field(max_length=MAX_LIST_ITEMS), WithJsonSchema(open_list("name"))
+]
+MountList = Annotated[
+    list[dict[str, Any]], Field(max_length=MAX_LIST_ITEMS), WithJsonSchema(open_list("mountPath"))
+]
+Resources = Annotated[dict[str, Any], WithJsonSchema(_RESOURCES)]

@@ -1,0 +1,274 @@
+"""The spec of a ModelDeployment. The descriptions of the fields become those of the CRD."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from model_operator.api.schema import (
+    OpenList,
+    OpenObject,
+    Port,
+    Rule,
+    SpecModel,
+    TextMap,
+    rules,
+)
+from model_operator.api.spec_model import ModelSpec, RegistrySpec, Stage
+from model_operator.api.spec_pod import FetchSpec, ImageFrom, PodSpec, Probes, Runtime, ServerSpec
+
+__all__ = [
+    "AutoscalingSpec",
+    "ConfigMapKey",
+    "FetchSpec",
+    "ImageFrom",
+    "ModelDeploymentSpec",
+    "ModelSpec",
+    "PodSpec",
+    "Probes",
+    "RegistrySpec",
+    "RevertSpec",
+    "RolloutSpec",
+    "Runtime",
+    "SelfTestMode",
+    "SelfTestPayload",
+    "SelfTestSpec",
+    "ServerSpec",
+    "ServiceSpec",
+    "ServiceType",
+    "Stage",
+]
+
+SelfTestMode = Literal["Auto", "Required", "LoadOnly"]
+ServiceType = Literal["ClusterIP", "NodePort", "LoadBalancer"]
+
+_MIN_MAX = Rule(
+    "self.minReplicas <= self.maxReplicas",
+    "autoscaling.minReplicas is greater than autoscaling.maxReplicas: lower minReplicas or raise maxReplicas",
+)
+
+
+class AutoscalingSpec(SpecModel):
+    model_config = ConfigDict(json_schema_extra=rules(_MIN_MAX))
+
+    min_replicas: int = Field(default=1, ge=1, le=10000, description="Fewest pods.")
+    max_replicas: int = Field(ge=1, le=10000, description="Most pods.")
+    target_cpu_utilization_percentage: int | None = Field(
+        default=None,
+        ge=1,
+        le=10000,
+        alias="targetCPUUtilizationPercentage",
+        description="Average CPU use to keep, in percent of server.resources.requests.cpu. "
+        "Left out, and without metrics: 80.",
+    )
+    metrics: OpenList = Field(
+        default_factory=list, description="Metrics of a HorizontalPodAutoscaler (autoscaling/v2)."
+    )
+    behavior: OpenObject = Field(
+        default_factory=dict, description="Scaling behavior of a HorizontalPodAutoscaler (autoscaling/v2)."
+    )
+
+    @model_validator(mode="after")
+    def _min_below_max(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(_MIN_MAX.message)
+        return self
+
+
+class ServiceSpec(SpecModel):
+    port: Port = Field(default=80, description="Port of the Service.")
+    type: ServiceType = Field(default="ClusterIP", description="Type of the Service.")
+    annotations: TextMap = Field(default_factory=dict, description="Annotations of the Service.")
+
+
+class ConfigMapKey(SpecModel):
+    name: str = Field(min_length=1, max_length=253, description="Name of a ConfigMap in the same namespace.")
+    key: str = Field(min_length=1, max_length=253, description="Key in the ConfigMap.")
+
+
+class SelfTestPayload(SpecModel):
+    config_map: ConfigMapKey = Field(
+        description="The key of a ConfigMap that holds the request body (JSON, as sent to path)."
+    )
+
+
+_PAYLOAD_UNUSED = Rule(
+    "!(has(self.payload) && self.mode == 'LoadOnly')",
+    "selfTest.payload is not used with selfTest.mode LoadOnly: remove it, or set mode to Auto or Required",
+)
+_PATH_MESSAGE = "selfTest.path must start with '/' and hold no spaces, for example /invocations"
+
+
+class SelfTestSpec(SpecModel):
+    model_config = ConfigDict(json_schema_extra=rules(_PAYLOAD_UNUSED))
+
+    mode: SelfTestMode = Field(
+        default="Auto",
+        description="Auto: put the payload, or else the model's own input example, through the model before "
+        "the port opens; without either, loading is enough. Required: without either, the version is "
+        "refused. LoadOnly: loading is enough.",
+    )
+    timeout_seconds: int = Field(
+        default=60, ge=1, le=3600, description="Seconds that the self-test may take."
+    )
+    path: str = Field(
+        default="/invocations",
+        max_length=1024,
+        description="Path of the request.",
+        json_schema_extra=rules(Rule(r"self.matches(r'^/[^\s\p{Cc}]*$')", _PATH_MESSAGE)),
+    )
+    payload: SelfTestPayload | None = Field(
+        default=None, description="Request to use instead of the model's own input example."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_absolute(cls, path: str) -> str:
+        if not re.fullmatch(r"/[^\s\x00-\x1f\x7f-\x9f]*", path):
+            raise ValueError(_PATH_MESSAGE)
+        return path
+
+    @model_validator(mode="after")
+    def _payload_is_used(self) -> Self:
+        if self.payload is not None and self.mode == "LoadOnly":
+            raise ValueError(_PAYLOAD_UNUSED.message)
+        return self
+
+
+_SURGE_MESSAGE = "rollout.maxSurge must be a whole number from 0, or a percentage such as 25%"
+_UNAVAILABLE_MESSAGE = (
+    "rollout.maxUnavailable must be a whole number from 0, or a percentage from 0% to 100%, such as 25%"
+)
+_SURGE_PERCENT = r"^(0|[1-9][0-9]{0,2})%$"
+_UNAVAILABLE_PERCENT = r"^(100|[1-9]?[0-9])%$"
+
+
+def _count_or_percent(percent: str, message: str) -> list[Any]:
+    def check(value: int | str) -> int | str:
+        if value < 0 if isinstance(value, int) else not re.fullmatch(percent.strip("^$"), value):
+            raise ValueError(message)
+        return value
+
+    cel = Rule(f"type(self) == int ? self >= 0 : self.matches(r'{percent}')", message)
+    return [AfterValidator(check), WithJsonSchema({"x-kubernetes-int-or-string": True, **rules(cel)})]
+
+
+_NO_ROOM = Rule(
+    "!(string(self.maxSurge) in ['0', '0%'] && string(self.maxUnavailable) in ['0', '0%'])",
+    "rollout.maxSurge and rollout.maxUnavailable cannot both be 0, nothing could ever be replaced: raise one",
+)
+
+
+class RolloutSpec(SpecModel):
+    model_config = ConfigDict(json_schema_extra=rules(_NO_ROOM))
+
+    max_surge: Annotated[StrictInt | StrictStr, *_count_or_percent(_SURGE_PERCENT, _SURGE_MESSAGE)] = Field(
+        default=1,
+        description="How many pods may run above the wanted number during a rollout: a number or a percent.",
+    )
+    max_unavailable: Annotated[
+        StrictInt | StrictStr, *_count_or_percent(_UNAVAILABLE_PERCENT, _UNAVAILABLE_MESSAGE)
+    ] = Field(
+        default=0,
+        description="How many pods may be missing during a rollout: a number or a percent. Where there is "
+        "no spare capacity: 1, with maxSurge 0.",
+    )
+    scheduling_seconds: int = Field(
+        default=1800,
+        ge=1,
+        le=604800,
+        description="Seconds that a pod may wait for a node before the rollout is withdrawn.",
+    )
+    fetch_seconds: int = Field(
+        default=1800,
+        ge=1,
+        le=604800,
+        description="Seconds that a pod may take to pull its images and fetch the model.",
+    )
+    startup_seconds: int = Field(
+        default=600,
+        ge=1,
+        le=604800,
+        description="Seconds that a pod may take to load the model, test it and become ready.",
+    )
+
+    @model_validator(mode="after")
+    def _room_to_move(self) -> Self:
+        if str(self.max_surge) in ("0", "0%") and str(self.max_unavailable) in ("0", "0%"):
+            raise ValueError(_NO_ROOM.message)
+        return self
+
+
+class RevertSpec(SpecModel):
+    history_limit: int = Field(
+        default=10, ge=1, le=50, description="How many former revisions are kept to go back to."
+    )
+
+
+_ONE_SCALE = Rule(
+    "!(has(self.replicas) && has(self.autoscaling))",
+    "spec.replicas and spec.autoscaling cannot stand together: remove one",
+)
+_TESTED_BY_US = Rule(
+    "self.server.runtime != 'Custom' || !(has(self.selfTest.payload) || self.selfTest.mode == 'Required')",
+    "selfTest.payload and selfTest.mode Required need server.runtime MLflow: with Custom, the image tests "
+    "itself before it answers its health path",
+)
+_NO_COMMAND = Rule(
+    "self.server.runtime == 'Custom' || "
+    "!(has(self.server.command) && self.server.command.size() > 0 || "
+    "has(self.server.args) && self.server.args.size() > 0)",
+    "server.command and server.args need server.runtime Custom: with MLflow, the operator's script is "
+    "the command",
+)
+
+
+class ModelDeploymentSpec(SpecModel):
+    model_config = ConfigDict(json_schema_extra=rules(_ONE_SCALE, _TESTED_BY_US, _NO_COMMAND))
+
+    model: ModelSpec = Field(description="Which version of which registered model is served.")
+    registry: RegistrySpec = Field(default=RegistrySpec(), description="Where the model is registered.")
+    fetch: FetchSpec = Field(
+        default=FetchSpec(), description="The init container that fetches the model's files."
+    )
+    server: ServerSpec = Field(default=ServerSpec(), description="The container that serves the model.")
+    pod: PodSpec = Field(default=PodSpec(), description="What else the pods need.")
+    replicas: int | None = Field(
+        default=None,
+        ge=0,
+        le=10000,
+        description="How many pods serve. Left out, and without autoscaling: kubectl scale decides, from 1. "
+        "Cannot stand beside autoscaling.",
+    )
+    autoscaling: AutoscalingSpec | None = Field(
+        default=None,
+        description="Let a HorizontalPodAutoscaler choose the number of pods. Cannot stand beside replicas.",
+    )
+    service: ServiceSpec = Field(default=ServiceSpec(), description="The Service in front of the pods.")
+    self_test: SelfTestSpec = Field(
+        default=SelfTestSpec(), description="The request that a version must answer before its port opens."
+    )
+    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a new version replaces the old one.")
+    revert: RevertSpec = Field(default=RevertSpec(), description="What is kept to go back to.")
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.replicas is not None and self.autoscaling is not None:
+            raise ValueError(_ONE_SCALE.message)
+        custom = self.server.runtime == "Custom"
+        if custom and (self.self_test.payload is not None or self.self_test.mode == "Required"):
+            raise ValueError(_TESTED_BY_US.message)
+        if not custom and (self.server.command or self.server.args):
+            raise ValueError(_NO_COMMAND.message)
+        return self

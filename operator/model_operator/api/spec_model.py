@@ -1,0 +1,171 @@
+"""spec.model and spec.registry: which version of which registered model, from where."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from model_operator.api import reference
+from model_operator.api.names import (
+    DEFAULT_REGISTRY,
+)
+from model_operator.api.reference import MalformedReferenceError, ModelReference
+from model_operator.api.schema import (
+    Rule,
+    SpecModel,
+    rules,
+)
+
+Stage = Literal["None", "Staging", "Production", "Archived"]
+
+# CEL's matches() finds a part of the text, so every pattern is anchored. The same checks in Python are
+# those of reference.py; a test on a real API server feeds both with the same texts.
+_NAME_CEL = r"[^/:\p{Cc}]{1,256}"
+_STAGE_OR_LATEST_CEL = "(?i:latest|none|staging|production|archived)"
+_URI_RULES = (
+    Rule(
+        f"self.matches(r'^models:/{_NAME_CEL}(@[\\p{{L}}\\p{{N}}_-]{{1,255}}"
+        f"|/[1-9][0-9]{{0,9}}|/{_STAGE_OR_LATEST_CEL})$')"
+        r" && !self.matches(r'^models:/(\.\.|(\.|[\s\p{Z}]+)(@[^@/]*|/[^/]*)$)')",
+        reference.URI_MESSAGE,
+    ),
+    Rule(
+        "!self.matches(r'@(?i:latest|v[0-9]+)$')",
+        reference.RESERVED_ALIAS_MESSAGE.replace("model.alias", "model.uri", 1),
+    ),
+)
+_NAME_RULES = (
+    Rule(
+        f"self.matches(r'^{_NAME_CEL}$')" r" && !self.matches(r'^(\.\.|\.$|[\s\p{Z}]*$)')",
+        reference.NAME_MESSAGE,
+    ),
+)
+_ALIAS_RULES = (
+    Rule(r"self.matches(r'^[\p{L}\p{N}_-]+$')", reference.ALIAS_MESSAGE),
+    Rule("!self.matches(r'^(?i:latest|v[0-9]+)$')", reference.RESERVED_ALIAS_MESSAGE),
+)
+_VERSION_RULES = (
+    Rule(
+        "type(self) == int ? self > 0 && self < 10000000000 "
+        ": self.matches(r'^([1-9][0-9]{0,9}|(?i:latest))$')",
+        reference.VERSION_MESSAGE,
+    ),
+)
+_URI_ALONE = Rule(
+    "!(has(self.uri) && (has(self.name) || has(self.alias) || has(self.version) || has(self.stage)))",
+    "model.uri cannot stand beside model.name, alias, version or stage: keep either uri, or name with "
+    "exactly one of alias, version, stage",
+)
+_MODEL_GIVEN = Rule(
+    "has(self.uri) || has(self.name)",
+    "model.uri or model.name is missing: give either uri, or name with exactly one of alias, version, stage",
+)
+_ONE_CHOICE = Rule(
+    "has(self.uri) || !has(self.name) || "
+    "[has(self.alias), has(self.version), has(self.stage)].filter(given, given).size() == 1",
+    "model.name needs exactly one of model.alias, model.version, model.stage beside it",
+)
+
+
+def _uri_is_readable(uri: str) -> str:
+    reference.parse_reference(uri)
+    return uri
+
+
+def _name_is_valid(name: str) -> str:
+    reference.check_name(name)
+    return name
+
+
+def _alias_is_valid(alias: str) -> str:
+    reference.check_alias(alias)
+    return alias
+
+
+def _version_as_text(version: object) -> object:
+    if isinstance(version, int) and not isinstance(version, bool):
+        return str(version)
+    return version
+
+
+def _version_is_valid(version: str) -> str:
+    reference.choose_version("any", version)
+    return version
+
+
+_Uri = Annotated[str, Field(max_length=reference.MAX_URI_LENGTH), AfterValidator(_uri_is_readable)]
+_Name = Annotated[str, Field(max_length=reference.MAX_MODEL_NAME_LENGTH), AfterValidator(_name_is_valid)]
+_Alias = Annotated[str, Field(max_length=reference.MAX_ALIAS_LENGTH), AfterValidator(_alias_is_valid)]
+_Version = Annotated[
+    str,
+    BeforeValidator(_version_as_text),
+    AfterValidator(_version_is_valid),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, **rules(*_VERSION_RULES)}),
+]
+
+
+class ModelSpec(SpecModel):
+    model_config = ConfigDict(json_schema_extra=rules(_URI_ALONE, _MODEL_GIVEN, _ONE_CHOICE))
+
+    uri: _Uri | None = Field(
+        default=None,
+        description=f"The model as one URI: {reference.URI_FORMS}. It is taken literally, without "
+        "percent-decoding. Give either uri, or name with exactly one of alias, version, stage.",
+        json_schema_extra=rules(*_URI_RULES),
+    )
+    name: _Name | None = Field(
+        default=None,
+        description="Name of the registered model, beside exactly one of alias, version, stage.",
+        json_schema_extra=rules(*_NAME_RULES),
+    )
+    alias: _Alias | None = Field(
+        default=None,
+        description="Alias to follow, without the '@': when it moves in the registry, the pods follow.",
+        json_schema_extra=rules(*_ALIAS_RULES),
+    )
+    version: _Version | None = Field(
+        default=None,
+        description="Exact version to serve, for example 3; or latest, which follows the highest version.",
+    )
+    stage: Stage | None = Field(
+        default=None, description="Stage to follow (MLflow's older way): its newest version is served."
+    )
+
+    @model_validator(mode="after")
+    def _one_notation(self) -> Self:
+        choices = [choice for choice in (self.alias, self.version, self.stage) if choice is not None]
+        if self.uri is not None and (self.name is not None or choices):
+            raise ValueError(_URI_ALONE.message)
+        if self.uri is None and self.name is None:
+            raise ValueError(_MODEL_GIVEN.message)
+        if self.uri is None and len(choices) != 1:
+            raise ValueError(_ONE_CHOICE.message)
+        return self
+
+    def reference(self) -> ModelReference:
+        """The version that is meant, the same for both notations."""
+        if self.uri is not None:
+            return reference.parse_reference(self.uri)
+        if self.name is None:
+            raise MalformedReferenceError(_MODEL_GIVEN.message)
+        if self.version is not None:
+            return reference.choose_version(self.name, self.version)
+        return ModelReference(self.name, alias=self.alias, stage=self.stage)
+
+
+class RegistrySpec(SpecModel):
+    name: str = Field(
+        default=DEFAULT_REGISTRY,
+        min_length=1,
+        max_length=63,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+        description="Name of a registry in the operator's configuration.",
+    )

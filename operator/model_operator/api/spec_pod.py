@@ -1,0 +1,288 @@
+"""spec.fetch, spec.server and spec.pod: what runs in the pods."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from model_operator.api.names import (
+    RESERVED_KEY_PREFIX,
+    RESERVED_LABELS,
+    RESERVED_VOLUMES,
+)
+from model_operator.api.schema import (
+    LabelMap,
+    MountList,
+    NamedList,
+    OpenList,
+    OpenObject,
+    OptionalText,
+    Port,
+    Resources,
+    Rule,
+    SpecModel,
+    Text,
+    TextList,
+    TextMap,
+    rules,
+)
+
+Runtime = Literal["MLflow", "Custom"]
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f"'{name}'" for name in names) + "]"
+
+
+_FETCH_VOLUME = Rule(
+    "!(has(self.emptyDir) && has(self.ephemeral))",
+    "fetch.volume takes one of emptyDir and ephemeral: remove the other",
+)
+
+
+class FetchSpec(SpecModel):
+    image: OptionalText = Field(
+        default=None,
+        description="Image that fetches the model's files: needs python, mlflow and the artifact store's "
+        "client. Left out or empty: the operator's default.",
+    )
+    env: NamedList = Field(
+        default_factory=list, description="Environment variables added to the fetching container."
+    )
+    env_from: OpenList = Field(
+        default_factory=list,
+        description="Secrets and ConfigMaps of the same namespace whose keys become environment variables of "
+        "the fetching container, for example the artifact store's credentials.",
+    )
+    resources: Resources = Field(
+        default_factory=dict, description="CPU and memory requests and limits of the fetching container."
+    )
+    volume: Annotated[
+        dict[str, Any],
+        WithJsonSchema(
+            {
+                "type": "object",
+                "properties": {
+                    "emptyDir": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                        "description": "Space on the node, as in a pod's volumes; sizeLimit bounds it.",
+                    },
+                    "ephemeral": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                        "description": "A claim per pod, as in a pod's volumes: volumeClaimTemplate.",
+                    },
+                },
+                **rules(_FETCH_VOLUME),
+            }
+        ),
+    ] = Field(
+        default_factory=dict,
+        description="Where the model's files are put: emptyDir or ephemeral. Left out: an emptyDir.",
+    )
+
+    @field_validator("volume")
+    @classmethod
+    def _one_known_source(cls, volume: dict[str, Any]) -> dict[str, Any]:
+        if len(volume) > 1:
+            raise ValueError(_FETCH_VOLUME.message)
+        if not volume.keys() <= {"emptyDir", "ephemeral"}:
+            raise ValueError("fetch.volume must be emptyDir or ephemeral")
+        return volume
+
+
+_PREFIXES = Rule(
+    "self.allowedPrefixes.size() > 0",
+    "server.imageFrom.allowedPrefixes must name at least one prefix of the images that may run, for example "
+    "registry.example.com/models/",
+)
+
+
+class ImageFrom(SpecModel):
+    model_config = ConfigDict(json_schema_extra=rules(_PREFIXES))
+
+    tag: str = Field(
+        min_length=1, max_length=250, description="Tag of the model version whose value is the image to run."
+    )
+    allowed_prefixes: Annotated[
+        list[Text],
+        WithJsonSchema(
+            {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1, "maxLength": 1024},
+                "maxItems": 32,
+                "x-kubernetes-list-type": "set",
+            }
+        ),
+    ] = Field(
+        max_length=32,
+        description="The image must start with one of these; anything else is refused. End a prefix with '/' "
+        "or ':' so that no longer name matches it.",
+    )
+
+    @field_validator("allowed_prefixes")
+    @classmethod
+    def _at_least_one(cls, prefixes: list[str]) -> list[str]:
+        if not prefixes:
+            raise ValueError(_PREFIXES.message)
+        return prefixes
+
+
+class Probes(SpecModel):
+    startup: OpenObject = Field(
+        default_factory=dict, description="Fields that replace those of the startup probe."
+    )
+    readiness: OpenObject = Field(
+        default_factory=dict, description="Fields that replace those of the readiness probe."
+    )
+    liveness: OpenObject = Field(
+        default_factory=dict, description="Fields that replace those of the liveness probe."
+    )
+
+
+_CUSTOM_IMAGE = Rule(
+    "self.runtime != 'Custom' || (has(self.image) && self.image != '') || has(self.imageFrom)",
+    "server.runtime Custom has no default image: set server.image or server.imageFrom",
+)
+_ONE_IMAGE = Rule(
+    "!(has(self.image) && self.image != '' && has(self.imageFrom))",
+    "server.image and server.imageFrom cannot stand together: remove one",
+)
+
+
+class ServerSpec(SpecModel):
+    model_config = ConfigDict(json_schema_extra=rules(_CUSTOM_IMAGE, _ONE_IMAGE))
+
+    runtime: Runtime = Field(
+        default="MLflow",
+        description="MLflow: the operator's script loads the model with MLflow, tests it, then serves it. "
+        "Custom: the image's own command serves the model from /model and answers on a health path.",
+    )
+    image: OptionalText = Field(
+        default=None,
+        description="Image that serves the model. Left out or empty: the operator's default (runtime MLflow "
+        "only).",
+    )
+    image_from: ImageFrom | None = Field(
+        default=None, description="Take the image from a tag of the model version."
+    )
+    port: Port = Field(default=8080, description="Port that the server listens on.")
+    resources: Resources = Field(
+        default_factory=dict, description="CPU, memory and device requests and limits of the server."
+    )
+    env: NamedList = Field(default_factory=list, description="Environment variables added to the server.")
+    env_from: OpenList = Field(
+        default_factory=list,
+        description="Secrets and ConfigMaps of the same namespace whose keys become environment variables of "
+        "the server.",
+    )
+    volume_mounts: MountList = Field(
+        default_factory=list, description="Mounts of the volumes of pod.volumes in the server."
+    )
+    command: TextList = Field(
+        default_factory=list, description="Replaces the command of the server container (runtime Custom)."
+    )
+    args: TextList = Field(
+        default_factory=list, description="Arguments of the server container (runtime Custom)."
+    )
+    security_context: OpenObject = Field(
+        default_factory=dict,
+        description="Fields that replace those of the server container's security context, which by default "
+        "is non-root, with a read-only root file system and without capabilities.",
+    )
+    probes: Probes = Field(default=Probes(), description="Changes to the probes of the server.")
+
+    @model_validator(mode="after")
+    def _one_image(self) -> Self:
+        if self.runtime == "Custom" and self.image is None and self.image_from is None:
+            raise ValueError(_CUSTOM_IMAGE.message)
+        if self.image is not None and self.image_from is not None:
+            raise ValueError(_ONE_IMAGE.message)
+        return self
+
+
+_RESERVED_LABEL = Rule(
+    f"!self.exists(key, key.startsWith('{RESERVED_KEY_PREFIX}') || key in {_quoted(RESERVED_LABELS)})",
+    f"pod.labels: keys under {RESERVED_KEY_PREFIX} and {', '.join(RESERVED_LABELS)} are set by the operator: "
+    "remove them",
+)
+_RESERVED_ANNOTATION = Rule(
+    f"!self.exists(key, key.startsWith('{RESERVED_KEY_PREFIX}'))",
+    f"pod.annotations: keys under {RESERVED_KEY_PREFIX} are set by the operator: remove them",
+)
+_RESERVED_VOLUME = Rule(
+    f"!self.exists(volume, volume.name in {_quoted(RESERVED_VOLUMES)})",
+    f"pod.volumes: the names {', '.join(RESERVED_VOLUMES)} are taken by the operator: use another name",
+)
+
+
+class PodSpec(SpecModel):
+    service_account_name: OptionalText = Field(
+        default=None, description="Service account of the pods. Left out: the namespace's default."
+    )
+    node_selector: LabelMap = Field(
+        default_factory=dict, description="Labels that a node must have to run the pods."
+    )
+    tolerations: OpenList = Field(default_factory=list, description="Taints that the pods tolerate.")
+    affinity: OpenObject = Field(default_factory=dict, description="Scheduling affinity of the pods.")
+    topology_spread_constraints: OpenList = Field(
+        default_factory=list, description="How the pods spread over zones and nodes."
+    )
+    volumes: NamedList = Field(
+        default_factory=list,
+        description="Volumes added to the pods; server.volumeMounts mounts them.",
+        json_schema_extra=rules(_RESERVED_VOLUME),
+    )
+    labels: LabelMap = Field(
+        default_factory=dict,
+        description="Labels added to the pods.",
+        json_schema_extra=rules(_RESERVED_LABEL),
+    )
+    annotations: TextMap = Field(
+        default_factory=dict,
+        description="Annotations added to the pods.",
+        json_schema_extra=rules(_RESERVED_ANNOTATION),
+    )
+    termination_grace_period_seconds: int = Field(
+        default=60,
+        ge=10,
+        le=3600,
+        description="Seconds that a pod may take to finish its requests and stop.",
+    )
+    image_pull_secrets: NamedList = Field(
+        default_factory=list, description="Secrets of the same namespace that open image registries."
+    )
+    priority_class_name: OptionalText = Field(default=None, description="Priority class of the pods.")
+    security_context: OpenObject = Field(
+        default_factory=dict, description="Fields that replace those of the pods' security context."
+    )
+    runtime_class_name: OptionalText = Field(default=None, description="Runtime class of the pods.")
+
+    @field_validator("volumes")
+    @classmethod
+    def _volumes_are_free(cls, volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if any(volume.get("name") in RESERVED_VOLUMES for volume in volumes):
+            raise ValueError(_RESERVED_VOLUME.message)
+        return volumes
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_free(cls, labels: dict[str, str]) -> dict[str, str]:
+        if any(key.startswith(RESERVED_KEY_PREFIX) or key in RESERVED_LABELS for key in labels):
+            raise ValueError(_RESERVED_LABEL.message)
+        return labels
+
+    @field_validator("annotations")
+    @classmethod
+    def _annotations_are_free(cls, annotations: dict[str, str]) -> dict[str, str]:
+        if any(key.startswith(RESERVED_KEY_PREFIX) for key in annotations):
+            raise ValueError(_RESERVED_ANNOTATION.message)
+        return annotations

@@ -1,0 +1,224 @@
+"""The status of a ModelDeployment: its schema for the CRD, and a reader that no garbage can stop.
+
+The status may come from another version of the operator, from a restore or from somebody's hand. A field that
+can't be read counts as absent; in a list or map, only the entries that can't be read are left out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+
+MAX_REJECTED = 64
+MAX_REQUESTS = 16
+
+
+def _has_a_zone(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("the time needs a zone")
+    return text
+
+
+Time = Annotated[
+    str,
+    Field(max_length=64),
+    AfterValidator(_has_a_zone),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+ShortText = Annotated[str, Field(max_length=256)]
+# Registries allow long names, and sources are URIs.
+LongText = Annotated[str, Field(max_length=4096)]
+Message = Annotated[str, Field(max_length=8192)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class StatusModel(BaseModel):
+    """A part of the status: unknown fields are passed over, unreadable ones are absent."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        extra="ignore",
+        frozen=True,
+        strict=True,
+    )
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _unreadable_is_absent(
+        cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            field = cls.model_fields[str(info.field_name)]
+            if field.is_required():
+                raise
+            default = field.get_default(call_default_factory=True)
+            if isinstance(value, list) and isinstance(default, list):
+                return _readable_items(value, read)
+            if isinstance(value, dict) and isinstance(default, dict):
+                return _readable_entries(value, read)
+            return default
+
+    def body(self) -> dict[str, Any]:
+        """The JSON that is written to the API server: camelCase, without absent fields and empty lists."""
+        dumped = self.model_dump(by_alias=True, exclude_none=True, mode="json")
+        return {key: value for key, value in dumped.items() if value not in ({}, [])}
+
+
+def _readable_items(value: list[Any], read: ValidatorFunctionWrapHandler) -> list[Any]:
+    kept: list[Any] = []
+    for item in value:
+        try:
+            kept = [*kept, *read([item])] if len(kept) < MAX_REJECTED else kept
+        except ValidationError:
+            continue
+    return kept
+
+
+def _readable_entries(value: dict[Any, Any], read: ValidatorFunctionWrapHandler) -> dict[Any, Any]:
+    kept: dict[Any, Any] = {}
+    for key, entry in value.items():
+        try:
+            kept = {**kept, **read({key: entry})} if len(kept) < MAX_REQUESTS else kept
+        except ValidationError:
+            continue
+    return kept
+
+
+class Condition(StatusModel):
+    type: str = Field(min_length=1, max_length=316, description="Kind of the condition, for example Ready.")
+    status: str = Field(
+        max_length=7,
+        pattern="^(True|False|Unknown)$",
+        description="True, False or Unknown. The healthy value is True.",
+    )
+    observed_generation: int | None = Field(
+        default=None,
+        ge=0,
+        description="The metadata.generation that the condition was set for.",
+        json_schema_extra={"format": "int64"},
+    )
+    last_transition_time: Time | None = Field(default=None, description="When status last changed.")
+    reason: str = Field(default_factory=str, max_length=1024, description="Reason in one word, for programs.")
+    message: str = Field(
+        default_factory=str, max_length=32768, description="What happened, and what can be done."
+    )
+
+
+class Resolved(StatusModel):
+    model: ShortText | None = Field(default=None, description="Name of the registered model.")
+    version: ShortText = Field(description="Version that the registry names for the reference.")
+    alias: ShortText | None = Field(default=None, description="Alias that was resolved, if one was.")
+    run_id: ShortText | None = Field(default=None, description="MLflow run that made the version.")
+    source: LongText | None = Field(default=None, description="Where the registry keeps the version's files.")
+    digest: ShortText | None = Field(default=None, description="Digest of the files, where one is known.")
+    at: Time | None = Field(default=None, description="When the registry first gave this answer.")
+
+
+class Serving(StatusModel):
+    version: ShortText = Field(description="Version that serves.")
+    revision: ShortText | None = Field(default=None, description="Revision that serves.")
+    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
+    since: Time | None = Field(default=None, description="When it went live.")
+    self_test: ShortText | None = Field(
+        default=None, description="Outcome of the self-test: Passed, LoadOnly or NoExample."
+    )
+
+
+class Candidate(StatusModel):
+    version: ShortText = Field(description="Version that is being rolled out.")
+    revision: ShortText | None = Field(default=None, description="Revision that is being rolled out.")
+    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
+    phase: ShortText | None = Field(default=None, description="How far its slowest pod has come.")
+    since: Time | None = Field(default=None, description="When the phase began.")
+    deadline: Time | None = Field(default=None, description="When the phase must have ended.")
+    reason: ShortText | None = Field(default=None, description="What is in its way, in one word.")
+    message: Message | None = Field(default=None, description="What it waits for.")
+    attempts: Count | None = Field(default=None, description="How often this revision was tried.")
+    retry_at: Time | None = Field(default=None, description="When it is tried again.")
+
+
+class Rejected(StatusModel):
+    version: ShortText = Field(description="Version that was rejected.")
+    revision: ShortText | None = Field(default=None, description="Revision that was rejected.")
+    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
+    side: ShortText | None = Field(
+        default=None, description="Whose fault it was: Model, Configuration or Environment."
+    )
+    reason: ShortText | None = Field(default=None, description="Reason in one word, for programs.")
+    message: Message | None = Field(default=None, description="What happened, in the container's own words.")
+    attempts: Count | None = Field(default=None, description="How often it was tried.")
+    at: Time | None = Field(default=None, description="When it was rejected.")
+
+
+class Address(StatusModel):
+    url: LongText | None = Field(default=None, description="URL of the Service inside the cluster.")
+
+
+class ModelDeploymentStatus(StatusModel):
+    observed_generation: int | None = Field(
+        default=None,
+        ge=0,
+        description="The metadata.generation that this status speaks of.",
+        json_schema_extra={"format": "int64"},
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Ready: what the spec asks for is in force and serves. Current: the wanted version "
+        "serves. Resolved: the registry named a version. Reconciling and Stalled are present only when True.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    model_name: ShortText | None = Field(default=None, description="Name of the registered model.")
+    alias: ShortText | None = Field(
+        default=None, description="What is followed: @champion, 3, latest or Production."
+    )
+    resolved: Resolved | None = Field(default=None, description="The registry's last answer.")
+    serving: Serving | None = Field(default=None, description="What serves.")
+    candidate: Candidate | None = Field(default=None, description="What is being rolled out.")
+    rejected: list[Rejected] = Field(
+        default_factory=list,
+        max_length=MAX_REJECTED,
+        description="What was rejected, newest first; it is not tried again until the wish changes.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    handled_requests: dict[str, ShortText] = Field(
+        default_factory=dict,
+        max_length=MAX_REQUESTS,
+        description="Value of each request annotation that was last carried out.",
+    )
+    replicas: Count | None = Field(default=None, description="How many pods exist.")
+    ready_replicas: Count | None = Field(default=None, description="How many pods are ready.")
+    selector: LongText | None = Field(
+        default=None, description="Label selector of the pods, for autoscalers."
+    )
+    address: Address | None = Field(default=None, description="Where predictions are asked for.")
+
+    @classmethod
+    def read(cls, raw: object) -> Self:
+        """Read a status of any origin; what can't be read is absent. Never raises."""
+        try:
+            return cls.model_validate(raw if isinstance(raw, dict) else {})
+        except (ValidationError, RecursionError):
+            return cls()
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of that type, or None."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)

@@ -1,0 +1,405 @@
+"""The verbs that the operator speaks to the API server, over plain JSON objects."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from model_operator.api.names import FIELD_MANAGER
+from model_operator.kube.errors import ApiError, Conflict, NotFound
+from model_operator.kube.ownership import hand_over
+from model_operator.kube.resources import API_VERSIONS, collection_path, object_path
+from model_operator.kube.transport import (
+    JSON,
+    Call,
+    CallObserver,
+    Connection,
+    RetryPolicy,
+    Transport,
+    load_configuration,
+)
+from model_operator.world import Kind, Object, ObjectRef
+
+_PAGE = 500
+_HAND_OVER_ATTEMPTS = 3
+_MAX_EVENT_MESSAGE = 1024
+
+
+class WriteObserver(Protocol):
+    """Learns what the API server answered to writes, so that the next look does not see the past."""
+
+    def put(self, kind: Kind, body: Object) -> object:
+        """The object as it stands after the write."""
+
+    def forget(self, ref: ObjectRef, uid: str | None = None) -> object:
+        """The object of that name (only the one with that uid, if given) is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a list answered: the objects, and the resourceVersion at which they were all true."""
+
+    items: list[dict[str, Any]]
+    resource_version: str
+
+
+class KubeClient:
+    """Reads and writes objects as the JSON that the API server speaks.
+
+    Every call has a timeout; calls that may be repeated are, within bounds. Everything raises ApiError's
+    subclasses and nothing else. The answers of writes go to the observer before the caller sees them.
+    """
+
+    def __init__(self, transport: Transport, observer: WriteObserver | None = None) -> None:
+        self._transport = transport
+        self._observer = observer
+
+    @classmethod
+    async def connect(
+        cls,
+        *,
+        kubeconfig: Path | None = None,
+        observer: WriteObserver | None = None,
+        on_call: CallObserver | None = None,
+        timeout_seconds: float = 10.0,
+        retry: RetryPolicy | None = None,
+    ) -> KubeClient:
+        """A client for the given kubeconfig file, else KUBECONFIG, else the pod's service account.
+
+        ``timeout_seconds`` bounds each attempt. Raises ``kubernetes.aio.config.ConfigException`` when there
+        is nothing to connect with; no call is made yet.
+        """
+        transport = Transport(
+            await load_configuration(kubeconfig),
+            kubeconfig=kubeconfig,
+            timeout_seconds=timeout_seconds,
+            retry=retry or RetryPolicy(),
+            observer=on_call,
+        )
+        return cls(transport, observer)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def connection(self) -> Connection:
+        """Address and present credentials, for a client of another make (the watches)."""
+        return await self._transport.connection()
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    async def get(self, ref: ObjectRef) -> dict[str, Any]:
+        """The object. Raises NotFound."""
+        return await self._send("get", ref.kind, "GET", object_path(ref))
+
+    async def list(
+        self,
+        kind: Kind,
+        *,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> Listing:
+        """All objects of a kind, in one namespace or (None) in all, read in pages."""
+        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        query = {"limit": str(_PAGE)} | {key: value for key, value in selectors.items() if value}
+        path = collection_path(kind, namespace)
+        items: list[dict[str, Any]] = []
+        token, restarted = "", False
+        while True:
+            try:
+                page = await self._send(
+                    "list", kind, "GET", path, query=query | ({"continue": token} if token else {})
+                )
+            except ApiError as error:
+                if error.status != 410 or restarted or not token:
+                    raise
+                # the snapshot that the token pointed to has been compacted away
+                items, token, restarted = [], "", True
+                continue
+            # the items of built-in lists carry neither; the events of a watch do
+            named = {"apiVersion": API_VERSIONS[kind], "kind": str(kind)}
+            items += [{**named, **item} for item in page.get("items") or []]
+            metadata = page.get("metadata") or {}
+            token = metadata.get("continue") or ""
+            if not token:
+                return Listing(items, str(metadata.get("resourceVersion", "")))
+
+    async def get_secret_keys(self, namespace: str, name: str) -> frozenset[str] | None:
+        """Which keys of a Secret hold something; None when there is no such Secret. Never a value."""
+        try:
+            secret = await self.get(ObjectRef(Kind.SECRET, namespace, name))
+        except NotFound:
+            return None
+        return frozenset(key for key, value in (secret.get("data") or {}).items() if value)
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    async def create(self, ref: ObjectRef, body: Object, *, dry_run: bool = False) -> dict[str, Any]:
+        """POST an object. Raises AlreadyExists, Invalid (also for unknown fields), QuotaExceeded, Forbidden.
+
+        Not tried again when its fate is unknown; then a later try may meet the object it made itself.
+        """
+        answer = await self._send(
+            "create",
+            ref.kind,
+            "POST",
+            collection_path(ref.kind, ref.namespace),
+            query=_writing(dry_run) | {"fieldValidation": "Strict"},
+            body=body,
+            idempotent=False,
+        )
+        return answer if dry_run else self._wrote(ref.kind, answer)
+
+    async def apply(
+        self,
+        ref: ObjectRef,
+        body: Object,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Server-side apply, with force, and see to it that what is left out next time goes away.
+
+        With ``uid`` and ``resource_version`` it is done to that object in that state or not at all
+        (Conflict); without ``uid`` a missing object is created. Raises ValueError when a Deployment's body
+        names ``spec.replicas``: dropping it later would set it to 1, so it goes through ``scale`` only.
+        """
+        if ref.kind is Kind.DEPLOYMENT and "replicas" in (body.get("spec") or {}):
+            raise ValueError(f"spec.replicas must not be applied: {ref}")
+        try:
+            answer = await self._apply(ref, body, uid, resource_version, dry_run)
+            if dry_run:
+                return answer
+            if await self._take_sole_ownership(ref, answer, uid):
+                answer = await self._apply(ref, body, uid, None, dry_run)
+        except (Conflict, NotFound):
+            await self._look_again(ref, uid)
+            raise
+        return self._wrote(ref.kind, answer)
+
+    async def merge_patch(
+        self,
+        ref: ObjectRef,
+        patch: Object,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        subresource: str = "",
+    ) -> dict[str, Any]:
+        """JSON merge patch: None removes a key, a list is replaced whole. Preconditions as in ``apply``."""
+        answer = await self._patch(ref, _bound(patch, uid, resource_version), subresource, uid)
+        return answer if subresource == "scale" else self._wrote(ref.kind, answer)
+
+    async def json_patch(self, ref: ObjectRef, operations: Sequence[Object]) -> dict[str, Any]:
+        """JSON patch (RFC 6902). Raises Invalid when one of its tests fails."""
+        return self._wrote(ref.kind, await self._patch(ref, operations, "", None))
+
+    async def patch_status(
+        self,
+        ref: ObjectRef,
+        status: Object,
+        *,
+        was: Object | None = None,
+        resource_version: str | None = None,
+    ) -> dict[str, Any]:
+        """Make ``status`` the status. What ``was`` holds and ``status`` does not is removed, at any depth.
+
+        With ``resource_version`` a status that somebody else wrote meanwhile is not overwritten (Conflict).
+        """
+        patch = {"status": _removing(was or {}, status)}
+        return await self.merge_patch(ref, patch, resource_version=resource_version, subresource="status")
+
+    async def scale(
+        self, ref: ObjectRef, replicas: int, *, resource_version: str | None = None
+    ) -> dict[str, Any]:
+        """Set ``spec.replicas`` through the scale subresource; answers with the ``Scale`` object."""
+        patch = {"spec": {"replicas": replicas}}
+        return await self.merge_patch(ref, patch, resource_version=resource_version, subresource="scale")
+
+    async def delete(
+        self,
+        ref: ObjectRef,
+        *,
+        uid: str | None = None,
+        propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
+    ) -> bool:
+        """Delete the object (with that uid, else Conflict); False when there was none."""
+        options: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": propagation,
+        }
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            answer = await self._send("delete", ref.kind, "DELETE", object_path(ref), body=options)
+        except NotFound:
+            self._gone(ref, uid)
+            return False
+        except Conflict:
+            await self._look_again(ref, uid)
+            raise
+        if answer.get("kind") == str(ref.kind):
+            self._wrote(ref.kind, answer)  # waits for finalizers or for its grace period
+        else:
+            self._gone(ref, uid)
+        return True
+
+    async def create_event(
+        self, regarding: Object, *, warning: bool, reason: str, message: str
+    ) -> dict[str, Any]:
+        """A Kubernetes event on an object (its body, with kind, name and uid). Raises like ``create``."""
+        metadata = regarding["metadata"]
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ref = ObjectRef(Kind.EVENT, metadata["namespace"], f"{metadata['name']}.{secrets.token_hex(8)}")
+        event = {
+            "apiVersion": API_VERSIONS[Kind.EVENT],
+            "kind": "Event",
+            "metadata": {"namespace": ref.namespace, "name": ref.name},
+            "involvedObject": {
+                "apiVersion": regarding["apiVersion"],
+                "kind": regarding["kind"],
+                "namespace": metadata["namespace"],
+                "name": metadata["name"],
+                "uid": metadata.get("uid", ""),
+                "resourceVersion": metadata.get("resourceVersion", ""),
+            },
+            "type": "Warning" if warning else "Normal",
+            "reason": reason,
+            "message": _at_most(message, _MAX_EVENT_MESSAGE),
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        return await self.create(ref, event)
+
+    # --- parts -------------------------------------------------------------------------------------
+
+    async def _apply(
+        self, ref: ObjectRef, body: Object, uid: str | None, resource_version: str | None, dry_run: bool
+    ) -> dict[str, Any]:
+        return await self._send(
+            "apply",
+            ref.kind,
+            "PATCH",
+            object_path(ref),
+            query=_writing(dry_run) | {"fieldValidation": "Strict", "force": "true"},
+            body=_bound(body, uid, resource_version),
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def _take_sole_ownership(self, ref: ObjectRef, body: Object, uid: str | None) -> bool:
+        """Move the fields of our POST to our applies; True when there were any."""
+        current = body
+        for attempt in range(_HAND_OVER_ATTEMPTS):
+            metadata = current["metadata"]
+            entries = hand_over(metadata.get("managedFields") or [], FIELD_MANAGER)
+            if entries is None:
+                return attempt > 0
+            operations = [
+                # replacing (not testing) the resourceVersion makes a stale patch a 409
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+                {"op": "replace", "path": "/metadata/managedFields", "value": entries},
+            ]
+            try:
+                await self._send_patch(ref, operations, "")
+                return True
+            except Conflict:
+                if attempt + 1 == _HAND_OVER_ATTEMPTS:
+                    raise
+                current = await self.get(ref)
+                if uid and current["metadata"].get("uid") != uid:
+                    raise
+        return False
+
+    async def _patch(
+        self, ref: ObjectRef, patch: Object | Sequence[Object], subresource: str, uid: str | None
+    ) -> dict[str, Any]:
+        try:
+            return await self._send_patch(ref, patch, subresource)
+        except (Conflict, NotFound):
+            await self._look_again(ref, uid)
+            raise
+
+    async def _send_patch(
+        self, ref: ObjectRef, patch: Object | Sequence[Object], subresource: str
+    ) -> dict[str, Any]:
+        is_list = not isinstance(patch, Mapping)
+        return await self._send(
+            f"patch {subresource}".strip(),
+            ref.kind,
+            "PATCH",
+            object_path(ref, subresource),
+            query=_writing(dry_run=False),
+            body=patch,
+            content_type="application/json-patch+json" if is_list else "application/merge-patch+json",
+        )
+
+    async def _look_again(self, ref: ObjectRef, uid: str | None) -> None:
+        """After a write met something else than expected: show the observer what is there."""
+        try:
+            self._wrote(ref.kind, await self.get(ref))
+        except NotFound:
+            self._gone(ref, uid)
+        except ApiError:
+            return  # the write's own error says more, and a watch or the resync will tell
+
+    def _wrote(self, kind: Kind, answer: dict[str, Any]) -> dict[str, Any]:
+        if self._observer is not None:
+            self._observer.put(kind, answer)
+        return answer
+
+    def _gone(self, ref: ObjectRef, uid: str | None) -> None:
+        if self._observer is not None:
+            self._observer.forget(ref, uid)
+
+    async def _send(
+        self,
+        verb: str,
+        kind: Kind,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | Sequence[Object] | None = None,
+        content_type: str = JSON,
+        idempotent: bool = True,
+    ) -> dict[str, Any]:
+        call = Call(verb, str(kind), method, path, query or {}, body, content_type, idempotent)
+        answer: dict[str, Any] = await self._transport.send(call)
+        return answer
+
+
+def _writing(dry_run: bool) -> dict[str, str]:
+    return {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+
+
+def _bound(body: Object, uid: str | None, resource_version: str | None) -> Object:
+    """The body with its preconditions, which the API server takes from the metadata."""
+    bonds = {"uid": uid, "resourceVersion": resource_version}
+    given = {key: value for key, value in bonds.items() if value}
+    return {**body, "metadata": {**(body.get("metadata") or {}), **given}} if given else body
+
+
+def _removing(was: Object, wanted: Object) -> dict[str, Any]:
+    """A merge patch that gives all of ``wanted`` and removes what only ``was`` has."""
+    patch: dict[str, Any] = {key: None for key in was if key not in wanted}
+    for key, value in wanted.items():
+        before = was.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            patch[key] = _removing(before, value)
+        else:
+            patch[key] = value
+    return patch
+
+
+def _at_most(text: str, limit: int) -> str:
+    return text if len(text.encode()) <= limit else text.encode()[: limit - 3].decode(errors="ignore") + "…"

@@ -1,0 +1,99 @@
+"""What the API server refused, as one exception type per thing that a caller does about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_MAX_MESSAGE = 2048
+_QUOTA_WORDS = ("exceeded quota:", "status unknown for quota:")
+_UNKNOWN_FIELD = "field not declared in schema"
+
+
+class ApiError(Exception):
+    """The API server did not do what was asked.
+
+    ``status`` is the HTTP status (0 when there was no answer), ``reason`` the machine-readable word of the
+    ``Status`` object, ``message`` its text for people, ``details`` its details (may be empty).
+    """
+
+    def __init__(
+        self, status: int, reason: str, message: str, details: Mapping[str, Any] | None = None
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.message = message[:_MAX_MESSAGE]
+        self.details: Mapping[str, Any] = details or {}
+        super().__init__(f"{self.message} ({self.status} {self.reason})")
+
+    @property
+    def causes(self) -> list[Mapping[str, Any]]:
+        """The ``causes`` of the details: mappings with ``field``, ``reason`` and ``message``."""
+        causes = self.details.get("causes")
+        return [cause for cause in causes if isinstance(cause, Mapping)] if isinstance(causes, list) else []
+
+    @property
+    def namespace_terminating(self) -> bool:
+        """True when nothing can be created because the namespace is being deleted."""
+        return any(cause.get("reason") == "NamespaceTerminating" for cause in self.causes)
+
+
+class NotFound(ApiError):  # noqa: N818 - the names of the API server's own reasons
+    """404: the object, its namespace or its kind does not exist."""
+
+
+class Conflict(ApiError):  # noqa: N818
+    """409: the object changed since it was read, or is not the one that was meant (uid)."""
+
+
+class AlreadyExists(ApiError):  # noqa: N818
+    """409 on a create: an object of that name is there."""
+
+
+class Invalid(ApiError):  # noqa: N818
+    """A field of the object is refused (422, 400, or what a server-side apply makes of it)."""
+
+
+class Unauthorized(ApiError):  # noqa: N818
+    """401: the API server does not know who we are."""
+
+
+class Forbidden(ApiError):  # noqa: N818
+    """403: RBAC or an admission policy says no."""
+
+
+class QuotaExceeded(Forbidden):
+    """403 of the quota admission: there is no room for the object now."""
+
+
+class Unavailable(ApiError):  # noqa: N818
+    """No usable answer within the bounds (429, 5xx, connection, timeout); later may be better."""
+
+
+def error_for(status: int, body: object) -> ApiError:
+    """The typed error for an HTTP status and a decoded answer (a ``Status`` object, or anything)."""
+    answer: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+    reason = _text(answer.get("reason")) or str(status)
+    message = _text(answer.get("message")) or (_text(body) or "no message")
+    details = answer.get("details")
+    error = ApiError(status, reason, message, details if isinstance(details, Mapping) else {})
+    return _class_for(error)(status, reason, message, error.details)
+
+
+def _class_for(error: ApiError) -> type[ApiError]:
+    status, message = error.status, error.message
+    if status == 409:
+        return AlreadyExists if error.reason == "AlreadyExists" else Conflict
+    if status == 403:
+        return QuotaExceeded if any(words in message for words in _QUOTA_WORDS) else Forbidden
+    if status == 422 and any(cause.get("field") == "metadata.uid" for cause in error.causes):
+        return Conflict  # an apply that was bound to the uid of another object
+    if status == 500 and _UNKNOWN_FIELD in message:
+        return Invalid  # an apply whose body has a field that the schema does not know
+    if status == 429 or status >= 500:
+        return Unavailable
+    return {400: Invalid, 401: Unauthorized, 404: NotFound, 422: Invalid}.get(status, ApiError)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

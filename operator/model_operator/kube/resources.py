@@ -1,0 +1,59 @@
+"""Where each kind of object lives in the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from model_operator.api.names import API_VERSION, PLURAL
+from model_operator.world import Kind, ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    api_version: str
+    plural: str
+
+    @property
+    def root(self) -> str:
+        return f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+
+
+_RESOURCES = {
+    Kind.MODEL_DEPLOYMENT: _Resource(API_VERSION, PLURAL),
+    Kind.DEPLOYMENT: _Resource("apps/v1", "deployments"),
+    Kind.SERVICE: _Resource("v1", "services"),
+    Kind.AUTOSCALER: _Resource("autoscaling/v2", "horizontalpodautoscalers"),
+    Kind.DISRUPTION_BUDGET: _Resource("policy/v1", "poddisruptionbudgets"),
+    Kind.CONFIG_MAP: _Resource("v1", "configmaps"),
+    Kind.REVISION: _Resource("apps/v1", "controllerrevisions"),
+    Kind.POD: _Resource("v1", "pods"),
+    Kind.SECRET: _Resource("v1", "secrets"),
+    Kind.EVENT: _Resource("v1", "events"),
+}
+
+API_VERSIONS = {kind: resource.api_version for kind, resource in _RESOURCES.items()}
+"""The ``apiVersion`` that is spoken for each kind."""
+
+
+def collection_path(kind: Kind, namespace: str | None) -> str:
+    """The path that is listed and posted to; without a namespace: the whole cluster's."""
+    resource = _RESOURCES[kind]
+    where = f"/namespaces/{quote(namespace, safe='')}" if namespace is not None else ""
+    return f"{resource.root}{where}/{resource.plural}"
+
+
+def object_path(ref: ObjectRef, subresource: str = "") -> str:
+    """The path of one object, or of its subresource. Raises ValueError when a part of the name is empty."""
+    if not ref.namespace or not ref.name:
+        # an empty name would turn a DELETE of one object into a DELETE of the collection
+        raise ValueError(f"no name or namespace in {ref!r}")
+    path = f"{collection_path(ref.kind, ref.namespace)}/{quote(ref.name, safe='')}"
+    return f"{path}/{subresource}" if subresource else path
+
+
+def group_and_plural(kind: Kind) -> tuple[str, str, str]:
+    """Group (empty for the core), version and plural of a kind."""
+    resource = _RESOURCES[kind]
+    group, _, version = resource.api_version.rpartition("/")
+    return group, version, resource.plural

@@ -1,0 +1,252 @@
+"""One HTTP call to the API server: who we are, how long we wait, how often we try, how much we read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from model_operator.kube.errors import ApiError, Unauthorized, Unavailable, error_for
+
+JSON = "application/json"
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
+_USER_AGENT = f"model-operator/{version('model-operator')}"
+
+CallObserver = Callable[[str, str, int, float], None]
+"""Told of every attempt: verb, kind, HTTP status (0: no answer), seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often an idempotent call is tried, and for how long in all. Times are seconds."""
+
+    attempts: int = 4
+    first_pause: float = 0.2
+    longest_pause: float = 5.0
+    give_up_after: float = 25.0
+
+    def pause(self, attempt: int, retry_after: float) -> float:
+        """Seconds to wait after the given attempt (from 1): full jitter, never less than the server asked."""
+        ceiling = min(self.longest_pause, self.first_pause * 2.0 ** (attempt - 1))
+        jittered = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, guards nothing
+        return max(jittered, min(retry_after, self.longest_pause))
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the API server is and how to prove who we are; for the watches, which have their own client."""
+
+    server: str
+    ca_file: str | None
+    insecure: bool
+    token: str | None
+    certificate_file: str | None
+    key_file: str | None
+    proxy_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request; ``idempotent`` says that it may be sent again when its fate is unknown."""
+
+    verb: str
+    kind: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Mapping[str, Any] | Sequence[Any] | None = None
+    content_type: str = JSON
+    idempotent: bool = True
+
+
+class Transport:
+    """Sends calls over ``kubernetes.aio`` and gives decoded JSON back."""
+
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        *,
+        kubeconfig: Path | None,
+        timeout_seconds: float,
+        retry: RetryPolicy,
+        observer: CallObserver | None,
+    ) -> None:
+        self._configuration: Any = configuration
+        # sends what it is given; the typed models above it would cost twice the time per call
+        self._rest: Any = client.ApiClient(configuration).rest_client
+        self._kubeconfig = kubeconfig
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._retry = retry
+        self._observer = observer
+        self._signed_in_at = time.monotonic()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._rest.close()
+
+    async def send(self, call: Call) -> Any:
+        """Send a call, trying again within the policy's bounds, and return the decoded answer.
+
+        Raises a subclass of ApiError.
+        """
+        started = time.monotonic()
+        signed_in_again = False
+        attempt = 0
+        while True:
+            attempt += 1
+            retry_after, sure_not_done = 0.0, False
+            try:
+                return await self._attempt(call)
+            except Unauthorized:
+                if signed_in_again:
+                    raise
+                signed_in_again = True
+                await self._sign_in_again()
+                continue
+            except _Refused as refused:
+                error: ApiError = refused.error
+                retry_after = refused.retry_after
+                # 429 comes before any work is done; of a 5xx that cannot be said
+                sure_not_done = error.status == 429
+            except aiohttp.ClientConnectorError as failure:
+                error, sure_not_done = _unreachable(failure), True
+            except (aiohttp.ClientError, TimeoutError, OSError, config.ConfigException) as failure:
+                error = _unreachable(failure)
+            pause = self._retry.pause(attempt, retry_after)
+            spent = time.monotonic() - started
+            if (
+                not (call.idempotent or sure_not_done)
+                or attempt >= self._retry.attempts
+                or spent + pause > self._retry.give_up_after
+            ):
+                raise error
+            await asyncio.sleep(pause)
+
+    async def connection(self) -> Connection:
+        """The present address and credentials."""
+        token = await self._token()
+        settings = self._configuration
+        return Connection(
+            server=settings.host,
+            ca_file=settings.ssl_ca_cert or None,
+            insecure=not settings.verify_ssl,
+            token=token.split(" ", 1)[-1].strip() if token else None,
+            certificate_file=settings.cert_file or None,
+            key_file=settings.key_file or None,
+            proxy_url=settings.proxy or None,
+        )
+
+    async def _attempt(self, call: Call) -> Any:
+        url = f"{self._configuration.host}{call.path}"
+        if call.query:
+            url = f"{url}?{urlencode(call.query)}"
+        headers = {
+            "Accept": JSON,
+            "Content-Type": call.content_type,
+            "User-Agent": _USER_AGENT,
+        }
+        if token := await self._token():
+            headers["Authorization"] = token
+        started, status = time.monotonic(), 0
+        try:
+            answer = await self._rest.request(
+                call.method, url, headers=headers, body=call.body, _request_timeout=self._timeout
+            )
+            response: aiohttp.ClientResponse = answer.response
+            async with response:
+                status = response.status
+                return await _read(response)
+        finally:
+            if self._observer is not None:
+                self._observer(call.verb, call.kind, status, time.monotonic() - started)
+
+    async def _token(self) -> str | None:
+        # re-reads the mounted token once a minute
+        token: str | None = await self._configuration.get_api_key_with_prefix("BearerToken")
+        return " ".join(token.split()) if token else None
+
+    async def _sign_in_again(self) -> None:
+        """Fetch fresh credentials after a 401: read the token file, or run the kubeconfig's plug-in again."""
+        if time.monotonic() - self._signed_in_at < 1.0:
+            return  # somebody else's 401 has just done it
+        self._signed_in_at = time.monotonic()
+        fresh = await load_configuration(self._kubeconfig)
+        self._configuration.api_key.update(fresh.api_key)
+
+
+async def load_configuration(kubeconfig: Path | None) -> client.Configuration:
+    """Connection settings: the given file, else KUBECONFIG, else the service account, else ~/.kube/config.
+
+    Raises ``kubernetes.aio.config.ConfigException`` when there are none.
+    """
+    configuration = client.Configuration()
+    if kubeconfig is None and not os.environ.get("KUBECONFIG") and _in_pod():
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    else:
+        await config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or None,
+            client_configuration=configuration,
+            persist_config=False,
+        )
+    configuration.retries = None  # only here is tried again, not underneath too
+    return configuration
+
+
+def _in_pod() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ and Path(_SERVICE_ACCOUNT_TOKEN).exists()
+
+
+class _Refused(Exception):  # noqa: N818 - carries an answer that may be worth another attempt
+    def __init__(self, error: ApiError, retry_after: float) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.retry_after = retry_after
+
+
+async def _read(response: aiohttp.ClientResponse) -> Any:
+    raw = bytearray()
+    async for chunk in response.content.iter_chunked(256 * 1024):
+        raw += chunk
+        if len(raw) > MAX_ANSWER_BYTES:
+            raise Unavailable(
+                response.status, "AnswerTooLarge", f"the answer is larger than {MAX_ANSWER_BYTES} bytes"
+            )
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = None
+    if not 200 <= response.status < 300:
+        error = error_for(response.status, body)
+        if isinstance(error, Unavailable):
+            raise _Refused(error, _retry_after(response.headers))
+        raise error
+    if not isinstance(body, dict):
+        raise Unavailable(response.status, "NotJSON", "the answer is no JSON object: is this an API server?")
+    return body
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        return max(0.0, float(headers.get("Retry-After", "0")))
+    except ValueError:
+        return 0.0
+
+
+def _unreachable(failure: BaseException) -> Unavailable:
+    reason = "Timeout" if isinstance(failure, TimeoutError) else "Unreachable"
+    if isinstance(failure, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
+        reason = "TLS"
+    return Unavailable(0, reason, f"the API server gave no answer: {failure or type(failure).__name__}")

@@ -1,0 +1,353 @@
+"""The whole life of a rollout: ``plan(world)`` says what to do next and what to report. Pure.
+
+Read ``plan`` from top to bottom: remember, look at the candidate, look at the wish, then make the cluster carry
+the active revision. Nothing depends on which event woke us; the same world always gives the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from model_operator.children import child_actions, ownership_of
+from model_operator.health import Failure, Judgement, judge
+from model_operator.manifests import (
+    ImageProblem,
+    Owner,
+    TemplateInputs,
+    pod_shape,
+    pod_template,
+    resolve_images,
+    revision_name,
+    same_wish,
+    scripts_config_map,
+)
+from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, applied_revision, recall
+from model_operator.report import Situation, report, troubles
+from model_operator.world import (
+    Announce,
+    FaultKind,
+    Kind,
+    Plan,
+    Revision,
+    Side,
+    Wish,
+    World,
+)
+
+FIRST_RETRY = timedelta(seconds=60)
+LONGEST_RETRY = timedelta(hours=1)
+FAULT_RETRY = timedelta(seconds=30)
+GARBAGE_WAIT = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How far the decision has come: the memory as it will be, and what is worth telling."""
+
+    memory: Memory
+    revisions: Sequence[Revision]
+    """The kept revisions, with the one that this plan makes."""
+    judgement: Judgement | None = None
+    news: Sequence[Announce] = field(default=())
+    problem: Failure | None = None
+    """Why the wish can't even be started."""
+    wished: Revision | None = None
+
+    def revision(self, name: str) -> Revision | None:
+        """The kept revision of that name."""
+        return next((r for r in self.revisions if r.name == name), None)
+
+
+def plan(world: World) -> Plan:
+    """Decides the next step of one ModelDeployment. Raises nothing for any world that can be observed."""
+    ownership = ownership_of(world)
+    if ownership.going_away:
+        situation = Situation(recall(world), ownership=ownership)
+        return Plan((), report(world, situation), GARBAGE_WAIT)
+    course = Course(recall(world), tuple(world.children.revisions))
+    if not ownership.conflicts and not _name_taken(world):
+        course = _judge_candidate(world, course)
+        course = _judge_template_fault(world, course)
+        course = _follow_wish(world, course)
+    situation = Situation(
+        course.memory, ownership, course.judgement, course.wished, course.problem, course.revisions
+    )
+    actions = () if ownership.conflicts else child_actions(world, course.memory, course.revisions)
+    candidate = course.memory.candidate
+    status = report(world, situation)
+    return Plan(
+        actions,
+        status,
+        _look_again(world, course),
+        (*course.news, *troubles(world.status, status)),
+        rollout_in_flight=bool(candidate and candidate.phase.in_flight and not candidate.reason),
+    )
+
+
+# --- the candidate ---------------------------------------------------------------------------------
+
+
+def _judge_candidate(world: World, course: Course) -> Course:
+    """Moves the candidate on: live, failed, withdrawn, or further along."""
+    candidate = course.memory.candidate
+    if candidate is None or world.spec is None:
+        return course
+    if not candidate.phase.in_flight and candidate.phase is not Phase.FAILED:
+        return course
+    judgement = judge(
+        candidate.revision,
+        world.children.deployment,
+        world.children.pods,
+        world.spec.rollout,
+        world.now,
+    )
+    course = replace(course, judgement=judgement)
+    if judgement.live:
+        return _go_live(world, course, candidate, judgement)
+    if candidate.phase is Phase.FAILED:
+        return course  # the kubelet keeps trying; what it was rejected for still stands
+    if judgement.failure and judgement.failure.side is Side.ENVIRONMENT:
+        return _withdraw(world, course, candidate, judgement.failure)
+    if judgement.failure:
+        return _reject(world, course, candidate, judgement.failure)
+    moved = replace(
+        candidate,
+        phase=judgement.phase,
+        reason=judgement.hint,
+        message=judgement.message,
+        deadline=judgement.deadline,
+    )
+    return replace(course, memory=replace(course.memory, candidate=moved))
+
+
+def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judgement) -> Course:
+    """The candidate becomes the serving revision and the next revert's target."""
+    before = course.memory.serving
+    serving = Serving(
+        candidate.revision, candidate.version, candidate.alias, world.now, _self_test(world, judgement)
+    )
+    took = int((world.now - candidate.since).total_seconds())
+    came = f" in place of version {before.version}" if before else ""
+    news = Announce(
+        False, "RolledOut", f"version {candidate.version} serves{came}, {took} s after its rollout began"
+    )
+    rejected = tuple(r for r in course.memory.rejected if r.revision != candidate.revision)
+    return replace(course, memory=Memory(serving, None, rejected), news=(*course.news, news))
+
+
+def _self_test(world: World, judgement: Judgement) -> str:
+    if world.spec is None or world.spec.server.runtime != "MLflow":
+        return ""
+    if world.spec.self_test.mode == "LoadOnly":
+        return "LoadOnly"
+    if world.spec.self_test.payload is not None:
+        return "Passed"
+    return judgement.self_test
+
+
+def _reject(world: World, course: Course, candidate: Candidate, failure: Failure) -> Course:
+    """Remembers the failure and goes back, or stays where there is nothing to go back to."""
+    memory = course.memory
+    known = memory.rejection_of(candidate.revision)
+    rejection = Rejection(
+        candidate.revision,
+        candidate.version,
+        candidate.alias,
+        failure.side,
+        failure.reason,
+        failure.message,
+        world.now,
+        known.attempts + 1 if known else 1,
+    )
+    rejected = (rejection, *(r for r in memory.rejected if r.revision != candidate.revision))
+    if memory.serving:
+        text = f"version {candidate.version} failed ({failure.reason}); back to version {memory.serving.version}: "
+        news = Announce(True, "Reverted", text + failure.message)
+        return replace(course, memory=Memory(memory.serving, None, rejected), news=(*course.news, news))
+    failed = replace(
+        candidate,
+        phase=Phase.FAILED,
+        reason=failure.reason,
+        message=failure.message,
+        deadline=None,
+        retry_at=None,
+    )
+    news = Announce(
+        True,
+        failure.reason,
+        f"version {candidate.version} failed and there is no earlier version to go back to: {failure.message}",
+    )
+    return replace(course, memory=Memory(None, failed, rejected), news=(*course.news, news))
+
+
+def _withdraw(world: World, course: Course, candidate: Candidate, failure: Failure) -> Course:
+    """Takes the candidate back without blame, to be tried again; stays where nothing else could serve."""
+    memory = course.memory
+    if memory.serving is None:
+        waiting = replace(candidate, reason=failure.reason, message=failure.message, deadline=None)
+        return replace(course, memory=replace(memory, candidate=waiting))
+    delay = min(FIRST_RETRY * 2 ** min(candidate.attempts - 1, 10), LONGEST_RETRY)
+    # without a surge each try takes a serving pod away, so only a person may ask for the next one
+    retried = world.spec is not None and world.spec.rollout.max_surge not in (0, "0%")
+    withdrawn = replace(
+        candidate,
+        phase=Phase.WITHDRAWN,
+        reason=failure.reason,
+        message=failure.message,
+        deadline=None,
+        retry_at=world.now + delay if retried else None,
+    )
+    text = f"version {candidate.version} is withdrawn for now ({failure.reason}), "
+    text += f"version {memory.serving.version} serves on: {failure.message}"
+    news = Announce(True, "Withdrawn", text)
+    return replace(course, memory=replace(memory, candidate=withdrawn), news=(*course.news, news))
+
+
+def _judge_template_fault(world: World, course: Course) -> Course:
+    """A template that the API server refuses is the spec's fault; the Deployment still has the one before."""
+    candidate = course.memory.candidate
+    if candidate is None or not candidate.phase.in_flight:
+        return course
+    if applied_revision(world.children.deployment) == candidate.revision:
+        return course
+    for fault in world.faults:
+        if fault.ref.kind is Kind.DEPLOYMENT and fault.kind is FaultKind.INVALID:
+            message = f"the API server refuses the pod template: {fault.message}"
+            return _reject(world, course, candidate, Failure(Side.CONFIGURATION, "FieldRefused", message))
+    return course
+
+
+# --- the wish --------------------------------------------------------------------------------------
+
+
+def _follow_wish(world: World, course: Course) -> Course:
+    """Starts, supersedes or drops a candidate so that the wished revision becomes the serving one."""
+    version = world.resolution.version
+    if world.spec is None or not world.resolution.ok or version is None:
+        return course  # what is under way goes on; nothing new starts on an answer that we do not have
+    wish = Wish(
+        world.resolution.registry_url,
+        version.model,
+        version.version,
+        version.run_id,
+        version.source,
+        "",
+        pod_shape(world.spec_raw),
+    )
+    wished = _kept(course, wish)
+    if wished is None:
+        made = _render(world, course, wish)
+        if isinstance(made, Failure):
+            return replace(course, problem=made)
+        wished = made
+        course = replace(course, revisions=(*course.revisions, wished))
+    course = replace(course, wished=wished)
+    memory = course.memory
+    if memory.serving and wished.name == memory.serving.revision:
+        return _come_home(course, version.alias)
+    if memory.serving and memory.rejection_of(wished.name):
+        return replace(course, memory=replace(memory, candidate=None))
+    return _start(world, course, wished, version.alias)
+
+
+def _kept(course: Course, wish: Wish) -> Revision | None:
+    """The kept revision of the same wish; a wish is never rendered a second time."""
+    return next((r for r in reversed(course.revisions) if same_wish(r.wish, wish)), None)
+
+
+def _come_home(course: Course, alias: str) -> Course:
+    """The wish is what serves already: a candidate that was on its way is dropped."""
+    memory = course.memory
+    serving = memory.serving
+    if serving is None:
+        return course
+    news = course.news
+    if memory.candidate:
+        text = f"version {memory.candidate.version} is no longer wanted; version {serving.version} serves on"
+        news = (*news, Announce(False, "RolloutCancelled", text))
+    return replace(
+        course, memory=replace(memory, candidate=None, serving=replace(serving, alias=alias)), news=news
+    )
+
+
+def _render(world: World, course: Course, wish: Wish) -> Revision | Failure:
+    """Makes a revision of ``wish``; from here on its template is fixed."""
+    if world.spec is None or world.resolution.version is None:
+        return Failure(Side.CONFIGURATION, "Unresolved", "there is no version to render")
+    if world.credentials_error:
+        return Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
+    images = resolve_images(world.spec, world.defaults, world.resolution.version.tags)
+    if isinstance(images, ImageProblem):
+        return Failure(Side.CONFIGURATION, images.reason, images.message)
+    owner = Owner(world.namespace, world.name, world.uid)
+    config_map = scripts_config_map(owner, world.defaults.scripts)["metadata"]["name"]
+    name = revision_name(wish)
+    inputs = TemplateInputs(owner, world.spec, wish, name, images, config_map, world.pod_registry)
+    number = max((r.number for r in course.revisions), default=0) + 1
+    return Revision(name, number, wish, images, pod_template(inputs), config_map)
+
+
+def _start(world: World, course: Course, wished: Revision, alias: str) -> Course:
+    """Makes ``wished`` the candidate, once a slot is free and a withdrawn one has waited long enough."""
+    memory = course.memory
+    before = memory.candidate
+    in_flight = before is not None and before.phase.in_flight
+    attempts = 1
+    if before and before.revision == wished.name:
+        if in_flight or before.phase is Phase.FAILED:
+            return course
+        if before.phase is Phase.WITHDRAWN:
+            if before.retry_at is None or world.now < before.retry_at:
+                return course
+            attempts = before.attempts + 1
+    if world.credentials_error:
+        problem = Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
+        return replace(course, problem=problem)
+    if not world.slot_free and not in_flight:
+        return _wait_for_slot(world, course, wished, alias)
+    candidate = Candidate(
+        wished.name, wished.wish.version, alias, world.now, Phase.APPLYING, attempts=attempts
+    )
+    came = f" in place of version {memory.serving.version}" if memory.serving else ""
+    news = Announce(False, "RolloutStarted", f"version {wished.wish.version} ({alias}) is rolled out{came}")
+    return replace(course, memory=replace(memory, candidate=candidate), news=(*course.news, news))
+
+
+def _wait_for_slot(world: World, course: Course, wished: Revision, alias: str) -> Course:
+    before = course.memory.candidate
+    if before and before.revision == wished.name:
+        return course
+    waiting = Candidate(
+        wished.name,
+        wished.wish.version,
+        alias,
+        world.now,
+        Phase.WAITING_FOR_SLOT,
+        reason="WaitingForSlot",
+        message="as many rollouts as maxConcurrentRollouts allows are under way; this one comes next",
+    )
+    return replace(course, memory=replace(course.memory, candidate=waiting))
+
+
+# --- odds and ends ---------------------------------------------------------------------------------
+
+
+def _name_taken(world: World) -> bool:
+    return any(f.kind is FaultKind.NAME_TAKEN for f in world.faults)
+
+
+def _look_again(world: World, course: Course) -> timedelta | None:
+    """How long until time alone can change the decision."""
+    moments = []
+    if candidate := course.memory.candidate:
+        moments += [m for m in (candidate.deadline, candidate.retry_at) if m]
+    waits = [max(m - world.now, timedelta(seconds=1)) for m in moments]
+    if world.faults:
+        waits.append(FAULT_RETRY)
+    if course.problem and course.problem.reason == "CredentialsMissing":
+        waits.append(FAULT_RETRY)
+    if candidate and candidate.phase is Phase.WAITING_FOR_SLOT:
+        waits.append(timedelta(seconds=5))
+    return min(waits, default=None)

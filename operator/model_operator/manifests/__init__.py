@@ -1,0 +1,41 @@
+"""Builders of the child objects, and the comparison of what they say with what the cluster has. All pure."""
+
+from model_operator.manifests.children import (
+    ANNOTATION_REVISION,
+    autoscaler,
+    deployment,
+    disruption_budget,
+    initial_replicas,
+    service,
+)
+from model_operator.manifests.drift import differs
+from model_operator.manifests.images import ImageProblem, resolve_images
+from model_operator.manifests.owner import ANNOTATION_BODY, Owner, child_labels, track_selector
+from model_operator.manifests.pods import TemplateInputs, pod_template, scripts_config_map
+from model_operator.manifests.revisions import controller_revision, read_revision, verdict_annotation
+from model_operator.manifests.wishes import pod_shape, revision_name, same_wish
+
+__all__ = [
+    "ANNOTATION_BODY",
+    "ANNOTATION_REVISION",
+    "ImageProblem",
+    "Owner",
+    "TemplateInputs",
+    "autoscaler",
+    "child_labels",
+    "controller_revision",
+    "deployment",
+    "differs",
+    "disruption_budget",
+    "initial_replicas",
+    "pod_shape",
+    "pod_template",
+    "read_revision",
+    "resolve_images",
+    "revision_name",
+    "same_wish",
+    "scripts_config_map",
+    "service",
+    "track_selector",
+    "verdict_annotation",
+]

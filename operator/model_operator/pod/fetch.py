@@ -1,0 +1,363 @@
+"""Fetch one exact version of a registered model into a directory; the init container of a serving pod.
+
+Runs in an image that has MLflow, non-root, on a read-only root file system. The environment says what to do:
+
+    MODEL_NAME, MODEL_VERSION    what to fetch: models:/NAME/VERSION
+    MODEL_DIR                    an empty, writable volume, default /model
+    MLFLOW_TRACKING_URI          the registry; with MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN
+
+and whatever MLflow's client and the artifact store's client read. A container that starts again after a
+success has nothing to do; after a failure it begins anew. The end is one of the exit codes below, and a line
+of JSON in the termination message: on success, too, where "inputExample" says whether the model brings one.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+ARTIFACT_MISSING = 41
+STORE_UNREACHABLE = 42
+STORE_REFUSED = 43
+FETCH_MISCONFIGURED = 44
+TERMINATED = 128 + signal.SIGTERM
+
+REASONS = {
+    ARTIFACT_MISSING: "ArtifactMissing",
+    STORE_UNREACHABLE: "StoreUnreachable",
+    STORE_REFUSED: "StoreRefused",
+    FETCH_MISCONFIGURED: "FetchMisconfigured",
+}
+
+MESSAGE_BYTES = 1024
+EXAMPLE = "serving_input_example.json"
+# names in the volume; the marker says what a predecessor fetched completely
+MARKER = ".model-operator-fetched"
+PARTIAL_PREFIX = ".model-operator-partial-"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class FetchError(Exception):
+    """Carries the exit code and the text for the termination message."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Settings:
+    name: str
+    version: str
+    model_dir: Path
+    registry: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Reads and checks the environment. Raises FetchError that names the variable."""
+        for variable in ("MODEL_NAME", "MODEL_VERSION", "MLFLOW_TRACKING_URI"):
+            if not env.get(variable):
+                raise FetchError(FETCH_MISCONFIGURED, f"the environment variable {variable} is not set")
+        version = env["MODEL_VERSION"]
+        if not re.fullmatch(r"[0-9]{1,18}", version):
+            raise FetchError(
+                FETCH_MISCONFIGURED, f"MODEL_VERSION is {version!r}: it must be an exact version"
+            )
+        model_dir = Path(env.get("MODEL_DIR") or "/model")
+        if not model_dir.is_dir() or not os.access(model_dir, os.W_OK | os.X_OK):
+            raise FetchError(
+                FETCH_MISCONFIGURED,
+                f"MODEL_DIR: {model_dir} is not a directory that user {os.getuid()} may write:"
+                " check spec.fetch.volume and the pod's fsGroup",
+            )
+        return cls(env["MODEL_NAME"], version, model_dir, env["MLFLOW_TRACKING_URI"])
+
+    @property
+    def model(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+def fetch(settings: Settings) -> None:
+    """Brings the model's files into MODEL_DIR, all or none as far as the marker says. Raises FetchError."""
+    for left_over in settings.model_dir.glob(PARTIAL_PREFIX + "*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    source = "?"
+    partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=settings.model_dir))
+    try:
+        try:
+            source = _ask_registry(settings)
+            _download(settings, partial)
+        except FetchError:
+            raise
+        except Exception as error:
+            raise judged(error, settings, source) from error
+        if not (partial / "MLmodel").is_file():
+            raise FetchError(
+                ARTIFACT_MISSING,
+                f"{settings.model} is registered, but there is no MLmodel file at its source {shown(source)}:"
+                " its files were deleted, or never uploaded",
+            )
+        for entry in partial.iterdir():
+            _replace(entry, settings.model_dir / entry.name)
+        (settings.model_dir / MARKER).write_text(settings.model)
+    except OSError as error:
+        raise judged(error, settings, source) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _ask_registry(settings: Settings) -> str:
+    """The version's source. Asked for first, so that a missing version is told from missing files."""
+    try:
+        from mlflow import MlflowClient  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise FetchError(
+            FETCH_MISCONFIGURED,
+            f"the fetching image has no MLflow ({type(error).__name__}: {error}): set spec.fetch.image",
+        ) from error
+    found = MlflowClient().get_model_version(settings.name, settings.version)
+    return str(found.source)
+
+
+def _download(settings: Settings, directory: Path) -> None:
+    import mlflow.artifacts  # type: ignore[import-not-found,unused-ignore]
+
+    uri = f"models:/{settings.name}/{settings.version}"
+    if re.search(r"[?#;%/:@\[\]]|^\s|\s$", settings.name):
+        # such a name does not survive as a part of a URI; the registry takes it as a parameter
+        from mlflow import MlflowClient
+
+        uri = MlflowClient().get_model_version_download_uri(settings.name, settings.version)
+    fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(directory)))
+    if fetched != directory and fetched.is_dir():
+        # some stores put the files into a directory of the artifact's name
+        for entry in list(fetched.iterdir()):
+            _replace(entry, directory / entry.name)
+
+
+def _replace(entry: Path, target: Path) -> None:
+    """Moves within the volume; what a predecessor was killed over is in the way, and of the same version."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
+    entry.rename(target)
+
+
+# ---- whose fault is it? ------------------------------------------------------------------------------
+
+
+def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
+    """The exit code for what MLflow's client, a store's client or the file system raised, and why."""
+    causes = list(_causes(error))
+    text = " | ".join(str(cause) for cause in causes)
+    where = f"the registry {shown(settings.registry)}"
+    if source != "?":
+        where = f"the store of {settings.model}, {shown(source)},"
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno in FULL and not _is_network(cause):
+            return _no_space(settings, cause.strerror or str(cause))
+        if isinstance(cause, ImportError):
+            return FetchError(
+                FETCH_MISCONFIGURED,
+                f"the fetching image can't read {shown(source)}, it lacks the module {cause.name!r}:"
+                f" set spec.fetch.image to an image with that store's client ({cause})",
+            )
+    if full := re.search(r"No space left on device|Disk quota exceeded|Read-only file system", text):
+        # MLflow turns what its downloading threads raise into text
+        return _no_space(settings, full.group())
+    status = _status(causes, text)
+    if "Invalid Host header" in text:
+        host = urllib.parse.urlsplit(settings.registry).netloc.rpartition("@")[2]
+        return FetchError(
+            STORE_REFUSED,
+            f"{where} refuses the host name that this pod calls it by (Invalid Host header): start the MLflow"
+            f" server with --allowed-hosts that include {host}",
+        )
+    if status in (401, 403):
+        what = "does not know who is asking" if status == 401 else "does not permit it"
+        return FetchError(
+            STORE_REFUSED,
+            f"{where} {what} ({status}): check the registry's credentials Secret in this namespace, and what"
+            f" its user may read ({text})",
+        )
+    if source == "?" and (status == 404 or _says_missing(causes)):
+        return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({text})")
+    if status == 404 or _says_missing(causes):
+        return FetchError(
+            ARTIFACT_MISSING,
+            f"{settings.model} is registered, but its files are not at {shown(source)} ({text})",
+        )
+    if (
+        status >= 500
+        or status in (408, 429)
+        or any(_is_network(cause) for cause in causes)
+        or _unreached(text)
+    ):
+        return FetchError(STORE_UNREACHABLE, f"{where} can't be reached ({text})")
+    if status >= 400:
+        return FetchError(FETCH_MISCONFIGURED, f"{where} does not understand the request ({text})")
+    # not known to be the model's fault: nobody is quarantined for what was not understood
+    return FetchError(STORE_UNREACHABLE, f"fetching from {where} failed ({type(error).__name__}: {text})")
+
+
+def _no_space(settings: Settings, why: str) -> FetchError:
+    free = shutil.disk_usage(settings.model_dir).free // 2**20
+    return FetchError(
+        FETCH_MISCONFIGURED,
+        f"the volume at {settings.model_dir} can't take {settings.model}: {why} ({free} MiB free):"
+        " check spec.fetch.volume and the limits on ephemeral storage",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and what it was raised over, without repeating texts that contain each other."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen and len(seen) < 8:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _status(causes: list[BaseException], text: str) -> int:
+    """The HTTP status behind the failure, or 0."""
+    for cause in causes:
+        response = getattr(cause, "response", None)
+        if isinstance(status := getattr(response, "status_code", None), int):
+            return status
+        if isinstance(response, dict):  # the S3 client's way
+            metadata = response.get("ResponseMetadata", {})
+            if isinstance(status := metadata.get("HTTPStatusCode"), int):
+                return status
+    patterns = (
+        r"failed with error code (\d{3})\b",
+        r"\b(\d{3}) (?:Client|Server) Error\b",
+        r"too many (\d{3}) error responses",
+    )
+    for pattern in patterns:
+        if found := re.search(pattern, text):
+            return int(found.group(1))
+    for cause in causes:
+        # an MlflowException without a status of its own claims 500: INTERNAL_ERROR is its default
+        code = getattr(cause, "error_code", "")
+        ask = getattr(cause, "get_http_status_code", None)
+        if callable(ask) and code not in ("", "INTERNAL_ERROR"):
+            status = ask()
+            return status if isinstance(status, int) else 0
+    return 0
+
+
+def _says_missing(causes: list[BaseException]) -> bool:
+    codes = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "NoSuchKey", "NoSuchBucket")
+    return any(
+        isinstance(cause, FileNotFoundError) or getattr(cause, "error_code", "") in codes for cause in causes
+    ) or any("No such file or directory" in str(cause) for cause in causes)
+
+
+def _is_network(cause: BaseException) -> bool:
+    if isinstance(cause, (ConnectionError, TimeoutError)):
+        return True
+    return type(cause).__module__.split(".")[0] in ("requests", "urllib3", "socket", "ssl", "botocore")
+
+
+def _unreached(text: str) -> bool:
+    return bool(
+        re.search(r"Max retries exceeded|timed? ?out|Connection (?:refused|reset|aborted)", text, re.I)
+    )
+
+
+# ---- what may be said ----------------------------------------------------------------------------------
+
+
+def shown(uri: str) -> str:
+    """A URI as it may be shown: without user, password and query (which signs pre-signed addresses)."""
+    return re.sub(r"://[^/@\s]+@", "://", uri).split("?")[0]
+
+
+def cleaned(text: str, env: Mapping[str, str]) -> str:
+    """At most MESSAGE_BYTES of the text, on one line, without anything secret that the environment knows."""
+    for variable, value in env.items():
+        if len(value) >= 4 and re.search(r"PASSWORD|TOKEN|SECRET|CREDENTIAL|_KEY", variable, re.IGNORECASE):
+            text = text.replace(value, "***").replace(urllib.parse.quote(value, safe=""), "***")
+    user, password = env.get("MLFLOW_TRACKING_USERNAME", ""), env.get("MLFLOW_TRACKING_PASSWORD", "")
+    if password:
+        text = text.replace(base64.b64encode(f"{user}:{password}".encode()).decode(), "***")
+    text = re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    text = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", text)
+    text = re.sub(r"<[^<>]{1,200}>", " ", text)  # answers in HTML
+    text = " ".join(text.split())
+    data = text.encode()
+    return text if len(data) <= MESSAGE_BYTES else data[: MESSAGE_BYTES - 3].decode(errors="ignore") + "..."
+
+
+def _report(record: dict[str, Any]) -> None:
+    line = json.dumps(record, ensure_ascii=False)
+    print(line, file=sys.stderr, flush=True)
+    try:
+        Path(os.environ.get("TERMINATION_MESSAGE_PATH") or "/dev/termination-log").write_text(line + "\n")
+    except OSError as error:
+        print(f"no termination message: {error}", file=sys.stderr, flush=True)
+
+
+def _prepare_environment() -> None:
+    """Makes MLflow write to the temporary directory only, never call home, and fail within seconds."""
+    scratch = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 (a volume of the pod's own)
+    if not os.access(os.environ.get("HOME") or "/", os.W_OK):
+        os.environ["HOME"] = scratch
+    for variable, value in {
+        "MPLCONFIGDIR": scratch,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        # the container is started again after a failure, so the client need not be stubborn
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    }.items():
+        os.environ.setdefault(variable, value)
+
+
+def main() -> NoReturn:
+    """Fetches what the environment names; ends the process itself."""
+    # process 1 has no default action for SIGTERM
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
+    started = time.monotonic()
+    _prepare_environment()
+    code = 0
+    try:
+        settings = Settings.from_env(os.environ)
+        marker = settings.model_dir / MARKER
+        if marker.is_file() and marker.read_text() == settings.model:
+            print(f"{settings.model} is already in {settings.model_dir}", flush=True)
+        else:
+            fetch(settings)
+        record: dict[str, Any] = {
+            "reason": "Fetched",
+            "message": cleaned(f"{settings.model} in {time.monotonic() - started:.1f} s", os.environ),
+            "inputExample": (settings.model_dir / EXAMPLE).is_file(),
+        }
+    except FetchError as failure:
+        code = failure.code
+        record = {"reason": REASONS[code], "message": cleaned(failure.message, os.environ)}
+    _report(record)
+    # not by return: a thread of a store's client may still hold the process
+    sys.stdout.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

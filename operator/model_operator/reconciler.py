@@ -1,0 +1,342 @@
+"""One reconcile for one key: observe, plan, report, act. Level-triggered and idempotent.
+
+The status is written before the actions, so that an intent (a rollout, a revert) outlives an operator that dies
+between the two. What the API server refuses for good is remembered as a fault and planned with, so that the same
+refusal neither flaps the status nor hides.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Protocol, assert_never
+
+from model_operator.api import SpecError, names, parse
+from model_operator.kube import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    KubeClient,
+    NotFound,
+    QuotaExceeded,
+)
+from model_operator.lifecycle import plan
+from model_operator.manifests import read_revision, verdict_annotation
+from model_operator.registry import WantedModel
+from model_operator.settings import RegistryConfig, Settings
+from model_operator.world import (
+    Action,
+    Apply,
+    Children,
+    Create,
+    Defaults,
+    Delete,
+    Fault,
+    FaultKind,
+    Key,
+    Kind,
+    Object,
+    ObjectRef,
+    Plan,
+    PodRegistry,
+    RecordVerdict,
+    Resolution,
+    ResolutionReason,
+    Scale,
+    World,
+)
+
+log = logging.getLogger(__name__)
+
+SECRET_TTL_SECONDS = 60.0
+CONFLICT_RETRY_SECONDS = 0.5
+USABLE_KEYS = frozenset({"username", "password", "token"})
+
+
+class Snapshots(Protocol):
+    """The cache, as far as a reconcile reads it."""
+
+    def snapshot(self, key: Key) -> Mapping[Kind, Sequence[Object]]:
+        """The ModelDeployment of that key and everything that carries its labels."""
+        ...
+
+
+class Answers(Protocol):
+    """The registries' answers, as far as a reconcile asks for them."""
+
+    def want(self, key: Key, wanted: WantedModel | None) -> None:
+        """Registers what the key follows; None forgets it."""
+        ...
+
+    def answer(self, key: Key) -> Resolution:
+        """The present answer; never waits."""
+        ...
+
+
+class Slots:
+    """How many rollouts are under way, and whose."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken: set[Key] = set()
+
+    def free_for(self, key: Key) -> bool:
+        """Whether ``key`` may start, or go on with, a rollout."""
+        return key in self._taken or len(self._taken) < self._limit
+
+    def note(self, key: Key, in_flight: bool) -> None:
+        """Takes or gives back the slot of ``key``."""
+        if in_flight:
+            self._taken.add(key)
+        else:
+            self._taken.discard(key)
+
+
+class Reconciler:
+    """Brings one ModelDeployment after the other to what it asks for.
+
+    ``reconcile`` may run for several keys at once, and never twice at once for one key (the queue sees to that).
+    """
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        cache: Snapshots,
+        answers: Answers,
+        settings: Settings,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._answers = answers
+        self._settings = settings
+        self._clock = clock
+        self._slots = Slots(settings.max_concurrent_rollouts)
+        self._faults: dict[Key, tuple[Fault, ...]] = {}
+        self._secrets: dict[tuple[str, str], tuple[float, frozenset[str] | None]] = {}
+        self._defaults = Defaults(settings.images.server, settings.images.fetch_image, pod_scripts())
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Does what is due for ``key``; returns the seconds until time alone makes another look worthwhile.
+
+        Raises ApiError when the API server could not be asked; the queue tries again later.
+        """
+        world, raw = await self._observe(key)
+        if world is None or raw is None:
+            self._forget(key)
+            return None
+        decided = plan(world)
+        self._slots.note(key, decided.rollout_in_flight)
+        try:
+            raw = await self._report(raw, world, decided)
+            faults = await self._act(key, decided)
+        except (Conflict, NotFound) as stale:
+            # the cache was behind; what is true has been fetched meanwhile
+            log.debug("stale view namespace=%s name=%s: %s", *key, stale)
+            return CONFLICT_RETRY_SECONDS
+        if faults != self._faults.get(key, ()):
+            self._faults[key] = faults
+            return 0.0
+        return decided.look_again.total_seconds() if decided.look_again else None
+
+    def _forget(self, key: Key) -> None:
+        self._answers.want(key, None)
+        self._faults.pop(key, None)
+        self._slots.note(key, False)
+
+    # --- observe -------------------------------------------------------------------------------
+
+    async def _observe(self, key: Key) -> tuple[World | None, Object | None]:
+        """Gathers the world of ``key``; (None, None) when it is gone or about to go."""
+        raw = _only(self._cache.snapshot(key), Kind.MODEL_DEPLOYMENT, key[1])
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            return None, None
+        spec_raw = raw.get("spec") or {}
+        registry_name = str((spec_raw.get("registry") or {}).get("name") or names.DEFAULT_REGISTRY)
+        registry, credentials_error = await self._pod_registry(key[0], registry_name)
+        # nothing may wait between here and the claim of a slot
+        snapshot = self._cache.snapshot(key)
+        raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            return None, None
+        metadata = raw["metadata"]
+        spec, spec_error = None, ""
+        try:
+            spec = parse(raw).spec
+        except SpecError as error:
+            spec_error = str(error)
+        resolution = Resolution(ResolutionReason.PENDING, "the spec can't be read")
+        if spec is not None:
+            self._answers.want(key, WantedModel(registry_name, spec.model.reference()))
+            resolution = self._answers.answer(key)
+        status = raw.get("status")
+        world = World(
+            now=self._clock().replace(microsecond=0),
+            namespace=key[0],
+            name=key[1],
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            spec=spec,
+            spec_raw=raw.get("spec") or {},
+            status=status if isinstance(status, Mapping) else {},
+            resolution=resolution,
+            children=_children(snapshot, key[1]),
+            defaults=self._defaults,
+            pod_registry=registry,
+            annotations=metadata.get("annotations") or {},
+            spec_error=spec_error,
+            credentials_error=credentials_error,
+            slot_free=self._slots.free_for(key),
+            faults=self._faults.get(key, ()),
+        )
+        return world, raw
+
+    async def _pod_registry(self, namespace: str, name: str) -> tuple[PodRegistry, str]:
+        """How pods of the namespace reach the registry, and what is wrong with their credentials."""
+        config: RegistryConfig | None = self._settings.registries.get(name)
+        if config is None:
+            return PodRegistry(""), ""  # the resolver says so better
+        secret = config.pod_credentials.secret
+        if not secret:
+            return PodRegistry(config.url_for_pods, ca_config_map=config.pod_ca.config_map), ""
+        where = f"Secret {secret} in namespace {namespace}"
+        try:
+            keys = await self._secret_keys(namespace, secret)
+        except Forbidden:
+            return PodRegistry(
+                config.url_for_pods
+            ), f"the operator may not read the {where}; grant it get by name"
+        if keys is None:
+            return PodRegistry(
+                config.url_for_pods
+            ), f"there is no {where}; make one with username and password, or token"
+        if "token" not in keys and not {"username", "password"} <= keys:
+            missing = ", ".join(sorted({"username", "password"} - keys))
+            return PodRegistry(config.url_for_pods), f"the {where} has no value for {missing} (or token)"
+        usable = frozenset(keys & USABLE_KEYS)
+        return PodRegistry(config.url_for_pods, secret, usable, config.pod_ca.config_map), ""
+
+    async def _secret_keys(self, namespace: str, name: str) -> frozenset[str] | None:
+        """Key names of a Secret, asked again every minute, and every time while it is missing."""
+        now = time.monotonic()
+        asked, keys = self._secrets.get((namespace, name), (-SECRET_TTL_SECONDS, None))
+        if keys is not None and now - asked < SECRET_TTL_SECONDS:
+            return keys
+        keys = await self._kube.get_secret_keys(namespace, name)
+        self._secrets[(namespace, name)] = (now, keys)
+        return keys
+
+    # --- report --------------------------------------------------------------------------------
+
+    async def _report(self, raw: Object, world: World, decided: Plan) -> Object:
+        """Writes the status when it differs, then tells the news; a conflict leaves both undone."""
+        if decided.status != world.status:
+            ref = ObjectRef(Kind.MODEL_DEPLOYMENT, world.namespace, world.name)
+            raw = await self._kube.patch_status(
+                ref, decided.status, was=world.status, resource_version=raw["metadata"]["resourceVersion"]
+            )
+        for news in decided.announcements:
+            level = logging.WARNING if news.warning else logging.INFO
+            log.log(level, "%s namespace=%s name=%s: %s", news.reason, *world.key, news.message)
+            try:
+                regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
+                await self._kube.create_event(
+                    regarding, warning=news.warning, reason=news.reason, message=news.message
+                )
+            except ApiError as error:
+                log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
+        return raw
+
+    # --- act -----------------------------------------------------------------------------------
+
+    async def _act(self, key: Key, decided: Plan) -> tuple[Fault, ...]:
+        """Carries the actions out in order; a refused one does not stop those that do not need it."""
+        faults: list[Fault] = []
+        for action in decided.actions:
+            if faults and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT):
+                break  # without its memory or its scripts no revision may start
+            try:
+                await self._carry_out(action)
+            except AlreadyExists:
+                fault = await self._name_taken(action.ref, key[1])
+                faults += [fault] if fault else []
+            except Invalid as error:
+                faults.append(Fault(action.ref, FaultKind.INVALID, _sentence(error)))
+            except QuotaExceeded as error:
+                faults.append(Fault(action.ref, FaultKind.QUOTA, _sentence(error)))
+            except Forbidden as error:
+                if error.namespace_terminating:
+                    return tuple(faults)
+                faults.append(Fault(action.ref, FaultKind.FORBIDDEN, _sentence(error)))
+        return tuple(faults)
+
+    async def _carry_out(self, action: Action) -> None:
+        log.debug("%s %s", type(action).__name__, action.ref)
+        match action:
+            case Create(ref, body):
+                await self._kube.create(ref, body)
+            case Apply(ref, body, uid, version):
+                await self._kube.apply(ref, body, uid=uid, resource_version=version or None)
+            case Scale(ref, replicas, version):
+                await self._kube.scale(ref, replicas, resource_version=version or None)
+            case Delete(ref, uid):
+                await self._kube.delete(ref, uid=uid)
+            case RecordVerdict(ref, verdict):
+                patch = {"metadata": {"annotations": verdict_annotation(verdict)}}
+                await self._kube.merge_patch(ref, patch)
+            case _:
+                assert_never(action)
+
+    async def _name_taken(self, ref: ObjectRef, name: str) -> Fault | None:
+        """Looks at the object that is in the way; one that the cache merely has not seen yet is no fault."""
+        try:
+            found = await self._kube.get(ref)
+        except NotFound:
+            return None
+        labels = found["metadata"].get("labels") or {}
+        if (
+            labels.get(names.LABEL_DEPLOYMENT) == name
+            and labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+        ):
+            return None
+        return Fault(ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
+
+
+def pod_scripts() -> Mapping[str, str]:
+    """The scripts that run in the pods, by file name."""
+    folder = resources.files("model_operator") / "pod"
+    return {name: (folder / name).read_text("utf-8") for name in ("fetch.py", "serve.py")}
+
+
+def _children(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
+    objects = sorted(snapshot.get(Kind.REVISION, ()), key=lambda o: int(o.get("revision", 0)))
+    revisions = [
+        replace(revision, uid=str(obj["metadata"]["uid"]))
+        for obj in objects
+        if (revision := read_revision(obj)) is not None
+    ]
+    return Children(
+        deployment=_only(snapshot, Kind.DEPLOYMENT, name),
+        service=_only(snapshot, Kind.SERVICE, name),
+        autoscaler=_only(snapshot, Kind.AUTOSCALER, name),
+        disruption_budget=_only(snapshot, Kind.DISRUPTION_BUDGET, name),
+        config_maps=tuple(snapshot.get(Kind.CONFIG_MAP, ())),
+        revisions=tuple(revisions),
+        revision_objects=tuple(objects),
+        pods=tuple(snapshot.get(Kind.POD, ())),
+    )
+
+
+def _only(snapshot: Mapping[Kind, Sequence[Object]], kind: Kind, name: str) -> Object | None:
+    """The one object of that kind that is called ``name``."""
+    return next((obj for obj in snapshot.get(kind, ()) if obj["metadata"]["name"] == name), None)
+
+
+def _sentence(error: ApiError) -> str:
+    return error.message.strip()[:512]

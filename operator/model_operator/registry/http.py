@@ -1,0 +1,287 @@
+"""JSON over HTTP from a server that is not trusted: bounded in time, size and number of tries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from model_operator.registry.client import RegistryError, shown
+from model_operator.registry.credentials import Credentials, read_credentials
+from model_operator.world import ResolutionReason
+
+MIB = 1024 * 1024
+CREDENTIALS_SECONDS = 60.0
+RETRIED_STATUS = frozenset({429, 502, 503, 504})
+# the end of a quoted error; the rest of an error's body is not read
+ERROR_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds and tries that one request may take; ``total_seconds`` includes the retries."""
+
+    connect_seconds: float = 5.0
+    total_seconds: float = 15.0
+    tries: int = 3
+    retry_seconds: float = 0.5
+    """The first pause before a retry; it doubles, and is jittered."""
+    retry_after_seconds: float = 5.0
+    """The longest Retry-After that is waited for; who asks for more is left alone until the next poll."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer whose body is complete (or, for an error, its beginning)."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def media_type(self) -> str:
+        """Such as ``application/json``, without parameters."""
+        return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+    def json(self) -> Any:
+        """The body as JSON; raises ValueError for anything else (also for a bomb of brackets)."""
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a registry is and how to be let in. ``entry`` is its name in the operator's configuration."""
+
+    entry: str
+    url: str
+    credentials_dir: Path | None = None
+    ca_file: Path | None = None
+
+    def misconfigured(self, what: str) -> RegistryError:
+        """A failure that names this entry."""
+        return RegistryError(ResolutionReason.MISCONFIGURED, f"registry '{self.entry}': {what}")
+
+
+class JsonSource:
+    """GETs JSON objects below one base URL. Follows no redirect, keeps no connection, retries only GETs."""
+
+    def __init__(
+        self,
+        site: Site,
+        limits: Limits | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.site = site
+        self.base = site.url.rstrip("/")
+        self._limits = limits or Limits()
+        self._transport = transport
+        self._clock = clock
+        self._http: httpx.AsyncClient | None = None
+        self._ca: bytes | None = None
+        self._credentials = Credentials()
+        self._read_at = float("-inf")
+        self._renewing = asyncio.Lock()
+
+    async def get(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
+        """GET base + path; the answer may have any status but 401 and 3xx, and is at most ``max_bytes`` long.
+
+        Raises RegistryError: RegistryUnreachable, Unauthorized, AnswerTooLarge, RegistryMisconfigured,
+        UnexpectedAnswer (a redirect, or a compressed body).
+        """
+        try:
+            async with asyncio.timeout(self._limits.total_seconds):
+                return await self._get_let_in(path, params, max_bytes)
+        except TimeoutError:
+            raise self._unreachable(f"gave no complete answer in {self._limits.total_seconds:g} s") from None
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    def quote(self, text: str) -> str:
+        """What the server said, fit for a message: no secret, no control character, at most 300 long."""
+        return shown(self._credentials.redact(text[:MIB]))
+
+    async def _get_let_in(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
+        await self._renew(only_after=CREDENTIALS_SECONDS)
+        used = self._credentials
+        answer = await self._get_patiently(path, params, max_bytes)
+        if answer.status == 401:
+            # a rotated Secret reaches the mounted file before anybody tells us
+            await self._renew(only_after=1.0)
+            if self._credentials.authorization != used.authorization:
+                answer = await self._get_patiently(path, params, max_bytes)
+        if answer.status == 401:
+            raise RegistryError(ResolutionReason.UNAUTHORIZED, self._unauthorized())
+        if 300 <= answer.status < 400:
+            raise RegistryError(ResolutionReason.UNEXPECTED_ANSWER, self._redirected(answer))
+        return answer
+
+    async def _get_patiently(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
+        for attempt in range(1, self._limits.tries + 1):
+            final = attempt == self._limits.tries
+            pause = self._limits.retry_seconds * 2 ** (attempt - 1)
+            try:
+                answer = await self._get_once(path, params, max_bytes)
+            except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+                if final or _certificate_problem(error):
+                    raise self._unreachable(self._why(error)) from None
+            except httpx.TimeoutException as error:
+                what = "no connection" if isinstance(error, httpx.ConnectTimeout) else "no answer"
+                raise self._unreachable(f"{what} in time") from None
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise self._unreachable(self._why(error)) from None
+            else:
+                if answer.status not in RETRIED_STATUS or final:
+                    return answer
+                asked = _retry_after(answer)
+                if asked > self._limits.retry_after_seconds:
+                    return answer
+                pause = max(pause, asked)
+            # jitter spreads the operators that a restarting registry threw off together
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
+        raise AssertionError("the last try returns or raises")
+
+    async def _get_once(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
+        http = self._http
+        if http is None:
+            raise self._unreachable("the client was closed")
+        headers = {
+            "accept": "application/json",
+            # a compressed body of a few KiB can unfold to gigabytes
+            "accept-encoding": "identity",
+            # MLflow answers a kept connection about 44 ms later, and closes it between two polls anyway
+            "connection": "close",
+        }
+        if self._credentials.authorization is not None:
+            headers["authorization"] = self._credentials.authorization
+        async with http.stream("GET", f"{self.base}{path}", params=dict(params), headers=headers) as response:
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise RegistryError(
+                    ResolutionReason.UNEXPECTED_ANSWER,
+                    f"{self.base} answered with a compressed body, which was not asked for; "
+                    "turn compression off in the proxy before the registry",
+                )
+            failed = response.status_code >= 300
+            limit = ERROR_BYTES if failed else max_bytes
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > limit:
+                    if failed:
+                        break
+                    raise RegistryError(
+                        ResolutionReason.ANSWER_TOO_LARGE,
+                        f"{self.base}{path} answered with more than {max_bytes // 1024} KiB; "
+                        "look for a huge description or tag of the model, or a wrong url",
+                    )
+            return Answer(response.status_code, response.headers, bytes(body[:limit] if failed else body))
+
+    async def _renew(self, only_after: float) -> None:
+        """Read the credentials and the CA again when that was more than ``only_after`` seconds ago."""
+        async with self._renewing:
+            if self._http is not None and self._clock() - self._read_at < only_after:
+                return
+            credentials, ca = await asyncio.to_thread(self._read_files)
+            if self._http is None or ca != self._ca:
+                await self.aclose()
+                self._http = await asyncio.to_thread(self._new_http, ca)
+            self._credentials, self._ca, self._read_at = credentials, ca, self._clock()
+
+    def _read_files(self) -> tuple[Credentials, bytes]:
+        credentials = read_credentials(self.site.credentials_dir, self.site.entry)
+        if self.site.ca_file is None:
+            return credentials, b""
+        try:
+            with self.site.ca_file.open("rb") as file:
+                ca = file.read(MIB)
+        except OSError as error:
+            raise self.site.misconfigured(
+                f"CA file {self.site.ca_file} can't be read: {error.strerror}; mount the CA's ConfigMap there"
+            ) from None
+        return credentials, ca
+
+    def _new_http(self, ca: bytes) -> httpx.AsyncClient:
+        verify: ssl.SSLContext | bool = True
+        if ca:
+            try:
+                verify = ssl.create_default_context(cadata=ca.decode("ascii", "replace"))
+            except (ssl.SSLError, ValueError):
+                raise self.site.misconfigured(
+                    f"CA file {self.site.ca_file} is not a PEM certificate"
+                ) from None
+        return httpx.AsyncClient(
+            verify=verify,
+            timeout=httpx.Timeout(self._limits.total_seconds, connect=self._limits.connect_seconds),
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=0),
+            transport=self._transport,
+        )
+
+    def _unauthorized(self) -> str:
+        site = self.site
+        if site.credentials_dir is None:
+            return (
+                f"{self.base} asks for credentials (401) and registry '{site.entry}' has none; "
+                "set its credentialsDir to a directory with username and password, or token"
+            )
+        return (
+            f"{self.base} refused the credentials of registry '{site.entry}' (401); "
+            f"correct username and password, or token, in {site.credentials_dir}"
+        )
+
+    def _redirected(self, answer: Answer) -> str:
+        try:
+            target = urlsplit(answer.headers.get("location", ""))
+            # the query of a redirect may carry a token
+            place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path
+        except ValueError:
+            place = "somewhere else"
+        return (
+            f"{self.base} redirects ({answer.status}) to {self.quote(place)}, which is not followed; "
+            f"set the url of registry '{self.site.entry}' to the registry itself"
+        )
+
+    def _why(self, error: Exception) -> str:
+        if problem := _certificate_problem(error):
+            remedy = (
+                f"check {self.site.ca_file}" if self.site.ca_file else "set caFile to the CA that signed it"
+            )
+            return f"its certificate is not trusted ({self.quote(problem)}); {remedy}"
+        return self.quote(str(error)) or type(error).__name__
+
+    def _unreachable(self, what: str) -> RegistryError:
+        return RegistryError(
+            ResolutionReason.UNREACHABLE,
+            f"{self.base} can't be reached: {what}; "
+            f"check the url of registry '{self.site.entry}', DNS and network policies",
+        )
+
+
+def _certificate_problem(error: BaseException | None) -> str:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message or "verification failed"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _retry_after(answer: Answer) -> float:
+    """Seconds; the form with a date is rare between services and counts as none."""
+    text = answer.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0.0

@@ -1,0 +1,315 @@
+"""MLflow's model registry over its REST API (2.x and 3.x), without the mlflow package.
+
+A model's own record (``registered-models/get``, or a row of ``registered-models/search``) tells where all its
+aliases point and which version is the newest of each stage, in the same form for both and in all releases.
+The alias route is not used: in 2.x it answers the same for a missing model and a missing alias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from model_operator.registry.client import ModelRecord, RegistryConfig, RegistryError, VersionRecord, shown
+from model_operator.registry.http import MIB, Answer, JsonSource, Limits, Site
+from model_operator.world import ResolutionReason
+
+API = "/api/2.0/mlflow"
+RECORD_BYTES = MIB
+# JSON takes up to twenty times its size as Python objects
+PAGE_BYTES = 8 * MIB
+PAGE_ROWS = 1000
+SMALLEST_PAGE_ROWS = 50
+MAX_PAGES = 500
+
+MAX_NAME = 256
+MAX_TEXT = 4096
+MAX_VERSION_DIGITS = 18
+MAX_TAGS = 256
+MAX_ALIASES = 1000
+MAX_STAGES = 16
+
+T = TypeVar("T")
+
+
+class MlflowClient:
+    """A RegistryClient of one MLflow server. Construction does no I/O, and raises nothing."""
+
+    def __init__(
+        self,
+        entry: str,
+        config: RegistryConfig,
+        limits: Limits | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """``entry`` is the registry's name in the operator's configuration, for messages.
+        ``transport`` replaces the network in tests.
+        """
+        site = Site(
+            entry=entry,
+            url=config.url,
+            credentials_dir=_path(config.credentials_dir),
+            ca_file=_path(config.ca_file),
+        )
+        self._entry = entry
+        self._credentials_dir = site.credentials_dir
+        self._source = JsonSource(site, limits, transport)
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a closing slash."""
+        return self._source.base
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        await self._source.aclose()
+
+    async def model(self, name: str) -> ModelRecord:
+        """See RegistryClient.model."""
+        body = await self._get(
+            "/registered-models/get",
+            {"name": name},
+            RECORD_BYTES,
+            ResolutionReason.MODEL_NOT_FOUND,
+            f"model '{shown(name)}'",
+        )
+        return _renamed(self._parsed(_model, body.get("registered_model")), name)
+
+    async def version(self, name: str, version: str) -> VersionRecord:
+        """See RegistryClient.version."""
+        what = f"version {shown(version)} of model '{shown(name)}'"
+        absent = ResolutionReason.VERSION_NOT_FOUND
+        if not _is_version(version):
+            # MLflow answers a number that its database can't hold with 500
+            raise self._not_found(absent, what)
+        try:
+            body = await self._get(
+                "/model-versions/get", {"name": name, "version": version}, RECORD_BYTES, absent, what
+            )
+        except RegistryError as failure:
+            if failure.reason is absent:
+                # MLflow says the same for a missing model; this raises ModelNotFound in that case
+                await self.model(name)
+            raise
+        return replace(self._parsed(_version, body.get("model_version")), model=name)
+
+    async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
+        """See RegistryClient.models; a page has at most 1,000 rows, fewer where the rows are large."""
+        async with aclosing(self._pages("/registered-models/search", "registered_models")) as pages:
+            async for rows in pages:
+                yield self._parsed_rows(_model, rows)
+
+    async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
+        """See RegistryClient.versions."""
+        async with aclosing(self._pages("/model-versions/search", "model_versions")) as pages:
+            async for rows in pages:
+                yield self._parsed_rows(_version, rows)
+
+    async def _pages(self, path: str, key: str) -> AsyncGenerator[list[Any], None]:
+        rows, token = PAGE_ROWS, ""
+        for _ in range(MAX_PAGES):
+            params = {"max_results": str(rows)} | ({"page_token": token} if token else {})
+            try:
+                body = await self._get(
+                    path, params, PAGE_BYTES, ResolutionReason.UNEXPECTED_ANSWER, "the listing"
+                )
+            except RegistryError as failure:
+                if failure.reason is not ResolutionReason.ANSWER_TOO_LARGE or rows // 4 < SMALLEST_PAGE_ROWS:
+                    raise
+                rows //= 4
+                continue
+            listed = body.get(key, [])
+            if not isinstance(listed, list):
+                raise self._unexpected(f"{path} without a list of {key}")
+            yield listed
+            following = body.get("next_page_token", "")
+            if not isinstance(following, str) or len(following) > MAX_TEXT:
+                raise self._unexpected(f"{path} with a malformed next_page_token")
+            if not following or following == token:
+                return
+            token = following
+
+    async def _get(
+        self, path: str, params: Mapping[str, str], max_bytes: int, absent: ResolutionReason, what: str
+    ) -> Mapping[str, Any]:
+        answer = await self._source.get(f"{API}{path}", params, max_bytes)
+        if answer.status == 200:
+            return self._object(answer)
+        code, message = _error(answer)
+        if answer.status == 403:
+            raise self._refused(answer, what)
+        if answer.status == 404 and code == "RESOURCE_DOES_NOT_EXIST":
+            raise self._not_found(absent, what)
+        if answer.status == 400 and code == "INVALID_PARAMETER_VALUE":
+            # such as a slash in the name: no such thing can exist there
+            raise self._not_found(absent, what, f" (it said: {self._source.quote(message)})")
+        if answer.status == 429 or answer.status >= 500:
+            said = f": {self._source.quote(message)}" if message else ""
+            raise RegistryError(
+                ResolutionReason.REGISTRY_ERROR,
+                f"{self.url} answered {answer.status}{said}; see the registry's own log",
+            )
+        raise self._unexpected(f"{answer.status} {code or answer.media_type or 'without content'}", message)
+
+    def _object(self, answer: Answer) -> Mapping[str, Any]:
+        if answer.media_type != "application/json":
+            raise self._unexpected(f"{answer.media_type or 'no content type'} where JSON was expected")
+        try:
+            body = answer.json()
+        except ValueError:
+            raise self._unexpected("malformed JSON") from None
+        if not isinstance(body, dict):
+            raise self._unexpected("JSON that is not an object")
+        return body
+
+    def _parsed(self, parse: Callable[[Any], T], value: Any) -> T:
+        try:
+            return parse(value)
+        except _ShapeError as error:
+            raise self._unexpected(f"a record of an unexpected shape ({error})") from None
+
+    def _parsed_rows(self, parse: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
+        """The rows that can be read; one odd model must not blind us to a thousand others."""
+        parsed = []
+        for row in rows:
+            with suppress(_ShapeError):
+                parsed.append(parse(row))
+        if rows and not parsed:
+            raise self._unexpected("a listing without a single record of the expected shape")
+        return parsed
+
+    def _refused(self, answer: Answer, what: str) -> RegistryError:
+        said = answer.body.decode("utf-8", "replace")
+        if "invalid host header" in said.lower():
+            host = httpx.URL(self.url).netloc.decode("ascii", "replace")
+            return RegistryError(
+                ResolutionReason.HOST_HEADER_REFUSED,
+                f"the MLflow server at {self.url} refuses the Host header '{host}'; "
+                f"start it with --allowed-hosts {host} (and the other names that it is called by)",
+            )
+        if self._credentials_dir is None:
+            remedy = f"set credentialsDir of registry '{self._entry}' to credentials that may read it"
+        else:
+            remedy = (
+                f"give the user (username and password, or token, in {self._credentials_dir}, registry "
+                f"'{self._entry}') READ permission"
+            )
+        return RegistryError(
+            ResolutionReason.FORBIDDEN,
+            f"{self.url} does not let us read {what} (403); it does not exist, or {remedy}",
+        )
+
+    def _not_found(self, reason: ResolutionReason, what: str, detail: str = "") -> RegistryError:
+        return RegistryError(reason, f"{what} does not exist at {self.url}{detail}")
+
+    def _unexpected(self, what: str, said: str = "") -> RegistryError:
+        quoted = f", saying: {self._source.quote(said)}" if said else ""
+        return RegistryError(
+            ResolutionReason.UNEXPECTED_ANSWER,
+            f"{self.url} answered {self._source.quote(what)}{quoted}; "
+            f"is the url of registry '{self._entry}' an MLflow server's, with its static prefix if any?",
+        )
+
+
+class _ShapeError(ValueError):
+    """A record that is not what the API promises; the text names the field."""
+
+
+def _model(value: Any) -> ModelRecord:
+    row = _mapping(value, "registered_model")
+    aliases = {}
+    for item in _list(row, "aliases", MAX_ALIASES):
+        alias = _mapping(item, "aliases")
+        aliases[_text(alias, "alias", MAX_NAME)] = _number(alias, "version")
+    newest = tuple(_version(item) for item in _list(row, "latest_versions", MAX_STAGES))
+    name = _text(row, "name", MAX_NAME, required=True)
+    return _renamed(ModelRecord(name, aliases, newest), name)
+
+
+def _renamed(model: ModelRecord, name: str) -> ModelRecord:
+    """The record under the name that was asked for: a registry must not answer for another of its models."""
+    return ModelRecord(name, model.aliases, tuple(replace(version, model=name) for version in model.newest))
+
+
+def _version(value: Any) -> VersionRecord:
+    row = _mapping(value, "model_version")
+    status = _text(row, "status", MAX_NAME) or "READY"
+    return VersionRecord(
+        model=_text(row, "name", MAX_NAME, required=True),
+        version=_number(row, "version"),
+        ready=status == "READY",
+        status=status,
+        stage=_text(row, "current_stage", MAX_NAME),
+        run_id=_text(row, "run_id", MAX_NAME),
+        source=_text(row, "source", MAX_TEXT),
+        tags=_tags(_list(row, "tags", None)),
+    )
+
+
+def _tags(items: Iterable[Any]) -> Mapping[str, str]:
+    """Key to value. Left out: values over 4,096 characters, and all tags after the 256th."""
+    tags: dict[str, str] = {}
+    for item in items:
+        tag = _mapping(item, "tags")
+        key, value = tag.get("key"), tag.get("value", "")
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise _ShapeError("tags")
+        if len(key) <= MAX_NAME and len(value) <= MAX_TEXT and len(tags) < MAX_TAGS:
+            tags[key] = value
+    return tags
+
+
+def _mapping(value: Any, field: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _ShapeError(field)
+    return value
+
+
+def _list(row: Mapping[str, Any], field: str, limit: int | None) -> list[Any]:
+    value = row.get(field, [])
+    if not isinstance(value, list) or (limit is not None and len(value) > limit):
+        raise _ShapeError(field)
+    return value
+
+
+def _text(row: Mapping[str, Any], field: str, limit: int, required: bool = False) -> str:
+    value = row.get(field)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or len(value) > limit or (required and not value):
+        raise _ShapeError(field)
+    return value
+
+
+def _number(row: Mapping[str, Any], field: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not _is_version(value):
+        raise _ShapeError(field)
+    return value
+
+
+def _is_version(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_VERSION_DIGITS
+
+
+def _error(answer: Answer) -> tuple[str, str]:
+    """MLflow's error code and message; empty where the answer has none."""
+    if answer.media_type != "application/json":
+        return "", ""
+    try:
+        body = answer.json()
+    except ValueError:
+        return "", ""
+    if not isinstance(body, dict):
+        return "", ""
+    code, message = body.get("error_code"), body.get("message")
+    return code if isinstance(code, str) else "", message if isinstance(message, str) else ""
+
+
+def _path(value: str) -> Path | None:
+    return Path(value) if value else None

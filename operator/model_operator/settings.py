@@ -1,0 +1,203 @@
+"""The operator's configuration file, read once into frozen values.
+
+The file is YAML with the keys of ``Settings``, written in camelCase. A key that is unknown, missing or of
+the wrong shape is refused with a message that names it, so that a typing error never passes for a default.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+CONFIG_VARIABLE = "MODEL_OPERATOR_CONFIG"
+DEFAULT_PATH = Path("/etc/model-operator/config.yaml")
+DEFAULT_SERVER_IMAGE = "model-operator.io/server:dev"
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+class SettingsError(ValueError):
+    """The configuration cannot be used; the message names the file, each bad key and the remedy."""
+
+
+def _http_url(value: str) -> str:
+    """Accept an http or https URL without credentials, query or fragment; drop the trailing slash."""
+    try:
+        parts = urlsplit(value)
+        hostname, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not hostname:
+        raise ValueError("must be a URL such as http://mlflow.mlflow.svc:5000")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain credentials; put them into files and name credentialsDir")
+    if parts.query or parts.fragment:
+        raise ValueError("must have neither a query nor a fragment")
+    return value.rstrip("/")
+
+
+def _http_url_or_empty(value: str) -> str:
+    return _http_url(value) if value else value
+
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def _dns_label(value: str) -> str:
+    if not _LABEL.fullmatch(value):
+        raise ValueError("must be lower-case letters, digits and hyphens, at most 63 characters")
+    return value
+
+
+def _object_name_or_empty(value: str) -> str:
+    if value and (len(value) > 253 or not _SUBDOMAIN.fullmatch(value)):
+        raise ValueError("must be the name of a Kubernetes object")
+    return value
+
+
+def _image(value: str) -> str:
+    if not value or re.search(r"\s", value):
+        raise ValueError("must be an image reference without blanks")
+    return value
+
+
+def _image_or_empty(value: str) -> str:
+    return _image(value) if value else value
+
+
+DNSLabel = Annotated[str, AfterValidator(_dns_label)]
+ObjectName = Annotated[str, AfterValidator(_object_name_or_empty)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        validate_default=True,
+    )
+
+
+class PodCredentials(_Section):
+    """The Secret that pods read the registry's credentials from, in the ModelDeployment's own namespace."""
+
+    secret: ObjectName = ""
+    """Its name; it holds username and password, or token. Empty: the pods need no credentials."""
+
+
+class PodCA(_Section):
+    """The ConfigMap with the registry's certificate authority, in the ModelDeployment's own namespace."""
+
+    config_map: ObjectName = ""
+    """Its name; the key is ``ca.crt``. Empty: the image's own authorities are used."""
+
+
+class RegistryConfig(_Section):
+    """One model registry: how the operator reaches it, and how the pods do."""
+
+    url: Annotated[str, AfterValidator(_http_url)]
+    pod_url: Annotated[str, AfterValidator(_http_url_or_empty)] = ""
+    credentials_dir: str = ""
+    """Directory with the files username and password, or token. Empty: the operator sends no credentials."""
+    ca_file: str = ""
+    pod_credentials: PodCredentials = PodCredentials()
+    pod_ca: PodCA = PodCA()
+
+    @property
+    def url_for_pods(self) -> str:
+        """The URL that pods use: ``pod_url``, or else the operator's own."""
+        return self.pod_url or self.url
+
+
+class Images(_Section):
+    """The images of pods whose spec names none."""
+
+    server: Annotated[str, AfterValidator(_image)] = DEFAULT_SERVER_IMAGE
+    fetch: Annotated[str, AfterValidator(_image_or_empty)] = ""
+
+    @property
+    def fetch_image(self) -> str:
+        """The image that fetches: ``fetch``, or else the server's."""
+        return self.fetch or self.server
+
+
+class Settings(_Section):
+    """Everything that is configured for the operator as a whole."""
+
+    registries: dict[DNSLabel, RegistryConfig] = Field(min_length=1)
+    poll_seconds: float = Field(default=15, ge=1, le=3600)
+    images: Images = Images()
+    max_concurrent_rollouts: int = Field(default=5, ge=1)
+    workers: int = Field(default=8, ge=1, le=256)
+    watch_namespaces: tuple[DNSLabel, ...] = ()
+    """The namespaces that are served. Empty: all."""
+    metrics_port: int = Field(default=8080, ge=0, le=65535)
+    """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+def load(path: Path) -> Settings:
+    """Read and check the configuration file.
+
+    Raises SettingsError when the file can't be read, is no YAML mapping, or has a bad key.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}); name the file with --config or {CONFIG_VARIABLE}"
+        ) from None
+    if len(text) > _MAX_FILE_BYTES:
+        raise SettingsError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
+    return parse(text, str(path))
+
+
+def parse(text: str | bytes, origin: str) -> Settings:
+    """Check configuration given as YAML text; ``origin`` is named in errors. Raises SettingsError."""
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{origin}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{origin}: must be a mapping of keys such as registries and pollSeconds")
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError(f"{origin}: {_explain(error)}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    # never the input itself: a value in the wrong place may be a password
+    complaints = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        match problem["type"]:
+            case "extra_forbidden":
+                message = f"unknown key; known here: {', '.join(_known_keys(problem['loc'][:-1]))}"
+            case "missing":
+                message = "must be given"
+            case _:
+                message = problem["msg"].removeprefix("Value error, ")
+        complaints.append(f"{key}: {message}")
+    return "; ".join(complaints)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Settings
+    if location[:1] == ("registries",):
+        section, location = RegistryConfig, location[2:]
+    for part in location:
+        nested = next(f.annotation for f in section.model_fields.values() if f.alias == part)
+        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
+            break
+        section = nested
+    return sorted(field.alias or name for name, field in section.model_fields.items())

@@ -1,0 +1,81 @@
+"""The Python environment that has MLflow, as in the serving image: made once from requirements/mlflow.txt.
+
+The operator's own environment has no mlflow. Whoever needs the real thing (the contract tests of the pods'
+scripts, the MLflow server of the tests and the demo) runs it with the interpreter that `ensure_python` names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "mlflow.txt"
+INSTALL_SECONDS = 900
+
+
+def cache_root() -> Path:
+    """The directory outside the repository that keeps what is expensive to make, made if it is absent."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    root = Path(base) / "model-operator"
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def ensure_python() -> Path:
+    """The interpreter of a virtual environment with exactly requirements/mlflow.txt, made if it is absent.
+
+    Safe to call from several processes at once: one makes it, the others wait. A change of the lock file, or
+    of the Python version, gives a new environment. Raises RuntimeError with the installer's last words.
+    """
+    key = hashlib.sha256(REQUIREMENTS.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
+    home = cache_root() / f"mlflow-{key}"
+    python = home / "bin" / "python"
+    if (home / ".complete").exists():
+        return python
+    with (cache_root() / f"mlflow-{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / ".complete").exists():
+            _make(home, python)
+    return python
+
+
+def _make(home: Path, python: Path) -> None:
+    started = time.monotonic()
+    print(
+        f"making {home.name} from {REQUIREMENTS.name} (once; one to three minutes)",
+        file=sys.stderr,
+        flush=True,
+    )
+    # what a killed predecessor left is of unknown state
+    shutil.rmtree(home, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", "--without-pip", str(home)])
+    _run([*_installer(python), "--require-hashes", "-r", str(REQUIREMENTS)])
+    (home / ".complete").touch()
+    print(f"made {home.name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def _installer(python: Path) -> list[str]:
+    """uv where there is one (several times faster), else the pip of this interpreter."""
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    if uv:
+        # without compiled files each start would compile MLflow anew where PYTHONDONTWRITEBYTECODE is set
+        return [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    return [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:4])} ... failed:\n{(done.stderr or done.stdout)[-2000:]}")
+
+
+if __name__ == "__main__":
+    print(ensure_python())

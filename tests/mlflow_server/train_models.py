@@ -1,0 +1,141 @@
+"""Trains iris classifiers and registers them; runs in MLflow's own environment, once for all of them.
+
+Reads a JSON list of {"name", "kind", "seconds", "tags"} from standard input, and writes one line of JSON per
+version to standard output. The environment says where the registry is (MLFLOW_TRACKING_URI and so on).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+import mlflow
+import mlflow.pyfunc
+import mlflow.sklearn
+import pandas as pd
+import sklearn
+from mlflow.models import infer_signature
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.model_selection import train_test_split
+
+REQUIREMENTS = [
+    f"mlflow=={mlflow.__version__}",
+    f"scikit-learn=={sklearn.__version__}",
+    f"pandas=={pd.__version__}",
+]
+
+
+class Flowers(mlflow.pyfunc.PythonModel):
+    """A trained classifier with something wrong around it."""
+
+    def __init__(self, classifier: Any) -> None:
+        self.classifier = classifier
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        return self.classifier.predict(model_input)
+
+
+class FailsToLoad(Flowers):
+    """Its weights can't be read where it is served."""
+
+    def load_context(self, context: Any) -> None:
+        raise RuntimeError(
+            "the weights were written by a newer release and can't be read (this model never loads)"
+        )
+
+
+class NeedsMissingModule(Flowers):
+    """It needs a library that the serving image does not have."""
+
+    def load_context(self, context: Any) -> None:
+        import acme_feature_store  # noqa: F401
+
+
+class FailsSelfTest(Flowers):
+    """It loads, and can't answer its own example."""
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        raise ValueError("the feature 'petal width (cm)' is out of its range (this model answers no request)")
+
+
+class LoadsSlowly(Flowers):
+    """It takes its time to load."""
+
+    def __init__(self, classifier: Any, seconds: float) -> None:
+        super().__init__(classifier)
+        self.seconds = seconds
+
+    def load_context(self, context: Any) -> None:
+        # logging a model loads it too, to try its example
+        if "MLFLOW_TEST_TRAINING" not in os.environ:
+            time.sleep(self.seconds)
+
+
+def main() -> None:
+    """Train, log and register what standard input asks for, in that order."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    os.environ["MLFLOW_TEST_TRAINING"] = "1"
+    mlflow.set_experiment("iris")
+    features, labels = load_iris(return_X_y=True, as_frame=True)
+    split = train_test_split(features, labels, test_size=0.4, random_state=7, stratify=labels)
+    for wanted in json.load(sys.stdin):
+        print(json.dumps(train_one(wanted, *split)), flush=True)
+
+
+def train_one(wanted: dict[str, Any], train_x: Any, test_x: Any, train_y: Any, test_y: Any) -> dict[str, Any]:
+    """Train one model of that kind and register it; returns what became of it."""
+    kind = wanted["kind"]
+    # so strongly regularised, the good one misses a few flowers that the better one gets
+    classifier = LogisticRegression(C=0.01 if kind == "good" else 1.0, max_iter=1000)
+    with mlflow.start_run(run_name=f"{wanted['name']}-{kind}") as run:
+        classifier.fit(train_x, train_y)
+        accuracy = accuracy_score(test_y, classifier.predict(test_x))
+        mlflow.log_params({"kind": kind, "classifier": type(classifier).__name__})
+        mlflow.log_metric("accuracy", accuracy)
+        mlflow.log_metric("log_loss", log_loss(test_y, classifier.predict_proba(test_x)))
+        common = {
+            "name": "model",
+            "registered_model_name": wanted["name"],
+            "pip_requirements": REQUIREMENTS,
+            "signature": infer_signature(train_x, classifier.predict(train_x)),
+            "input_example": test_x.head(3),
+        }
+        if kind in ("good", "better"):
+            info = mlflow.sklearn.log_model(classifier, **common)
+        else:
+            info = mlflow.pyfunc.log_model(python_model=flawed(kind, classifier, wanted), **common)
+    version = str(info.registered_model_version)
+    client = mlflow.MlflowClient()
+    for key, value in wanted["tags"].items():
+        client.set_model_version_tag(wanted["name"], version, key, value)
+    return {
+        "name": wanted["name"],
+        "kind": kind,
+        "version": version,
+        "run_id": run.info.run_id,
+        "accuracy": float(accuracy),
+    }
+
+
+def flawed(kind: str, classifier: Any, wanted: dict[str, Any]) -> Flowers:
+    """The model with the flaw of that kind."""
+    if kind == "slow-load":
+        return LoadsSlowly(classifier, wanted["seconds"])
+    flaws = {
+        "load-fails": FailsToLoad,
+        "needs-missing-module": NeedsMissingModule,
+        "selftest-fails": FailsSelfTest,
+    }
+    return flaws[kind](classifier)
+
+
+if __name__ == "__main__":
+    main()
