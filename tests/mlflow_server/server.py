@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -43,6 +43,8 @@ class MlflowServer:
     pid: int
     started: str
     """When the process began, as the kernel counts: tells it from a later process with the same pid."""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
+    """Only in the process that started it."""
 
     @classmethod
     def start(
@@ -101,6 +103,7 @@ class MlflowServer:
             directory=directory,
             pid=process.pid,
             started=_process_start(process.pid),
+            process=process,
         )
         server._save()
         try:
@@ -136,11 +139,11 @@ class MlflowServer:
                 os.killpg(self.pid, number)
             deadline = time.monotonic() + STOP_SECONDS
             while time.monotonic() < deadline:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(self.pid, os.WNOHANG)
                 if not self.alive():
                     break
                 time.sleep(0.05)
+        if self.process is not None:
+            self.process.wait(STOP_SECONDS)
         # the leader is gone; its children may outlive it
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -169,7 +172,9 @@ class MlflowServer:
     def _save(self) -> None:
         path = self.directory / "server.json"
         path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(self) | {"directory": str(self.directory)}))
+        fields = {"url": self.url, "username": self.username, "password": self.password}
+        fields |= {"directory": str(self.directory), "started": self.started}
+        path.write_text(json.dumps({**fields, "pid": self.pid}))
 
     def _wait_until_healthy(self, process: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + START_SECONDS
