@@ -22,6 +22,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,8 @@ EXAMPLE = "serving_input_example.json"
 # names in the volume; the marker says what a predecessor fetched completely
 MARKER = ".model-operator-fetched"
 PARTIAL_PREFIX = ".model-operator-partial-"
+# by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
+SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -195,8 +198,13 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
             f"{where} {what} ({status}): check the registry's credentials Secret in this namespace, and what"
             f" its user may read ({text})",
         )
-    if source == "?" and (status == 404 or _says_missing(causes)):
+    if source == "?" and _says_missing(causes):
         return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({text})")
+    if source == "?" and status == 404:
+        return FetchError(
+            FETCH_MISCONFIGURED,
+            f"{where} answers, but not as MLflow does: check the registry's URL and its path ({text})",
+        )
     if status == 404 or _says_missing(causes):
         return FetchError(
             ARTIFACT_MISSING,
@@ -291,7 +299,7 @@ def shown(uri: str) -> str:
 def cleaned(text: str, env: Mapping[str, str]) -> str:
     """At most MESSAGE_BYTES of the text, on one line, without anything secret that the environment knows."""
     for variable, value in env.items():
-        if len(value) >= 4 and re.search(r"PASSWORD|TOKEN|SECRET|CREDENTIAL|_KEY", variable, re.IGNORECASE):
+        if len(value) >= 4 and SECRET_VARIABLE.search(variable):
             text = text.replace(value, "***").replace(urllib.parse.quote(value, safe=""), "***")
     user, password = env.get("MLFLOW_TRACKING_USERNAME", ""), env.get("MLFLOW_TRACKING_PASSWORD", "")
     if password:
@@ -331,12 +339,9 @@ def _prepare_environment() -> None:
         os.environ.setdefault(variable, value)
 
 
-def main() -> NoReturn:
-    """Fetches what the environment names; ends the process itself."""
-    # process 1 has no default action for SIGTERM
-    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
+def _work() -> None:
+    """Fetches what the environment names, reports, and ends the process."""
     started = time.monotonic()
-    _prepare_environment()
     code = 0
     try:
         settings = Settings.from_env(os.environ)
@@ -357,6 +362,18 @@ def main() -> NoReturn:
     # not by return: a thread of a store's client may still hold the process
     sys.stdout.flush()
     os._exit(code)
+
+
+def main() -> NoReturn:
+    """Fetches what the environment names; ends the process itself."""
+    # process 1 has no default action for SIGTERM
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
+    _prepare_environment()
+    # a signal's handler runs in the main thread, and not while that is busy looking up a name
+    worker = threading.Thread(target=_work, daemon=True)
+    worker.start()
+    worker.join()
+    os._exit(1)  # only after an exception that nobody foresaw; its stack trace is the last word
 
 
 if __name__ == "__main__":
