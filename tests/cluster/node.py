@@ -109,7 +109,6 @@ class NodeStart:
                 str(self.programs["kubelet"]),
                 f"--config={kubelet_config}",
                 f"--kubeconfig={kubelet_user}",
-                f"--root-dir={configuration.HOME}/kubelet",
                 f"--hostname-override={NODE_NAME}",
                 f"--node-ip={node}",
             ],
