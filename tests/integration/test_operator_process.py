@@ -64,10 +64,6 @@ class Operator:
         """How many writing requests went to the API server."""
         return self.metric("api_request_seconds_count", 'verb="get"', 'verb="list"')
 
-    def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=30)
-
 
 def _free_port() -> int:
     with socket.socket() as probe:
@@ -137,22 +133,15 @@ def test_a_model_deployment_gets_a_status_and_the_operator_then_writes_nothing(
     assert after["metadata"]["annotations"] == {"example.com/touched": "yes"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_ends_it_with_success_and_without_a_traceback(
-    operator: Operator, number: signal.Signals
-) -> None:
-    assert operator.stop(number) == 0, operator.log
-    assert "Traceback" not in operator.log
-    assert "stopping" in operator.log
-
-
-def test_its_log_has_one_line_per_message_with_keys(operator: Operator) -> None:
-    operator.stop(signal.SIGTERM)
+def test_sigterm_ends_it_with_success_and_a_log_of_one_line_per_message(operator: Operator) -> None:
+    operator.process.send_signal(signal.SIGTERM)
+    assert operator.process.wait(timeout=30) == 0, operator.log
     lines = operator.log.splitlines()
-    assert lines
+    assert "stopping" in lines[-1]
     assert all(line.startswith("time=") and " level=" in line and " msg=" in line for line in lines), (
         operator.log
     )
+    assert "Traceback" not in operator.log
 
 
 def test_without_an_api_server_it_fails_and_says_so(tmp_path: Path, control_plane: Path) -> None:
