@@ -160,8 +160,13 @@ async def test_a_user_without_permission_learns_what_to_ask_for(
     registry.post("users/create", username="reader", password="reader-password")
     with mlflow.api() as api:
         api.post(
-            "registered-models/permissions/create",
-            json={"name": "shared", "username": "reader", "permission": "READ"},
+            f"{mlflow.url}/api/3.0/mlflow/users/permissions/grant",
+            json={
+                "username": "reader",
+                "resource_type": "registered_model",
+                "resource_id": "shared",
+                "permission": "READ",
+            },
         )
     access = Access(mlflow.url, str(credentials(username="reader", password="reader-password")))
     shared = await ask(access, "models:/shared@champion")
