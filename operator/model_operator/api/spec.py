@@ -248,8 +248,8 @@ class ModelDeploymentSpec(SpecModel):
         default=None,
         ge=0,
         le=10000,
-        description="How many pods serve. Left out, and without autoscaling: kubectl scale decides, from 1. "
-        "Cannot stand beside autoscaling.",
+        description="How many pods serve. Left out, and without autoscaling: one at first, and nobody changes "
+        "it back when kubectl scale sets another number. Cannot stand beside autoscaling.",
     )
     autoscaling: AutoscalingSpec | None = Field(
         default=None,
