@@ -174,14 +174,15 @@ def rfc3339(moment: datetime) -> str:
 
 
 def read_time(text: object) -> datetime | None:
-    """The time that an RFC 3339 text means, None for anything else."""
+    """The time in UTC that an RFC 3339 text means, None for anything else."""
     if not isinstance(text, str):
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else None
+    # at the ends of the calendar, sums of times would overflow
+    return moment.astimezone(UTC) if moment.tzinfo and 1900 < moment.year < 9000 else None
 
 
 # --- rebuilding ------------------------------------------------------------------------------------
