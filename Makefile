@@ -1,3 +1,95 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Suites print how long their slowest tests took; figures themselves belong in benchmarks/.
+PYTEST := $(BIN)/pytest --durations=5
+SUITES := tests/unit tests/stories tests/golden tests/contract tests/integration
+UV_COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+##@ Start here
+
+.PHONY: help
+help: ## Explain every target
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: install ## The main job on a real cluster: v1 serves, the alias moves, a bad version is reverted
+	$(BIN)/python -m tests.demo
+
+.PHONY: test
+test: install ## Unit, stories, golden, contract (real MLflow) and integration (real kube-apiserver)
+	$(PYTEST) $(SUITES)
+
+##@ Cluster
+
+.PHONY: cluster
+cluster: install ## A real Kubernetes: kind where Docker answers, otherwise our own single node
+	$(BIN)/python -m tests.cluster up
+
+.PHONY: cluster-down
+cluster-down: install ## Remove that cluster without a trace
+	$(BIN)/python -m tests.cluster down
+
+.PHONY: images
+images: install ## Build the operator's and the default serving image
+	$(BIN)/python -m tests.images build
+
+##@ Checks
+
+.PHONY: e2e
+e2e: install ## The stories on real pods, one case per class of fault
+	$(PYTEST) tests/e2e
+
+.PHONY: e2e-full
+e2e-full: install ## The whole table of stories on real pods
+	$(PYTEST) tests/e2e -m "full or not full"
+
+.PHONY: verify
+verify: install ## Linters, types, floors, and generated files without drift
+	@test ! -e operator/__init__.py || { echo "operator/__init__.py shadows Python's own operator module: remove it"; exit 1; }
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m model_operator.api.crd --check
+	cmp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+
+.PHONY: format
+format: install ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: generate
+generate: install ## Make the CRD anew from the models, also the chart's copy
+	$(BIN)/python -m model_operator.api.crd > crds/modeldeployments.yaml.new
+	mv crds/modeldeployments.yaml.new crds/modeldeployments.yaml
+	cp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+
+##@ Set-up
+
+.PHONY: install
+install: .venv/installed ## The Python environment in .venv, exactly as locked
+.venv/installed: requirements/dev.txt pyproject.toml
+	@echo "Installing the locked Python environment into .venv (about a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv 2>/dev/null || { echo "Installing Debian's python3-venv"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qqy python3-venv >/dev/null; $(PYTHON) -m venv .venv; }
+	@grep -A40 '^uv==' requirements/dev.txt | awk 'NR == 1 || /--hash/ {print} NR > 1 && !/--hash/ {exit}' > .venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: lock
+lock: install ## Choose the newest allowed dependencies and lock them, with hashes
+	$(UV_COMPILE) --upgrade pyproject.toml --extra dev -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/operator.txt
+	$(UV_COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt
+
+.PHONY: clean
+clean: ## Remove the Python environment and caches of this checkout (the cluster stays)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -161,7 +161,7 @@ class Cache:
         entry = self._entries.get(ref)
         return entry.body if entry else None
 
-    def keys(self) -> list[Key]:
+    def model_deployments(self) -> list[Key]:
         """The keys of all ModelDeployments."""
         return sorted((ref.namespace, ref.name) for ref in self._entries if ref.kind is Kind.MODEL_DEPLOYMENT)
 

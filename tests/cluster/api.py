@@ -28,12 +28,12 @@ _RESOURCES = {
 }
 
 
-class KubeconfigUnusable(ValueError):
+class KubeconfigError(ValueError):
     """The kubeconfig is absent, has no such context, or logs in by a way that this small client lacks."""
 
 
 def load_context(kubeconfig: Path, context: str | None = None) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The name of the (current) context, its cluster and its user. Raises KubeconfigUnusable."""
+    """The name of the (current) context, its cluster and its user. Raises KubeconfigError."""
     try:
         content = yaml.safe_load(kubeconfig.read_text())
         name = context or content["current-context"]
@@ -41,7 +41,7 @@ def load_context(kubeconfig: Path, context: str | None = None) -> tuple[str, dic
         cluster = next(c["cluster"] for c in content["clusters"] if c["name"] == entry["cluster"])
         user = next(u["user"] for u in content["users"] if u["name"] == entry["user"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
-        raise KubeconfigUnusable(f"{kubeconfig} has no usable context: {error!r}") from error
+        raise KubeconfigError(f"{kubeconfig} has no usable context: {error!r}") from error
     return name, cluster, user
 
 
@@ -49,7 +49,7 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
     authority = cluster.get("certificate-authority-data")
     certificate, key = user.get("client-certificate-data"), user.get("client-key-data")
     if not (authority and certificate and key):
-        raise KubeconfigUnusable("the kubeconfig does not carry its certificates inside")
+        raise KubeconfigError("the kubeconfig does not carry its certificates inside")
     context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
     with tempfile.TemporaryDirectory() as directory:
         # the standard library loads client certificates from files only

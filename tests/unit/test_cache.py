@@ -59,7 +59,7 @@ def test_a_snapshot_has_the_model_deployment_and_all_its_children_by_kind(cache:
         Kind.REVISION: ["churn-a", "churn-b"],
     }
     assert set(snapshot) == set(WATCHED_KINDS)
-    assert cache.keys() == [CHURN]
+    assert cache.model_deployments() == [CHURN]
 
 
 def test_children_of_the_same_name_in_another_namespace_belong_to_another_key(cache: Cache) -> None:

@@ -61,7 +61,8 @@ def custom_resource_definition() -> JsonSchema:
         "properties": {
             "apiVersion": {"description": f"Always {names.API_VERSION}.", "type": "string"},
             "kind": {"description": f"Always {names.KIND}.", "type": "string"},
-            "metadata": {"description": "Name, namespace, labels and annotations.", "type": "object"},
+            # the API server describes it itself and refuses anything else here
+            "metadata": {"type": "object"},
             "spec": {"description": "What is wanted.", **structural(ModelDeploymentSpec.model_json_schema())},
             "status": {
                 "description": "What is; written by the operator.",
@@ -133,8 +134,8 @@ def _node(schema: JsonSchema, definitions: dict[str, JsonSchema]) -> JsonSchema:
             result[key] = value
     if result.get("type") == "integer":
         result.setdefault("format", "int32")
-    shortened = _with_short_default(result)
-    return {key: shortened[key] for key in sorted(shortened, key=_reading_order)}
+    result = _with_default_of_parts(result)
+    return {key: result[key] for key in sorted(result, key=_reading_order)}
 
 
 def _reading_order(key: str) -> tuple[int, str]:
@@ -159,13 +160,17 @@ def _without_null(schema: JsonSchema) -> JsonSchema:
     return choice | {key: value for key, value in schema.items() if key != "anyOf"}
 
 
-def _with_short_default(schema: JsonSchema) -> JsonSchema:
-    """Default an object to {} where a property below has a default, which the API server then fills in."""
+def _with_default_of_parts(schema: JsonSchema) -> JsonSchema:
+    """Default an object to the defaults of its properties, and to nothing where they have none.
+
+    A default of {} would be filled in the same way, but the API server checks it by the rules as it stands.
+    """
     if schema.get("type") != "object" or "default" not in schema:
         return schema
+    properties = schema.get("properties", {})
+    default = {name: child["default"] for name, child in properties.items() if "default" in child}
     kept = {key: value for key, value in schema.items() if key != "default"}
-    has_defaults = any("default" in child for child in schema.get("properties", {}).values())
-    return kept | ({"default": {}} if has_defaults else {})
+    return kept | ({"default": default} if default else {})
 
 
 def rendered() -> str:

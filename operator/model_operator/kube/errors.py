@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _MAX_MESSAGE = 2048
+_QUOTA_WORDS = ("exceeded quota:", "status unknown for quota:")
+_UNKNOWN_FIELD = "field not declared in schema"
 
 
 class ApiError(Exception):
@@ -49,7 +51,7 @@ class AlreadyExists(ApiError):  # noqa: N818
 
 
 class Invalid(ApiError):  # noqa: N818
-    """422 or 400: a field of the object is refused; asking again changes nothing."""
+    """A field of the object is refused (422, 400, or what a server-side apply makes of it)."""
 
 
 class Unauthorized(ApiError):  # noqa: N818
@@ -74,15 +76,20 @@ def error_for(status: int, body: object) -> ApiError:
     reason = _text(answer.get("reason")) or str(status)
     message = _text(answer.get("message")) or (_text(body) or "no message")
     details = answer.get("details")
-    details = details if isinstance(details, Mapping) else {}
-    return _class_for(status, reason, message)(status, reason, message, details)
+    error = ApiError(status, reason, message, details if isinstance(details, Mapping) else {})
+    return _class_for(error)(status, reason, message, error.details)
 
 
-def _class_for(status: int, reason: str, message: str) -> type[ApiError]:
+def _class_for(error: ApiError) -> type[ApiError]:
+    status, message = error.status, error.message
     if status == 409:
-        return AlreadyExists if reason == "AlreadyExists" else Conflict
+        return AlreadyExists if error.reason == "AlreadyExists" else Conflict
     if status == 403:
-        return QuotaExceeded if "exceeded quota:" in message else Forbidden
+        return QuotaExceeded if any(words in message for words in _QUOTA_WORDS) else Forbidden
+    if status == 422 and any(cause.get("field") == "metadata.uid" for cause in error.causes):
+        return Conflict  # an apply that was bound to the uid of another object
+    if status == 500 and _UNKNOWN_FIELD in message:
+        return Invalid  # an apply whose body has a field that the schema does not know
     if status == 429 or status >= 500:
         return Unavailable
     return {400: Invalid, 401: Unauthorized, 404: NotFound, 422: Invalid}.get(status, ApiError)

@@ -22,7 +22,6 @@ from model_operator.kube.errors import ApiError, Unauthorized, Unavailable, erro
 
 JSON = "application/json"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 _SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _USER_AGENT = f"model-operator/{version('model-operator')}"
 
@@ -229,10 +228,11 @@ async def _read(response: aiohttp.ClientResponse) -> Any:
         body = json.loads(raw)
     except ValueError:
         body = None
-    if response.status in _RETRIED_STATUSES:
-        raise _Refused(error_for(response.status, body), _retry_after(response.headers))
     if not 200 <= response.status < 300:
-        raise error_for(response.status, body)
+        error = error_for(response.status, body)
+        if isinstance(error, Unavailable):
+            raise _Refused(error, _retry_after(response.headers))
+        raise error
     if not isinstance(body, dict):
         raise Unavailable(response.status, "NotJSON", "the answer is no JSON object: is this an API server?")
     return body

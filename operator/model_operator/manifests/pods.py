@@ -150,16 +150,18 @@ def _fetch_container(inputs: TemplateInputs) -> _Object:
         "image": inputs.images[names.CONTAINER_FETCH],
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", f"{SCRIPTS_DIR}/fetch.py"],
+        "resources": fetch.resources,
         "env": _environment(
             fixed=[*_model_env(inputs), *_registry_env(inputs.registry)],
             defaults={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": _HTTP_RETRIES},
             given=fetch.env,
         ),
+        "envFrom": fetch.env_from,
         "volumeMounts": mounts,
         "securityContext": deepcopy(_CONTAINER_SECURITY),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    return container | _given({"envFrom": fetch.env_from, "resources": fetch.resources})
+    return _given(container)
 
 
 def _server_container(inputs: TemplateInputs) -> _Object:
@@ -180,11 +182,13 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         "name": names.CONTAINER_SERVER,
         "image": inputs.images[names.CONTAINER_SERVER],
         "imagePullPolicy": "IfNotPresent",
+        "command": server.command if custom else ["python", f"{SCRIPTS_DIR}/serve.py"],
+        "args": server.args,
+        "resources": server.resources,
         "env": _environment(
-            fixed=[*_model_env(inputs), *_server_env(inputs.spec)],
-            defaults={},
-            given=server.env,
+            fixed=[*_model_env(inputs), *_server_env(inputs.spec)], defaults={}, given=server.env
         ),
+        "envFrom": server.env_from,
         "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
         "volumeMounts": [*ours, *deepcopy(theirs)],
         "securityContext": _merged(_CONTAINER_SECURITY, server.security_context),
@@ -192,13 +196,7 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **_probes(inputs.spec),
     }
-    optional = {
-        "command": server.command if custom else ["python", f"{SCRIPTS_DIR}/serve.py"],
-        "args": server.args,
-        "envFrom": server.env_from,
-        "resources": server.resources,
-    }
-    return container | _given(optional)
+    return _given(container)
 
 
 def _probes(spec: ModelDeploymentSpec) -> _Object:
@@ -309,7 +307,8 @@ def _mount(volume: str, path: str, *, read_only: bool = False) -> _Object:
 
 
 def _variable(name: str, value: str) -> _Object:
-    return {"name": name, "value": value}
+    # the kubelet would take $(OTHER) in a model's name for a reference to another variable
+    return {"name": name, "value": value.replace("$", "$$")}
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> _Object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -78,6 +78,18 @@ _WHOLE_REGISTRY = frozenset(
 )
 
 
+SAID_NO = frozenset(
+    {
+        ResolutionReason.MODEL_NOT_FOUND,
+        ResolutionReason.ALIAS_NOT_FOUND,
+        ResolutionReason.VERSION_NOT_FOUND,
+        ResolutionReason.STAGE_NOT_FOUND,
+        ResolutionReason.VERSION_NOT_READY,
+    }
+)
+"""The registry knows that there is no usable version; what was known before does not count any more."""
+
+
 class RegistryClient(Protocol):
     """One registry with one set of credentials. Every method raises RegistryError and nothing else."""
 
@@ -94,11 +106,11 @@ class RegistryClient(Protocol):
         """One exact version; ModelNotFound or VersionNotFound when there is none."""
         ...
 
-    def models(self) -> AsyncIterator[Sequence[ModelRecord]]:
+    def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
         """All models that these credentials may see, by pages; a concurrent change may hide a row."""
         ...
 
-    def versions(self) -> AsyncIterator[Sequence[VersionRecord]]:
+    def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
         """All versions that these credentials may see, by pages, the last changed first."""
         ...
 
@@ -187,20 +199,9 @@ def resolved(record: VersionRecord, reference: ModelReference, url: str) -> Reso
 
 def with_last_good(answer: Resolution, last: ResolvedVersion | None) -> Resolution:
     """A failure to find out, with the version that was known before; other answers as they are."""
-    if last is None or answer.ok or answer.reason in _SAID_NO:
+    if last is None or answer.ok or answer.reason in SAID_NO:
         return answer
     return replace(answer, version=last)
-
-
-_SAID_NO = frozenset(
-    {
-        ResolutionReason.MODEL_NOT_FOUND,
-        ResolutionReason.ALIAS_NOT_FOUND,
-        ResolutionReason.VERSION_NOT_FOUND,
-        ResolutionReason.STAGE_NOT_FOUND,
-        ResolutionReason.VERSION_NOT_READY,
-    }
-)
 
 
 def shown(text: str, limit: int = 300) -> str:

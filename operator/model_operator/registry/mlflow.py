@@ -7,8 +7,9 @@ The alias route is not used: in 2.x it answers the same for a missing model and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,7 +78,7 @@ class MlflowClient:
             ResolutionReason.MODEL_NOT_FOUND,
             f"model '{shown(name)}'",
         )
-        return self._parsed(_model, body.get("registered_model"))
+        return _renamed(self._parsed(_model, body.get("registered_model")), name)
 
     async def version(self, name: str, version: str) -> VersionRecord:
         """See RegistryClient.version."""
@@ -95,19 +96,21 @@ class MlflowClient:
                 # MLflow says the same for a missing model; this raises ModelNotFound in that case
                 await self.model(name)
             raise
-        return self._parsed(_version, body.get("model_version"))
+        return replace(self._parsed(_version, body.get("model_version")), model=name)
 
-    async def models(self) -> AsyncIterator[Sequence[ModelRecord]]:
+    async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
         """See RegistryClient.models; a page has at most 1,000 rows, fewer where the rows are large."""
-        async for rows in self._pages("/registered-models/search", "registered_models"):
-            yield self._parsed_rows(_model, rows)
+        async with aclosing(self._pages("/registered-models/search", "registered_models")) as pages:
+            async for rows in pages:
+                yield self._parsed_rows(_model, rows)
 
-    async def versions(self) -> AsyncIterator[Sequence[VersionRecord]]:
+    async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
         """See RegistryClient.versions."""
-        async for rows in self._pages("/model-versions/search", "model_versions"):
-            yield self._parsed_rows(_version, rows)
+        async with aclosing(self._pages("/model-versions/search", "model_versions")) as pages:
+            async for rows in pages:
+                yield self._parsed_rows(_version, rows)
 
-    async def _pages(self, path: str, key: str) -> AsyncIterator[list[Any]]:
+    async def _pages(self, path: str, key: str) -> AsyncGenerator[list[Any], None]:
         rows, token = PAGE_ROWS, ""
         for _ in range(MAX_PAGES):
             params = {"max_results": str(rows)} | ({"page_token": token} if token else {})
@@ -224,7 +227,13 @@ def _model(value: Any) -> ModelRecord:
         alias = _mapping(item, "aliases")
         aliases[_text(alias, "alias", MAX_NAME)] = _number(alias, "version")
     newest = tuple(_version(item) for item in _list(row, "latest_versions", MAX_STAGES))
-    return ModelRecord(_text(row, "name", MAX_NAME, required=True), aliases, newest)
+    name = _text(row, "name", MAX_NAME, required=True)
+    return _renamed(ModelRecord(name, aliases, newest), name)
+
+
+def _renamed(model: ModelRecord, name: str) -> ModelRecord:
+    """The record under the name that was asked for: a registry must not answer for another of its models."""
+    return ModelRecord(name, model.aliases, tuple(replace(version, model=name) for version in model.newest))
 
 
 def _version(value: Any) -> VersionRecord:

@@ -1,0 +1,180 @@
+"""What happens in the cluster becomes keys in the queue; nothing is decided or written here.
+
+kopf pumps the watches: only ``on.event`` handlers, which need no finalizer and leave no annotation. Missed
+deletions bring no event, so lists of our own run beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+
+from model_operator.cache import CHILD_SELECTOR, WATCHED_KINDS, Cache
+from model_operator.kube import ApiError, KubeClient
+from model_operator.kube.resources import group_and_plural
+from model_operator.world import Key, Kind
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 600.0
+_FIRST_RESYNC_SECONDS = 20.0
+"""Soon after the start: what was deleted between our first lists and kopf's is not in either."""
+_PAGE = 500
+
+Enqueue = Callable[[Key], object]
+
+
+class _NothingStored(kopf.DiffBaseStorage):
+    """kopf's default writes what it handled last into annotations, and copies every object to do so."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """kopf's default keeps handlers' progress in annotations and in the status."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
+def watch_settings() -> kopf.OperatorSettings:
+    """kopf as a pump of events: it writes nothing, scans for nothing and posts nothing."""
+    settings = kopf.OperatorSettings()
+    settings.process.ultimate_exiting_timeout = None
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = _NothingStored()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.watching.chunk_size = _PAGE
+    settings.watching.inactivity_timeout = 70
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.queueing.idle_timeout = 0.2
+    settings.queueing.worker_limit = None
+    for kind in WATCHED_KINDS:
+        if kind is not Kind.MODEL_DEPLOYMENT:
+            settings.watching.label_selectors[group_and_plural(kind)] = CHILD_SELECTOR
+    return settings
+
+
+def watch_registry(kube: KubeClient, cache: Cache, enqueue: Enqueue) -> kopf.OperatorRegistry:
+    """The handlers: put what was seen into the cache, enqueue the keys that it concerns."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        connection = await kube.connection()
+        return kopf.ConnectionInfo(
+            server=connection.server,
+            ca_path=connection.ca_file,
+            insecure=connection.insecure,
+            token=connection.token,
+            certificate_path=connection.certificate_file,
+            private_key_path=connection.key_file,
+            proxy_url=connection.proxy_url,
+        )
+
+    def observe(kind: Kind) -> None:
+        @kopf.on.event(*group_and_plural(kind), id=f"observe-{kind}", registry=registry)
+        async def seen(event: kopf.RawEvent, **_: Any) -> None:
+            take = cache.remove if event["type"] == "DELETED" else cache.put
+            for key in take(kind, event["object"]):
+                enqueue(key)
+
+    for kind in WATCHED_KINDS:
+        observe(kind)
+    return registry
+
+
+async def watch(
+    kube: KubeClient,
+    cache: Cache,
+    enqueue: Enqueue,
+    *,
+    namespaces: Sequence[str] = (),
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Run kopf's watches; returns or raises when any of them is lost for good.
+
+    ``started`` is called once kopf's tasks exist, and after it has taken the process's signals for itself.
+    Tasks that are started in this event loop later than this one are cancelled with it (kopf's doing).
+    """
+    before = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=watch_registry(kube, cache, enqueue),
+        settings=watch_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=list(namespaces),
+    )
+    started()
+    await kopf.run_tasks(tasks, ignored=before)
+
+
+async def fill(kube: KubeClient, cache: Cache, namespaces: Sequence[str] = ()) -> set[Key]:
+    """List everything that is watched into the cache and drop ghosts; returns the keys that changed.
+
+    After it, an object that the cache does not have does not exist. Raises ApiError when a list fails, and
+    ``cache.TimeWentBack`` when the cluster was restored from a backup.
+    """
+    changed: set[Key] = set()
+    for kind in WATCHED_KINDS:
+        selector = "" if kind is Kind.MODEL_DEPLOYMENT else CHILD_SELECTOR
+        for namespace in namespaces or (None,):
+            at_least = cache.newest_version(kind)
+            listing = await kube.list(kind, namespace=namespace, label_selector=selector)
+            changed |= cache.replace(
+                kind, listing.items, listing.resource_version, namespace=namespace, at_least=at_least
+            )
+    return changed
+
+
+async def resync(
+    kube: KubeClient,
+    cache: Cache,
+    enqueue: Enqueue,
+    enqueue_after: Callable[[Key, float], object],
+    *,
+    namespaces: Sequence[str] = (),
+    every_seconds: float = RESYNC_SECONDS,
+) -> None:
+    """For ever: list again now and then, enqueue what had changed unnoticed, and everything, spread out."""
+    pause = min(_FIRST_RESYNC_SECONDS, every_seconds)
+    while True:
+        await asyncio.sleep(pause)
+        pause = random.uniform(0.8, 1.2) * every_seconds  # noqa: S311 - spreads load, guards nothing
+        try:
+            unnoticed = await fill(kube, cache, namespaces)
+        except ApiError as error:
+            log.warning("cannot list for the resync; trying again in %.0f s: %s", pause, error)
+            continue
+        for key in unnoticed:
+            enqueue(key)
+        for key in cache.model_deployments():
+            enqueue_after(key, random.uniform(0, every_seconds / 10))  # noqa: S311 - spreads load

@@ -1,0 +1,203 @@
+"""Polls one registry for all references that somebody follows in it, and tells when an answer changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from model_operator.api.reference import ModelReference
+from model_operator.registry.client import SAID_NO, RegistryClient, RegistryError, with_last_good
+from model_operator.registry.inquiry import Inquiry
+from model_operator.world import Resolution, ResolutionReason, ResolvedVersion
+
+log = logging.getLogger(__name__)
+
+# what the server or the network says may be worded differently each time; that is no news
+_QUOTING = frozenset(
+    {ResolutionReason.UNREACHABLE, ResolutionReason.REGISTRY_ERROR, ResolutionReason.UNEXPECTED_ANSWER}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a registry is asked; all in seconds."""
+
+    poll_seconds: float = 15.0
+    longest_backoff_seconds: float = 120.0
+    coalesce_seconds: float = 0.05
+    """How long a newly wanted reference waits for others that are wanted in the same breath."""
+    jitter: float = 0.1
+    """The share by which an interval is longer or shorter at random."""
+
+    def until_next(self, failures: int) -> float:
+        """Seconds to the next round after so many failed ones in a row."""
+        longest = max(self.longest_backoff_seconds, self.poll_seconds)
+        seconds = min(self.poll_seconds * 2.0 ** min(failures, 16), longest)
+        return seconds * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - spreads load
+
+
+class Poller:
+    """One registry with one set of credentials. ``run`` asks; everything else only reads or notes."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        changed: Callable[[ModelReference], None],
+        pace: Pace,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``changed`` is called with a reference whose answer is another than before, also for its first."""
+        self._client = client
+        self._inquiry = Inquiry(client)
+        self._changed = changed
+        self._pace = pace
+        self._clock = clock
+        self._wanted: set[ModelReference] = set()
+        self._answers: dict[ModelReference, Resolution] = {}
+        self._last_good: dict[ModelReference, ResolvedVersion] = {}
+        self._soon: set[ModelReference] = set()
+        self._answered_now: set[ModelReference] = set()
+        self._failure: RegistryError | None = None
+        self._failures = 0
+        self._asked_at = float("-inf")
+        self._next_at = float("-inf")
+        self._wake = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """The registry's base URL."""
+        return self._client.url
+
+    def answer(self, reference: ModelReference) -> Resolution | None:
+        """The present answer; None before the first."""
+        return self._answers.get(reference)
+
+    def add(self, reference: ModelReference) -> None:
+        """Follow this reference, ask for it at once (while the registry fails: within a poll's interval)."""
+        if reference in self._wanted:
+            return
+        self._wanted.add(reference)
+        if self._failure is None:
+            self._soon.add(reference)
+        else:
+            self._answers[reference] = self._failed(self._failure)
+            self._next_at = min(self._next_at, self._asked_at + self._pace.poll_seconds)
+        self._wake.set()
+
+    def discard(self, reference: ModelReference) -> None:
+        """Follow this reference no longer, and forget its answer."""
+        self._wanted.discard(reference)
+        self._soon.discard(reference)
+        self._answers.pop(reference, None)
+        self._last_good.pop(reference, None)
+
+    def refresh(self, reference: ModelReference) -> None:
+        """Ask again soon, whatever is remembered."""
+        if reference not in self._wanted:
+            return
+        if self._failure is not None:
+            self._next_at = self._clock()
+        else:
+            self._soon.add(reference)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Poll until cancelled. No failure of the registry, nor of this code, ends it."""
+        try:
+            while True:
+                await self.wait()
+                await self.step()
+        finally:
+            await self._client.aclose()
+
+    async def wait(self) -> None:
+        """Return when a round is due; while nothing is wanted none is."""
+        while (seconds := self._seconds_to_wait()) > 0:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(None if seconds == float("inf") else seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+        if self._soon:
+            await asyncio.sleep(self._pace.coalesce_seconds)
+
+    async def step(self) -> None:
+        """Make the round that is due: for all references, or only for those that can't wait for that."""
+        regular = self._clock() >= self._next_at
+        soon, self._soon = frozenset(self._soon), set()
+        good = not soon or await self._round(soon, afresh=True)
+        if regular and good and (rest := frozenset(self._wanted - soon)):
+            good = await self._round(rest, afresh=False)
+        if regular or not good:
+            self._asked_at = self._clock()
+            self._next_at = self._asked_at + self._pace.until_next(self._failures)
+
+    async def _round(self, asked: frozenset[ModelReference], afresh: bool) -> bool:
+        """Ask for these; returns False when that failed for more than single models."""
+        self._answered_now = set()
+        try:
+            if afresh:
+                await self._inquiry.ask_afresh(asked, self._answered)
+            else:
+                await self._inquiry.ask_all(asked, dict(self._answers), self._answered)
+        except RegistryError as error:
+            return self._note_failure(error, asked, afresh)
+        except Exception:
+            log.exception("a defect while asking registry %s", self.url)
+            defect = RegistryError(
+                ResolutionReason.UNEXPECTED_ANSWER,
+                f"the operator could not handle an answer of {self.url}; see the operator's log",
+            )
+            return self._note_failure(defect, asked, afresh)
+        self._failure, self._failures = None, 0
+        return True
+
+    def _note_failure(self, error: RegistryError, asked: Collection[ModelReference], afresh: bool) -> bool:
+        whole = error.concerns_whole_registry
+        concerned = self._wanted if whole else asked
+        for reference in [*concerned]:
+            if reference not in self._answered_now:
+                self._note(reference, self._failed(error))
+        if afresh and not whole:
+            # a few new references say little about all the others
+            return True
+        self._failure = error if whole else None
+        self._failures += 1
+        return False
+
+    def _answered(self, reference: ModelReference, resolution: Resolution) -> None:
+        self._answered_now.add(reference)
+        self._note(reference, resolution)
+
+    def _note(self, reference: ModelReference, resolution: Resolution) -> None:
+        if reference not in self._wanted:
+            return
+        if resolution.ok and resolution.version is not None:
+            self._last_good[reference] = resolution.version
+        elif resolution.reason in SAID_NO:
+            self._last_good.pop(reference, None)
+        answer = with_last_good(resolution, self._last_good.get(reference))
+        before = self._answers.get(reference)
+        if before is not None and _same(before, answer):
+            return
+        self._answers[reference] = answer
+        self._changed(reference)
+
+    def _failed(self, error: RegistryError) -> Resolution:
+        return Resolution(error.reason, error.message, self.url)
+
+    def _seconds_to_wait(self) -> float:
+        if not self._wanted:
+            return float("inf")
+        return 0.0 if self._soon else max(0.0, self._next_at - self._clock())
+
+
+def _same(before: Resolution, answer: Resolution) -> bool:
+    if answer.reason in _QUOTING and answer.reason is before.reason:
+        return before.version == answer.version
+    return before == answer

@@ -1,0 +1,234 @@
+"""The two ways to build a Dockerfile: a Docker engine, or buildah with a base image made by debootstrap."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tests.mlflow_env import cache_root
+
+BUILD_SECONDS = 3600
+SUITE = "bookworm"
+BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+BASE_NAME = "localhost/model-operator-base"
+# of the base: nothing that runs in a pod reads it
+BASE_RUBBISH = (
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "var/log",
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/man",
+)
+
+
+@dataclass(frozen=True)
+class BuildOrder:
+    """What to build: the image's name, the directory with the files, the Dockerfile in it."""
+
+    name: str
+    context: Path
+    dockerfile: str
+
+
+class Engine(Protocol):
+    """Something that builds Dockerfiles."""
+
+    title: str
+    base_identity: str
+    """What the base image depends on, for the hash of the inputs."""
+
+    def build(self, order: BuildOrder) -> None: ...
+
+    def save(self, name: str, archive: Path) -> None: ...
+
+
+def chosen_engine() -> Engine:
+    """Docker where an engine answers, else buildah, installed if need be. Raises RuntimeError without either."""
+    if shutil.which("docker") and _answers(["docker", "info"]):
+        return Docker()
+    return Buildah()
+
+
+class Docker:
+    """The Docker engine that DOCKER_HOST or the present context names; the base is the Dockerfile's own."""
+
+    title = "docker"
+    base_identity = "docker"
+
+    def build(self, order: BuildOrder) -> None:
+        command = ["docker", "build", "--quiet", "--tag", order.name, "--file", order.dockerfile]
+        run([*command, *_build_arguments(), "."], order.context, {"DOCKER_BUILDKIT": "1"})
+
+    def save(self, name: str, archive: Path) -> None:
+        run(["docker", "save", "--output", str(archive), name])
+
+
+class Buildah:
+    """buildah as root, with storage of its own in the cache directory."""
+
+    title = "buildah"
+
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            raise RuntimeError("no Docker engine answers, and building without one needs root (debootstrap)")
+        _need("buildah", "debootstrap")
+        self._home = cache_root() / "buildah"
+        self._tmp = self._home / "tmp"
+        self._tmp.mkdir(parents=True, exist_ok=True)
+        mirror = debian_mirror()
+        self._mirror = mirror
+        self.base_identity = f"debootstrap {SUITE} {' '.join(BASE_PACKAGES)}"
+        self._driver = "overlay" if self._overlay_works() else "vfs"
+
+    def build(self, order: BuildOrder) -> None:
+        self._ensure_base()
+        self._buildah(
+            "build",
+            "--isolation=chroot",
+            "--network=host",
+            "--layers",
+            f"--build-arg=BASE={BASE_NAME}",
+            *_build_arguments(),
+            f"--tag={order.name}",
+            f"--file={order.dockerfile}",
+            ".",
+            cwd=order.context,
+        )
+
+    def save(self, name: str, archive: Path) -> None:
+        self._buildah("push", "--quiet", name, f"docker-archive:{archive}:{name}")
+
+    def _ensure_base(self) -> None:
+        if _answers([*self._command(), "inspect", "--type=image", BASE_NAME]):
+            return
+        started = time.monotonic()
+        print(f"base image: debootstrap {SUITE} (one to three minutes, once)", flush=True)
+        with tempfile.TemporaryDirectory(prefix="base-", dir=self._tmp) as directory:
+            root = Path(directory) / "root"
+            run(
+                [
+                    "debootstrap",
+                    "--variant=minbase",
+                    f"--include={','.join(BASE_PACKAGES)}",
+                    SUITE,
+                    str(root),
+                    self._mirror,
+                ]
+            )
+            for rubbish in BASE_RUBBISH:
+                shutil.rmtree(root / rubbish, ignore_errors=True)
+                (root / rubbish).mkdir()
+            # names the machine's mirror
+            (root / "etc/apt/sources.list").unlink(missing_ok=True)
+            container = self._buildah("from", "scratch").strip()
+            self._buildah("copy", "--quiet", container, str(root), "/")
+            self._buildah("config", "--cmd=python3", container)
+            self._buildah("commit", "--quiet", "--rm", container, BASE_NAME)
+        print(f"base image: made in {time.monotonic() - started:.0f} s", flush=True)
+
+    def _overlay_works(self) -> bool:
+        """Whether the kernel mounts an overlay here (not on every container's own file system)."""
+        with tempfile.TemporaryDirectory(prefix="overlay-", dir=self._tmp) as directory:
+            top = Path(directory)
+            for name in ("lower", "upper", "work", "merged"):
+                (top / name).mkdir()
+            options = f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work"
+            if not _answers(["mount", "-t", "overlay", "overlay", "-o", options, f"{top}/merged"]):
+                return False
+            run(["umount", f"{top}/merged"])
+            return True
+
+    def _command(self) -> list[str]:
+        return [
+            "buildah",
+            f"--root={self._home / 'root'}",
+            f"--runroot={self._home / 'run'}",
+            f"--storage-driver={self._driver}",
+        ]
+
+    def _buildah(self, *arguments: str, cwd: Path | None = None) -> str:
+        return run([*self._command(), *arguments], cwd, {"TMPDIR": str(self._tmp)})
+
+
+def debian_mirror() -> str:
+    """The mirror of SUITE that this machine's own apt uses. Raises RuntimeError without one."""
+    listing = run(["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)"])
+    for line in listing.splitlines():
+        codename, component, uri = line.split(" ", 2)
+        if (codename, component) == (SUITE, "main"):
+            return uri
+    raise RuntimeError(f"no Docker engine answers, and this machine's apt has no mirror of Debian {SUITE}")
+
+
+def _build_arguments() -> list[str]:
+    """What a build needs to reach the package index from here; none of it stays in an image."""
+    arguments = []
+    bundle = next(
+        (
+            os.environ[name]
+            for name in ("PIP_CERT", "SSL_CERT_FILE")
+            if Path(os.environ.get(name, "")).is_file()
+        ),
+        None,
+    )
+    if bundle:
+        arguments += ["--secret", f"id=ca,src={bundle}"]
+        arguments += [f"--build-arg={name}=/run/ca.crt" for name in ("SSL_CERT_FILE", "PIP_CERT")]
+    if index := os.environ.get("PIP_INDEX_URL"):
+        arguments += [f"--build-arg={name}={index}" for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")]
+    return arguments
+
+
+def _need(*packages: str) -> None:
+    missing = [package for package in packages if not shutil.which(package)]
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise RuntimeError(f"no Docker engine answers; install {' and '.join(missing)} to build without one")
+    print(f"installing {' '.join(missing)} with apt-get", flush=True)
+    install = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends"]
+    noninteractive = {"DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        run([*install, *missing], env=noninteractive)
+    except RuntimeError:
+        # the package lists may be older than the mirror's files
+        run(["apt-get", "-q", "update"])
+        run([*install, *missing], env=noninteractive)
+
+
+def run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    """The standard output of a command. Raises RuntimeError with its last words if it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RuntimeError(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
+        print((done.stdout + done.stderr)[-6000:], file=sys.stderr, flush=True)
+        raise RuntimeError(f"{' '.join(command[:6])} ... ended with {done.returncode}")
+    return done.stdout
+
+
+def _answers(command: Sequence[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

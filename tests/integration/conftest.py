@@ -1,0 +1,63 @@
+"""One real control plane for all tests of this directory: etcd, kube-apiserver, controllers, our CRD."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster.api import ApiClient
+from tests.cluster.control_plane import ControlPlane
+
+ROOT = Path(__file__).parents[2]
+CRD = ROOT / "crds" / "modeldeployments.yaml"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+ESTABLISH_SECONDS = 30
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The administrator's kubeconfig of a control plane that has the CRD; no node, so no pod ever runs."""
+    plane = ControlPlane.start(tmp_path_factory.mktemp("control-plane"), controllers=True)
+    try:
+        with ApiClient(plane.kubeconfig) as api:
+            install_crd(api)
+        yield plane.kubeconfig
+    finally:
+        plane.stop()
+
+
+def install_crd(api: ApiClient) -> None:
+    """Create the committed CRD and wait until it is served. Raises AssertionError with the server's words."""
+    created = api.http.post(CRDS, json=yaml.safe_load(CRD.read_text(encoding="utf-8")))
+    assert created.status_code == 201, created.text
+    deadline = time.monotonic() + ESTABLISH_SECONDS
+    while not _served(api):
+        assert time.monotonic() < deadline, api.get(f"{CRDS}/{created.json()['metadata']['name']}")
+        time.sleep(0.1)
+
+
+def _served(api: ApiClient) -> bool:
+    return api.get("/apis/model-operator.io/v1alpha1/modeldeployments") is not None
+
+
+@pytest.fixture(scope="session")
+def api(control_plane: Path) -> Iterator[ApiClient]:
+    """A client with the administrator's rights."""
+    with ApiClient(control_plane) as client:
+        yield client
+
+
+@pytest.fixture
+def namespace(api: ApiClient) -> Iterator[str]:
+    """A namespace of its own for one test."""
+    name = f"test-{secrets.token_hex(4)}"
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    created = api.http.post("/api/v1/namespaces", json=body)
+    assert created.status_code == 201, created.text
+    yield name
+    api.http.delete(f"/api/v1/namespaces/{name}")

@@ -1,0 +1,66 @@
+"""One MLflow server and one scripted kubelet for all lives; an operator process for each test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster.api import ApiClient
+from tests.integration.lives.bench import Bench, OperatorProcess, ScriptedKubelet
+from tests.mlflow_server import MlflowServer
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server without models."""
+    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def kubelet(control_plane: Path) -> Iterator[ScriptedKubelet]:
+    """Gives pods their status."""
+    thread = ScriptedKubelet(control_plane)
+    thread.start()
+    yield thread
+    thread.stop()
+
+
+@pytest.fixture
+def bench(
+    api: ApiClient,
+    control_plane: Path,
+    namespace: str,
+    registry: MlflowServer,
+    kubelet: ScriptedKubelet,
+    tmp_path: Path,
+) -> Iterator[Bench]:
+    """A running operator that watches the test's own namespace only."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "username").write_text(registry.username)
+    (credentials / "password").write_text(registry.password)
+    settings = {
+        "registries": {"default": {"url": registry.url, "credentialsDir": str(credentials)}},
+        "pollSeconds": 1,
+        "watchNamespaces": [namespace],
+        "metricsPort": 0,
+    }
+    operator = OperatorProcess(tmp_path, control_plane, settings)
+    operator.start()
+    try:
+        yield Bench(api, namespace, registry, kubelet, operator)
+    finally:
+        operator.stop()
+
+
+@pytest.fixture
+def model(bench: Bench) -> str:
+    """A registered model with three versions; its alias champion is on version 1."""
+    name = f"model-{secrets.token_hex(4)}"
+    bench.register(name)
+    bench.alias(name, "champion", 1)
+    return name

@@ -1,0 +1,129 @@
+"""When two wishes are the same wish, and what it is called."""
+
+import copy
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_operator.manifests import pod_shape, revision_name, same_wish
+from model_operator.world import Wish
+
+WISH = Wish(
+    registry_url="http://mlflow:5000",
+    model="churn",
+    version="8",
+    run_id="r1",
+    source="models:/m-1",
+    digest="",
+    shape={"server": {"port": 8080}},
+)
+
+
+def shaped(shape: dict[str, Any]) -> Wish:
+    return replace(WISH, shape=shape)
+
+
+def test_the_shape_is_what_shapes_the_pods_as_it_was_written() -> None:
+    raw: dict[str, Any] = {
+        "model": {"uri": "models:/churn@champion"},
+        "replicas": 2,
+        "server": {"port": 8080, "env": [{"name": "A", "value": "1"}]},
+        "pod": {},
+        "rollout": {"startupSeconds": 5},
+    }
+    before = copy.deepcopy(raw)
+    shape = pod_shape(raw)
+    assert shape == {"server": raw["server"], "pod": {}}
+    shape["server"]["env"][0]["value"] = "2"
+    assert raw == before
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({}, {"server": {}}, id="an empty part and none"),
+        pytest.param({}, {"server": {"port": 8080, "runtime": "MLflow"}}, id="defaults written out"),
+        pytest.param({"fetch": {}}, {"fetch": {"image": ""}}, id="an empty image and none"),
+        pytest.param(
+            {"server": {"env": [{"name": "A", "value": "1"}]}},
+            {"server": {"env": [{"value": "1", "name": "A"}]}},
+            id="keys in another order",
+        ),
+        pytest.param({"newer": {"a": 1}}, {"newer": {"a": 1}}, id="the same part that nobody knows"),
+        pytest.param({"server": {"new": 1}}, {"server": {"new": 1}}, id="the same field that nobody knows"),
+    ],
+)
+def test_wishes_that_mean_the_same_are_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert same_wish(shaped(one), shaped(other))
+    assert same_wish(shaped(other), shaped(one))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({}, {"server": {"port": 8081}}, id="another port"),
+        pytest.param({}, {"selfTest": {"mode": "LoadOnly"}}, id="another self-test"),
+        pytest.param({}, {"pod": {"labels": {"team": "a"}}}, id="another label"),
+        pytest.param({}, {"fetch": {"env": [{"name": "A", "value": "1"}]}}, id="another variable"),
+        pytest.param(
+            {"server": {"args": ["a", "b"], "runtime": "Custom", "image": "a/b"}},
+            {"server": {"args": ["b", "a"], "runtime": "Custom", "image": "a/b"}},
+            id="arguments in another order",
+        ),
+        pytest.param({"server": {"new": 1}}, {"server": {"new": 2}}, id="a field that nobody knows"),
+        pytest.param({"server": {"new": 1}}, {"server": {}}, id="a field that nobody knows, and none"),
+    ],
+)
+def test_wishes_that_mean_different_pods_differ(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert not same_wish(shaped(one), shaped(other))
+    assert not same_wish(shaped(other), shaped(one))
+
+
+@pytest.mark.parametrize("field", ["registry_url", "model", "version", "run_id", "source", "digest"])
+def test_another_text_in_any_other_field_is_another_wish_and_another_name(field: str) -> None:
+    other = replace(WISH, **{field: "99"})
+    assert not same_wish(WISH, other)
+    assert revision_name(WISH) != revision_name(other)
+
+
+def test_a_name_says_the_version_and_does_not_depend_on_the_order_of_keys() -> None:
+    one = shaped({"server": {"port": 1, "runtime": "MLflow"}, "pod": {}})
+    other = shaped({"pod": {}, "server": {"runtime": "MLflow", "port": 1}})
+    assert revision_name(one) == revision_name(other)
+    assert re.fullmatch(r"v8-[0-9a-f]{10}", revision_name(one))
+
+
+def test_the_name_of_a_wish_never_changes() -> None:
+    """Names of kept revisions stand in clusters: another hash would keep the same wish twice."""
+    assert revision_name(WISH) == "v8-7910bf4789"
+
+
+@given(version=st.text(max_size=300), name=st.text(max_size=50))
+def test_whatever_the_registry_calls_it_the_name_is_a_label_that_fits(version: str, name: str) -> None:
+    called = revision_name(replace(WISH, version=version, model=name))
+    assert re.fullmatch(r"v[0-9]*-[0-9a-f]{10}", called)
+    # behind the 40 characters of a ModelDeployment's name and a dash, within the 63 of a label
+    assert len(called) <= 22
+
+
+shapes = st.dictionaries(
+    st.sampled_from(["server", "fetch", "pod", "selfTest", "unknown"]),
+    st.dictionaries(
+        st.sampled_from(["port", "image", "labels", "mode", "env", "nonsense"]),
+        st.one_of(st.integers(), st.text(max_size=5), st.none(), st.just([]), st.just({})),
+    ),
+)
+
+
+@given(shape=shapes)
+def test_every_wish_is_the_same_as_itself(shape: dict[str, Any]) -> None:
+    assert same_wish(shaped(shape), shaped(copy.deepcopy(shape)))
+
+
+@given(one=shapes, other=shapes)
+def test_sameness_has_no_direction(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert same_wish(shaped(one), shaped(other)) == same_wish(shaped(other), shaped(one))
