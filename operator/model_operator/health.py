@@ -270,11 +270,12 @@ def _exited(status: Object, state: _PodState, ended: Object, *, ours: bool) -> _
         if side is Side.ENVIRONMENT:
             return _troubled(state, side, reason, message)
         return _failed(state, side, reason, message)
-    exits = _count(status) + (0 if _mapping(_mapping(status.get("state")).get("running")) else 1)
+    runs_again = isinstance(_mapping(status.get("state")).get("running"), Mapping)
+    exits = _count(status) + (0 if runs_again else 1)
     if exits < BARE_EXITS:
         return state
     quoted = f"; its last words: {said}" if said else ""
-    if ended.get("reason") in _NEVER_STARTED:
+    if str(ended.get("reason")) in _NEVER_STARTED:
         message = f"the {name} container can't be started{quoted}"
         return _failed(state, Side.CONFIGURATION, "ContainerCannotStart", message)
     message = f"the {name} container ended {exits} times, last with code {code}{quoted}"
@@ -331,7 +332,7 @@ def _replicas_text(deployment: Object, ready: int) -> str:
 def _belongs(pod: Object, revision: str) -> bool:
     metadata = _mapping(pod.get("metadata"))
     status = _mapping(pod.get("status"))
-    if metadata.get("deletionTimestamp") or status.get("reason") in _UNFIT_PODS:
+    if metadata.get("deletionTimestamp") or str(status.get("reason")) in _UNFIT_PODS:
         return False
     if status.get("phase") in ("Failed", "Succeeded"):
         return False
