@@ -112,6 +112,10 @@ def recall(world: World) -> Memory:
     for revision in reversed(world.children.revisions):
         if revision.name not in known and (found := _rejection_from(revision)):
             rejected.append(found)
+    # what serves, or is being tried again, is rejected no longer, even if the verdict could not be taken back
+    pardoned = {serving.revision} if serving else set()
+    pardoned |= {candidate.revision} if candidate and candidate.phase is not Phase.FAILED else set()
+    rejected = [r for r in rejected if r.revision not in pardoned]
     rejected.sort(key=lambda r: r.at, reverse=True)
     return Memory(serving, candidate, tuple(rejected))
 

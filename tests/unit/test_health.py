@@ -448,9 +448,9 @@ STATE = st.fixed_dictionaries(
     {},
     optional={
         "terminated": st.fixed_dictionaries(
-            {}, optional={k: JSON for k in ("exitCode", "message", "reason")}
+            {}, optional=dict.fromkeys(("exitCode", "message", "reason"), JSON)
         ),
-        "waiting": st.fixed_dictionaries({}, optional={k: JSON for k in ("reason", "message")}),
+        "waiting": st.fixed_dictionaries({}, optional=dict.fromkeys(("reason", "message"), JSON)),
         "running": JSON,
     },
 )
