@@ -182,6 +182,7 @@ def _metrics_manifests() -> list[dict[str, object]]:
             # kind's kubelets sign their own certificates
             "--kubelet-insecure-tls",
             "--metric-resolution=10s",
+            "--kubelet-request-timeout=5s",
         ],
         "ports": [{"containerPort": 10250, "name": "https"}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "https", "scheme": "HTTPS"}},

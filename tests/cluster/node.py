@@ -142,6 +142,7 @@ class NodeStart:
                 f"--kubelet-certificate-authority={ids.authority.certificate}",
                 "--kubelet-preferred-address-types=InternalIP",
                 "--metric-resolution=10s",
+                "--kubelet-request-timeout=5s",
             ],
         )
 
