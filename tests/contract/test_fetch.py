@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+
 from tests.contract.container import SCRIPTS, Container, running
 from tests.mlflow_server import MlflowServer
 
@@ -100,7 +101,10 @@ ENDINGS = {
         44, "FetchMisconfigured", ("s3://bucket/model", "botocore", "spec.fetch.image"), version="4"
     ),
     "nobody listening": Ending(
-        42, "StoreUnreachable", ("http://127.0.0.1:9", "can't be reached"), url="http://127.0.0.1:9"
+        42,
+        "StoreUnreachable",
+        ("http://127.0.0.1:9 can't be reached", "Connection refused)"),
+        url="http://127.0.0.1:9",
     ),
     "an error page": Ending(
         42,

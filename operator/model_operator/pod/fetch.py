@@ -168,6 +168,7 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
     """The exit code for what MLflow's client, a store's client or the file system raised, and why."""
     causes = list(_causes(error))
     text = " | ".join(str(cause) for cause in causes)
+    why = _innermost(str(error))
     where = f"the registry {shown(settings.registry)}"
     if source != "?":
         where = f"the store of {settings.model}, {shown(source)},"
@@ -196,19 +197,19 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
         return FetchError(
             STORE_REFUSED,
             f"{where} {what} ({status}): check the registry's credentials Secret in this namespace, and what"
-            f" its user may read ({text})",
+            f" its user may read ({why})",
         )
     if source == "?" and _says_missing(causes):
-        return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({text})")
+        return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({why})")
     if source == "?" and status == 404:
         return FetchError(
             FETCH_MISCONFIGURED,
-            f"{where} answers, but not as MLflow does: check the registry's URL and its path ({text})",
+            f"{where} answers, but not as MLflow does: check the registry's URL and its path ({why})",
         )
     if status == 404 or _says_missing(causes):
         return FetchError(
             ARTIFACT_MISSING,
-            f"{settings.model} is registered, but its files are not at {shown(source)} ({text})",
+            f"{settings.model} is registered, but its files are not at {shown(source)} ({why})",
         )
     if (
         status >= 500
@@ -216,11 +217,11 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
         or any(_is_network(cause) for cause in causes)
         or _unreached(text)
     ):
-        return FetchError(STORE_UNREACHABLE, f"{where} can't be reached ({text})")
+        return FetchError(STORE_UNREACHABLE, f"{where} can't be reached ({why})")
     if status >= 400:
-        return FetchError(FETCH_MISCONFIGURED, f"{where} does not understand the request ({text})")
+        return FetchError(FETCH_MISCONFIGURED, f"{where} does not understand the request ({why})")
     # not known to be the model's fault: nobody is quarantined for what was not understood
-    return FetchError(STORE_UNREACHABLE, f"fetching from {where} failed ({type(error).__name__}: {text})")
+    return FetchError(STORE_UNREACHABLE, f"fetching from {where} failed ({type(error).__name__}: {why})")
 
 
 def _no_space(settings: Settings, why: str) -> FetchError:
@@ -239,6 +240,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.append(error)
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _innermost(text: str) -> str:
+    """What the HTTP client wraps into three layers of its own words; the whole text if it does not."""
+    caused = re.search(r"""\(Caused by \w+\((['"])(.*?)\1\)""", text)
+    if not caused:
+        return text
+    # the rest is the description of a connection object
+    return caused.group(2).rpartition("): ")[2]
 
 
 def _status(causes: list[BaseException], text: str) -> int:
