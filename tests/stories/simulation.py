@@ -73,6 +73,9 @@ class SimulatedCluster:
         """The lowest number of ready pods since ``watch_ready``."""
         self.actions_are_lost = False
         """The operator dies after it has written the status, again and again."""
+        self.dies_after_actions = -1
+        """The operator dies once, when it has carried out that many actions from now on."""
+        self.deaths = 0
         self._numbers = itertools.count(1)
         self._shown = ""
 
@@ -247,6 +250,11 @@ class SimulatedCluster:
             return wrote
         faults: list[Fault] = []
         for action in decided.actions:
+            if self.dies_after_actions == 0:
+                self.dies_after_actions, self.deaths = -1, self.deaths + 1
+                self.restart_operator()
+                return True
+            self.dies_after_actions -= self.dies_after_actions > 0
             if faults and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT):
                 break
             refusal = self.refused.get(action.ref.kind)
@@ -347,7 +355,7 @@ class SimulatedCluster:
         revision = template["metadata"]["labels"][names.LABEL_REVISION]
         image = template["spec"]["containers"][0]["image"]
         life = self.behaviours.get(image, self.behaviours.get(version, GOOD))
-        return Pod(f"{NAME}-{next(self._numbers)}", revision, version, self.now, life)
+        return Pod(f"{NAME}-{next(self._numbers)}", revision, version, image, self.now, life)
 
     # --- telling --------------------------------------------------------------------------------
 
