@@ -149,7 +149,6 @@ class _Process:
                 return await reconciler.reconcile(key)
 
         namespaces = configured.watch_namespaces
-        # kopf cancels what is started after it: it comes last
         tasks: list[asyncio.Task[None]] = [
             asyncio.create_task(work(self._queue, reconcile, _report), name=f"worker {number}")
             for number in range(configured.workers)

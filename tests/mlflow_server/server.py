@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
 from tests.mlflow_env import cache_root, ensure_python
 
 START_SECONDS = 180
@@ -134,19 +135,15 @@ class MlflowServer:
         (self.directory / "server.json").unlink(missing_ok=True)
         if not self.alive():
             return
+        # children that outlive their leader get the second signal
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
             deadline = time.monotonic() + STOP_SECONDS
-            while time.monotonic() < deadline:
-                if not self.alive():
-                    break
+            while self.alive() and time.monotonic() < deadline:
                 time.sleep(0.05)
         if self.process is not None:
             self.process.wait(STOP_SECONDS)
-        # the leader is gone; its children may outlive it
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
 
     @contextlib.contextmanager
     def api(self) -> Iterator[httpx.Client]:

@@ -70,7 +70,7 @@ class AutoscalingSpec(SpecModel):
         le=10000,
         alias="targetCPUUtilizationPercentage",
         description="Average CPU use to keep, in percent of server.resources.requests.cpu. "
-        "Left out, and without metrics: 80.",
+        "Left out, and without metrics: 70.",
     )
     metrics: OpenList = Field(
         default_factory=list, description="Metrics of a HorizontalPodAutoscaler (autoscaling/v2)."
