@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import yaml
+
 from tests.cluster.api import ApiClient
 from tests.cluster.binaries import ensure
 from tests.cluster.provider import ClusterProvider, select
@@ -110,7 +111,9 @@ class Workbench:
             "images": {"server": "model-operator.io/server:dev"},
             "pollSeconds": poll_seconds,
             # the tag stays when the image changes
-            "podAnnotations": {"model-operator.io/archive": self.archives["model-operator.io/operator:dev"].stem},
+            "podAnnotations": {
+                "model-operator.io/archive": self.archives["model-operator.io/operator:dev"].stem
+            },
         }
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory, "values.yaml")
@@ -138,7 +141,9 @@ class Workbench:
     def operator_pods(self) -> list[dict[str, Any]]:
         """The operator's pods, those that are going away left out."""
         found = self.api.get(path("Pod", SYSTEM_NAMESPACE))
-        return [pod for pod in found["items"] if not pod["metadata"].get("deletionTimestamp")] if found else []
+        return (
+            [pod for pod in found["items"] if not pod["metadata"].get("deletionTimestamp")] if found else []
+        )
 
     def operator_memory(self) -> float:
         """The operator's resident memory in MiB, as it tells itself. Raises httpx.HTTPError."""

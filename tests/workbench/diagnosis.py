@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import yaml
+
 from tests.cluster.api import ApiClient
 from tests.workbench.objects import path
 
@@ -66,9 +67,7 @@ def _items(api: ApiClient, kind: str, namespace: str) -> list[dict[str, Any]]:
 
 
 def _statuses(api: ApiClient, namespace: str) -> str:
-    found = {
-        o["metadata"]["name"]: o.get("status", {}) for o in _items(api, "ModelDeployment", namespace)
-    }
+    found = {o["metadata"]["name"]: o.get("status", {}) for o in _items(api, "ModelDeployment", namespace)}
     return str(yaml.safe_dump(found, sort_keys=False, width=140)) if found else ""
 
 

@@ -47,7 +47,9 @@ class Load:
         """Begins to send ``rate`` requests a second to the Service of that name, and waits until it does."""
         load = cls(namespace, f"{NAME}-{service}")
         target = f"http://{service}.{namespace.name}.svc/invocations"
-        namespace.post("ConfigMap", {"metadata": {"name": load.name}, "data": {SCRIPT.name: SCRIPT.read_text()}})
+        namespace.post(
+            "ConfigMap", {"metadata": {"name": load.name}, "data": {SCRIPT.name: SCRIPT.read_text()}}
+        )
         namespace.post("Pod", _pod(load.name, target, rate))
         namespace.until("requests are sent and answered", lambda: load.counters().answered)
         return load

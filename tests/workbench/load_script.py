@@ -148,7 +148,7 @@ def main() -> None:
         time.sleep(interval / (2 * THREADS))
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the base class names it
+        def do_GET(self) -> None:
             body = counting.snapshot()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

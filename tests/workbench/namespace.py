@@ -140,7 +140,9 @@ class Namespace:
 
         def found() -> Object | None:
             condition = self.condition(name, kind)
-            return condition if (condition.get("status"), condition.get("reason")) == (status, reason) else None
+            return (
+                condition if (condition.get("status"), condition.get("reason")) == (status, reason) else None
+            )
 
         return dict(self.until(f"{name} has {kind}={status} ({reason})", found, seconds))
 
