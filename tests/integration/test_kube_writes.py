@@ -469,14 +469,15 @@ async def test_a_kept_revision_can_be_annotated_and_adopted_whatever_its_data_sa
     patched = await kube.merge_patch(ref, {"metadata": {"annotations": {"model-operator.io/verdict": odd}}})
     assert patched["metadata"]["annotations"]["model-operator.io/verdict"] == odd
     keeper = ObjectRef(Kind.CONFIG_MAP, namespace, "keeper")
-    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "keeper", "namespace": namespace}}
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "keeper", "namespace": namespace},
+    }
     uid = (await kube.create(keeper, config_map))["metadata"]["uid"]
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "keeper", "uid": uid, "controller": True}
-    part = {k: v for k, v in body.items() if k not in ("data", "metadata")}
-    adopted = await kube.apply(
-        ref,
-        {**part, "metadata": {"name": ref.name, "namespace": namespace, "ownerReferences": [owner]}},
-        uid=created["metadata"]["uid"],
+    adopted = await kube.merge_patch(
+        ref, {"metadata": {"ownerReferences": [owner]}}, uid=created["metadata"]["uid"]
     )
     assert adopted["metadata"]["ownerReferences"][0]["uid"] == uid
     assert adopted["data"] == data

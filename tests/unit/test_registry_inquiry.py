@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import httpx
 import pytest
+from tests.unit.registry_double import RegistryDouble, answer
 
 from model_operator.api.reference import ModelReference, parse_reference
 from model_operator.registry import RegistryError
 from model_operator.registry.inquiry import Inquiry
 from model_operator.world import Resolution, ResolutionReason
-from tests.unit.registry_double import RegistryDouble, answer
 
 
 class Asker:

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from tests.unit.registry_double import URL, Clock, RegistryDouble, answer, wanted
 
 from model_operator.registry import Resolver
 from model_operator.world import Key, ResolutionReason
-from tests.unit.registry_double import URL, Clock, RegistryDouble, answer, wanted
 
 CHURN: Key = ("crm", "churn")
 OTHER: Key = ("shop", "basket")

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import ModelReference, parse_reference
 from model_operator.registry import MlflowClient, resolve
 from model_operator.registry.http import Limits
 from model_operator.world import Resolution
-from tests.mlflow_server import MlflowServer
 
 ALLOWED_HOST = "registry.ml.svc"
 

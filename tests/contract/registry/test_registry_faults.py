@@ -14,12 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.contract.registry.conftest import Access, ask
+from tests.contract.registry.faulty import Answer, document, dripping, endless, faulty, response, silent
 
 from model_operator.registry import MlflowClient, RegistryError
 from model_operator.registry.http import Limits
 from model_operator.world import ResolutionReason
-from tests.contract.registry.conftest import Access, ask
-from tests.contract.registry.faulty import Answer, document, dripping, endless, faulty, response, silent
 
 REFERENCE = "models:/iris@champion"
 VERSION = {"name": "iris", "version": "2", "status": "READY", "run_id": "r", "source": "models:/m-1"}

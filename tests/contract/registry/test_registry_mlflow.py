@@ -10,13 +10,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.contract.registry.conftest import ALLOWED_HOST, Access, Registry, ask
+from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import ModelReference
 from model_operator.registry import MlflowClient, Resolver, WantedModel
 from model_operator.registry.http import Limits
 from model_operator.world import Key, ResolutionReason
-from tests.contract.registry.conftest import ALLOWED_HOST, Access, Registry, ask
-from tests.mlflow_server import MlflowServer
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.contract.registry.conftest import Access, ask
 from tests.mlflow_server import IRIS_STORY, MlflowServer, TrainedVersion, alias, train
 
