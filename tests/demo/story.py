@@ -89,6 +89,8 @@ class Story:
         self._until("version 2 serves with 2 replicas", lambda: self._serves("2"), ROLLOUT_SECONDS)
         whole = time.time() - moved
         self._until("version 2 answers", lambda: "2" in self.watching.counters.first, 10)
+        # a pod that drains still answers on the connections that it has
+        self._until("the pods of version 1 have drained", lambda: self.watching.versions == {"2"}, 90)
         return self.watching.counters.first["2"] - moved, whole
 
     def _revert(self) -> float:
@@ -109,7 +111,7 @@ class Story:
             raise StepError("version 3 is rejected because of LoadFailed", str(rejected))
         if self.watching.condition("Ready") != ("True", "Serving"):
             raise StepError("Ready=True: a bad alias does not spoil what serves", self._state())
-        after = self.watching.counters.answered
+        after = self.watching.load.counters().answered if self.watching.load else {}
         if after.get("1") != before.get("1") or "3" in after:
             raise StepError("only version 2 answers", self.watching.counters.by_version())
         self.timeline.note(f"version 3 was rejected: {rejected['message']}", "yellow")

@@ -49,6 +49,11 @@ class Watching:
         """The serving version as of the last look."""
         return str(self.status.get("serving", {}).get("version", ""))
 
+    @property
+    def versions(self) -> set[str]:
+        """The model versions of all pods that are still there, as of the last look."""
+        return {state.split()[0].removeprefix("v") for state in self._pods.values()}
+
     def _tell_events(self) -> None:
         for reason, message in self.namespace.events(self.name):
             if (reason, message) not in self._events:

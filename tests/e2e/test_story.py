@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.e2e.stage import BETTER, GOOD, LOAD_FAILS, Stage
 from tests.workbench import Load
+from tests.workbench.namespace import LABEL_DEPLOYMENT
 
 SCALED = {"minReplicas": 2, "maxReplicas": 4, "targetCPUUtilizationPercentage": 1000}
 
@@ -21,6 +22,8 @@ def test_it_follows_the_alias_and_comes_back_from_a_bad_version_without_losing_a
     cluster.until_serving("iris", BETTER)
     cluster.until("version 2 answers", lambda: BETTER in load.counters().answered)
     assert cluster.pod_versions("iris") == [BETTER, BETTER]
+    # a pod that drains still answers on the connections that it has
+    cluster.until("version 1 has drained", lambda: len(cluster.items("Pod", f"{LABEL_DEPLOYMENT}=iris")) == 2)
     by_the_old_one = load.counters().answered[GOOD]
 
     stage.alias("iris", LOAD_FAILS)
