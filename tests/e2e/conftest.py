@@ -70,16 +70,19 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Workbench]:
 @pytest.fixture(scope="session")
 def registry(
     request: pytest.FixtureRequest, bench: Workbench, tmp_path_factory: pytest.TempPathFactory
-) -> MlflowServer:
+) -> Iterator[MlflowServer]:
     """A real MLflow server with one trained version of each kind."""
     with aloud(request):
         print("MLflow server and training:", flush=True)
         directory = tmp_path_factory.mktemp("mlflow")
         server = MlflowServer.start(directory, host=bench.provider.host_address)
-        request.addfinalizer(server.stop)
-        trainings = [Training(MODEL, kind, seconds=SLOW_SECONDS) for kind in VERSIONS]
-        train(server, trainings, lambda version: print(f"  {version.kind}", flush=True))
-    return server
+    try:
+        with aloud(request):
+            trainings = [Training(MODEL, kind, seconds=SLOW_SECONDS) for kind in VERSIONS]
+            train(server, trainings, lambda version: print(f"  {version.kind}", flush=True))
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
