@@ -13,10 +13,11 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
 from tests.mlflow_env import cache_root, ensure_python
 
 START_SECONDS = 180
@@ -43,6 +44,8 @@ class MlflowServer:
     pid: int
     started: str
     """When the process began, as the kernel counts: tells it from a later process with the same pid."""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
+    """Only in the process that started it."""
 
     @classmethod
     def start(
@@ -101,6 +104,7 @@ class MlflowServer:
             directory=directory,
             pid=process.pid,
             started=_process_start(process.pid),
+            process=process,
         )
         server._save()
         try:
@@ -131,19 +135,15 @@ class MlflowServer:
         (self.directory / "server.json").unlink(missing_ok=True)
         if not self.alive():
             return
+        # children that outlive their leader get the second signal
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
             deadline = time.monotonic() + STOP_SECONDS
-            while time.monotonic() < deadline:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(self.pid, os.WNOHANG)
-                if not self.alive():
-                    break
+            while self.alive() and time.monotonic() < deadline:
                 time.sleep(0.05)
-        # the leader is gone; its children may outlive it
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait(STOP_SECONDS)
 
     @contextlib.contextmanager
     def api(self) -> Iterator[httpx.Client]:
@@ -169,7 +169,9 @@ class MlflowServer:
     def _save(self) -> None:
         path = self.directory / "server.json"
         path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(self) | {"directory": str(self.directory)}))
+        fields = {"url": self.url, "username": self.username, "password": self.password}
+        fields |= {"directory": str(self.directory), "started": self.started}
+        path.write_text(json.dumps({**fields, "pid": self.pid}))
 
     def _wait_until_healthy(self, process: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + START_SECONDS
