@@ -9,7 +9,7 @@ import pytest
 from tests.cluster import remains
 from tests.cluster.bare import BareNode
 from tests.cluster.namespaces import MARK
-from tests.cluster.process import Daemon, ProcessIdentity
+from tests.cluster.process import Daemon, ProcessIdentity, wait_until
 from tests.cluster.provider import ClusterError, cluster_id, select
 
 
@@ -86,6 +86,8 @@ def test_a_checkout_that_never_had_a_cluster_left_nothing(node: BareNode) -> Non
 def test_a_marked_process_is_found_by_the_mark_of_its_cluster(node: BareNode, tmp_path: Path) -> None:
     daemon = Daemon.start("marked", ["sleep", "600"], tmp_path / "log", {MARK: node.id})
     try:
+        # a new program's variables can be read only a moment after it has started
+        assert wait_until(lambda: node.leftovers() != [], 30)
         assert [line.split(":")[1].strip() for line in node.leftovers()] == ["sleep 600"]
         assert remains.clear(node.id, node.directory) == []
         assert not daemon.identity.alive()
