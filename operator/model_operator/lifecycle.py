@@ -32,6 +32,7 @@ from model_operator.world import (
     Plan,
     Revision,
     Side,
+    VerdictState,
     Wish,
     World,
 )
@@ -150,13 +151,22 @@ def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judg
         candidate.revision, candidate.version, candidate.alias, world.now, _self_test(world, judgement)
     )
     took = int((world.now - candidate.since).total_seconds())
-    came = f" in place of version {before.version}" if before else ""
-    text = f"version {candidate.version} serves{came}, {took} s after its rollout began"
+    what, came = _told(candidate.version, before)
+    text = f"{what} serves{came}, {took} s after its rollout began"
     if scaled_to_zero(world):
-        text = f"version {candidate.version} is in place{came}, untested: there are 0 replicas"
+        text = f"{what} is set{came}, untested: there are 0 replicas"
     news = Announce(False, "RolledOut", text)
     rejected = tuple(r for r in course.memory.rejected if r.revision != candidate.revision)
     return replace(course, memory=Memory(serving, None, rejected), news=(*course.news, news))
+
+
+def _told(version: str, before: Serving | None) -> tuple[str, str]:
+    """What is rolled out, and in place of what, in words."""
+    if before is None:
+        return f"version {version}", ""
+    if before.version == version:
+        return f"version {version} with the changed spec", ""
+    return f"version {version}", f" in place of version {before.version}"
 
 
 def _self_test(world: World, judgement: Judgement) -> str:
@@ -184,8 +194,9 @@ def _reject(world: World, course: Course, candidate: Candidate, failure: Failure
     )
     rejected = (rejection, *(r for r in memory.rejected if r.revision != candidate.revision))
     if memory.serving:
-        text = f"version {candidate.version} failed ({failure.reason}); back to version {memory.serving.version}: "
-        news = Announce(True, "Reverted", text + failure.message)
+        what, came = _told(candidate.version, memory.serving)
+        back = f"back to version {memory.serving.version}" if came else "back to the spec before"
+        news = Announce(True, "Reverted", f"{what} failed ({failure.reason}); {back}: {failure.message}")
         return replace(course, memory=Memory(memory.serving, None, rejected), news=(*course.news, news))
     failed = replace(
         candidate,
@@ -229,8 +240,8 @@ def _withdraw(world: World, course: Course, candidate: Candidate, failure: Failu
         deadline=None,
         retry_at=world.now + delay if retried else None,
     )
-    text = f"version {candidate.version} is withdrawn for now ({failure.reason}), "
-    text += f"version {memory.serving.version} serves on: {message}"
+    what, _ = _told(candidate.version, memory.serving)
+    text = f"{what} is withdrawn for now ({failure.reason}), what served before serves on: {message}"
     news = Announce(True, "Withdrawn", text)
     return replace(course, memory=replace(memory, candidate=withdrawn), news=(*course.news, news))
 
@@ -335,8 +346,9 @@ def _start(world: World, course: Course, wished: Revision, alias: str) -> Course
     candidate = Candidate(
         wished.name, wished.wish.version, alias, world.now, Phase.APPLYING, attempts=attempts
     )
-    came = f" in place of version {memory.serving.version}" if memory.serving else ""
-    news = Announce(False, "RolloutStarted", f"version {wished.wish.version} ({alias}) is rolled out{came}")
+    what, came = _told(wished.wish.version, memory.serving)
+    named = "" if alias == wished.wish.version else f" ({alias})"
+    news = Announce(False, "RolloutStarted", f"{what}{named} is rolled out{came}")
     return replace(course, memory=replace(memory, candidate=candidate), news=(*course.news, news))
 
 
@@ -351,10 +363,11 @@ def _due(world: World, candidate: Candidate) -> bool:
 
 def _attempts(memory: Memory, wished: Revision) -> int:
     """The how manyth try of ``wished`` the next one is."""
-    before, rejection = memory.candidate, memory.rejection_of(wished.name)
+    before, verdict = memory.candidate, wished.verdict
     if before and before.revision == wished.name:
         return before.attempts + (before.phase is not Phase.WAITING_FOR_SLOT)
-    return rejection.attempts + 1 if rejection else 1
+    # the rejection itself may have been pardoned a moment ago
+    return verdict.attempts + 1 if verdict and verdict.state is VerdictState.REJECTED else 1
 
 
 def _wait_for_slot(course: Course, wished: Revision, alias: str, now: datetime) -> Course:

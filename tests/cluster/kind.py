@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import httpx
+
 from tests.cluster import marker, versions
 from tests.cluster.api import ApiClient, KubeconfigError, load_context
 from tests.cluster.binaries import ensure

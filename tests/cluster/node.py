@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+
 from tests.cluster import addons, components, configuration, remains
 from tests.cluster.api import ApiClient
 from tests.cluster.configuration import NODE_NAME, NodePlan

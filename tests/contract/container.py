@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from tests.mlflow_env import ensure_python
 
 SCRIPTS = Path(__file__).parents[2] / "operator" / "model_operator" / "pod"

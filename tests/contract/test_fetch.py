@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-
 from tests.contract.container import SCRIPTS, Container, running
 from tests.mlflow_server import MlflowServer
 

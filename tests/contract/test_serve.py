@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.contract.container import PATIENCE_SECONDS, Container, free_port, running, until
 from tests.mlflow_env import ensure_python
 

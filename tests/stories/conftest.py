@@ -24,7 +24,8 @@ def told(request: pytest.FixtureRequest) -> Told:
 
     def compare(cluster: SimulatedCluster, quiet: bool = True) -> None:
         text = "\n".join(cluster.transcript) + "\n"
-        file = GOLDEN / f"{request.node.name.removeprefix('test_')}.txt"
+        name = request.node.name.removeprefix("test_").replace("[", "_").rstrip("]")
+        file = GOLDEN / f"{name}.txt"
         if request.config.getoption("--update-golden"):
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, "utf-8")

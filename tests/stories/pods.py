@@ -38,6 +38,7 @@ class Pod:
     name: str
     revision: str
     version: str
+    image: str
     created: datetime
     life: Behaviour = GOOD
 
@@ -87,7 +88,7 @@ class Pod:
         words = {"exitCode": 0, "message": '{"inputExample": true}'}
         state: Json = {"terminated": words} if fetched else {"running": {}}
         fetch: Json = {"name": "fetch", "image": "fetch:1", "state": state, "restartCount": 0}
-        server: Json = {"name": "server", "image": "server:1", "state": {"running": {}}, "restartCount": 0}
+        server: Json = {"name": "server", "image": self.image, "state": {"running": {}}, "restartCount": 0}
         troubled = server if fetched else fetch
         if life.waits:
             troubled["state"] = {"waiting": {"reason": life.waits, "message": life.last_words}}

@@ -20,6 +20,7 @@ from model_operator.api import SpecError, names, parse
 from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision, verdict_annotation
 from model_operator.world import (
+    Adopt,
     Apply,
     Children,
     Create,
@@ -73,6 +74,9 @@ class SimulatedCluster:
         """The lowest number of ready pods since ``watch_ready``."""
         self.actions_are_lost = False
         """The operator dies after it has written the status, again and again."""
+        self.dies_after_actions = -1
+        """The operator dies once, when it has carried out that many actions from now on."""
+        self.deaths = 0
         self._numbers = itertools.count(1)
         self._shown = ""
 
@@ -247,6 +251,11 @@ class SimulatedCluster:
             return wrote
         faults: list[Fault] = []
         for action in decided.actions:
+            if self.dies_after_actions == 0:
+                self.dies_after_actions, self.deaths = -1, self.deaths + 1
+                self.restart_operator()
+                return True
+            self.dies_after_actions -= self.dies_after_actions > 0
             if faults and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT):
                 break
             refusal = self.refused.get(action.ref.kind)
@@ -285,6 +294,9 @@ class SimulatedCluster:
                     return f"apply {ref}: {self._revision(body)}"
                 self.objects[key] = stored
                 return f"apply {ref}"
+            case Adopt(ref, uid, owner):
+                self.objects[key]["metadata"]["ownerReferences"] = [dict(owner)]
+                return f"adopt {self._anonymous(ref.kind, ref.name)}"
             case Scale(ref, replicas, _):
                 self.objects[key]["spec"]["replicas"] = replicas
                 self.objects[key]["metadata"]["generation"] += 1
@@ -347,7 +359,7 @@ class SimulatedCluster:
         revision = template["metadata"]["labels"][names.LABEL_REVISION]
         image = template["spec"]["containers"][0]["image"]
         life = self.behaviours.get(image, self.behaviours.get(version, GOOD))
-        return Pod(f"{NAME}-{next(self._numbers)}", revision, version, self.now, life)
+        return Pod(f"{NAME}-{next(self._numbers)}", revision, version, image, self.now, life)
 
     # --- telling --------------------------------------------------------------------------------
 

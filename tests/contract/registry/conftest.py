@@ -15,6 +15,8 @@ from model_operator.registry import MlflowClient, resolve
 from model_operator.registry.http import Limits
 from model_operator.world import Resolution
 
+ALLOWED_HOST = "registry.ml.svc"
+
 
 @dataclass(frozen=True)
 class Access:
@@ -54,7 +56,7 @@ class Registry:
 @pytest.fixture(scope="session")
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """One server for all tests; each registers models of its own."""
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"))
+    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"), allowed_hosts=[f"{ALLOWED_HOST}:*"])
     try:
         yield server
     finally:

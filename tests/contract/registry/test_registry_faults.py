@@ -187,7 +187,8 @@ async def test_a_fault_has_a_reason_and_names_the_registry(
 async def test_a_slow_answer_is_given_up(answer: Answer) -> None:
     async with faulty(answer) as server:
         resolution = await ask(Access(server.url), REFERENCE, limits=HURRIED)
-        assert len(server.requests) == 1
+        # not a second time; on a busy machine perhaps not even once
+        assert len(server.requests) <= 1
     assert resolution.reason is ResolutionReason.UNREACHABLE
 
 

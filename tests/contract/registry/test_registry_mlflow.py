@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.contract.registry.conftest import Access, Registry, ask
+from tests.contract.registry.conftest import ALLOWED_HOST, Access, Registry, ask
 from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import ModelReference
@@ -179,19 +179,29 @@ async def test_a_user_without_permission_learns_what_to_ask_for(
         ] == []
 
 
+class ClusterNames(httpx.AsyncHTTPTransport):
+    """Finds the server under any name, as a cluster's DNS would."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(host="127.0.0.1")
+        return await super().handle_async_request(request)
+
+
 async def test_a_refused_host_header_names_the_remedy(mlflow: MlflowServer, admin: Access) -> None:
-    class Cluster(httpx.AsyncHTTPTransport):
-        """Finds the server under its name in a cluster."""
-
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            request.url = request.url.copy_with(host="127.0.0.1")
-            return await super().handle_async_request(request)
-
     port = mlflow.url.rpartition(":")[2]
     access = Access(f"http://mlflow.ml.svc:{port}", admin.credentials_dir)
-    resolution = await ask(access, "models:/iris@champion", transport=Cluster())
+    resolution = await ask(access, "models:/iris@champion", transport=ClusterNames())
     assert resolution.reason is ResolutionReason.HOST_HEADER_REFUSED
     assert f"--allowed-hosts mlflow.ml.svc:{port}" in resolution.message
+
+
+async def test_a_server_that_was_given_that_remedy_answers(
+    registry: Registry, mlflow: MlflowServer, admin: Access
+) -> None:
+    registry.model("hosted", champion="1")
+    access = Access(mlflow.url.replace("127.0.0.1", ALLOWED_HOST), admin.credentials_dir)
+    resolution = await ask(access, "models:/hosted@champion", transport=ClusterNames())
+    assert resolution.reason is ResolutionReason.RESOLVED
 
 
 async def test_a_url_with_a_wrong_prefix_is_an_unexpected_answer(admin: Access) -> None:
