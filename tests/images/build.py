@@ -21,7 +21,7 @@ from tests.mlflow_env import cache_root
 
 ROOT = Path(__file__).parent.parent.parent
 # an archive of the serving image takes most of a gigabyte
-KEPT_ARCHIVES = 2
+KEPT_ARCHIVES = 4
 
 
 @dataclass(frozen=True)
