@@ -22,6 +22,7 @@ from model_operator.manifests import (
 from model_operator.memory import Memory, applied_revision
 from model_operator.world import (
     Action,
+    Adopt,
     Apply,
     Create,
     Delete,
@@ -61,28 +62,31 @@ def ownership_of(world: World) -> Ownership:
     return Ownership(tuple(conflicts), tuple(going_away))
 
 
-def child_actions(world: World, memory: Memory, revisions: Sequence[Revision]) -> tuple[Action, ...]:
+def child_actions(
+    world: World, memory: Memory, revisions: Sequence[Revision], wished: Revision | None = None
+) -> tuple[Action, ...]:
     """The writes that are still missing, in the order in which they must happen.
 
-    ``revisions`` are the kept ones and the one that this plan makes. Empty when everything is as it should be.
+    ``revisions`` are the kept ones and the one that this plan makes; ``wished`` is the one that is wanted, None
+    while that is not known. Empty when everything is as it should be.
     A revert needs nothing special here: the active revision is the serving one again, and its kept template
     differs from what the Deployment carries.
     """
-    active = next((r for r in revisions if r.name == memory.active), None)
     if world.spec is None:
         return ()
-    return tuple(_actions(world, world.spec, memory, revisions, active))
-
-
-def _actions(
-    world: World,
-    spec: ModelDeploymentSpec,
-    memory: Memory,
-    revisions: Sequence[Revision],
-    active: Revision | None,
-) -> Iterator[Action]:
+    named = {r.name: r for r in revisions}
+    # a candidate that was announced but never kept can't be carried; then what serves is kept in order
+    active = named.get(memory.active) or named.get(memory.serving.revision if memory.serving else "")
     # verdicts come first: a revert must be remembered before the first write that carries it out
-    yield from _verdicts(world, memory)
+    return (
+        *_verdicts(world, memory),
+        *_carried(world, world.spec, active),
+        *_no_longer_needed(world, memory, revisions, wished),
+    )
+
+
+def _carried(world: World, spec: ModelDeploymentSpec, active: Revision | None) -> Iterator[Action]:
+    """What brings the children to ``active``."""
     if active is not None:
         owner = Owner(world.namespace, world.name, world.uid)
         yield from _revision_objects(world, owner, active)
@@ -98,7 +102,6 @@ def _actions(
         if hpa is not None:
             yield from _child(world, Kind.AUTOSCALER, hpa, live_hpa)
         yield from _adoptions(world)
-    yield from _no_longer_needed(world, spec, memory, revisions)
 
 
 def _revision_objects(world: World, owner: Owner, active: Revision) -> Iterator[Action]:
@@ -130,6 +133,9 @@ def _deployment(world: World, owner: Owner, spec: ModelDeploymentSpec, active: R
     wanted = spec.replicas
     if spec.autoscaling is None and wanted is not None and _spec(live).get("replicas") != wanted:
         yield Scale(ref, wanted)
+    if spec.autoscaling is not None and _spec(live).get("replicas") == 0:
+        # an autoscaler leaves a Deployment alone that stands at 0
+        yield Scale(ref, initial_replicas(spec))
 
 
 def _replicas_at_creation(world: World, spec: ModelDeploymentSpec) -> int:
@@ -159,22 +165,10 @@ def _adoptions(world: World) -> Iterator[Action]:
             yield _adopt(world, Kind.REVISION, obj)
 
 
-def _adopt(world: World, kind: Kind, obj: Object) -> Apply:
+def _adopt(world: World, kind: Kind, obj: Object) -> Adopt:
     metadata = _metadata(obj)
-    name = str(metadata["name"])
-    owner = Owner(world.namespace, world.name, world.uid)
-    body = {
-        "apiVersion": "v1" if kind is Kind.CONFIG_MAP else "apps/v1",
-        "kind": kind.value,
-        "metadata": {
-            "name": name,
-            "namespace": world.namespace,
-            "ownerReferences": [owner.reference()],
-        },
-    }
-    if kind is Kind.REVISION:
-        body["revision"] = obj.get("revision", 0)
-    return Apply(world.ref(kind, name), body, str(metadata["uid"]))
+    owner = Owner(world.namespace, world.name, world.uid).reference()
+    return Adopt(world.ref(kind, str(metadata["name"])), str(metadata["uid"]), owner)
 
 
 # --- verdicts --------------------------------------------------------------------------------------
@@ -185,9 +179,9 @@ def _verdicts(world: World, memory: Memory) -> Iterator[RecordVerdict]:
     for revision in world.children.revisions:
         wanted = _verdict(memory, revision.name)
         kept = revision.verdict
-        if wanted is None or (
-            kept and (kept.state, kept.at, kept.reason) == (wanted.state, wanted.at, wanted.reason)
-        ):
+        if wanted is None and (kept is None or kept.state is not VerdictState.REJECTED):
+            continue  # that it served once stays true
+        if wanted and kept and (kept.state, kept.at, kept.reason) == (wanted.state, wanted.at, wanted.reason):
             continue
         yield RecordVerdict(world.ref(Kind.REVISION, f"{world.name}-{revision.name}"), wanted)
 
@@ -206,24 +200,34 @@ def _verdict(memory: Memory, revision: str) -> Verdict | None:
 
 
 def _no_longer_needed(
-    world: World, spec: ModelDeploymentSpec, memory: Memory, revisions: Sequence[Revision]
+    world: World, memory: Memory, revisions: Sequence[Revision], wished: Revision | None
 ) -> Iterator[Delete]:
-    """Revisions over the limit, and scripts that no kept revision mounts."""
-    needed = {memory.active, *(r.revision for r in memory.rejected[:1])}
+    """Revisions over the limit, and scripts that nothing mounts."""
+    if world.spec is None or wished is None:
+        return  # the verdict on the present wish must outlive the status, and which that is is not known
+    needed = {wished.name, applied_revision(world.children.deployment)}
+    needed |= {r.revision for r in memory.rejected[:1]}
     needed |= {memory.serving.revision} if memory.serving else set()
     needed |= {memory.candidate.revision} if memory.candidate else set()
     by_age = sorted(revisions, key=lambda r: r.number, reverse=True)
-    recent = {r.name for r in by_age[: spec.revert.history_limit]}
+    recent = {r.name for r in by_age[: world.spec.revert.history_limit]}
     kept = [r for r in revisions if r.name in needed | recent]
     kept_names = {r.name for r in kept}
     for revision in world.children.revisions:
         if revision.name not in kept_names:
             yield Delete(world.ref(Kind.REVISION, f"{world.name}-{revision.name}"), revision.uid)
-    mounted = {r.config_map for r in kept}
+    mounted = {r.config_map for r in kept} | _mounted(world.children.deployment)
     for obj in world.children.config_maps:
         metadata = _metadata(obj)
         if metadata["name"] not in mounted and not _leaving(obj):
             yield Delete(world.ref(Kind.CONFIG_MAP, str(metadata["name"])), str(metadata["uid"]))
+
+
+def _mounted(deployment: Object | None) -> set[str]:
+    """ConfigMaps that the Deployment's pods mount, even where the revision can't be read."""
+    volumes = _part(_part(_spec(deployment or {}), "template"), "spec").get("volumes")
+    found = volumes if isinstance(volumes, list) else []
+    return {str(_part(v, "configMap").get("name")) for v in found if isinstance(v, Mapping)}
 
 
 # --- reading objects -------------------------------------------------------------------------------
@@ -248,10 +252,13 @@ def _leaving(obj: Object) -> bool:
 
 
 def _metadata(obj: Object) -> Mapping[str, Any]:
-    value = obj.get("metadata")
-    return value if isinstance(value, Mapping) else {}
+    return _part(obj, "metadata")
 
 
 def _spec(obj: Object) -> Mapping[str, Any]:
-    value = obj.get("spec")
+    return _part(obj, "spec")
+
+
+def _part(obj: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = obj.get(name)
     return value if isinstance(value, Mapping) else {}

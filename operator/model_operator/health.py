@@ -8,8 +8,8 @@ may pass; a bare exit when it has happened twice, which is long before any deadl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,8 @@ from model_operator.world import Object, Side
 FETCH = names.CONTAINER_FETCH
 SERVER = names.CONTAINER_SERVER
 MESSAGE_LIMIT = 1024
+LOG_LIMIT = 768
+"""Of a container's log, where it left no message of ours."""
 BARE_EXITS = 2
 """How many exits without one of our codes make a crash loop."""
 CONFIG_GRACE = timedelta(seconds=60)
@@ -40,10 +42,11 @@ EXIT_CODES: Mapping[int, tuple[str, Side]] = {
 }
 """Exit codes of the scripts in ``pod/``; a test compares the two lists."""
 
-_IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
+_IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError"})
 _IMAGE_FINAL = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _IMAGE_MISSING_SIGNS = ("not found", "manifest unknown", "does not exist", "name unknown")
-_CONFIG_WAITS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
+_CONFIG_WAITS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 _UNFIT_PODS = frozenset({"Evicted", "NodeLost", "Shutdown", "NodeShutdown", "NodeAffinity", "OutOfcpu"})
 
 
@@ -83,6 +86,13 @@ class _PodState:
     failure: Failure | None = None
     trouble: Failure | None = None
     """A failure once the phase's deadline has passed."""
+    patience: timedelta | None = None
+    """How long the trouble may last, where that is less than the phase's limit."""
+
+    def deadline(self, limits: RolloutSpec) -> datetime:
+        """When this pod must have left its phase."""
+        limit = _limit(self.phase, limits)
+        return self.since + (limit if self.patience is None else min(limit, self.patience))
 
 
 def judge(
@@ -99,15 +109,16 @@ def judge(
     states = [_pod_state(pod, now) for pod in mine]
     if _all_live(deployment):
         return Judgement(Phase.ROLLING, live=True, self_test=self_test_outcome(mine))
-    if failure := _worst(s.failure for s in states):
+    if failure := _worst([s.failure for s in states]):
         return Judgement(Phase.FAILED, failure.message, failure=failure)
     unready = sorted((s for s in states if not s.ready), key=lambda s: (_ORDER[s.phase], s.since))
     if not unready:
         return _without_unready_pods(deployment, states, limits, now)
     slowest = unready[0]
-    deadline = slowest.since + _limit(slowest.phase, limits)
-    if now >= deadline:
-        failure = slowest.trouble or _missed(slowest.phase, limits)
+    # a pod in a later phase may be the first to miss its deadline
+    deadline = min(s.deadline(limits) for s in unready)
+    late = [s.trouble or _missed(s.phase, limits) for s in unready if now >= s.deadline(limits)]
+    if failure := _worst(late):
         return Judgement(slowest.phase, failure.message, failure=failure, deadline=deadline)
     ready = sum(s.ready for s in states)
     message = slowest.trouble.message if slowest.trouble else _PROGRESS[slowest.phase]
@@ -126,11 +137,9 @@ def self_test_outcome(pods: Sequence[Object]) -> str:
     in the last words of its init container.
     """
     for pod in pods:
-        for status in _containers(pod, "initContainerStatuses"):
-            if status.get("name") == FETCH:
-                words = _last_words(_mapping(_mapping(status.get("state")).get("terminated")))
-                if isinstance(example := words.get("inputExample"), bool):
-                    return "Passed" if example else "NoExample"
+        words = _last_words(_mapping(_mapping(_container(pod, FETCH).get("state")).get("terminated")))
+        if isinstance(example := words.get("inputExample"), bool):
+            return "Passed" if example else "NoExample"
     return ""
 
 
@@ -187,6 +196,9 @@ def _without_unready_pods(
             if now >= deadline:
                 return Judgement(Phase.SCHEDULING, failure.message, failure=failure, deadline=deadline)
             return Judgement(Phase.SCHEDULING, failure.message, hint=failure.reason, deadline=deadline)
+    if _mapping(deployment.get("spec")).get("paused") is True:
+        text = "the Deployment is paused by hand; kubectl rollout resume lets it go on"
+        return Judgement(Phase.SCHEDULING, text, hint="DeploymentPaused")
     if states:
         return Judgement(Phase.ROLLING, _replicas_text(deployment, len(states)))
     return Judgement(Phase.SCHEDULING, "waiting for the first pod")
@@ -207,17 +219,20 @@ def _pod_state(pod: Object, now: datetime) -> _PodState:
             )
         return _PodState(Phase.SCHEDULING, created, trouble=trouble)
     since = read_time(scheduled.get("lastTransitionTime")) or created
-    if _condition(pod, "Ready").get("status") == "True":
+    readiness = _condition(pod, "Ready")
+    if readiness.get("status") == "True":
         return _PodState(Phase.STARTING, since, ready=True)
     initialized = _condition(pod, "Initialized")
     if initialized.get("status") != "True":
-        return _container_state(_container(pod, FETCH), _PodState(Phase.FETCHING, since), now, ours=True)
+        return _container_state(_container(pod, FETCH), _PodState(Phase.FETCHING, since), ours=True)
     since = read_time(initialized.get("lastTransitionTime")) or since
+    # a pod that was ready and no longer is has its time again: it did start
+    since = max(since, read_time(readiness.get("lastTransitionTime")) or since)
     server = _container(pod, SERVER)
-    return _container_state(server, _PodState(Phase.STARTING, since), now, ours=_runs_our_script(pod))
+    return _container_state(server, _PodState(Phase.STARTING, since), ours=_runs_our_script(pod))
 
 
-def _container_state(status: Object, state: _PodState, now: datetime, *, ours: bool) -> _PodState:
+def _container_state(status: Object, state: _PodState, *, ours: bool) -> _PodState:
     """Adds to ``state`` what the container's status tells; ``ours`` says that the exit codes are our own."""
     waiting = _mapping(_mapping(status.get("state")).get("waiting"))
     reason, text = str(waiting.get("reason", "")), _cut(str(waiting.get("message", "")))
@@ -232,9 +247,9 @@ def _container_state(status: Object, state: _PodState, now: datetime, *, ours: b
         )
     if reason in _CONFIG_WAITS:
         message = f"the container can't be made: {text}"
-        if now - state.since < CONFIG_GRACE:
-            return _troubled(state, Side.CONFIGURATION, "ContainerConfigError", message)
-        return _failed(state, Side.CONFIGURATION, "ContainerConfigError", message)
+        return replace(
+            _troubled(state, Side.CONFIGURATION, "ContainerConfigError", message), patience=CONFIG_GRACE
+        )
     ended = _ended(status)
     if not ended:
         return state
@@ -245,31 +260,35 @@ def _exited(status: Object, state: _PodState, ended: Object, *, ours: bool) -> _
     """Judges a container by the way in which it last ended."""
     code = ended.get("exitCode")
     words = _last_words(ended)
-    said = _cut(str(words.get("message") or ended.get("message") or "").strip())
+    said = _cut(str(words.get("message") or _end_of(str(ended.get("message") or ""))).strip())
+    name = str(status.get("name", ""))
     if ended.get("reason") == "OOMKilled":
-        return _failed(
-            state,
-            Side.MODEL,
-            "OutOfMemory",
-            "the container was killed for using more memory than its limit; the model needs more than "
-            "server.resources.limits.memory allows",
-        )
+        return _out_of_memory(state, name)
     if ours and isinstance(code, int) and code in EXIT_CODES:
-        name, side = EXIT_CODES[code]
-        message = said or f"the {status.get('name')} container ended with code {code}"
+        reason, side = EXIT_CODES[code]
+        message = said or f"the {name} container ended with code {code}"
         if side is Side.ENVIRONMENT:
-            return _troubled(state, side, name, message)
-        return _failed(state, side, name, message)
-    exits = _count(status) + (0 if _mapping(_mapping(status.get("state")).get("running")) else 1)
+            return _troubled(state, side, reason, message)
+        return _failed(state, side, reason, message)
+    runs_again = isinstance(_mapping(status.get("state")).get("running"), Mapping)
+    exits = _count(status) + (0 if runs_again else 1)
     if exits < BARE_EXITS:
         return state
     quoted = f"; its last words: {said}" if said else ""
-    return _failed(
-        state,
-        Side.MODEL,
-        "CrashLoop",
-        f"the {status.get('name')} container ended {exits} times, last with code {code}{quoted}",
-    )
+    if str(ended.get("reason")) in _NEVER_STARTED:
+        message = f"the {name} container can't be started{quoted}"
+        return _failed(state, Side.CONFIGURATION, "ContainerCannotStart", message)
+    message = f"the {name} container ended {exits} times, last with code {code}{quoted}"
+    return _failed(state, Side.MODEL, "CrashLoop", message)
+
+
+def _out_of_memory(state: _PodState, container: str) -> _PodState:
+    text = f"the {container} container was killed for using more memory than its limit; "
+    if container == FETCH:
+        text += "raise fetch.resources.limits.memory, or give /model a volume that is not in memory"
+        return _failed(state, Side.CONFIGURATION, "OutOfMemory", text)
+    text += "the model needs more than server.resources.limits.memory allows"
+    return _failed(state, Side.MODEL, "OutOfMemory", text)
 
 
 def _failed(state: _PodState, side: Side, reason: str, message: str) -> _PodState:
@@ -280,7 +299,7 @@ def _troubled(state: _PodState, side: Side, reason: str, message: str) -> _PodSt
     return _PodState(state.phase, state.since, trouble=Failure(side, reason, _cut(message)))
 
 
-def _worst(failures: Iterator[Failure | None]) -> Failure | None:
+def _worst(failures: Sequence[Failure | None]) -> Failure | None:
     order = [Side.MODEL, Side.CONFIGURATION, Side.ENVIRONMENT]
     found = [f for f in failures if f]
     return min(found, key=lambda f: (order.index(f.side), f.reason)) if found else None
@@ -292,7 +311,9 @@ def _worst(failures: Iterator[Failure | None]) -> Failure | None:
 def _observed(deployment: Object) -> bool:
     generation = _mapping(deployment.get("metadata")).get("generation", 0)
     observed = _mapping(deployment.get("status")).get("observedGeneration", 0)
-    return bool(observed >= generation)
+    if not isinstance(generation, int) or not isinstance(observed, int):
+        return False
+    return observed >= generation
 
 
 def _all_live(deployment: Object) -> bool:
@@ -311,7 +332,7 @@ def _replicas_text(deployment: Object, ready: int) -> str:
 def _belongs(pod: Object, revision: str) -> bool:
     metadata = _mapping(pod.get("metadata"))
     status = _mapping(pod.get("status"))
-    if metadata.get("deletionTimestamp") or status.get("reason") in _UNFIT_PODS:
+    if metadata.get("deletionTimestamp") or str(status.get("reason")) in _UNFIT_PODS:
         return False
     if status.get("phase") in ("Failed", "Succeeded"):
         return False
@@ -324,10 +345,10 @@ def _runs_our_script(pod: Object) -> bool:
 
 
 def _ended(status: Object) -> Object:
-    """The last end of the container that was not a success."""
+    """The last end of the container, where it should not have ended: only a fetch may end well."""
     for name in ("state", "lastState"):
         ended = _mapping(_mapping(status.get(name)).get("terminated"))
-        if ended and ended.get("exitCode") != 0:
+        if ended and (ended.get("exitCode") != 0 or status.get("name") != FETCH):
             return ended
     return {}
 
@@ -336,7 +357,7 @@ def _last_words(ended: Object) -> Object:
     """The JSON line that our scripts leave; empty for anything else."""
     try:
         words = json.loads(str(ended.get("message", "")))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return _mapping(words)
 
@@ -370,6 +391,12 @@ def _count(status: Object) -> int:
 
 def _mapping(value: Any) -> Object:
     return value if isinstance(value, Mapping) else {}
+
+
+def _end_of(log: str) -> str:
+    """What a traceback says stands at its end."""
+    text = log.strip()
+    return text if len(text) <= LOG_LIMIT else "…" + text[1 - LOG_LIMIT :]
 
 
 def _cut(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from model_operator.children import child_actions, ownership_of
 from model_operator.health import Failure, Judgement, judge
@@ -24,7 +24,7 @@ from model_operator.manifests import (
     scripts_config_map,
 )
 from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, applied_revision, recall
-from model_operator.report import Situation, report, troubles
+from model_operator.report import Situation, report, scaled_to_zero, troubles
 from model_operator.world import (
     Announce,
     FaultKind,
@@ -32,6 +32,7 @@ from model_operator.world import (
     Plan,
     Revision,
     Side,
+    VerdictState,
     Wish,
     World,
 )
@@ -64,17 +65,21 @@ def plan(world: World) -> Plan:
     """Decides the next step of one ModelDeployment. Raises nothing for any world that can be observed."""
     ownership = ownership_of(world)
     if ownership.going_away:
-        situation = Situation(recall(world), ownership=ownership)
+        # what the kept revisions tell is another object's life
+        situation = Situation(Memory(), ownership=ownership)
         return Plan((), report(world, situation), GARBAGE_WAIT)
     course = Course(recall(world), tuple(world.children.revisions))
-    if not ownership.conflicts and not _name_taken(world):
+    if not ownership.conflicts:
+        course = _pardon(world, course)
         course = _judge_candidate(world, course)
         course = _judge_template_fault(world, course)
         course = _follow_wish(world, course)
     situation = Situation(
         course.memory, ownership, course.judgement, course.wished, course.problem, course.revisions
     )
-    actions = () if ownership.conflicts else child_actions(world, course.memory, course.revisions)
+    actions = (
+        () if ownership.conflicts else child_actions(world, course.memory, course.revisions, course.wished)
+    )
     candidate = course.memory.candidate
     status = report(world, situation)
     return Plan(
@@ -82,8 +87,25 @@ def plan(world: World) -> Plan:
         status,
         _look_again(world, course),
         (*course.news, *troubles(world.status, status)),
-        rollout_in_flight=bool(candidate and candidate.phase.in_flight and not candidate.reason),
+        # a rollout that is held up must not hold up the others
+        rollout_in_flight=bool(
+            candidate and candidate.phase.in_flight and not candidate.reason and not world.faults
+        ),
     )
+
+
+def _pardon(world: World, course: Course) -> Course:
+    """A commit may have mended what was the manifest's fault, also outside the part that shapes the pods."""
+    if not _committed(world):
+        return course
+    rejected = tuple(r for r in course.memory.rejected if r.side is not Side.CONFIGURATION)
+    return replace(course, memory=replace(course.memory, rejected=rejected))
+
+
+def _committed(world: World) -> bool:
+    """Whether this plan is the first to see the spec as it is now; a lost status tells nothing."""
+    seen = world.status.get("observedGeneration")
+    return seen is not None and seen != world.generation
 
 
 # --- the candidate ---------------------------------------------------------------------------------
@@ -129,16 +151,26 @@ def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judg
         candidate.revision, candidate.version, candidate.alias, world.now, _self_test(world, judgement)
     )
     took = int((world.now - candidate.since).total_seconds())
-    came = f" in place of version {before.version}" if before else ""
-    news = Announce(
-        False, "RolledOut", f"version {candidate.version} serves{came}, {took} s after its rollout began"
-    )
+    what, came = _told(candidate.version, before)
+    text = f"{what} serves{came}, {took} s after its rollout began"
+    if scaled_to_zero(world):
+        text = f"{what} is set{came}, untested: there are 0 replicas"
+    news = Announce(False, "RolledOut", text)
     rejected = tuple(r for r in course.memory.rejected if r.revision != candidate.revision)
     return replace(course, memory=Memory(serving, None, rejected), news=(*course.news, news))
 
 
+def _told(version: str, before: Serving | None) -> tuple[str, str]:
+    """What is rolled out, and in place of what, in words."""
+    if before is None:
+        return f"version {version}", ""
+    if before.version == version:
+        return f"version {version} with the changed spec", ""
+    return f"version {version}", f" in place of version {before.version}"
+
+
 def _self_test(world: World, judgement: Judgement) -> str:
-    if world.spec is None or world.spec.server.runtime != "MLflow":
+    if world.spec is None or world.spec.server.runtime != "MLflow" or scaled_to_zero(world):
         return ""
     if world.spec.self_test.mode == "LoadOnly":
         return "LoadOnly"
@@ -150,7 +182,6 @@ def _self_test(world: World, judgement: Judgement) -> str:
 def _reject(world: World, course: Course, candidate: Candidate, failure: Failure) -> Course:
     """Remembers the failure and goes back, or stays where there is nothing to go back to."""
     memory = course.memory
-    known = memory.rejection_of(candidate.revision)
     rejection = Rejection(
         candidate.revision,
         candidate.version,
@@ -159,12 +190,13 @@ def _reject(world: World, course: Course, candidate: Candidate, failure: Failure
         failure.reason,
         failure.message,
         world.now,
-        known.attempts + 1 if known else 1,
+        candidate.attempts,
     )
     rejected = (rejection, *(r for r in memory.rejected if r.revision != candidate.revision))
     if memory.serving:
-        text = f"version {candidate.version} failed ({failure.reason}); back to version {memory.serving.version}: "
-        news = Announce(True, "Reverted", text + failure.message)
+        what, came = _told(candidate.version, memory.serving)
+        back = f"back to version {memory.serving.version}" if came else "back to the spec before"
+        news = Announce(True, "Reverted", f"{what} failed ({failure.reason}); {back}: {failure.message}")
         return replace(course, memory=Memory(memory.serving, None, rejected), news=(*course.news, news))
     failed = replace(
         candidate,
@@ -186,21 +218,30 @@ def _withdraw(world: World, course: Course, candidate: Candidate, failure: Failu
     """Takes the candidate back without blame, to be tried again; stays where nothing else could serve."""
     memory = course.memory
     if memory.serving is None:
-        waiting = replace(candidate, reason=failure.reason, message=failure.message, deadline=None)
+        phase = course.judgement.phase if course.judgement else candidate.phase
+        waiting = replace(
+            candidate, phase=phase, reason=failure.reason, message=failure.message, deadline=None
+        )
         return replace(course, memory=replace(memory, candidate=waiting))
+    message = failure.message
     delay = min(FIRST_RETRY * 2 ** min(candidate.attempts - 1, 10), LONGEST_RETRY)
     # without a surge each try takes a serving pod away, so only a person may ask for the next one
     retried = world.spec is not None and world.spec.rollout.max_surge not in (0, "0%")
+    if not retried:
+        message += (
+            "; not tried again by itself, because with rollout.maxSurge 0 each try takes a serving pod away: "
+        )
+        message += "any change of the spec tries it again"
     withdrawn = replace(
         candidate,
         phase=Phase.WITHDRAWN,
         reason=failure.reason,
-        message=failure.message,
+        message=message,
         deadline=None,
         retry_at=world.now + delay if retried else None,
     )
-    text = f"version {candidate.version} is withdrawn for now ({failure.reason}), "
-    text += f"version {memory.serving.version} serves on: {failure.message}"
+    what, _ = _told(candidate.version, memory.serving)
+    text = f"{what} is withdrawn for now ({failure.reason}), what served before serves on: {message}"
     news = Announce(True, "Withdrawn", text)
     return replace(course, memory=replace(memory, candidate=withdrawn), news=(*course.news, news))
 
@@ -248,7 +289,7 @@ def _follow_wish(world: World, course: Course) -> Course:
     if memory.serving and wished.name == memory.serving.revision:
         return _come_home(course, version.alias)
     if memory.serving and memory.rejection_of(wished.name):
-        return replace(course, memory=replace(memory, candidate=None))
+        return _without_candidate(course, memory.serving)
     return _start(world, course, wished, version.alias)
 
 
@@ -259,17 +300,17 @@ def _kept(course: Course, wish: Wish) -> Revision | None:
 
 def _come_home(course: Course, alias: str) -> Course:
     """The wish is what serves already: a candidate that was on its way is dropped."""
-    memory = course.memory
-    serving = memory.serving
-    if serving is None:
-        return course
-    news = course.news
+    serving = course.memory.serving
+    return course if serving is None else _without_candidate(course, replace(serving, alias=alias))
+
+
+def _without_candidate(course: Course, serving: Serving) -> Course:
+    """What serves stays; a candidate that was on its way is dropped."""
+    memory, news = course.memory, course.news
     if memory.candidate:
         text = f"version {memory.candidate.version} is no longer wanted; version {serving.version} serves on"
         news = (*news, Announce(False, "RolloutCancelled", text))
-    return replace(
-        course, memory=replace(memory, candidate=None, serving=replace(serving, alias=alias)), news=news
-    )
+    return replace(course, memory=replace(memory, candidate=None, serving=serving), news=news)
 
 
 def _render(world: World, course: Course, wish: Wish) -> Revision | Failure:
@@ -294,37 +335,52 @@ def _start(world: World, course: Course, wished: Revision, alias: str) -> Course
     memory = course.memory
     before = memory.candidate
     in_flight = before is not None and before.phase.in_flight
-    attempts = 1
-    if before and before.revision == wished.name:
-        if in_flight or before.phase is Phase.FAILED:
-            return course
-        if before.phase is Phase.WITHDRAWN:
-            if before.retry_at is None or world.now < before.retry_at:
-                return course
-            attempts = before.attempts + 1
+    attempts = _attempts(memory, wished)
+    if before and before.revision == wished.name and not _due(world, before):
+        return course
     if world.credentials_error:
         problem = Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
         return replace(course, problem=problem)
     if not world.slot_free and not in_flight:
-        return _wait_for_slot(world, course, wished, alias)
+        return _wait_for_slot(course, wished, alias, world.now)
     candidate = Candidate(
         wished.name, wished.wish.version, alias, world.now, Phase.APPLYING, attempts=attempts
     )
-    came = f" in place of version {memory.serving.version}" if memory.serving else ""
-    news = Announce(False, "RolloutStarted", f"version {wished.wish.version} ({alias}) is rolled out{came}")
+    what, came = _told(wished.wish.version, memory.serving)
+    named = "" if alias == wished.wish.version else f" ({alias})"
+    news = Announce(False, "RolloutStarted", f"{what}{named} is rolled out{came}")
     return replace(course, memory=replace(memory, candidate=candidate), news=(*course.news, news))
 
 
-def _wait_for_slot(world: World, course: Course, wished: Revision, alias: str) -> Course:
-    before = course.memory.candidate
+def _due(world: World, candidate: Candidate) -> bool:
+    """Whether a candidate that is wanted still may start (again) now."""
+    if candidate.phase in (Phase.WITHDRAWN, Phase.FAILED) and _committed(world):
+        return True
+    if candidate.phase is Phase.WITHDRAWN:
+        return candidate.retry_at is not None and world.now >= candidate.retry_at
+    return candidate.phase is Phase.WAITING_FOR_SLOT
+
+
+def _attempts(memory: Memory, wished: Revision) -> int:
+    """The how manyth try of ``wished`` the next one is."""
+    before, verdict = memory.candidate, wished.verdict
     if before and before.revision == wished.name:
+        return before.attempts + (before.phase is not Phase.WAITING_FOR_SLOT)
+    # the rejection itself may have been pardoned a moment ago
+    return verdict.attempts + 1 if verdict and verdict.state is VerdictState.REJECTED else 1
+
+
+def _wait_for_slot(course: Course, wished: Revision, alias: str, now: datetime) -> Course:
+    before = course.memory.candidate
+    if before and before.revision == wished.name and before.phase is Phase.WAITING_FOR_SLOT:
         return course
     waiting = Candidate(
         wished.name,
         wished.wish.version,
         alias,
-        world.now,
+        now,
         Phase.WAITING_FOR_SLOT,
+        attempts=_attempts(course.memory, wished),
         reason="WaitingForSlot",
         message="as many rollouts as maxConcurrentRollouts allows are under way; this one comes next",
     )
@@ -332,10 +388,6 @@ def _wait_for_slot(world: World, course: Course, wished: Revision, alias: str) -
 
 
 # --- odds and ends ---------------------------------------------------------------------------------
-
-
-def _name_taken(world: World) -> bool:
-    return any(f.kind is FaultKind.NAME_TAKEN for f in world.faults)
 
 
 def _look_again(world: World, course: Course) -> timedelta | None:

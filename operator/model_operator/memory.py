@@ -112,6 +112,10 @@ def recall(world: World) -> Memory:
     for revision in reversed(world.children.revisions):
         if revision.name not in known and (found := _rejection_from(revision)):
             rejected.append(found)
+    # what serves, or is being tried again, is rejected no longer, even if the verdict could not be taken back
+    pardoned = {serving.revision} if serving else set()
+    pardoned |= {candidate.revision} if candidate and candidate.phase is not Phase.FAILED else set()
+    rejected = [r for r in rejected if r.revision not in pardoned]
     rejected.sort(key=lambda r: r.at, reverse=True)
     return Memory(serving, candidate, tuple(rejected))
 
@@ -174,14 +178,15 @@ def rfc3339(moment: datetime) -> str:
 
 
 def read_time(text: object) -> datetime | None:
-    """The time that an RFC 3339 text means, None for anything else."""
+    """The time in UTC that an RFC 3339 text means, None for anything else."""
     if not isinstance(text, str):
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else None
+    # at the ends of the calendar, sums of times would overflow
+    return moment.astimezone(UTC) if moment.tzinfo and 1900 < moment.year < 9000 else None
 
 
 # --- rebuilding ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from model_operator.conditions import Condition, Status, merge
 from model_operator.health import Failure, Judgement
 from model_operator.manifests import pod_shape, same_wish
 from model_operator.memory import Memory, Phase, applied_revision, rfc3339, to_status
-from model_operator.world import Announce, FaultKind, Kind, Object, ResolutionReason, Revision, World
+from model_operator.world import Announce, Fault, FaultKind, Kind, Object, Revision, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +56,20 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
 
 
 def troubles(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Announce]:
-    """Events for conditions that went bad since the status ``before``; rollouts are told by the planner."""
-    for kind in ("Resolved", "Stalled"):
+    """Events for conditions that went bad since the status ``before``, one per reason.
+
+    What the planner tells itself (a revert, a first failure) is not told twice.
+    """
+    told = {"RollingOut", "WaitingForSlot", "Pending", "FirstVersionFailed"}
+    if after.get("rejected") != before.get("rejected"):
+        told.add("VersionRejected")
+    for kind in ("Resolved", "Stalled", "Current"):
         now, then = _find(after, kind), _find(before, kind)
-        bad = now.get("status") != "True" if kind == "Resolved" else now.get("status") == "True"
-        if not bad or now.get("reason") in (then.get("reason"), "Pending"):
-            continue
-        if kind == "Stalled" and now.get("reason") == _find(after, "Resolved").get("reason"):
-            continue
-        if kind == "Stalled" and _find(after, "Ready").get("reason") in _TOLD_BY_PLANNER:
-            continue
-        yield Announce(True, str(now.get("reason")), str(now.get("message")))
-
-
-_TOLD_BY_PLANNER = frozenset({"VersionRejected", "FirstVersionFailed"})
+        bad = now.get("status") == "True" if kind == "Stalled" else now.get("status") != "True"
+        reason = str(now.get("reason"))
+        if now and bad and reason != then.get("reason") and reason not in told:
+            told.add(reason)
+            yield Announce(True, reason, str(now.get("message")))
 
 
 def _resolved(world: World) -> dict[str, Any]:
@@ -136,9 +136,12 @@ def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:
         text = f"version {serving.version} should serve, but none of its pods is available"
         return Condition("Ready", "False", "PodsUnavailable", text), False
     if _spec_is_in_force(world, situation):
+        if scaled_to_zero(world):
+            text = f"version {serving.version} is in place and serves as soon as there are replicas: now 0"
+            return Condition("Ready", "True", "ScaledToZero", text), False
         return Condition("Ready", "True", "Serving", f"version {serving.version} serves"), False
     current = _current(world, situation)
-    stalled = current.reason not in _UNDER_WAY
+    stalled = not _goes_on(world, situation)
     message = f"the spec is not in force: {current.message}; version {serving.version} serves on"
     return Condition("Ready", "False", current.reason, message), stalled
 
@@ -166,13 +169,35 @@ def _obstacle(world: World, situation: Situation) -> _Obstacle | None:
         )
         return _Obstacle("NameConflict", text)
     for fault in world.faults:
-        if fault.kind is FaultKind.INVALID and fault.ref.kind is not Kind.DEPLOYMENT:
+        if fault.kind is FaultKind.INVALID and not _is_the_candidates(world, fault, situation.memory):
             return _Obstacle("FieldRefused", f"the API server refuses {fault.ref}: {fault.message}")
         if fault.kind is FaultKind.QUOTA:
             return _Obstacle("QuotaExceeded", f"{fault.ref} can't be written: {fault.message}")
         if fault.kind is FaultKind.FORBIDDEN:
             return _Obstacle("Refused", f"{fault.ref} can't be written: {fault.message}")
     return None
+
+
+def _is_the_candidates(world: World, fault: Fault, memory: Memory) -> bool:
+    """Whether a refused field was a candidate's, which the planner has rejected for it."""
+    if fault.ref.kind is not Kind.DEPLOYMENT:
+        return False
+    if memory.candidate and memory.candidate.phase is Phase.FAILED:
+        return memory.candidate.reason == "FieldRefused"
+    newest = memory.rejected[0] if memory.rejected else None
+    return newest is not None and newest.reason == "FieldRefused" and newest.at == world.now
+
+
+def _goes_on(world: World, situation: Situation) -> bool:
+    """Whether the spec may yet come into force without anybody's help."""
+    if not world.resolution.ok:
+        return not world.resolution.reason.definite
+    candidate = situation.memory.candidate
+    if situation.problem or candidate is None:
+        return False
+    if candidate.phase is Phase.WITHDRAWN:
+        return candidate.retry_at is not None
+    return candidate.phase is not Phase.FAILED
 
 
 def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool]:
@@ -195,9 +220,6 @@ def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool
         stalled = resolution.reason.definite
         return Condition("Ready", "False", resolution.reason.value, resolution.message), stalled
     return Condition("Ready", "False", "RollingOut", "the first rollout begins"), False
-
-
-_UNDER_WAY = frozenset({"RollingOut", "WaitingForSlot", "Pending", ResolutionReason.UNREACHABLE.value})
 
 
 def _current(world: World, situation: Situation) -> Condition:
@@ -266,7 +288,17 @@ def _spec_is_in_force(world: World, situation: Situation) -> bool:
         return True
     if kept.wish.model != reference.name:
         return False
+    if reference.version is not None and kept.wish.version != reference.version:
+        return False
+    if world.resolution.ok and kept.wish.registry_url != world.resolution.registry_url:
+        return False
     return same_wish(kept.wish, replace(kept.wish, shape=pod_shape(world.spec_raw)))
+
+
+def scaled_to_zero(world: World) -> bool:
+    """Whether there are to be no pods at all, so that nothing can be said of the version."""
+    deployment = world.children.deployment
+    return deployment is not None and _mapping(deployment.get("spec")).get("replicas") == 0
 
 
 def _available(deployment: Object | None) -> bool:

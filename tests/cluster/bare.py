@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from tests.cluster import marker, remains
 from tests.cluster.api import ApiClient, KubeconfigError
 from tests.cluster.binaries import BinaryUnavailableError, ensure

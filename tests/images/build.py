@@ -80,11 +80,14 @@ def build(only: Sequence[str] = ()) -> dict[str, Path]:
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         engine = chosen_engine()
-        return {
-            image.name: _archive(image, engine, directory)
-            for image in IMAGES
-            if not only or image.key in only
-        }
+        try:
+            return {
+                image.name: _archive(image, engine, directory)
+                for image in IMAGES
+                if not only or image.key in only
+            }
+        finally:
+            engine.close()
 
 
 def _archive(image: Image, engine: Engine, directory: Path) -> Path:

@@ -56,6 +56,9 @@ class Engine(Protocol):
 
     def save(self, name: str, archive: Path) -> None: ...
 
+    def close(self) -> None:
+        """Leaves no container and no mount behind; images and layers stay, to be built upon."""
+
 
 def chosen_engine() -> Engine:
     """Docker where an engine answers, else buildah, installed if need be. Raises RuntimeError without either."""
@@ -76,6 +79,9 @@ class Docker:
 
     def save(self, name: str, archive: Path) -> None:
         run(["docker", "save", "--output", str(archive), name])
+
+    def close(self) -> None:
+        pass
 
 
 class Buildah:
@@ -102,6 +108,7 @@ class Buildah:
             "--isolation=chroot",
             "--network=host",
             "--layers",
+            "--force-rm",
             f"--build-arg=BASE={BASE_NAME}",
             f"--build-arg=BUILD_BASE={self._ensure_build_base()}",
             f"--tag={order.name}",
@@ -112,6 +119,11 @@ class Buildah:
 
     def save(self, name: str, archive: Path) -> None:
         self._buildah("push", "--quiet", name, f"docker-archive:{archive}:{name}")
+
+    def close(self) -> None:
+        self._buildah("rm", "--all")
+        # the storage mounts its own directory onto itself
+        _answers(["umount", str(self._home / "root" / self._driver)])
 
     def _ensure_base(self) -> None:
         if _answers([*self._command(), "inspect", "--type=image", BASE_NAME]):

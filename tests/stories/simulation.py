@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.stories.pods import GOOD, Behaviour, Pod
+
 from model_operator.api import SpecError, names, parse
 from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision, verdict_annotation
-from model_operator.memory import rfc3339
 from model_operator.world import (
+    Adopt,
     Apply,
     Children,
     Create,
@@ -40,23 +42,6 @@ START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 NAMESPACE, NAME = "crm", "churn"
 
 
-@dataclass(frozen=True)
-class Behaviour:
-    """How pods of a version live: seconds after their creation at which things happen; None is never."""
-
-    scheduled: float | None = 1
-    fetched: float | None = 6
-    ready: float | None = 14
-    exit_code: int | None = None
-    """With it, the server (or, when ``fetched`` is None, the fetch container) ends at ``exits``, again and again."""
-    exits: float = 10
-    last_words: str = ""
-    unschedulable: str = "0/1 nodes are available: 1 Insufficient cpu."
-
-
-GOOD = Behaviour()
-
-
 @dataclass
 class SimulatedCluster:
     """One ModelDeployment and everything around it. ``spec`` is the manifest's, as Git has it."""
@@ -64,12 +49,13 @@ class SimulatedCluster:
     spec: dict[str, Any]
     aliases: dict[str, str] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
-    """By model version; versions not in here are good."""
+    """By model version or by the server's image; what is not in here is good."""
     slot_free: bool = True
     credentials_error: str = ""
     registry_failure: Resolution | None = None
     refused: dict[Kind, tuple[FaultKind, str]] = field(default_factory=dict)
     """Kinds whose creation and apply the API server refuses."""
+    uid: str = "uid-md"
     code_generation: str = "1"
     """A newer operator has other scripts, so it would render pods differently."""
 
@@ -78,10 +64,19 @@ class SimulatedCluster:
         self.status: dict[str, Any] = {}
         self.generation = 1
         self.objects: dict[tuple[Kind, str], dict[str, Any]] = {}
-        self.pods: list[dict[str, Any]] = []
+        self.pods: list[Pod] = []
         self.faults: tuple[Fault, ...] = ()
         self.transcript: list[str] = []
+        self.announced: list[str] = []
         self.writes = 0
+        self.status_writes = 0
+        self.fewest_ready = 0
+        """The lowest number of ready pods since ``watch_ready``."""
+        self.actions_are_lost = False
+        """The operator dies after it has written the status, again and again."""
+        self.dies_after_actions = -1
+        """The operator dies once, when it has carried out that many actions from now on."""
+        self.deaths = 0
         self._numbers = itertools.count(1)
         self._shown = ""
 
@@ -110,6 +105,31 @@ class SimulatedCluster:
         while self.now < end:
             self.now = min(self.now + timedelta(seconds=step), end)
             self.settle()
+
+    def mend(self, version: str, life: Behaviour = GOOD) -> None:
+        """From now on pods of that version live like this, also those that exist."""
+        self.behaviours[version] = life
+        for pod in self.pods:
+            if pod.version == version:
+                pod.life = life
+
+    def watch_ready(self) -> None:
+        """Starts to count anew how few pods are ready."""
+        self.fewest_ready = sum(pod.is_ready(self.now) for pod in self.pods)
+
+    def remove(self, kind: Kind) -> None:
+        """Somebody deletes the objects of that kind."""
+        self.tell(f"somebody deletes the {kind}")
+        for key in [key for key in self.objects if key[0] is kind]:
+            del self.objects[key]
+        self.settle()
+
+    def change(self, kind: Kind, text: str, how: Callable[[dict[str, Any]], None]) -> None:
+        """Somebody changes a live child behind the operator's back."""
+        self.tell(text)
+        how(self.live(kind))
+        self.live(kind)["metadata"]["generation"] += 1
+        self.settle()
 
     def lose_status(self) -> None:
         """A restore from backup brings the object back without its status."""
@@ -141,7 +161,7 @@ class SimulatedCluster:
             "metadata": {
                 "name": NAME,
                 "namespace": NAMESPACE,
-                "uid": "uid-md",
+                "uid": self.uid,
                 "generation": self.generation,
             },
             "spec": self.spec,
@@ -157,7 +177,7 @@ class SimulatedCluster:
             now=self.now,
             namespace=NAMESPACE,
             name=NAME,
-            uid="uid-md",
+            uid=self.uid,
             generation=self.generation,
             spec=spec,
             spec_raw=self.spec,
@@ -171,7 +191,7 @@ class SimulatedCluster:
                 config_maps=self._all(Kind.CONFIG_MAP),
                 revisions=tuple(sorted(revisions, key=lambda r: r.number)),
                 revision_objects=self._all(Kind.REVISION),
-                pods=tuple(self._pod_object(p) for p in self.pods),
+                pods=tuple(p.as_object(self.now) for p in self.pods),
             ),
             defaults=Defaults(
                 "server:1", "fetch:1", {"fetch.py": self.code_generation, "serve.py": self.code_generation}
@@ -191,8 +211,8 @@ class SimulatedCluster:
         """How many ready pods there are by model version."""
         counts: dict[str, int] = {}
         for pod in self.pods:
-            if self._is_ready(pod):
-                counts[pod["version"]] = counts.get(pod["version"], 0) + 1
+            if pod.is_ready(self.now):
+                counts[pod.version] = counts.get(pod.version, 0) + 1
         return counts
 
     def condition(self, kind: str) -> tuple[str, str]:
@@ -220,13 +240,24 @@ class SimulatedCluster:
     def _reconcile(self) -> bool:
         decided = plan(self.world())
         wrote = decided.status != self.status
+        self.status_writes += wrote
         self.status = copy.deepcopy(dict(decided.status))
         for news in decided.announcements:
+            self.announced.append(news.reason)
             self.transcript.append(
                 f"{self._clock()}   {'!' if news.warning else '*'} {news.reason}: {news.message}"
             )
+        if self.actions_are_lost:
+            return wrote
         faults: list[Fault] = []
         for action in decided.actions:
+            if self.dies_after_actions == 0:
+                self.dies_after_actions, self.deaths = -1, self.deaths + 1
+                self.restart_operator()
+                return True
+            self.dies_after_actions -= self.dies_after_actions > 0
+            if faults and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT):
+                break
             refusal = self.refused.get(action.ref.kind)
             if refusal and isinstance(action, Create | Apply):
                 faults.append(Fault(action.ref, *refusal))
@@ -251,6 +282,9 @@ class SimulatedCluster:
             case Apply(ref, body, uid, _):
                 before = self.objects[key]
                 assert before["metadata"]["uid"] == uid
+                if ref.kind in (Kind.REVISION, Kind.CONFIG_MAP):
+                    before["metadata"] |= body["metadata"]
+                    return f"adopt {self._anonymous(ref.kind, ref.name)}"
                 stored = self._stored(body, uid)
                 if ref.kind is Kind.DEPLOYMENT:
                     stored["spec"]["replicas"] = before["spec"]["replicas"]
@@ -260,6 +294,9 @@ class SimulatedCluster:
                     return f"apply {ref}: {self._revision(body)}"
                 self.objects[key] = stored
                 return f"apply {ref}"
+            case Adopt(ref, uid, owner):
+                self.objects[key]["metadata"]["ownerReferences"] = [dict(owner)]
+                return f"adopt {self._anonymous(ref.kind, ref.name)}"
             case Scale(ref, replicas, _):
                 self.objects[key]["spec"]["replicas"] = replicas
                 self.objects[key]["metadata"]["generation"] += 1
@@ -270,7 +307,10 @@ class SimulatedCluster:
             case RecordVerdict(ref, verdict):
                 annotations = self.objects[key]["metadata"].setdefault("annotations", {})
                 annotations |= verdict_annotation(verdict)
-                return f"remember {self._anonymous(ref.kind, ref.name)}: {verdict.state} {verdict.reason}".rstrip()
+                shown = self._anonymous(ref.kind, ref.name)
+                if verdict is None:
+                    return f"forget the verdict of {shown}"
+                return f"remember {shown}: {verdict.state} {verdict.reason}".rstrip()
         raise AssertionError(action)
 
     def _stored(self, body: Mapping[str, Any], uid: str) -> dict[str, Any]:
@@ -286,92 +326,40 @@ class SimulatedCluster:
         if deployment is None:
             gone, self.pods = bool(self.pods), []
             return gone
-        wanted = deployment["spec"]["replicas"]
-        revision = deployment["spec"]["template"]["metadata"]["labels"][names.LABEL_REVISION]
-        before = [p["name"] for p in self.pods], copy.deepcopy(deployment["status"])
-        old_unready = [p for p in self.pods if p["revision"] != revision and not self._is_ready(p)]
-        self.pods = [p for p in self.pods if p not in old_unready]
-        new = [p for p in self.pods if p["revision"] == revision]
-        old = [p for p in self.pods if p["revision"] != revision]
-        available = sum(self._is_ready(p) for p in self.pods)
-        while old and available > wanted:
+        spec = deployment["spec"]
+        wanted = spec["replicas"]
+        limits = spec["strategy"]["rollingUpdate"]
+        revision = spec["template"]["metadata"]["labels"][names.LABEL_REVISION]
+        before = [p.name for p in self.pods], copy.deepcopy(deployment["status"])
+        # pods that do not serve are the first to go
+        self.pods = [p for p in self.pods if p.revision == revision or p.is_ready(self.now)]
+        new = [p for p in self.pods if p.revision == revision]
+        old = [p for p in self.pods if p.revision != revision]
+        available = sum(p.is_ready(self.now) for p in self.pods)
+        while old and available > wanted - limits["maxUnavailable"]:
             self.pods.remove(old.pop(0))
             available -= 1
         while len(new) > wanted:
             self.pods.remove(new.pop())
-        if len(new) < wanted and len(self.pods) < wanted + 1:
-            template = deployment["spec"]["template"]
-            version = template["metadata"]["annotations"][names.ANNOTATION_VERSION]
-            name = f"{NAME}-{next(self._numbers)}"
-            self.pods.append({"name": name, "revision": revision, "version": version, "created": self.now})
-        ready = sum(self._is_ready(p) for p in self.pods)
-        updated = sum(p["revision"] == revision for p in self.pods)
+        if len(new) < wanted and len(self.pods) < wanted + limits["maxSurge"]:
+            self.pods.append(self._new_pod(spec["template"]))
+        ready = sum(p.is_ready(self.now) for p in self.pods)
+        self.fewest_ready = min(self.fewest_ready, ready)
         deployment["status"] = {
             "observedGeneration": deployment["metadata"]["generation"],
             "replicas": len(self.pods),
-            "updatedReplicas": updated,
+            "updatedReplicas": sum(p.revision == revision for p in self.pods),
             "readyReplicas": ready,
             "availableReplicas": ready,
         }
-        return before != ([p["name"] for p in self.pods], deployment["status"])
+        return before != ([p.name for p in self.pods], deployment["status"])
 
-    def _is_ready(self, pod: Mapping[str, Any]) -> bool:
-        life = self._behaviour(pod)
-        if life.scheduled is None or life.fetched is None or life.ready is None or life.exit_code is not None:
-            return False
-        return self._age(pod) >= life.ready
-
-    def _behaviour(self, pod: Mapping[str, Any]) -> Behaviour:
-        return self.behaviours.get(pod["version"], GOOD)
-
-    def _age(self, pod: Mapping[str, Any]) -> float:
-        return (self.now - pod["created"]).total_seconds()
-
-    def _pod_object(self, pod: Mapping[str, Any]) -> dict[str, Any]:
-        life, age = self._behaviour(pod), self._age(pod)
-        conditions: list[dict[str, Any]] = []
-        containers: dict[str, list[dict[str, Any]]] = {"initContainerStatuses": [], "containerStatuses": []}
-
-        def happened(kind: str, after: float | None, **fields: Any) -> bool:
-            true = after is not None and age >= after
-            since = pod["created"] + timedelta(seconds=after or 0) if true else pod["created"]
-            status = {
-                "type": kind,
-                "status": "True" if true else "False",
-                "lastTransitionTime": rfc3339(since),
-            }
-            conditions.append(status | ({} if true else fields))
-            return true
-
-        waits = {"reason": "Unschedulable", "message": life.unschedulable}
-        if happened("PodScheduled", life.scheduled, **(waits if life.scheduled is None else {})):
-            fetched = happened("Initialized", life.fetched)
-            words = {"exitCode": 0, "message": '{"inputExample": true}'}
-            state = {"terminated": words} if fetched else {"running": {}}
-            fetch = {"name": "fetch", "state": state, "restartCount": 0}
-            server = {"name": "server", "state": {"running": {}}, "restartCount": 0}
-            if life.exit_code is not None and age >= life.exits:
-                (server if fetched else fetch).update(self._exited(life, age))
-            containers["initContainerStatuses"].append(fetch)
-            if fetched:
-                containers["containerStatuses"].append(server)
-            happened("Ready", life.ready if self._is_ready(pod) else None)
-        return {
-            "metadata": {
-                "name": pod["name"],
-                "namespace": NAMESPACE,
-                "creationTimestamp": rfc3339(pod["created"]),
-                "labels": {names.LABEL_REVISION: pod["revision"]},
-            },
-            "status": {"phase": "Running", "conditions": conditions, **containers},
-        }
-
-    def _exited(self, life: Behaviour, age: float) -> dict[str, Any]:
-        ended = {"terminated": {"exitCode": life.exit_code, "message": life.last_words, "reason": "Error"}}
-        waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
-        if age < 2 * life.exits:
-            return {"restartCount": 1, "state": {"running": {}}, "lastState": ended}
-        return {"restartCount": 1, "state": waiting, "lastState": ended}
+    def _new_pod(self, template: Mapping[str, Any]) -> Pod:
+        version = template["metadata"]["annotations"][names.ANNOTATION_VERSION]
+        revision = template["metadata"]["labels"][names.LABEL_REVISION]
+        image = template["spec"]["containers"][0]["image"]
+        life = self.behaviours.get(image, self.behaviours.get(version, GOOD))
+        return Pod(f"{NAME}-{next(self._numbers)}", revision, version, image, self.now, life)
 
     # --- telling --------------------------------------------------------------------------------
 
@@ -414,3 +402,14 @@ def outage() -> Resolution:
 def with_last_good(resolution: Resolution, version: str) -> Resolution:
     """The same, remembering the last good version."""
     return replace(resolution, version=ResolvedVersion("churn", version, "@champion"))
+
+
+def serving(spec: dict[str, Any], version: str, **more: Any) -> SimulatedCluster:
+    """A cluster in which the alias's version has served for a while; the story begins here."""
+    cluster = SimulatedCluster(spec, {"champion": version}, **more)
+    cluster.settle()
+    cluster.pass_time(60)
+    assert sum(cluster.serving_versions().values()) == cluster.live(Kind.DEPLOYMENT)["spec"]["replicas"]
+    cluster.transcript = [f"{cluster._clock()} > version {version} serves"]
+    cluster.watch_ready()
+    return cluster

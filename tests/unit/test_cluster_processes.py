@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,17 @@ def test_a_running_process_is_alive() -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
-    [{"start_ticks": 1}, {"boot_id": "00000000-0000-0000-0000-000000000000"}],
+    "changed",
+    [
+        lambda me: replace(me, start_ticks=1),
+        lambda me: replace(me, boot_id="00000000-0000-0000-0000-000000000000"),
+    ],
     ids=["started at another time", "of another boot"],
 )
-def test_a_process_with_the_same_pid_is_another_one(other: dict[str, object]) -> None:
-    assert not replace(ProcessIdentity.of(os.getpid()), **other).alive()
+def test_a_process_with_the_same_pid_is_another_one(
+    changed: Callable[[ProcessIdentity], ProcessIdentity],
+) -> None:
+    assert not changed(ProcessIdentity.of(os.getpid())).alive()
 
 
 def test_an_ended_process_is_not_alive() -> None:

@@ -104,7 +104,7 @@ def kubeconfig(server: Server, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def calls() -> list[tuple[str, str, int]]:
+def calls() -> list[tuple[str, str, int]]:
     return []
 
 

@@ -1,0 +1,494 @@
+"""Whose fault is it? Every way in which a pod can be in trouble, and what is made of it."""
+
+from __future__ import annotations
+
+import ast
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_operator.api import names
+from model_operator.api.spec import RolloutSpec
+from model_operator.health import EXIT_CODES, MESSAGE_LIMIT, Failure, Judgement, judge
+from model_operator.memory import Phase, rfc3339
+from model_operator.world import Side
+
+NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+LIMITS = RolloutSpec()
+REVISION = "v3-0123456789"
+SCRIPTS = Path(__file__).parents[2] / "operator" / "model_operator" / "pod"
+
+M, C, E = Side.MODEL, Side.CONFIGURATION, Side.ENVIRONMENT
+Json = dict[str, Any]
+
+
+# --- objects -----------------------------------------------------------------------------------------
+
+
+def deployment(replicas: int = 2, status: Json | None = None, **spec: Any) -> Json:
+    template = {"metadata": {"labels": {names.LABEL_REVISION: REVISION}}}
+    return {
+        "metadata": {"generation": 2},
+        "spec": {"replicas": replicas, "template": template, **spec},
+        "status": {"observedGeneration": 2, **(status or {})},
+    }
+
+
+def conditions(reached: str, seconds: float, **fields: Any) -> list[Json]:
+    """The conditions of a pod that came as far as ``reached``, ``seconds`` ago."""
+    order = ["PodScheduled", "Initialized", "Ready"]
+    at = rfc3339(NOW - timedelta(seconds=seconds))
+    done = order[: order.index(reached) + 1] if reached else []
+    made = [{"type": kind, "status": "True", "lastTransitionTime": at} for kind in done]
+    missing = [kind for kind in order if kind not in done][:1]
+    return made + [{"type": k, "status": "False", "lastTransitionTime": at, **fields} for k in missing]
+
+
+def pod(reached: str = "", seconds: float = 5, container: Json | None = None, **fields: Any) -> Json:
+    statuses = "initContainerStatuses" if (container or {}).get("name") == "fetch" else "containerStatuses"
+    return {
+        "metadata": {
+            "creationTimestamp": rfc3339(NOW - timedelta(seconds=seconds)),
+            "labels": {names.LABEL_REVISION: REVISION},
+            "annotations": {names.ANNOTATION_RUNTIME: fields.pop("runtime", "MLflow")},
+        },
+        "status": {
+            "phase": "Pending",
+            "conditions": conditions(reached, seconds, **fields),
+            statuses: [container] if container else [],
+        },
+    }
+
+
+def fetching(container: Json, seconds: float = 5) -> Json:
+    return pod("PodScheduled", seconds, {"name": "fetch", "image": "fetch:1"} | container)
+
+
+def starting(container: Json, seconds: float = 5, **fields: Any) -> Json:
+    return pod("Initialized", seconds, {"name": "server", "image": "server:1"} | container, **fields)
+
+
+def ended(code: int, restarts: int = 0, message: str = "", reason: str = "Error") -> Json:
+    terminated = {"exitCode": code, "message": message, "reason": reason}
+    return {"restartCount": restarts, "state": {"terminated": terminated}}
+
+
+def waiting(reason: str, message: str = "") -> Json:
+    return {"restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}}}
+
+
+def judged(*pods: Json, limits: RolloutSpec = LIMITS, **status: Any) -> Judgement:
+    return judge(REVISION, deployment(status=status), pods, limits, NOW)
+
+
+# --- the exit codes ----------------------------------------------------------------------------------
+
+
+def codes_of(script: str) -> dict[int, str]:
+    """REASONS of a script, with its constants put in; read from the text, since it is not for importing."""
+    constants: dict[str, int] = {}
+    reasons: dict[int, str] = {}
+    for node in ast.parse((SCRIPTS / script).read_text("utf-8")).body:
+        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+            continue
+        target, value = node.targets[0].id, node.value
+        if isinstance(value, ast.Constant) and isinstance(value.value, int):
+            constants[target] = value.value
+        if target == "REASONS" and isinstance(value, ast.Dict):
+            for key, reason in zip(value.keys, value.values, strict=True):
+                assert isinstance(key, ast.Name)
+                reasons[constants[key.id]] = ast.literal_eval(reason)
+    return reasons
+
+
+def test_the_table_of_exit_codes_is_that_of_the_scripts_in_the_pods() -> None:
+    scripts = codes_of("fetch.py") | codes_of("serve.py")
+    table = {code: reason for code, (reason, _) in EXIT_CODES.items()}
+    # 40 is kept free for the digest that a later version of the fetch will check
+    assert table == scripts | {40: "DigestMismatch"}
+
+
+DEFINITE_CODES = [(c, r, s) for c, (r, s) in EXIT_CODES.items() if s is not E]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "side"), DEFINITE_CODES, ids=[f"{r} is the fault of {s}" for _, r, s in DEFINITE_CODES]
+)
+def test_an_exit_code_of_ours_is_judged_at_its_first_sight(code: int, reason: str, side: Side) -> None:
+    words = f'{{"reason": "{reason}", "message": "said by the script"}}'
+    sick = (fetching if code < 50 else starting)(ended(code, message=words))
+    assert judged(sick).failure == Failure(side, reason, "said by the script")
+
+
+def test_an_unreachable_store_is_a_hint_until_the_fetch_deadline() -> None:
+    down = ended(42, restarts=3, message='{"message": "no answer from s3"}')
+    assert judged(fetching(down, seconds=1799)) == Judgement(
+        Phase.FETCHING, "no answer from s3", "StoreUnreachable", deadline=NOW + timedelta(seconds=1)
+    )
+    assert judged(fetching(down, seconds=1800)).failure == Failure(E, "StoreUnreachable", "no answer from s3")
+
+
+def test_the_exit_codes_of_an_image_of_ones_own_mean_nothing_special() -> None:
+    assert judged(starting(ended(50), runtime="Custom")).failure is None
+    twice = judged(starting(ended(50, restarts=1), runtime="Custom")).failure
+    assert twice == Failure(M, "CrashLoop", "the server container ended 2 times, last with code 50")
+
+
+# --- other ends --------------------------------------------------------------------------------------
+
+ENDINGS: list[tuple[str, Json, Failure | None]] = [
+    ("one bare exit of the server may be bad luck", starting(ended(1)), None),
+    (
+        "two bare exits of the server are a crash loop",
+        starting(ended(1, restarts=1, message="Traceback: no module named x")),
+        Failure(
+            M,
+            "CrashLoop",
+            "the server container ended 2 times, last with code 1; its last words: Traceback: no module named x",
+        ),
+    ),
+    (
+        "a server that runs again after its first exit has ended once",
+        starting({"restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1}}}),
+        None,
+    ),
+    (
+        "a server that waits after its second exit has ended twice",
+        starting(
+            {
+                "restartCount": 1,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 137, "reason": "Error"}},
+            }
+        ),
+        Failure(M, "CrashLoop", "the server container ended 2 times, last with code 137"),
+    ),
+    (
+        "a server that ends twice with success is a crash loop too",
+        starting(ended(0, restarts=1, reason="Completed")),
+        Failure(M, "CrashLoop", "the server container ended 2 times, last with code 0"),
+    ),
+    ("a fetch that ended well is no failure", fetching(ended(0, reason="Completed")), None),
+    (
+        "two bare exits of the fetch are a crash loop of the fetch",
+        fetching(ended(2, restarts=1)),
+        Failure(M, "CrashLoop", "the fetch container ended 2 times, last with code 2"),
+    ),
+    (
+        "a server out of memory names the server's memory",
+        starting(ended(137, reason="OOMKilled")),
+        Failure(
+            M,
+            "OutOfMemory",
+            "the server container was killed for using more memory than its limit; the model needs more than "
+            "server.resources.limits.memory allows",
+        ),
+    ),
+    (
+        "a fetch out of memory names the fetch's memory",
+        fetching(ended(137, reason="OOMKilled")),
+        Failure(
+            C,
+            "OutOfMemory",
+            "the fetch container was killed for using more memory than its limit; raise "
+            "fetch.resources.limits.memory, or give /model a volume that is not in memory",
+        ),
+    ),
+    (
+        "a command that the image does not have is the manifest's fault",
+        starting(ended(128, restarts=1, message='exec: "python": not found', reason="StartError")),
+        Failure(
+            C,
+            "ContainerCannotStart",
+            'the server container can\'t be started; its last words: exec: "python": not found',
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("sick", "failure"), [e[1:] for e in ENDINGS], ids=[e[0] for e in ENDINGS])
+def test_the_way_in_which_a_container_ends(sick: Json, failure: Failure | None) -> None:
+    assert judged(sick).failure == failure
+
+
+# --- waiting -----------------------------------------------------------------------------------------
+
+WAITS: list[tuple[str, Json, Side | None, str]] = [
+    ("an image name that can't be one", waiting("InvalidImageName"), C, "ImageMissing"),
+    ("an image that may never be pulled", waiting("ErrImageNeverPull"), C, "ImageMissing"),
+    ("an image that is not there", waiting("ErrImagePull", "server:1: not found"), C, "ImageMissing"),
+    (
+        "an image that is not there, in the pause between tries",
+        waiting("ImagePullBackOff", "Back-off pulling image: manifest unknown"),
+        C,
+        "ImageMissing",
+    ),
+    (
+        "an image registry that does not answer",
+        waiting("ErrImagePull", "i/o timeout"),
+        None,
+        "ImageUnreachable",
+    ),
+    ("a pause between pulls", waiting("ImagePullBackOff", "Back-off"), None, "ImageUnreachable"),
+    (
+        "a Secret that may still arrive",
+        waiting("CreateContainerConfigError", 'secret "s3" not found'),
+        None,
+        "ContainerConfigError",
+    ),
+    (
+        "a container that can't be made",
+        waiting("CreateContainerError", "name clash"),
+        None,
+        "ContainerConfigError",
+    ),
+    ("a container about to be made", waiting("ContainerCreating"), None, ""),
+    ("a container that waits for the fetch", waiting("PodInitializing"), None, ""),
+]
+
+
+@pytest.mark.parametrize("where", [fetching, starting], ids=["in the fetch", "in the server"])
+@pytest.mark.parametrize(("wait", "side", "reason"), [w[1:] for w in WAITS], ids=[w[0] for w in WAITS])
+def test_what_a_container_waits_for(where: Any, wait: Json, side: Side | None, reason: str) -> None:
+    judgement = judged(where(wait))
+    if side is None:
+        assert (judgement.failure, judgement.hint) == (None, reason)
+    else:
+        assert judgement.failure is not None
+        assert (judgement.failure.side, judgement.failure.reason) == (side, reason)
+
+
+def test_a_missing_secret_is_judged_after_a_minute_and_we_look_again_then() -> None:
+    missing = waiting("CreateContainerConfigError", 'secret "s3" not found')
+    assert judged(starting(missing, seconds=10)).deadline == NOW + timedelta(seconds=50)
+    failure = judged(starting(missing, seconds=60)).failure
+    assert failure == Failure(
+        C, "ContainerConfigError", 'the container can\'t be made: secret "s3" not found'
+    )
+
+
+def test_a_pod_without_a_node_is_short_of_capacity_and_withdrawn_at_the_deadline() -> None:
+    text = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    homeless = {"reason": "Unschedulable", "message": text}
+    early = judged(pod("", 10, **homeless))
+    assert (early.phase, early.hint, early.failure) == (Phase.SCHEDULING, "InsufficientCapacity", None)
+    assert text in early.message
+    late = judged(pod("", 1800, **homeless)).failure
+    assert late is not None
+    assert (late.side, late.reason) == (E, "InsufficientCapacity")
+
+
+# --- deadlines ---------------------------------------------------------------------------------------
+
+LATE: list[tuple[str, Json, Side, str, str]] = [
+    ("no node", pod("", 1800), E, "SchedulingDeadline", "no node took the pod within 1800 s"),
+    (
+        "no model",
+        fetching({"state": {"running": {}}}, 1800),
+        E,
+        "FetchDeadline",
+        "the model was not fetched within 1800 s; rollout.fetchSeconds sets this limit",
+    ),
+    (
+        "no answer",
+        starting({"state": {"running": {}}}, 600),
+        C,
+        "StartupDeadline",
+        "the server was not ready within 600 s of its start; if the model needs longer to load, raise "
+        "rollout.startupSeconds",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("late", "side", "reason", "message"), [e[1:] for e in LATE], ids=[f"{e[0]} in time" for e in LATE]
+)
+def test_a_missed_deadline_names_its_limit(late: Json, side: Side, reason: str, message: str) -> None:
+    assert judged(late).failure == Failure(side, reason, message)
+
+
+def test_the_first_deadline_counts_even_if_another_pod_is_further_behind() -> None:
+    behind, ahead = pod("PodScheduled", 10), starting({"state": {"running": {}}}, 599)
+    judgement = judged(behind, ahead)
+    assert (judgement.phase, judgement.deadline) == (Phase.FETCHING, NOW + timedelta(seconds=1))
+    overdue = judged(behind, starting({"state": {"running": {}}}, 600)).failure
+    assert overdue is not None
+    assert overdue.reason == "StartupDeadline"
+
+
+def test_a_pod_that_loses_its_readiness_late_in_a_rollout_has_not_missed_its_start() -> None:
+    flickering = starting({"state": {"running": {}}}, 5000)
+    lost = {"type": "Ready", "status": "False", "lastTransitionTime": rfc3339(NOW - timedelta(seconds=2))}
+    flickering["status"]["conditions"][-1] = lost
+    judgement = judged(flickering)
+    assert judgement.failure is None
+    assert judgement.deadline == NOW + timedelta(seconds=598)
+
+
+# --- pods that prove nothing, and the Deployment itself -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"reason": "Evicted", "phase": "Failed"}, id="evicted"),
+        pytest.param({"reason": "NodeLost"}, id="lost with its node"),
+        pytest.param({"reason": "Terminated", "phase": "Failed"}, id="ended by a node's shutdown"),
+        pytest.param({"reason": "UnexpectedAdmissionError", "phase": "Failed"}, id="refused by its node"),
+    ],
+)
+def test_a_pod_that_its_node_lost_is_not_the_models_fault(change: Json) -> None:
+    lost = starting(ended(1, restarts=7))
+    lost["status"] |= change
+    assert judged(lost) == Judgement(Phase.SCHEDULING, "waiting for the first pod")
+
+
+def test_a_pod_that_is_being_deleted_is_not_looked_at() -> None:
+    leaving = starting(ended(50))
+    leaving["metadata"]["deletionTimestamp"] = rfc3339(NOW)
+    assert judged(leaving).failure is None
+
+
+def test_a_pod_of_another_revision_is_not_looked_at() -> None:
+    other = starting(ended(50))
+    other["metadata"]["labels"][names.LABEL_REVISION] = "v2-0123456789"
+    assert judged(other).failure is None
+
+
+def test_nothing_is_judged_before_the_deployment_took_the_template() -> None:
+    stale = deployment() | {"status": {"observedGeneration": 1}}
+    assert judge(REVISION, stale, [starting(ended(50))], LIMITS, NOW).phase is Phase.APPLYING
+    assert judge("v4-0123456789", deployment(), [], LIMITS, NOW).phase is Phase.APPLYING
+    assert judge(REVISION, None, [], LIMITS, NOW).phase is Phase.APPLYING
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        pytest.param("pods is forbidden: exceeded quota: q", "QuotaExceeded", id="a used-up quota"),
+        pytest.param("violates PodSecurity restricted", "PodsRefused", id="an admission policy"),
+    ],
+)
+def test_pods_that_the_api_server_refuses_are_a_hint_first_and_withdrawn_later(
+    message: str, reason: str
+) -> None:
+    def refused(seconds: int) -> Judgement:
+        since = rfc3339(NOW - timedelta(seconds=seconds))
+        condition = {
+            "type": "ReplicaFailure",
+            "status": "True",
+            "message": message,
+            "lastTransitionTime": since,
+        }
+        return judged(conditions=[condition])
+
+    assert (refused(10).failure, refused(10).hint) == (None, reason)
+    failure = refused(1800).failure
+    assert failure == Failure(E, reason, f"the API server refuses the new pods: {message}")
+
+
+def test_a_deployment_that_somebody_paused_says_so() -> None:
+    judgement = judge(REVISION, deployment(paused=True), [], LIMITS, NOW)
+    assert judgement.hint == "DeploymentPaused"
+    assert "kubectl rollout resume" in judgement.message
+
+
+@pytest.mark.parametrize("counts", [(3, 2, 2), (2, 1, 2), (2, 2, 1)])
+def test_live_means_all_updated_all_available_and_nothing_old_left(counts: tuple[int, int, int]) -> None:
+    fields = ("replicas", "updatedReplicas", "availableReplicas")
+    assert not judged(**dict(zip(fields, counts, strict=True))).live
+    assert judged(**dict.fromkeys(fields, 2)).live
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [
+        ('{"inputExample": true}', "Passed"),
+        ('{"inputExample": false}', "NoExample"),
+        ('{"inputExample": "yes"}', ""),
+        ("not json", ""),
+        ("[" * 4000, ""),
+    ],
+    ids=["an example", "none", "not said plainly", "other words", "hostile words"],
+)
+def test_the_fetch_tells_whether_there_was_an_example_to_test_with(words: str, outcome: str) -> None:
+    ready = pod("Ready", 5, {"name": "fetch"} | ended(0, message=words))
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2)
+    assert judged(ready, **counts).self_test == outcome
+
+
+def test_the_model_is_blamed_before_the_manifest_when_pods_differ() -> None:
+    pods = [starting(ended(51)), starting(ended(50)), starting(ended(53))]
+    failure = judged(*pods).failure
+    assert failure is not None
+    assert failure.reason == "LoadFailed"
+
+
+# --- words -------------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_long_log_is_quoted_because_there_stands_the_error() -> None:
+    log = "\n".join([f"  line {number}" for number in range(400)] + ["ValueError: bad weights"])
+    failure = judged(starting(ended(1, restarts=1, message=log))).failure
+    assert failure is not None
+    assert failure.message.endswith("ValueError: bad weights")
+    assert len(failure.message) <= MESSAGE_LIMIT
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 200) | st.sampled_from(["", "x" * 3000, rfc3339(NOW)]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.just("state"), inner),
+    max_leaves=3,
+)
+STATE = st.fixed_dictionaries(
+    {},
+    optional={
+        "terminated": st.fixed_dictionaries(
+            {}, optional=dict.fromkeys(("exitCode", "message", "reason"), JSON)
+        ),
+        "waiting": st.fixed_dictionaries({}, optional=dict.fromkeys(("reason", "message"), JSON)),
+        "running": JSON,
+    },
+)
+CONTAINER = st.fixed_dictionaries(
+    {"name": st.sampled_from(["fetch", "server"])},
+    optional={"state": STATE | JSON, "lastState": STATE | JSON, "restartCount": JSON, "image": JSON},
+)
+CONDITION = st.fixed_dictionaries(
+    {"type": st.sampled_from(["PodScheduled", "Initialized", "Ready", "ReplicaFailure"])},
+    optional={
+        "status": st.sampled_from(["True", "False", "Unknown"]) | JSON,
+        "lastTransitionTime": st.just(rfc3339(NOW)) | st.just("9999-12-31T23:59:59Z") | JSON,
+        "reason": JSON,
+        "message": JSON,
+    },
+)
+POD = st.fixed_dictionaries(
+    {
+        "metadata": st.fixed_dictionaries({"labels": st.just({names.LABEL_REVISION: REVISION}) | JSON}),
+        "status": st.fixed_dictionaries(
+            {},
+            optional={
+                "phase": JSON,
+                "reason": JSON,
+                "conditions": st.lists(CONDITION, max_size=4) | JSON,
+                "initContainerStatuses": st.lists(CONTAINER, max_size=2) | JSON,
+                "containerStatuses": st.lists(CONTAINER, max_size=2) | JSON,
+            },
+        )
+        | JSON,
+    }
+)
+
+
+@given(pods=st.lists(POD | st.just({}), max_size=3), counts=JSON)
+def test_no_garbage_stops_the_judge_and_its_words_are_bounded(pods: list[Json], counts: Any) -> None:
+    judgement = judge(REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW)
+    assert judgement == judge(REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW)
+    assert not (judgement.live and judgement.failure)
+    assert len(judgement.message) <= MESSAGE_LIMIT + 64
+    assert judgement.failure is None or 0 < len(judgement.failure.message) <= MESSAGE_LIMIT
