@@ -179,11 +179,14 @@ def _obstacle(world: World, situation: Situation) -> _Obstacle | None:
 
 
 def _is_the_candidates(world: World, fault: Fault, memory: Memory) -> bool:
-    """Whether a refused field was a candidate's, which the planner has rejected for it."""
+    """Whether a refused field is a candidate's: the planner rejects it for that, or has done so now."""
     if fault.ref.kind is not Kind.DEPLOYMENT:
         return False
-    if memory.candidate and memory.candidate.phase is Phase.FAILED:
-        return memory.candidate.reason == "FieldRefused"
+    candidate = memory.candidate
+    if candidate and candidate.phase is Phase.FAILED:
+        return candidate.reason == "FieldRefused"
+    if candidate and candidate.phase.in_flight:
+        return applied_revision(world.children.deployment) != candidate.revision
     newest = memory.rejected[0] if memory.rejected else None
     return newest is not None and newest.reason == "FieldRefused" and newest.at == world.now
 
