@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tests.stories.conftest import Told
 from tests.stories.pods import Behaviour
 from tests.stories.simulation import SimulatedCluster, serving
@@ -70,9 +69,7 @@ def test_a_longer_startup_deadline_lets_the_version_in(manifest: Json, told: Tol
     cluster.move_alias("champion", "2")
     cluster.pass_time(700, step=2)
     assert cluster.condition("Current") == ("False", "VersionRejected")
-    cluster.commit(
-        "rollout.startupSeconds: 1200", lambda spec: spec.update(rollout={"startupSeconds": 1200})
-    )
+    cluster.commit("rollout.startupSeconds: 1200", lambda spec: spec.update(rollout={"startupSeconds": 1200}))
     assert cluster.status["candidate"]["attempts"] == 2
     cluster.pass_time(2000, step=2)
     told(cluster)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from model_operator.api import names
-from model_operator.world import Kind
 from tests.stories.conftest import Told
 from tests.stories.pods import Behaviour
 from tests.stories.simulation import SimulatedCluster, serving
+
+from model_operator.api import names
+from model_operator.world import Kind
 
 Json = dict[str, Any]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from model_operator.world import FaultKind, Kind
 from tests.stories.conftest import Told
 from tests.stories.simulation import SimulatedCluster, serving
+
+from model_operator.world import FaultKind, Kind
 
 Json = dict[str, Any]
 
@@ -132,7 +132,9 @@ def breaks_the_image(live: Json) -> None:
         pytest.param(
             Kind.DEPLOYMENT, lambda live: live["metadata"].update(labels={}), id="labels_of_the_deployment"
         ),
-        pytest.param(Kind.SERVICE, lambda live: live["spec"].update(selector={}), id="selector_of_the_service"),
+        pytest.param(
+            Kind.SERVICE, lambda live: live["spec"].update(selector={}), id="selector_of_the_service"
+        ),
         pytest.param(
             Kind.DISRUPTION_BUDGET, lambda live: live["spec"].update(maxUnavailable=0), id="disruption_budget"
         ),

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.planning import NOW, ago
 
 from model_operator.conditions import MESSAGE_LIMIT, Condition, merge
 from model_operator.memory import rfc3339
-from tests.unit.planning import NOW, ago
 
 BEFORE = rfc3339(ago(3600))
 STATUSES = st.sampled_from(["True", "False", "Unknown"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.planning import NOW, ago, carrying, live, rejected, revision, world
 
 from model_operator.memory import (
     REJECTIONS_SHOWN,
@@ -23,7 +24,6 @@ from model_operator.memory import (
     to_status,
 )
 from model_operator.world import Side
-from tests.unit.planning import NOW, ago, carrying, live, rejected, revision, world
 
 MOMENTS = st.integers(0, 10**9).map(lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
 NAMES = st.from_regex(r"v[1-9]-[0-9a-f]{10}", fullmatch=True)
@@ -150,7 +150,12 @@ def test_what_serves_is_not_rejected_whatever_an_old_verdict_says() -> None:
 
 @pytest.mark.parametrize(
     ("phase", "is_rejected"),
-    [(Phase.APPLYING, False), (Phase.WITHDRAWN, False), (Phase.WAITING_FOR_SLOT, False), (Phase.FAILED, True)],
+    [
+        (Phase.APPLYING, False),
+        (Phase.WITHDRAWN, False),
+        (Phase.WAITING_FOR_SLOT, False),
+        (Phase.FAILED, True),
+    ],
 )
 def test_a_candidate_that_is_tried_again_is_not_rejected(phase: Phase, is_rejected: bool) -> None:
     one = revision("1", verdict=rejected())
