@@ -22,6 +22,7 @@ from model_operator.manifests import (
 from model_operator.memory import Memory, applied_revision
 from model_operator.world import (
     Action,
+    Adopt,
     Apply,
     Create,
     Delete,
@@ -164,22 +165,10 @@ def _adoptions(world: World) -> Iterator[Action]:
             yield _adopt(world, Kind.REVISION, obj)
 
 
-def _adopt(world: World, kind: Kind, obj: Object) -> Apply:
+def _adopt(world: World, kind: Kind, obj: Object) -> Adopt:
     metadata = _metadata(obj)
-    name = str(metadata["name"])
-    owner = Owner(world.namespace, world.name, world.uid)
-    body = {
-        "apiVersion": "v1" if kind is Kind.CONFIG_MAP else "apps/v1",
-        "kind": kind.value,
-        "metadata": {
-            "name": name,
-            "namespace": world.namespace,
-            "ownerReferences": [owner.reference()],
-        },
-    }
-    if kind is Kind.REVISION:
-        body["revision"] = obj.get("revision", 0)
-    return Apply(world.ref(kind, name), body, str(metadata["uid"]))
+    owner = Owner(world.namespace, world.name, world.uid).reference()
+    return Adopt(world.ref(kind, str(metadata["name"])), str(metadata["uid"]), owner)
 
 
 # --- verdicts --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ RESYNC_SECONDS = 600.0
 _FIRST_RESYNC_SECONDS = 20.0
 """Soon after the start: what was deleted between our first lists and kopf's is not in either."""
 _PAGE = 500
+_STOP_SECONDS = 5.0
 
 Enqueue = Callable[[Key], object]
 
@@ -123,9 +124,7 @@ async def watch(
     """Run kopf's watches; returns or raises when any of them is lost for good.
 
     ``started`` is called once kopf's tasks exist, and after it has taken the process's signals for itself.
-    Tasks that are started in this event loop later than this one are cancelled with it (kopf's doing).
     """
-    before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         registry=watch_registry(kube, cache, enqueue),
         settings=watch_settings(),
@@ -134,7 +133,15 @@ async def watch(
         namespaces=list(namespaces),
     )
     started()
-    await kopf.run_tasks(tasks, ignored=before)
+    # not kopf.run_tasks: at its end that one cancels every task of the event loop that is younger than it
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=_STOP_SECONDS)
 
 
 async def fill(kube: KubeClient, cache: Cache, namespaces: Sequence[str] = ()) -> set[Key]:

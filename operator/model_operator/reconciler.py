@@ -32,6 +32,7 @@ from model_operator.registry import WantedModel
 from model_operator.settings import RegistryConfig, Settings
 from model_operator.world import (
     Action,
+    Adopt,
     Apply,
     Children,
     Create,
@@ -283,6 +284,9 @@ class Reconciler:
                 await self._kube.create(ref, body)
             case Apply(ref, body, uid, version):
                 await self._kube.apply(ref, body, uid=uid, resource_version=version or None)
+            case Adopt(ref, uid, owner):
+                # not by apply: a ControllerRevision without its data is refused
+                await self._kube.merge_patch(ref, {"metadata": {"ownerReferences": [owner]}}, uid=uid)
             case Scale(ref, replicas, version):
                 await self._kube.scale(ref, replicas, resource_version=version or None)
             case Delete(ref, uid):

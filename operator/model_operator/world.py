@@ -309,6 +309,15 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Make ``owner`` the controller of an object that has none; nothing else of it changes."""
+
+    ref: ObjectRef
+    uid: str
+    owner: Object
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """Set ``spec.replicas`` through the scale subresource."""
 
@@ -342,7 +351,7 @@ class Announce:
     message: str
 
 
-Action = Create | Apply | Scale | Delete | RecordVerdict
+Action = Create | Apply | Adopt | Scale | Delete | RecordVerdict
 
 
 @dataclass(frozen=True, slots=True)

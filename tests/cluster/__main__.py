@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 import time
 from pathlib import Path
 
+from tests.cluster.api import KubeconfigError
 from tests.cluster.binaries import BinaryUnavailableError, ensure
 from tests.cluster.packages import PackagesMissingError
-from tests.cluster.provider import ClusterError, ClusterProvider, select
+from tests.cluster.provider import ClusterError, ClusterProvider, environment, select
 from tests.cluster.remains import Remains
 from tests.cluster.reporting import say
 
@@ -76,9 +76,8 @@ def _status(provider: ClusterProvider) -> int:
 
 
 def _shell_env(provider: ClusterProvider) -> int:
-    directories = dict.fromkeys(str(path.parent) for path in ensure("kubectl", "helm").values())
-    print(f"export KUBECONFIG={shlex.quote(str(provider.kubeconfig))}")
-    print(f"export PATH={shlex.quote(os.pathsep.join(directories))}:$PATH")
+    for name, value in environment(provider).items():
+        print(f"export {name}={shlex.quote(value)}")
     return 0
 
 
@@ -115,7 +114,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def main() -> int:
     try:
         return _run(_parser().parse_args())
-    except (ClusterError, BinaryUnavailableError, PackagesMissingError) as error:
+    except (ClusterError, KubeconfigError, BinaryUnavailableError, PackagesMissingError) as error:
         say(f"error: {error}")
         return 1
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from tests.cluster import marker, remains
 from tests.cluster.api import ApiClient, KubeconfigError
 from tests.cluster.binaries import BinaryUnavailableError, ensure
 from tests.cluster.configuration import NODE_NAME, NodePlan
-from tests.cluster.namespaces import NodeNamespaces, NodeSetupError, forget_cni_cache
+from tests.cluster.namespaces import NodeNamespaces, NodeSetupError, forget_mount_points
 from tests.cluster.network import NoFreeSubnetError, Subnets, choose_subnets, used_networks
 from tests.cluster.node import NodeStart, import_image, overlay_works
 from tests.cluster.packages import (
@@ -199,7 +200,8 @@ class BareNode:
         resisting = remains.clear(self.id, self.directory.resolve())
         if resisting:
             raise ClusterError("Can't remove what a former cluster left:\n" + "\n".join(resisting))
-        forget_cni_cache()
+        if not remains.Remains.find(None).processes:
+            forget_mount_points()
         for entry in self.directory.iterdir() if self.directory.exists() else []:
             if entry.name == "lock" or (keep_logs and entry == self.logs):
                 continue

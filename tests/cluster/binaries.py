@@ -62,7 +62,8 @@ class Program:
     version_arguments: tuple[str, ...] = ()
     """How a ready-made one tells its version; empty: ready-made ones are not looked for."""
     fits: Callable[[str, str], bool] = _same_minor
-    package: str = ""
+    runs_in_image: bool = False
+    """Built for Linux wherever this runs."""
     stamps: tuple[str, ...] = ()
     """Go variables that get the version, so that the program reports it."""
 
@@ -72,7 +73,7 @@ class Program:
 
     def key(self) -> str:
         """Changes with everything that changes the program."""
-        digest = hashlib.sha256(repr((self.version, self.package, self.stamps)).encode())
+        digest = hashlib.sha256(repr((self.version, self.stamps)).encode())
         own = sorted((self.source / "cmd" / self.name).glob("*.go"))
         for file in (self.source / "go.mod", self.source / "go.sum", *own):
             if file.exists():
@@ -118,8 +119,8 @@ PROGRAMS = {
         _kubernetes("kube-proxy", "under a minute"),
         _kubernetes("kubectl", "about a minute", ("version", "--client")),
         Program("etcd", "kubernetes", versions.ETCD, "about a minute", ("--version",), _any),
-        Program("coredns", "addons", versions.COREDNS, "about 3 minutes"),
-        Program("metrics-server", "addons", versions.METRICS_SERVER, "about 2 minutes"),
+        Program("coredns", "addons", versions.COREDNS, "about 2 minutes"),
+        Program("metrics-server", "addons", versions.METRICS_SERVER, "about 3 minutes", runs_in_image=True),
         Program(
             "helm",
             "addons",
@@ -130,7 +131,7 @@ PROGRAMS = {
             stamps=("helm.sh/helm/v4/internal/version.version",),
         ),
         Program("kind", "kind", versions.KIND, "under a minute", ("version",), _any),
-        Program("pause", "pause", "v1.0.0", "a few seconds"),
+        Program("pause", "pause", "v1.0.0", "a few seconds", runs_in_image=True),
     )
 }
 
@@ -221,7 +222,8 @@ def _build(program: Program, path: Path) -> None:
         "GOFLAGS": "-mod=readonly",
         "GOWORK": "off",
     }
-    package = program.package or f"./cmd/{program.name}"
+    if program.runs_in_image:
+        environment["GOOS"] = "linux"
     flags = ["-trimpath", "-buildvcs=false", "-ldflags", program.linker_flags(), "-o", str(unfinished)]
     nice = ["nice"] if shutil.which("nice") else []
     began = time.monotonic()
@@ -230,7 +232,7 @@ def _build(program: Program, path: Path) -> None:
         with (
             log.open("w") as output,
             subprocess.Popen(
-                [*nice, str(go), "build", *flags, package],
+                [*nice, str(go), "build", *flags, f"./cmd/{program.name}"],
                 cwd=program.source,
                 env=environment,
                 stdin=subprocess.DEVNULL,

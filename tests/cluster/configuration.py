@@ -13,8 +13,8 @@ from tests.cluster.network import Subnets
 
 NODE_NAME = "model-operator-node"
 
-# Inside the node's own mount namespace /run is empty and its own, so the usual places are free. Everything that
-# must be on disk stands under HOME, which is the cluster's directory: Unix sockets allow only short paths.
+# Inside the node's own mount namespace /run is empty and its own, so the usual places are free. What must be
+# on disk stands under HOME, which is the cluster's directory: Unix sockets allow only short paths.
 HOME = Path("/run/model-operator")
 CONTAINERD_SOCKET = Path("/run/containerd/containerd.sock")
 

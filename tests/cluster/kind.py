@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import httpx
+
 from tests.cluster import marker, versions
 from tests.cluster.api import ApiClient, KubeconfigError, load_context
 from tests.cluster.binaries import ensure
@@ -182,6 +183,7 @@ def _metrics_manifests() -> list[dict[str, object]]:
             # kind's kubelets sign their own certificates
             "--kubelet-insecure-tls",
             "--metric-resolution=10s",
+            "--kubelet-request-timeout=5s",
         ],
         "ports": [{"containerPort": 10250, "name": "https"}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "https", "scheme": "HTTPS"}},

@@ -20,7 +20,11 @@ MARK = "MODEL_OPERATOR_TEST_CLUSTER"
 """Environment variable that every process of the node carries, with the cluster's id."""
 
 SETUP_SECONDS = 30
+# Written to by programs that know no other place. The node covers them with its own; the host needs them only
+# as empty mount points.
 _CNI_CACHE = Path("/var/lib/cni")
+_KUBELET_HOME = Path("/var/lib/kubelet")
+_MOUNT_POINTS = (_CNI_CACHE, _KUBELET_HOME)
 
 
 class NodeSetupError(RuntimeError):
@@ -40,7 +44,8 @@ mkdir -p {HOME} /run/lock
 mount --bind "$NODE_DIRECTORY" {HOME}
 mount -t tmpfs -o mode=755 tmpfs /var/log
 mount -t tmpfs -o mode=755 tmpfs {_CNI_CACHE}
-mkdir -p {HOME}/tunables
+mkdir -p {HOME}/tunables {HOME}/kubelet
+mount --bind {HOME}/kubelet {_KUBELET_HOME}
 {tunables}
 ip link set lo up
 echo 1 >/proc/sys/net/ipv4/ip_forward
@@ -59,7 +64,8 @@ class NodeNamespaces:
     @classmethod
     def create(cls, plan: NodePlan, pause: Path, log: Path) -> NodeNamespaces:
         """Makes the namespaces and the link between host and node. Raises NodeSetupError."""
-        _CNI_CACHE.mkdir(parents=True, exist_ok=True)
+        for point in _MOUNT_POINTS:
+            point.mkdir(parents=True, exist_ok=True)
         ready = plan.directory / "holder-ready"
         ready.unlink(missing_ok=True)
         environment = {
@@ -136,9 +142,11 @@ def _host(*arguments: str) -> None:
         raise NodeSetupError(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
 
 
-def forget_cni_cache() -> None:
-    """Takes away the mount point that `create` may have made; one that holds something is not ours."""
-    try:
-        _CNI_CACHE.rmdir()
-    except OSError:
-        return
+def forget_mount_points() -> None:
+    """Takes away the empty mount points of `create`. Another running node would lose its mounts."""
+    for point in _MOUNT_POINTS:
+        try:
+            point.rmdir()
+        except OSError:
+            # holds something, so it is somebody else's
+            continue

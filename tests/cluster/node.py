@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+
 from tests.cluster import addons, components, configuration, remains
 from tests.cluster.api import ApiClient
 from tests.cluster.configuration import NODE_NAME, NodePlan
@@ -109,7 +110,6 @@ class NodeStart:
                 str(self.programs["kubelet"]),
                 f"--config={kubelet_config}",
                 f"--kubeconfig={kubelet_user}",
-                f"--root-dir={configuration.HOME}/kubelet",
                 f"--hostname-override={NODE_NAME}",
                 f"--node-ip={node}",
             ],
@@ -143,6 +143,7 @@ class NodeStart:
                 f"--kubelet-certificate-authority={ids.authority.certificate}",
                 "--kubelet-preferred-address-types=InternalIP",
                 "--metric-resolution=10s",
+                "--kubelet-request-timeout=5s",
             ],
         )
 

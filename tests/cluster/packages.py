@@ -17,8 +17,8 @@ NODE_PACKAGES = {
     "runc": "runc",
     "iptables": "iptables",
     "ip": "iproute2",
-    "conntrack": "conntrack",
     "/usr/lib/cni/ptp": "containernetworking-plugins",
+    "nsenter": "util-linux",
     "unshare": "util-linux",
 }
 IMAGE_PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}

@@ -118,7 +118,7 @@ class Daemon:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                env={**os.environ, **(environment or {})},
+                env={**without_proxy(os.environ), **(environment or {})},
                 start_new_session=True,
             )
         _started.append(popen)
@@ -142,6 +142,11 @@ class Daemon:
 
 # a Popen that is collected while its process runs warns; these processes are meant to outlive us
 _started: list[subprocess.Popen[bytes]] = []
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables without those that send requests to the machine's proxy, which can't reach the cluster."""
+    return {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
 
 
 def tied_to_this_process() -> list[str]:

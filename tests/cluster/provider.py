@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
+
+from tests.cluster.api import load_context
+from tests.cluster.binaries import ensure
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STATE = REPOSITORY / ".cluster"
@@ -59,6 +64,23 @@ class ClusterProvider(Protocol):
 def cluster_id(directory: Path = STATE) -> str:
     """Eight hexadecimal digits that stand for this checkout on this machine."""
     return hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:8]
+
+
+def environment(provider: ClusterProvider) -> dict[str, str]:
+    """Variables for programs that are to use the cluster: KUBECONFIG, kubectl and helm on PATH, no proxy.
+
+    Builds kubectl and helm where they are missing. Raises binaries.BinaryUnavailableError.
+    """
+    directories = dict.fromkeys(str(path.parent) for path in ensure("kubectl", "helm").values())
+    host = urlsplit(load_context(provider.kubeconfig)[1]["server"]).hostname or ""
+    exempt = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "", host, "127.0.0.1", "localhost"]
+    no_proxy = ",".join(filter(None, exempt))
+    return {
+        "KUBECONFIG": str(provider.kubeconfig),
+        "PATH": os.pathsep.join([*directories, os.environ.get("PATH", os.defpath)]),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
 
 
 def docker_answers() -> bool:

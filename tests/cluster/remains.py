@@ -90,7 +90,8 @@ def _processes(cluster_id: str | None) -> Iterator[ProcessIdentity]:
 
 def _command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:120]
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return words.split("\n")[0][:120]
     except OSError:
         return "(ended)"
 

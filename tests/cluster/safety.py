@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import httpx
+
 from tests.cluster import marker
 from tests.cluster.api import ApiClient, KubeconfigError, load_context
 

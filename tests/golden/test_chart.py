@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes.aio import client
+from tests.cluster import versions
+from tests.cluster.binaries import ensure
+
+from model_operator import settings
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "model-operator"
 GOLDEN = Path(__file__).parent / "chart"
-KUBERNETES = "1.36.3"
 
 Object = dict[str, Any]
 Values = Mapping[str, Any]
@@ -91,7 +94,7 @@ each_case = pytest.mark.parametrize("values", CASES.values(), ids=CASES.keys())
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the real helm, away from the user's own repositories, plugins and clusters."""
-    program = _helm_program()
+    program = ensure("helm")["helm"]
     home = tmp_path_factory.mktemp("helm")
     environment = {
         "PATH": os.environ["PATH"],
@@ -116,22 +119,12 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
     return run
 
 
-def _helm_program() -> str:
-    found = shutil.which("helm")
-    if found:
-        return found
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    built = sorted((cache / "model-operator" / "bin").glob("helm-*/helm"))
-    assert built, "helm is neither on PATH nor in the cache"
-    return str(built[-1])
-
-
 def _template(
     helm: Callable[..., subprocess.CompletedProcess[str]], values: Values, chart: Path = CHART
 ) -> subprocess.CompletedProcess[str]:
     return helm(
         *("template", "model-operator", str(chart), "--namespace", "model-operator-system"),
-        *("--kube-version", KUBERNETES),
+        *("--kube-version", versions.KUBERNETES),
         values=values,
     )
 
@@ -187,7 +180,7 @@ _Readable.add_representer(str, _text)
 
 
 def test_helm_lint_has_neither_an_error_nor_a_warning(helm: Callable[..., Any]) -> None:
-    result = helm("lint", "--strict", str(CHART), "--kube-version", KUBERNETES)
+    result = helm("lint", "--strict", str(CHART), "--kube-version", versions.KUBERNETES)
 
     assert result.returncode == 0, result.stdout
     assert "[WARNING]" not in result.stdout
@@ -404,6 +397,16 @@ def test_every_path_of_the_configuration_is_mounted_where_nothing_else_is(
     assert not [(a, b) for a in mounts for b in mounts if a != b and b.startswith(f"{a}/")]
 
 
+@each_case
+def test_the_operator_understands_its_configuration_and_no_key_is_left_to_a_default(
+    values: Values, render: Render
+) -> None:
+    text = _config(render(values))
+    understood = settings.parse(text, "config.yaml").model_dump(by_alias=True, mode="json")
+
+    assert yaml.safe_load(text) == understood
+
+
 def test_a_missing_secret_of_one_registry_does_not_keep_the_operator_from_starting(render: Render) -> None:
     volumes = {it["name"]: it for it in _pod(render(EXISTING_SECRETS))["spec"]["volumes"]}
 
@@ -425,6 +428,12 @@ def test_another_password_alone_restarts_nothing_since_credentials_are_read_agai
     )
 
     assert before == after
+
+
+def test_the_chart_carries_the_generated_crd_unchanged() -> None:
+    generated = ROOT / "crds" / "modeldeployments.yaml"
+
+    assert (CHART / "files" / "modeldeployments.yaml").read_bytes() == generated.read_bytes()
 
 
 def test_the_crd_is_the_committed_file_and_outlives_the_release(render: Render) -> None:

@@ -57,7 +57,14 @@ IMAGES = (
     Image(
         "operator",
         "model-operator.io/operator:dev",
-        ("requirements/operator.txt", "pyproject.toml", "README.md", "LICENSE", "operator"),
+        (
+            "requirements/operator.txt",
+            "requirements/dev.txt",
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+            "operator",
+        ),
     ),
 )
 
@@ -73,11 +80,14 @@ def build(only: Sequence[str] = ()) -> dict[str, Path]:
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         engine = chosen_engine()
-        return {
-            image.name: _archive(image, engine, directory)
-            for image in IMAGES
-            if not only or image.key in only
-        }
+        try:
+            return {
+                image.name: _archive(image, engine, directory)
+                for image in IMAGES
+                if not only or image.key in only
+            }
+        finally:
+            engine.close()
 
 
 def _archive(image: Image, engine: Engine, directory: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,6 +20,10 @@ BUILD_SECONDS = 3600
 SUITE = "bookworm"
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 BASE_NAME = "localhost/model-operator-base"
+BUILD_BASE_NAME = "localhost/model-operator-build-base"
+CA_PATH = "/etc/ssl/certs/ca-certificates.crt"
+# where a machine says which certificate authorities its network needs
+CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE")
 # of the base: nothing that runs in a pod reads it
 BASE_RUBBISH = (
     "var/cache/apt",
@@ -51,6 +56,9 @@ class Engine(Protocol):
 
     def save(self, name: str, archive: Path) -> None: ...
 
+    def close(self) -> None:
+        """Leaves no container and no mount behind; images and layers stay, to be built upon."""
+
 
 def chosen_engine() -> Engine:
     """Docker where an engine answers, else buildah, installed if need be. Raises RuntimeError without either."""
@@ -67,10 +75,13 @@ class Docker:
 
     def build(self, order: BuildOrder) -> None:
         command = ["docker", "build", "--quiet", "--tag", order.name, "--file", order.dockerfile]
-        run([*command, *_build_arguments(), "."], order.context, {"DOCKER_BUILDKIT": "1"})
+        run([*command, "."], order.context, {"DOCKER_BUILDKIT": "1"})
 
     def save(self, name: str, archive: Path) -> None:
         run(["docker", "save", "--output", str(archive), name])
+
+    def close(self) -> None:
+        pass
 
 
 class Buildah:
@@ -97,8 +108,9 @@ class Buildah:
             "--isolation=chroot",
             "--network=host",
             "--layers",
+            "--force-rm",
             f"--build-arg=BASE={BASE_NAME}",
-            *_build_arguments(),
+            f"--build-arg=BUILD_BASE={self._ensure_build_base()}",
             f"--tag={order.name}",
             f"--file={order.dockerfile}",
             ".",
@@ -107,6 +119,11 @@ class Buildah:
 
     def save(self, name: str, archive: Path) -> None:
         self._buildah("push", "--quiet", name, f"docker-archive:{archive}:{name}")
+
+    def close(self) -> None:
+        self._buildah("rm", "--all")
+        # the storage mounts its own directory onto itself
+        _answers(["umount", str(self._home / "root" / self._driver)])
 
     def _ensure_base(self) -> None:
         if _answers([*self._command(), "inspect", "--type=image", BASE_NAME]):
@@ -135,6 +152,26 @@ class Buildah:
             self._buildah("config", "--cmd=python3", container)
             self._buildah("commit", "--quiet", "--rm", container, BASE_NAME)
         print(f"base image: made in {time.monotonic() - started:.0f} s", flush=True)
+
+    def _ensure_build_base(self) -> str:
+        """The base with what reaches the package index from here; only installing stages stand on it.
+
+        An image, and no volumes or mounts of the build: buildah 1.28 may empty the place where they were.
+        """
+        bundle = next((Path(os.environ[name]) for name in CA_VARIABLES if os.environ.get(name)), None)
+        settings = [f"--env={name}={CA_PATH}" for name in CA_VARIABLES] if bundle else []
+        if index := os.environ.get("PIP_INDEX_URL"):
+            settings += [f"--env={name}={index}" for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")]
+        content = bundle.read_bytes() if bundle else b""
+        digest = hashlib.sha256(content + repr(settings).encode()).hexdigest()[:12]
+        name = f"{BUILD_BASE_NAME}:{digest}"
+        if not _answers([*self._command(), "inspect", "--type=image", name]):
+            container = self._buildah("from", BASE_NAME).strip()
+            if bundle:
+                self._buildah("copy", "--quiet", container, str(bundle), CA_PATH)
+            self._buildah("config", *settings, "--label=purpose=build", container)
+            self._buildah("commit", "--quiet", "--rm", container, name)
+        return name
 
     def _overlay_works(self) -> bool:
         """Whether the kernel mounts an overlay here (not on every container's own file system)."""
@@ -168,25 +205,6 @@ def debian_mirror() -> str:
         if (codename, component) == (SUITE, "main"):
             return uri
     raise RuntimeError(f"no Docker engine answers, and this machine's apt has no mirror of Debian {SUITE}")
-
-
-def _build_arguments() -> list[str]:
-    """What a build needs to reach the package index from here; none of it stays in an image."""
-    arguments = []
-    bundle = next(
-        (
-            os.environ[name]
-            for name in ("PIP_CERT", "SSL_CERT_FILE")
-            if Path(os.environ.get(name, "")).is_file()
-        ),
-        None,
-    )
-    if bundle:
-        arguments += ["--secret", f"id=ca,src={bundle}"]
-        arguments += [f"--build-arg={name}=/run/ca.crt" for name in ("SSL_CERT_FILE", "PIP_CERT")]
-    if index := os.environ.get("PIP_INDEX_URL"):
-        arguments += [f"--build-arg={name}={index}" for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")]
-    return arguments
 
 
 def _need(*packages: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from tests.cluster.api import ApiClient
 from tests.cluster.binaries import ensure
 from tests.cluster.control_plane import ControlPlane
@@ -102,7 +103,14 @@ def _may(
     return bool(answer.raise_for_status().json()["status"]["allowed"])
 
 
-def test_an_install_is_accepted_and_its_notes_name_the_next_step(
+def _taught_manifest(notes: str) -> dict[str, Any]:
+    _, _, rest = notes.partition("kubectl apply -f - <<'EOF'\n")
+    manifest, end, _ = rest.partition("\nEOF\n")
+    assert end, notes
+    return dict(yaml.safe_load(manifest))
+
+
+def test_an_install_is_accepted_and_so_is_the_manifest_that_its_notes_teach(
     install: Callable[..., str], api: httpx.Client
 ) -> None:
     notes = install("registries.default.podCredentials.secret=mlflow-reader")
@@ -110,7 +118,7 @@ def test_an_install_is_accepted_and_its_notes_name_the_next_step(
 
     assert deployment.raise_for_status().json()["spec"]["replicas"] == 1
     assert "kubectl -n default create secret generic mlflow-reader" in notes
-    assert "kind: ModelDeployment" in notes
+    api.post(MODEL_DEPLOYMENTS, json=_taught_manifest(notes)).raise_for_status()
 
 
 def test_the_operators_pod_is_admitted_where_only_restricted_pods_are(

@@ -449,3 +449,35 @@ async def test_a_long_list_is_read_in_pages(
     assert sorted(item["metadata"]["name"] for item in listing.items) == ["c0", "c1", "c2", "c3", "c4"]
     assert {item["kind"] for item in listing.items} == {"ConfigMap"}
     assert int(listing.resource_version) > 0
+
+
+async def test_a_kept_revision_can_be_annotated_and_adopted_whatever_its_data_says(
+    kube: KubeClient, namespace: str
+) -> None:
+    ref = ObjectRef(Kind.REVISION, namespace, "churn-v1-0123456789")
+    odd = "<a> & 'b' \" \\ \t \x7f\x85 \u2028 \ufeff é 模型 \U0001f600"
+    data = {"z": 1, "a": {"y": [0.5, True, None, ""], "b": odd}, odd: "key"}
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {"name": ref.name, "namespace": namespace, "labels": LABELS},
+        "revision": 1,
+        "data": data,
+    }
+    created = await kube.create(ref, body)
+    assert created["data"] == data
+    patched = await kube.merge_patch(ref, {"metadata": {"annotations": {"model-operator.io/verdict": odd}}})
+    assert patched["metadata"]["annotations"]["model-operator.io/verdict"] == odd
+    keeper = ObjectRef(Kind.CONFIG_MAP, namespace, "keeper")
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "keeper", "namespace": namespace},
+    }
+    uid = (await kube.create(keeper, config_map))["metadata"]["uid"]
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "keeper", "uid": uid, "controller": True}
+    adopted = await kube.merge_patch(
+        ref, {"metadata": {"ownerReferences": [owner]}}, uid=created["metadata"]["uid"]
+    )
+    assert adopted["metadata"]["ownerReferences"][0]["uid"] == uid
+    assert adopted["data"] == data

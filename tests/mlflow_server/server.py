@@ -6,16 +6,19 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from tests.mlflow_env import ensure_python
+
+from tests.mlflow_env import cache_root, ensure_python
 
 START_SECONDS = 180
 STOP_SECONDS = 15
@@ -41,6 +44,8 @@ class MlflowServer:
     pid: int
     started: str
     """When the process began, as the kernel counts: tells it from a later process with the same pid."""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
+    """Only in the process that started it."""
 
     @classmethod
     def start(
@@ -65,7 +70,13 @@ class MlflowServer:
         directory.mkdir(parents=True, exist_ok=True)
         port = port or _free_port(host)
         password = _password(directory) if basic_auth else ""
-        command = [str(ensure_python()), "-m", "mlflow", "server", "--workers", "1"]
+        python = ensure_python()
+        fresh = not (directory / "mlflow.db").exists()
+        # MLflow's own making of an empty database goes through all its migrations: most of a first start
+        empty = cache_root() / f"{python.parent.parent.name}-empty.db"
+        if fresh and empty.exists():
+            shutil.copyfile(empty, directory / "mlflow.db")
+        command = [str(python), "-m", "mlflow", "server", "--workers", "1"]
         command += ["--host", host, "--port", str(port)]
         command += ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db"]
         command += ["--artifacts-destination", str(directory / "artifacts")]
@@ -93,6 +104,7 @@ class MlflowServer:
             directory=directory,
             pid=process.pid,
             started=_process_start(process.pid),
+            process=process,
         )
         server._save()
         try:
@@ -100,6 +112,8 @@ class MlflowServer:
         except BaseException:
             server.stop()
             raise
+        if fresh and not empty.exists():
+            _keep_empty(directory / "mlflow.db", empty)
         return server
 
     @classmethod
@@ -121,19 +135,15 @@ class MlflowServer:
         (self.directory / "server.json").unlink(missing_ok=True)
         if not self.alive():
             return
+        # children that outlive their leader get the second signal
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
             deadline = time.monotonic() + STOP_SECONDS
-            while time.monotonic() < deadline:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(self.pid, os.WNOHANG)
-                if not self.alive():
-                    break
+            while self.alive() and time.monotonic() < deadline:
                 time.sleep(0.05)
-        # the leader is gone; its children may outlive it
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait(STOP_SECONDS)
 
     @contextlib.contextmanager
     def api(self) -> Iterator[httpx.Client]:
@@ -159,7 +169,9 @@ class MlflowServer:
     def _save(self) -> None:
         path = self.directory / "server.json"
         path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(self) | {"directory": str(self.directory)}))
+        fields = {"url": self.url, "username": self.username, "password": self.password}
+        fields |= {"directory": str(self.directory), "started": self.started}
+        path.write_text(json.dumps({**fields, "pid": self.pid}))
 
     def _wait_until_healthy(self, process: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -208,6 +220,17 @@ def _password(directory: Path) -> str:
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(18))
     return path.read_text()
+
+
+def _keep_empty(database: Path, empty: Path) -> None:
+    """Keep a copy of the database that nobody has written to yet."""
+    partial = empty.with_suffix(f".{os.getpid()}")
+    with (
+        contextlib.closing(sqlite3.connect(database)) as source,
+        contextlib.closing(sqlite3.connect(partial)) as copy,
+    ):
+        source.backup(copy)
+    partial.replace(empty)
 
 
 def _free_port(host: str) -> int:

@@ -20,6 +20,7 @@ from model_operator.api import SpecError, names, parse
 from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision, verdict_annotation
 from model_operator.world import (
+    Adopt,
     Apply,
     Children,
     Create,
@@ -293,6 +294,9 @@ class SimulatedCluster:
                     return f"apply {ref}: {self._revision(body)}"
                 self.objects[key] = stored
                 return f"apply {ref}"
+            case Adopt(ref, uid, owner):
+                self.objects[key]["metadata"]["ownerReferences"] = [dict(owner)]
+                return f"adopt {self._anonymous(ref.kind, ref.name)}"
             case Scale(ref, replicas, _):
                 self.objects[key]["spec"]["replicas"] = replicas
                 self.objects[key]["metadata"]["generation"] += 1

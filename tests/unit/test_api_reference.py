@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.unit.api_cases import MALFORMED_URIS
 
@@ -22,6 +22,7 @@ CHOICES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(NAMES, CHOICES)
 def test_a_reference_written_as_uri_is_read_back_as_it_was(name, choice):
     try:
@@ -38,6 +39,7 @@ def _field_told(uri: str) -> str:
         return str(refusal)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_reference_or_is_refused_with_the_name_of_the_field(text):
     assert _field_told(text).startswith("model.uri")

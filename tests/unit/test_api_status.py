@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_operator.api import ModelDeploymentStatus
+from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, to_status
+from model_operator.world import Side
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -50,6 +54,7 @@ def test_a_status_is_written_as_it_was_read():
     assert ModelDeploymentStatus.read(GOOD).body() == GOOD
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON | st.dictionaries(st.sampled_from(PARTS), JSON)) | JSON)
 def test_no_garbage_in_the_status_raises_and_what_was_read_can_be_written(raw):
     body = ModelDeploymentStatus.read(raw).body()
@@ -105,3 +110,18 @@ def test_a_condition_is_found_by_its_type():
     assert ready is not None
     assert ready.reason == "Serving"
     assert status.condition("Current") is None
+
+
+def test_the_crd_knows_every_field_that_the_planner_remembers():
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    one = {"revision": "v8-5d9f8a2b1c", "version": "8", "alias": "@champion"}
+    written = to_status(
+        Memory(
+            Serving(**one, since=now, self_test="Passed"),
+            Candidate(
+                **one, since=now, phase=Phase.FETCHING, reason="r", message="m", deadline=now, retry_at=now
+            ),
+            [Rejection(**one, side=Side.MODEL, reason="LoadFailed", message="m", at=now)],
+        )
+    )
+    assert ModelDeploymentStatus.read(written).body() == written

@@ -70,7 +70,7 @@ class AutoscalingSpec(SpecModel):
         le=10000,
         alias="targetCPUUtilizationPercentage",
         description="Average CPU use to keep, in percent of server.resources.requests.cpu. "
-        "Left out, and without metrics: 80.",
+        "Left out, and without metrics: 70.",
     )
     metrics: OpenList = Field(
         default_factory=list, description="Metrics of a HorizontalPodAutoscaler (autoscaling/v2)."
@@ -248,8 +248,8 @@ class ModelDeploymentSpec(SpecModel):
         default=None,
         ge=0,
         le=10000,
-        description="How many pods serve. Left out, and without autoscaling: kubectl scale decides, from 1. "
-        "Cannot stand beside autoscaling.",
+        description="How many pods serve. Left out, and without autoscaling: one at first, and nobody changes "
+        "it back when kubectl scale sets another number. Cannot stand beside autoscaling.",
     )
     autoscaling: AutoscalingSpec | None = Field(
         default=None,

@@ -15,11 +15,13 @@ from model_operator.kube.ownership import hand_over
 from model_operator.kube.resources import API_VERSIONS, collection_path, object_path
 from model_operator.kube.transport import (
     JSON,
+    YAML,
     Call,
     CallObserver,
     Connection,
     RetryPolicy,
     Transport,
+    json_for_yaml,
     load_configuration,
 )
 from model_operator.world import Kind, Object, ObjectRef
@@ -144,13 +146,17 @@ class KubeClient:
 
         Not tried again when its fate is unknown; then a later try may meet the object it made itself.
         """
+        # A ControllerRevision's data is immutable to the byte, and a patch of its annotations writes it anew with
+        # sorted keys and no blanks. The server brings a body of YAML (JSON is YAML) into that form itself.
+        as_yaml = ref.kind is Kind.REVISION
         answer = await self._send(
             "create",
             ref.kind,
             "POST",
             collection_path(ref.kind, ref.namespace),
             query=_writing(dry_run) | {"fieldValidation": "Strict"},
-            body=body,
+            body=json_for_yaml(body) if as_yaml else body,
+            content_type=YAML if as_yaml else JSON,
             idempotent=False,
         )
         return answer if dry_run else self._wrote(ref.kind, answer)
@@ -369,7 +375,7 @@ class KubeClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | Sequence[Object] | None = None,
+        body: Object | Sequence[Object] | str | None = None,
         content_type: str = JSON,
         idempotent: bool = True,
     ) -> dict[str, Any]:

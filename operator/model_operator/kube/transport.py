@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from kubernetes.aio import client, config
 from model_operator.kube.errors import ApiError, Unauthorized, Unavailable, error_for
 
 JSON = "application/json"
+YAML = "application/yaml"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _USER_AGENT = f"model-operator/{version('model-operator')}"
@@ -67,7 +69,7 @@ class Call:
     method: str
     path: str
     query: Mapping[str, str]
-    body: Mapping[str, Any] | Sequence[Any] | None = None
+    body: Mapping[str, Any] | Sequence[Any] | str | None = None
     content_type: str = JSON
     idempotent: bool = True
 
@@ -207,6 +209,18 @@ async def load_configuration(kubeconfig: Path | None) -> client.Configuration:
 
 def _in_pod() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ and Path(_SERVICE_ACCOUNT_TOKEN).exists()
+
+
+def json_for_yaml(body: Mapping[str, Any]) -> str:
+    """JSON that a YAML parser reads the same way: what YAML does not allow as it is, is escaped.
+
+    Everything else stays as it is, since YAML knows no surrogate pairs.
+    """
+    text = json.dumps(body, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 class _Refused(Exception):  # noqa: N818 - carries an answer that may be worth another attempt

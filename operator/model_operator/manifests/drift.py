@@ -85,6 +85,21 @@ _TELLING_WHEN_ZERO = frozenset(
         "tolerationSeconds",
     }
 )
+# fields in which the server takes an empty value for none and puts its default there
+_DEFAULTED_WHEN_ZERO = frozenset(
+    {
+        "failureThreshold",
+        "imagePullPolicy",
+        "path",
+        "periodSeconds",
+        "protocol",
+        "scheme",
+        "successThreshold",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+        "timeoutSeconds",
+    }
+)
 # absent at the root of an object that came out of a list
 _NOT_COMPARED = frozenset({"apiVersion", "kind"})
 
@@ -212,6 +227,8 @@ def _same_scalar(place: _Place, wanted: Any, found: Any) -> bool:
         return absent_is_zero and not wanted
     if _equal(wanted, found):
         return True
+    if not wanted and place.field in _DEFAULTED_WHEN_ZERO and place.parent not in _FREE_MAPS:
+        return True
     if not _holds_quantity(place):
         return False
     number = parse_quantity(wanted)
@@ -227,6 +244,6 @@ def _holds_quantity(place: _Place) -> bool:
     """Only these fields: elsewhere ``1000m`` is a text of its own."""
     if place.parent in _FREE_MAPS:
         return place.parent in {"requests", "limits"}
-    return place.field in {"sizeLimit", "averageValue", "divisor"} or (
+    return place.field in {"sizeLimit", "averageValue", "divisor", "tolerance"} or (
         place.field == "value" and place.parent == "target"
     )

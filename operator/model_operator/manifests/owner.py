@@ -30,8 +30,8 @@ class Owner:
             "kind": names.KIND,
             "name": self.name,
             "uid": self.uid,
+            # without blockOwnerDeletion: some clusters allow it only to those who may finalize the owner
             "controller": True,
-            "blockOwnerDeletion": True,
         }
 
 

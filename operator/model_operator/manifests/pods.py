@@ -19,7 +19,8 @@ PAYLOAD_DIR = "/opt/model-operator-payload"
 PAYLOAD_FILE = f"{PAYLOAD_DIR}/payload.json"
 REGISTRY_CA_DIR = "/opt/model-operator-registry-ca"
 REGISTRY_CA_KEY = "ca.crt"
-VOLUME_REGISTRY_CA = "registry-ca"
+# a name that no volume of a user's has
+VOLUME_REGISTRY_CA = "model-operator-registry-ca"
 PORT_NAME = "http"
 USER_ID = 65532
 

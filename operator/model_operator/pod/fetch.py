@@ -22,6 +22,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,8 @@ EXAMPLE = "serving_input_example.json"
 # names in the volume; the marker says what a predecessor fetched completely
 MARKER = ".model-operator-fetched"
 PARTIAL_PREFIX = ".model-operator-partial-"
+# by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
+SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -165,6 +168,7 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
     """The exit code for what MLflow's client, a store's client or the file system raised, and why."""
     causes = list(_causes(error))
     text = " | ".join(str(cause) for cause in causes)
+    why = _innermost(str(error))
     where = f"the registry {shown(settings.registry)}"
     if source != "?":
         where = f"the store of {settings.model}, {shown(source)},"
@@ -193,14 +197,19 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
         return FetchError(
             STORE_REFUSED,
             f"{where} {what} ({status}): check the registry's credentials Secret in this namespace, and what"
-            f" its user may read ({text})",
+            f" its user may read ({why})",
         )
-    if source == "?" and (status == 404 or _says_missing(causes)):
-        return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({text})")
+    if source == "?" and _says_missing(causes):
+        return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({why})")
+    if source == "?" and status == 404:
+        return FetchError(
+            FETCH_MISCONFIGURED,
+            f"{where} answers, but not as MLflow does: check the registry's URL and its path ({why})",
+        )
     if status == 404 or _says_missing(causes):
         return FetchError(
             ARTIFACT_MISSING,
-            f"{settings.model} is registered, but its files are not at {shown(source)} ({text})",
+            f"{settings.model} is registered, but its files are not at {shown(source)} ({why})",
         )
     if (
         status >= 500
@@ -208,11 +217,11 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
         or any(_is_network(cause) for cause in causes)
         or _unreached(text)
     ):
-        return FetchError(STORE_UNREACHABLE, f"{where} can't be reached ({text})")
+        return FetchError(STORE_UNREACHABLE, f"{where} can't be reached ({why})")
     if status >= 400:
-        return FetchError(FETCH_MISCONFIGURED, f"{where} does not understand the request ({text})")
+        return FetchError(FETCH_MISCONFIGURED, f"{where} does not understand the request ({why})")
     # not known to be the model's fault: nobody is quarantined for what was not understood
-    return FetchError(STORE_UNREACHABLE, f"fetching from {where} failed ({type(error).__name__}: {text})")
+    return FetchError(STORE_UNREACHABLE, f"fetching from {where} failed ({type(error).__name__}: {why})")
 
 
 def _no_space(settings: Settings, why: str) -> FetchError:
@@ -231,6 +240,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.append(error)
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _innermost(text: str) -> str:
+    """What the HTTP client wraps into three layers of its own words; the whole text if it does not."""
+    caused = re.search(r"""\(Caused by \w+\((['"])(.*?)\1\)""", text)
+    if not caused:
+        return text
+    # the rest is the description of a connection object
+    return caused.group(2).rpartition("): ")[2]
 
 
 def _status(causes: list[BaseException], text: str) -> int:
@@ -291,7 +309,7 @@ def shown(uri: str) -> str:
 def cleaned(text: str, env: Mapping[str, str]) -> str:
     """At most MESSAGE_BYTES of the text, on one line, without anything secret that the environment knows."""
     for variable, value in env.items():
-        if len(value) >= 4 and re.search(r"PASSWORD|TOKEN|SECRET|CREDENTIAL|_KEY", variable, re.IGNORECASE):
+        if len(value) >= 4 and SECRET_VARIABLE.search(variable):
             text = text.replace(value, "***").replace(urllib.parse.quote(value, safe=""), "***")
     user, password = env.get("MLFLOW_TRACKING_USERNAME", ""), env.get("MLFLOW_TRACKING_PASSWORD", "")
     if password:
@@ -331,12 +349,9 @@ def _prepare_environment() -> None:
         os.environ.setdefault(variable, value)
 
 
-def main() -> NoReturn:
-    """Fetches what the environment names; ends the process itself."""
-    # process 1 has no default action for SIGTERM
-    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
+def _work() -> None:
+    """Fetches what the environment names, reports, and ends the process."""
     started = time.monotonic()
-    _prepare_environment()
     code = 0
     try:
         settings = Settings.from_env(os.environ)
@@ -357,6 +372,18 @@ def main() -> NoReturn:
     # not by return: a thread of a store's client may still hold the process
     sys.stdout.flush()
     os._exit(code)
+
+
+def main() -> NoReturn:
+    """Fetches what the environment names; ends the process itself."""
+    # process 1 has no default action for SIGTERM
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
+    _prepare_environment()
+    # a signal's handler runs in the main thread, and not while that is busy looking up a name
+    worker = threading.Thread(target=_work, daemon=True)
+    worker.start()
+    worker.join()
+    os._exit(1)  # only after an exception that nobody foresaw; its stack trace is the last word
 
 
 if __name__ == "__main__":

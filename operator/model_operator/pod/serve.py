@@ -52,10 +52,15 @@ REASONS = {
 
 TESTED_MLFLOW = ("3.17", "3.18")
 MESSAGE_BYTES = 1024
+# by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
+SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
 # requests still arrive for a moment after SIGTERM; the port stays open until none came for this long
 QUIET_SECONDS = 2.0
 # kept back from DRAIN_SECONDS for closing connections and ending the process
 RESERVE_SECONDS = 1.0
+# longer than callers and proxies keep an idle connection, so that they close it: what a caller sends while
+# the server closes is lost
+KEEP_ALIVE_SECONDS = 120
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -425,6 +430,7 @@ def serve(settings: Settings, front: Front) -> None:
             ("X-Model-Version", urllib.parse.quote(settings.version)),
             ("X-Model-Name", urllib.parse.quote(settings.name, safe="")),
         ],
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         # what remains at the end of the drain is cut off
         timeout_graceful_shutdown=max(1, int(RESERVE_SECONDS)),
     )
@@ -483,7 +489,7 @@ def described(error: BaseException) -> str:
 def shortened(text: str) -> str:
     """At most MESSAGE_BYTES of the text, on one line, without the values of variables that look secret."""
     for variable, value in os.environ.items():
-        if len(value) >= 4 and re.search(r"PASSWORD|TOKEN|SECRET|CREDENTIAL|_KEY", variable, re.IGNORECASE):
+        if len(value) >= 4 and SECRET_VARIABLE.search(variable):
             text = text.replace(value, "***")
     text = re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
     text = " ".join(text.split())
@@ -526,8 +532,9 @@ def _exit_on_sigterm_while_loading() -> None:
 
     def wait() -> None:
         with writer:  # keeps the socket alive
-            if reader.recv(1) == bytes([signal.SIGTERM]):
-                os._exit(TERMINATED)
+            while signal.SIGTERM not in reader.recv(1):
+                pass
+        os._exit(TERMINATED)
 
     threading.Thread(target=wait, name="sigterm", daemon=True).start()
 

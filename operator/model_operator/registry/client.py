@@ -206,6 +206,8 @@ def with_last_good(answer: Resolution, last: ResolvedVersion | None) -> Resoluti
 
 def shown(text: str, limit: int = 300) -> str:
     """Foreign text made fit for a message: control characters out, white space folded, cut to ``limit``."""
+    if len(text) <= limit and text.isprintable():
+        return text
     # a long text is cut before it is cleaned too: cleaning 8 MiB character by character takes seconds
     folded = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
     return folded if len(folded) <= limit else folded[: limit - 3] + "..."

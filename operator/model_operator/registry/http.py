@@ -180,7 +180,7 @@ class JsonSource:
             failed = response.status_code >= 300
             limit = ERROR_BYTES if failed else max_bytes
             body = bytearray()
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > limit:
                     if failed:

@@ -135,6 +135,8 @@ class Inquiry:
 
     async def _work(self, queue: Iterator[tuple[str, list[ModelReference]]], this: _Round) -> None:
         for name, references in queue:
+            # thousands that a listing answered would hold up the event loop
+            await asyncio.sleep(0)
             for reference in references:
                 if this.hopeless is not None:
                     return

@@ -161,7 +161,8 @@ class OperatorProcess:
 
     def stop(self) -> None:
         """SIGTERM, as Kubernetes does it; raises when it does not end well."""
-        if self._process is not None and (code := self._end(signal.SIGTERM)) != 0:
+        # a process that has not got to its signal handlers yet ends by the signal itself
+        if self._process is not None and (code := self._end(signal.SIGTERM)) not in (0, -signal.SIGTERM):
             raise AssertionError(f"the operator ended with {code}:\n{self.words()}")
 
     def words(self) -> str:
@@ -198,7 +199,7 @@ class Bench:
         with self.mlflow.api() as api:
             api.post("registered-models/create", json={"name": model})
             for number in range(1, versions + 1):
-                source = f"mlflow-artifacts:/{model}/{number}"
+                source = f"s3://nowhere/{model}/{number}"
                 api.post("model-versions/create", json={"name": model, "source": source})
 
     def alias(self, model: str, alias: str, version: int) -> None:

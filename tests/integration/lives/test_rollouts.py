@@ -25,7 +25,7 @@ def churn(bench: Bench, model: str) -> str:
 def test_the_first_version_comes_up_with_everything_around_it(bench: Bench, churn: str) -> None:
     status = bench.status("churn")
     assert status["serving"]["selfTest"] == "Passed"
-    assert bench.condition("churn", "Ready") == ("True", "Serving")
+    assert bench.condition("churn", "Ready") == ("True", "Serving"), status
     assert status["replicas"] == 2
     assert status["observedGeneration"] == 1
     assert status["address"]["url"] == f"http://churn.{bench.namespace}.svc"

@@ -12,7 +12,9 @@ import (
 func main() {
 	logs.InitLogs()
 	defer logs.FlushLogs()
-	if err := app.NewMetricsServerCommand(genericapiserver.SetupSignalHandler()).Execute(); err != nil {
+	command := app.NewMetricsServerCommand(genericapiserver.SetupSignalHandler())
+	command.SilenceUsage = true
+	if err := command.Execute(); err != nil {
 		logs.FlushLogs()
 		os.Exit(1)
 	}

@@ -1,0 +1,104 @@
+"""Runs the pods' scripts as the kubelet does: a process of its own, told by its environment, ended by signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.mlflow_env import ensure_python
+
+SCRIPTS = Path(__file__).parents[2] / "operator" / "model_operator" / "pod"
+# a start takes three seconds on an idle machine
+PATIENCE_SECONDS = 240
+
+
+@dataclass
+class Container:
+    """A running script. ``directory`` is its /tmp, and holds its log and its termination message."""
+
+    process: subprocess.Popen[bytes]
+    directory: Path
+    port: int = 0
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    @property
+    def last_words(self) -> dict[str, Any]:
+        """The termination message, empty if none was left."""
+        path = self.directory / "termination-log"
+        message = path.read_bytes() if path.exists() else b"{}"
+        assert len(message) <= 2048
+        return dict(json.loads(message))
+
+    def ended(self) -> int:
+        """Waits for the end and returns the exit code."""
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False)
+
+    def listens(self) -> bool:
+        """Whether the port is open. Raises AssertionError with the log if the script has ended instead."""
+        assert self.process.poll() is None, self.log
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def running(script: str, directory: Path, env: Mapping[str, str]) -> Iterator[Container]:
+    """Starts fetch.py or serve.py with this environment and no other; ends it if it has not ended by itself."""
+    directory.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "TMPDIR": str(directory),
+        "TERMINATION_MESSAGE_PATH": str(directory / "termination-log"),
+        "PYTHONUNBUFFERED": "1",
+        "NO_PROXY": "*",
+        **env,
+    }
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(ensure_python()), str(SCRIPTS / script)],
+            env=environment,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        port = env.get("SERVER_PORT", "")
+        yield Container(process, directory, int(port) if port.isdigit() else 0)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits until the condition holds; a test that waits in vain fails here."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,304 @@
+"""pod/fetch.py in real processes against a real MLflow server with basic auth."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from tests.contract.container import SCRIPTS, Container, running
+from tests.mlflow_server import MlflowServer
+
+FILES = {"MLmodel": b"flavors: {}\n", "serving_input_example.json": b"{}", "data/weights.bin": b"\0" * 5000}
+# '/' and ':' are refused by MLflow 3
+ODD_NAME = "Söhne & co 100%?#+;[1]@x"
+HOST = "mlflow.mlflow.svc:5000"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A registry with two good models, and versions 2, 3 and 4 of "iris" whose files can't be had."""
+    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"))
+    try:
+        with server.api() as api:
+            run = api.post("runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
+            proxy = run["artifact_uri"].replace(
+                "mlflow-artifacts:", f"{server.url}/api/2.0/mlflow-artifacts/artifacts"
+            )
+            for path, content in FILES.items():
+                api.put(f"{proxy}/good/{path}", content=content)
+            api.put(f"{proxy}/half/notes.txt", content=b"no model")
+            for name in ("iris", ODD_NAME):
+                api.post("registered-models/create", json={"name": name})
+            for name, source in (
+                ("iris", f"{run['artifact_uri']}/good"),
+                (ODD_NAME, f"{run['artifact_uri']}/good"),
+                ("iris", f"{run['artifact_uri']}/gone"),
+                ("iris", f"{run['artifact_uri']}/half"),
+                ("iris", "s3://bucket/model"),
+            ):
+                version = {"name": name, "source": source, "run_id": run["run_id"]}
+                api.post("model-versions/create", json=version)
+            api.post("users/create", json={"username": "stranger", "password": "strangers-password"})
+        yield server
+    finally:
+        server.stop()
+
+
+class Faulty(BaseHTTPRequestHandler):
+    """What stands before a registry that is down, or in its place: an error page in HTML.
+
+    The first part of the path is the status.
+    """
+
+    def do_GET(self) -> None:
+        status = int(self.path.split("/")[1])
+        body = b"<html><body><h1>An error page</h1></body></html>"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Ending:
+    code: int
+    reason: str
+    says: tuple[str, ...]
+    version: str = "1"
+    name: str = "iris"
+    env: tuple[tuple[str, str], ...] = ()
+    url: str = "{registry}"
+
+
+ENDINGS = {
+    "a version that exists": Ending(0, "Fetched", ("iris version 1",)),
+    "a name that is no part of a URI": Ending(0, "Fetched", (ODD_NAME,), name=ODD_NAME),
+    "a version that does not exist": Ending(41, "ArtifactMissing", ("has no iris version 99",), version="99"),
+    "a model that does not exist": Ending(41, "ArtifactMissing", ("has no rose version 1",), name="rose"),
+    "files that were deleted": Ending(
+        41, "ArtifactMissing", ("iris version 2 is registered, but", "/artifacts/gone"), version="2"
+    ),
+    "files that are no model": Ending(
+        41, "ArtifactMissing", ("no MLmodel file", "/artifacts/half"), version="3"
+    ),
+    "a store whose client the image lacks": Ending(
+        44, "FetchMisconfigured", ("s3://bucket/model", "botocore", "spec.fetch.image"), version="4"
+    ),
+    "nobody listening": Ending(
+        42,
+        "StoreUnreachable",
+        ("http://127.0.0.1:9 can't be reached", "Connection refused)"),
+        url="http://127.0.0.1:9",
+    ),
+    "an error page": Ending(
+        42,
+        "StoreUnreachable",
+        ("can't be reached", "503"),
+        env=(("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),),
+        url="{faulty}/503",
+    ),
+    "a web server that is no registry": Ending(
+        44, "FetchMisconfigured", ("not as MLflow does", "URL"), url="{faulty}/404"
+    ),
+    "a registry that never answers": Ending(
+        42,
+        "StoreUnreachable",
+        ("can't be reached", "timed out"),
+        env=(("MLFLOW_HTTP_REQUEST_TIMEOUT", "1"), ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")),
+        url="{silent}",
+    ),
+    "a wrong password": Ending(
+        43,
+        "StoreRefused",
+        ("401", "credentials Secret in this namespace"),
+        env=(("MLFLOW_TRACKING_PASSWORD", "wrong-password"),),
+    ),
+    "a user who may not read the model": Ending(
+        43,
+        "StoreRefused",
+        ("403", "credentials Secret in this namespace"),
+        env=(("MLFLOW_TRACKING_USERNAME", "stranger"), ("MLFLOW_TRACKING_PASSWORD", "strangers-password")),
+    ),
+    "a host name that the registry does not know": Ending(
+        43,
+        "StoreRefused",
+        ("--allowed-hosts", HOST),
+        env=(("HTTP_PROXY", "{registry}"),),
+        url=f"http://{HOST}",
+    ),
+    "an alias for a version": Ending(44, "FetchMisconfigured", ("MODEL_VERSION",), version="champion"),
+    "no volume": Ending(
+        44, "FetchMisconfigured", ("MODEL_DIR", "spec.fetch.volume"), env=(("MODEL_DIR", "/nowhere"),)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def endings(
+    registry: MlflowServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Container]]:
+    """What became of the fetch in each case; the cases run three at a time. The volume is at model/."""
+    faulty = ThreadingHTTPServer(("127.0.0.1", 0), Faulty)
+    threading.Thread(target=faulty.serve_forever, daemon=True).start()
+    silent = socket.create_server(("127.0.0.1", 0))
+    urls = {
+        "registry": registry.url,
+        "faulty": f"http://127.0.0.1:{faulty.server_port}",
+        "silent": f"http://127.0.0.1:{silent.getsockname()[1]}",
+    }
+
+    def until_the_end(case: str, stack: ExitStack) -> Container:
+        ending = ENDINGS[case]
+        directory = tmp_path_factory.mktemp("case")
+        env = environment(registry, directory, ending.name, ending.version)
+        env["MLFLOW_TRACKING_URI"] = ending.url.format(**urls)
+        env |= {name: value.format(**urls) for name, value in ending.env}
+        if "HTTP_PROXY" in env:
+            env["NO_PROXY"] = ""
+        # kept open only for the clean-up
+        container = stack.enter_context(running("fetch.py", directory, env))
+        container.ended()
+        return container
+
+    with ExitStack() as stack, ThreadPoolExecutor(3) as pool, silent:
+        yield dict(zip(ENDINGS, pool.map(lambda case: until_the_end(case, stack), ENDINGS), strict=True))
+        faulty.shutdown()
+        faulty.server_close()
+
+
+def environment(registry: MlflowServer, directory: Path, name: str, version: str) -> dict[str, str]:
+    (directory / "model").mkdir(exist_ok=True)
+    return {
+        "MODEL_NAME": name,
+        "MODEL_VERSION": version,
+        "MODEL_DIR": str(directory / "model"),
+        "MLFLOW_TRACKING_URI": registry.url,
+        "MLFLOW_TRACKING_USERNAME": registry.username,
+        "MLFLOW_TRACKING_PASSWORD": registry.password,
+    }
+
+
+def fetched(directory: Path) -> dict[str, bytes]:
+    """The files in the volume that are the model's."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name not in (".model-operator-fetched", "registered_model_meta")
+    }
+
+
+@pytest.mark.parametrize("case", ENDINGS, ids=list(ENDINGS))
+def test_a_fetch_ends_with_its_code_and_says_why(
+    endings: dict[str, Container], registry: MlflowServer, case: str
+) -> None:
+    ending, container = ENDINGS[case], endings[case]
+    words = container.last_words
+    assert (container.process.returncode, words.get("reason")) == (ending.code, ending.reason), container.log
+    for part in ending.says:
+        assert part in words["message"]
+    for secret in (registry.password, "wrong-password", "strangers-password"):
+        assert secret not in container.log
+        assert secret not in str(words)
+
+
+@pytest.mark.parametrize("case", ["a version that exists", "a name that is no part of a URI"])
+def test_a_fetched_model_is_complete_and_says_that_it_has_an_example(
+    endings: dict[str, Container], case: str
+) -> None:
+    assert fetched(endings[case].directory / "model") == FILES
+    assert endings[case].last_words["inputExample"] is True
+
+
+@pytest.mark.parametrize("case", ["files that were deleted", "files that are no model", "a wrong password"])
+def test_a_failed_fetch_leaves_nothing_in_the_volume(endings: dict[str, Container], case: str) -> None:
+    assert list((endings[case].directory / "model").iterdir()) == []
+
+
+def test_a_container_that_was_killed_begins_anew_and_one_that_was_done_needs_no_registry(
+    registry: MlflowServer, tmp_path: Path
+) -> None:
+    env = environment(registry, tmp_path, "iris", "1")
+    volume = tmp_path / "model"
+    for left_over in (volume / ".model-operator-partial-x" / "MLmodel", volume / "data" / "old.bin"):
+        left_over.parent.mkdir()
+        left_over.write_bytes(b"half")
+    (volume / "MLmodel").write_bytes(b"half")
+    with running("fetch.py", tmp_path, env) as container:
+        assert container.ended() == 0, container.log
+    assert fetched(volume) == FILES
+
+    with running("fetch.py", tmp_path, env | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}) as container:
+        assert container.ended() == 0, container.log
+    assert container.last_words["inputExample"] is True
+
+
+def test_the_registry_of_these_tests_checks_passwords(registry: MlflowServer) -> None:
+    assert urlsplit(registry.url).hostname == "127.0.0.1"
+    url = f"{registry.url}/api/2.0/mlflow/registered-models/get?name=iris"
+    assert httpx.get(url, trust_env=False).status_code == 401
+
+
+# ---- faults that can't be had from a real store --------------------------------------------------------
+
+
+@pytest.fixture
+def fetch() -> ModuleType:
+    """The script as a module; its judgement needs no MLflow."""
+    spec = importlib.util.spec_from_file_location("pod_fetch", SCRIPTS / "fetch.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(__import__("sys").modules, "pod_fetch", module)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(OSError(errno.ENOSPC, "No space left on device"), id="as the file system says it"),
+        pytest.param(
+            RuntimeError("##### File data #####\n[Errno 28] No space left on device"),
+            id="as MLflow repeats it",
+        ),
+    ],
+)
+def test_a_full_volume_is_not_the_models_fault(fetch: ModuleType, tmp_path: Path, error: Exception) -> None:
+    settings = fetch.Settings("iris", "1", tmp_path, "http://registry")
+    failure = fetch.judged(error, settings, "mlflow-artifacts:/good")
+    assert failure.code == fetch.FETCH_MISCONFIGURED
+    assert "No space left on device" in failure.message
+    assert "spec.fetch.volume" in failure.message
+
+
+def test_a_message_carries_no_credentials_and_fits_in_a_kilobyte(fetch: ModuleType) -> None:
+    env = {
+        "MLFLOW_TRACKING_USERNAME": "ada",
+        "MLFLOW_TRACKING_PASSWORD": "p/w&d",
+        "AWS_SECRET_ACCESS_KEY": "aws-key-value",
+    }
+    text = (
+        "GET https://ada:p%2Fw%26d@store/x?X-Amz-Signature=feed failed: <html><b>p/w&d</b></html> aws-key-value"
+        " Authorization: Basic YWRhOnAvdyZk " + "ü" * 2000
+    )
+    said = fetch.cleaned(text, env)
+    assert len(said.encode()) <= 1024
+    for secret in ("p/w&d", "p%2Fw%26d", "feed", "aws-key-value", "YWRhOnAvdyZk", "<"):
+        assert secret not in said

@@ -1,0 +1,146 @@
+"""Watching a real API server: what happens becomes a key, what is not ours is not seen, nothing is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_operator import handlers
+from model_operator.cache import Cache
+from model_operator.kube import KubeClient
+from model_operator.world import Key, Kind, Object, ObjectRef
+
+SECONDS = 60
+LABELS = {"app.kubernetes.io/managed-by": "model-operator", "model-operator.io/deployment": "churn"}
+
+
+class Seen:
+    """A cache, and the keys that were enqueued since ``forget`` was called."""
+
+    def __init__(self, namespace: str) -> None:
+        self.cache = Cache()
+        self.keys: set[Key] = set()
+        self.namespace = namespace
+
+    def config_map(self, name: str = "scripts") -> Object | None:
+        return self.cache.get(ObjectRef(Kind.CONFIG_MAP, self.namespace, name))
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(SECONDS):
+            while not condition():  # noqa: ASYNC110 - the cache tells nobody of changes
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def somebody(control_plane: Path) -> AsyncIterator[KubeClient]:
+    """A client that is not the operator: what it writes is seen through watches only."""
+    client = await KubeClient.connect(kubeconfig=control_plane)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def seen(somebody: KubeClient, namespace: str) -> AsyncIterator[Seen]:
+    seen = Seen(namespace)
+    watching = asyncio.create_task(
+        handlers.watch(somebody, seen.cache, seen.keys.add, namespaces=[namespace]), name="watches"
+    )
+    yield seen
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+def wish() -> dict[str, Any]:
+    return {
+        "apiVersion": "model-operator.io/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "churn"},
+        "spec": {"model": {"uri": "models:/churn@champion"}},
+    }
+
+
+def config_map(name: str = "scripts", labels: dict[str, str] | None = None) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels or LABELS}}
+
+
+async def test_a_model_deployment_is_seen_enqueued_and_not_written_to(
+    seen: Seen, somebody: KubeClient, namespace: str
+) -> None:
+    ref = ObjectRef(Kind.MODEL_DEPLOYMENT, namespace, "churn")
+    await somebody.create(ref, wish())
+    await seen.until(lambda: seen.cache.get(ref))
+    assert seen.keys == {(namespace, "churn")}
+    # a second event makes sure that the first has been handled to its end
+    changed = await somebody.merge_patch(ref, {"metadata": {"labels": {"a": "b"}}})
+    await seen.until(lambda: (seen.cache.get(ref) or {}).get("metadata", {}).get("labels") == {"a": "b"})
+    now = await somebody.get(ref)
+    assert now["metadata"]["resourceVersion"] == changed["metadata"]["resourceVersion"]
+    assert "annotations" not in now["metadata"]
+    assert "finalizers" not in now["metadata"]
+
+
+async def test_a_child_enqueues_its_owner_from_birth_to_death(
+    seen: Seen, somebody: KubeClient, namespace: str
+) -> None:
+    ref = ObjectRef(Kind.CONFIG_MAP, namespace, "scripts")
+    await somebody.create(ref, config_map())
+    await seen.until(seen.config_map)
+    assert seen.keys == {(namespace, "churn")}
+    seen.keys.clear()
+    await somebody.delete(ref)
+    await seen.until(lambda: not seen.config_map())
+    assert seen.keys == {(namespace, "churn")}
+
+
+async def test_a_child_that_loses_its_label_is_gone_and_comes_back_with_it(
+    seen: Seen, somebody: KubeClient, namespace: str
+) -> None:
+    ref = ObjectRef(Kind.CONFIG_MAP, namespace, "scripts")
+    await somebody.create(ref, config_map())
+    await seen.until(seen.config_map)
+    key = "app.kubernetes.io/managed-by"
+    await somebody.merge_patch(ref, {"metadata": {"labels": {key: None}}})
+    await seen.until(lambda: not seen.config_map())
+    await somebody.merge_patch(ref, {"metadata": {"labels": {key: "model-operator"}}})
+    await seen.until(seen.config_map)
+
+
+async def test_objects_of_others_are_not_seen(seen: Seen, somebody: KubeClient, namespace: str) -> None:
+    theirs = ObjectRef(Kind.CONFIG_MAP, namespace, "theirs")
+    await somebody.create(theirs, config_map("theirs", {"model-operator.io/deployment": "churn"}))
+    await somebody.create(ObjectRef(Kind.CONFIG_MAP, namespace, "scripts"), config_map())
+    await seen.until(seen.config_map)
+    assert seen.config_map("theirs") is None
+
+
+async def test_a_list_finds_what_is_there_and_evicts_what_was_deleted_unseen(
+    somebody: KubeClient, namespace: str
+) -> None:
+    seen = Seen(namespace)
+    await somebody.create(ObjectRef(Kind.CONFIG_MAP, namespace, "scripts"), config_map())
+    assert (namespace, "churn") in await handlers.fill(somebody, seen.cache)
+    assert seen.config_map()
+    await somebody.delete(ObjectRef(Kind.CONFIG_MAP, namespace, "scripts"))
+    assert seen.config_map(), "nobody has told the cache yet"
+    assert (namespace, "churn") in await handlers.fill(somebody, seen.cache, [namespace])
+    assert seen.config_map() is None
+
+
+async def test_the_resync_enqueues_what_changed_unseen_and_every_model_deployment_later(
+    somebody: KubeClient, namespace: str
+) -> None:
+    seen = Seen(namespace)
+    later: dict[Key, float] = {}
+    await somebody.create(ObjectRef(Kind.MODEL_DEPLOYMENT, namespace, "churn"), wish())
+    resync = asyncio.create_task(
+        handlers.resync(
+            somebody, seen.cache, seen.keys.add, later.__setitem__, namespaces=[namespace], every_seconds=0.1
+        )
+    )
+    await seen.until(lambda: later)
+    resync.cancel()
+    assert seen.keys == set(later) == {(namespace, "churn")}
