@@ -13,6 +13,7 @@ from model_operator.manifests import scripts_config_map
 from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving
 from model_operator.world import (
     Action,
+    Adopt,
     Apply,
     Create,
     Delete,
@@ -243,10 +244,6 @@ def test_orphaned_scripts_and_revisions_get_their_owner_back() -> None:
         dict(o, metadata=dict(o["metadata"], ownerReferences=[])) for o in seen.children.revision_objects
     ]
     seen = replace(seen, children=replace(seen.children, revision_objects=orphans))
-    (adopted,) = [
-        a
-        for a in actions(seen, Memory(serving(one)), one)
-        if isinstance(a, Apply) and a.ref.kind is Kind.REVISION
-    ]
-    assert adopted.body["metadata"]["ownerReferences"] == [OWNER.reference()]
+    (adopted,) = [a for a in actions(seen, Memory(serving(one)), one) if isinstance(a, Adopt)]
+    assert adopted.owner == OWNER.reference()
     assert adopted.uid == one.uid
