@@ -169,7 +169,9 @@ def _obstacle(world: World, situation: Situation) -> _Obstacle | None:
         )
         return _Obstacle("NameConflict", text)
     for fault in world.faults:
-        if fault.kind is FaultKind.INVALID and not _is_the_candidates(world, fault, situation.memory):
+        if _is_the_candidates(world, fault, situation.memory):
+            continue
+        if fault.kind is FaultKind.INVALID:
             return _Obstacle("FieldRefused", f"the API server refuses {fault.ref}: {fault.message}")
         if fault.kind is FaultKind.QUOTA:
             return _Obstacle("QuotaExceeded", f"{fault.ref} can't be written: {fault.message}")
@@ -179,10 +181,12 @@ def _obstacle(world: World, situation: Situation) -> _Obstacle | None:
 
 
 def _is_the_candidates(world: World, fault: Fault, memory: Memory) -> bool:
-    """Whether a refused field is a candidate's: the planner rejects it for that, or has done so now."""
+    """Whether it is a candidate's template that is refused: the planner deals with that, what serves is well."""
     if fault.ref.kind is not Kind.DEPLOYMENT:
         return False
     candidate = memory.candidate
+    if fault.kind is not FaultKind.INVALID and memory.serving is None:
+        return False
     if candidate and candidate.phase is Phase.FAILED:
         return candidate.reason == "FieldRefused"
     if candidate and candidate.phase.in_flight:

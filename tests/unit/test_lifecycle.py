@@ -226,6 +226,33 @@ def test_a_lost_status_is_no_commit() -> None:
     assert decided.status["rejected"][0]["version"] == "2"
 
 
+def test_a_rollout_whose_pods_are_replaced_again_and_again_is_withdrawn_in_the_end() -> None:
+    evicted = pod(41) | {"status": {"phase": "Failed", "reason": "Evicted"}}
+    total = 1800 + 1800 + 600
+    for age, phase in ((total - 1, "Scheduling"), (total, "Withdrawn")):
+        memory = Memory(SERVES_ONE, replace(tried(), since=ago(age)))
+        decided = plan(in_flight(memory, evicted))
+        assert candidate(decided)["phase"] == phase
+        assert decided.look_again == timedelta(seconds=1 if age < total else 60)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.FORBIDDEN, FaultKind.QUOTA])
+def test_a_template_that_a_policy_refuses_is_held_up_and_what_serves_is_ready(kind: FaultKind) -> None:
+    fault = Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), kind, "image is not signed")
+    status = status_of(Memory(SERVES_ONE, tried(Phase.APPLYING)))
+    seen = world(ONE, TWO, version="2", deployment=carrying(ONE), status=status, faults=(fault,))
+    decided = plan(seen)
+    assert (candidate(decided)["reason"], candidate(decided)["phase"]) == ("Refused", "Applying")
+    assert {c["type"]: c["status"] for c in decided.status["conditions"]} == {
+        "Ready": "True",
+        "Current": "False",
+        "Reconciling": "True",
+        "Resolved": "True",
+    }
+    assert decided.look_again == FAULT_RETRY
+    assert plan(replace(seen, status=decided.status)).status == decided.status
+
+
 # --- slots, faults, scale ------------------------------------------------------------------------------
 
 
