@@ -16,7 +16,7 @@ from model_operator.conditions import Condition, Status, merge
 from model_operator.health import Failure, Judgement
 from model_operator.manifests import pod_shape, same_wish
 from model_operator.memory import Memory, Phase, applied_revision, rfc3339, to_status
-from model_operator.world import Announce, Fault, FaultKind, Kind, Object, Revision, World
+from model_operator.world import Announce, Fault, FaultKind, Kind, Object, ResolutionReason, Revision, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,13 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     """Returns the complete status; equal to the present one when nothing changed."""
     status: dict[str, Any] = {"observedGeneration": world.generation}
     previous = world.status.get("conditions")
-    wanted = list(_conditions(world, situation))
-    status["conditions"] = merge(
-        previous if isinstance(previous, list) else [], wanted, world.generation, world.now
-    )
+    before = previous if isinstance(previous, list) else []
+    if before and world.resolution.reason is ResolutionReason.PENDING and not _spec_is_new(world):
+        # an operator that has just started does not know yet; saying so would be a write for each ModelDeployment
+        status["conditions"] = before
+    else:
+        wanted = list(_conditions(world, situation))
+        status["conditions"] = merge(before, wanted, world.generation, world.now)
     if world.spec is not None:
         reference = world.spec.model.reference()
         status["modelName"] = reference.name
@@ -278,6 +281,10 @@ def _moving(world: World, situation: Situation) -> Condition | None:
     if situation.ownership.going_away:
         return Condition("Reconciling", "True", "WaitingForDeletion", "an earlier ModelDeployment's children")
     return None
+
+
+def _spec_is_new(world: World) -> bool:
+    return world.spec is None or world.status.get("observedGeneration") != world.generation
 
 
 def _spec_is_in_force(world: World, situation: Situation) -> bool:
