@@ -423,7 +423,8 @@ def _look_again(world: World, course: Course) -> timedelta | None:
     if candidate := course.memory.candidate:
         moments += [m for m in (candidate.deadline, candidate.retry_at) if m]
         if world.spec and candidate.phase.in_flight and course.memory.serving and not moments:
-            moments.append(candidate.since + _time_for_a_pod(world.spec))
+            latest = candidate.since + _time_for_a_pod(world.spec)
+            moments += [latest] if latest > world.now else []
     waits = [max(m - world.now, timedelta(seconds=1)) for m in moments]
     if world.faults:
         waits.append(FAULT_RETRY)

@@ -236,6 +236,14 @@ def test_a_rollout_whose_pods_are_replaced_again_and_again_is_withdrawn_in_the_e
         assert decided.look_again == timedelta(seconds=1 if age < total else 60)
 
 
+def test_a_long_rollout_between_two_pods_waits_for_an_event_and_not_for_a_clock() -> None:
+    ready = pod(0, "server")
+    ready["status"] = {"conditions": [{"type": t, "status": "True"} for t in ("PodScheduled", "Ready")]}
+    decided = plan(in_flight(Memory(SERVES_ONE, replace(tried(), since=ago(9999))), ready))
+    assert candidate(decided)["phase"] == "Rolling"
+    assert decided.look_again is None
+
+
 @pytest.mark.parametrize("kind", [FaultKind.FORBIDDEN, FaultKind.QUOTA])
 def test_a_template_that_a_policy_refuses_is_held_up_and_what_serves_is_ready(kind: FaultKind) -> None:
     fault = Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), kind, "image is not signed")
