@@ -65,6 +65,14 @@ class FailsSelfTest(Flowers):
         raise ValueError("the feature 'petal width (cm)' is out of its range (this model answers no request)")
 
 
+class DiesWithoutAWord(Flowers):
+    """Its process ends while it loads, as after a fault in native code."""
+
+    def load_context(self, context: Any) -> None:
+        if "MLFLOW_TEST_TRAINING" not in os.environ:
+            os._exit(1)
+
+
 class LoadsSlowly(Flowers):
     """It takes its time to load."""
 
@@ -130,6 +138,7 @@ def flawed(kind: str, classifier: Any, wanted: dict[str, Any]) -> Flowers:
     if kind == "slow-load":
         return LoadsSlowly(classifier, wanted["seconds"])
     flaws = {
+        "dies": DiesWithoutAWord,
         "load-fails": FailsToLoad,
         "needs-missing-module": NeedsMissingModule,
         "selftest-fails": FailsSelfTest,

@@ -15,7 +15,7 @@ from tests.mlflow_server.server import MlflowServer, client_environment
 SCRIPT = Path(__file__).with_name("train_models.py")
 TRAIN_SECONDS = 300
 
-Kind = Literal["good", "better", "load-fails", "selftest-fails", "slow-load", "needs-missing-module"]
+Kind = Literal["good", "better", "load-fails", "selftest-fails", "slow-load", "needs-missing-module", "dies"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 

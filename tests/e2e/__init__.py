@@ -1,0 +1,1 @@
+"""Whole lives on real pods: ``make e2e``."""

@@ -1,0 +1,53 @@
+"""The registry away, or its credentials missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.e2e.stage import BETTER, GOOD, MODEL, Stage, followed
+from tests.mlflow_server import MlflowServer, alias
+from tests.workbench import Namespace
+from tests.workbench.cluster import POD_SECRET, make_pod_secret
+
+
+def test_a_registry_that_does_not_answer_changes_nothing_but_the_condition(stage: Stage) -> None:
+    stage.create_serving("iris")
+    cluster = stage.cluster
+    pods = {pod["metadata"]["uid"] for pod in cluster.pods("iris")}
+    with frozen(stage.registry):
+        condition = cluster.until_condition("iris", "Resolved", "Unknown", "RegistryUnreachable")
+        assert stage.registry.url in condition["message"]
+        assert cluster.condition("iris", "Ready")["status"] == "True"
+        cluster.delete("Service", "iris")
+        cluster.until("drift is repaired without a registry", lambda: cluster.get("Service", "iris"))
+    cluster.until_condition("iris", "Resolved", "True", "Resolved")
+    cluster.until_serving("iris", GOOD)
+    assert {pod["metadata"]["uid"] for pod in cluster.pods("iris")} == pods
+    stage.alias("iris", BETTER)
+    cluster.until_serving("iris", BETTER)
+
+
+def test_a_missing_credentials_secret_is_named_and_once_it_is_there_all_goes_on(
+    bare_namespace: Namespace, registry: MlflowServer
+) -> None:
+    cluster = bare_namespace
+    alias(registry, MODEL, cluster.name, GOOD)
+    cluster.create("iris", followed(cluster.name))
+    condition = cluster.until_condition("iris", "Ready", "False", "CredentialsMissing")
+    assert POD_SECRET in condition["message"]
+    assert cluster.pods("iris") == []
+    make_pod_secret(cluster, registry)
+    cluster.until_serving("iris", GOOD)
+
+
+@contextmanager
+def frozen(registry: MlflowServer) -> Iterator[None]:
+    """The server takes connections for the time of the block and answers none."""
+    os.killpg(registry.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(registry.pid, signal.SIGCONT)
