@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from model_operator.cache import Cache, TimeWentBack
 from model_operator.kube import ApiError, Conflict, Forbidden, KubeClient, NotFound, Unavailable
 from model_operator.metrics import Metrics, serving
 from model_operator.reconciler import Reconciler
-from model_operator.registry import Resolver
+from model_operator.registry import MlflowClient, RegistryClient, RegistryConfig, RegistryError, Resolver
+from model_operator.registry.client import ModelRecord, VersionRecord
 from model_operator.settings import Settings, SettingsError
 from model_operator.workqueue import WorkQueue, work
 from model_operator.world import Key, Kind, Object, ObjectRef
@@ -96,6 +98,50 @@ class _WriteThrough:
             self._enqueue(key)
 
 
+class _CountedRegistry:
+    """A registry's client that tells of every answer."""
+
+    def __init__(self, client: RegistryClient, answered: Callable[[str], None]) -> None:
+        self._client = client
+        self._answered = answered
+
+    @property
+    def url(self) -> str:
+        return self._client.url
+
+    async def model(self, name: str) -> ModelRecord:
+        with self._counting():
+            return await self._client.model(name)
+
+    async def version(self, name: str, version: str) -> VersionRecord:
+        with self._counting():
+            return await self._client.version(name, version)
+
+    async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
+        with self._counting():
+            async with aclosing(self._client.models()) as pages:
+                async for page in pages:
+                    yield page
+
+    async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
+        with self._counting():
+            async with aclosing(self._client.versions()) as pages:
+                async for page in pages:
+                    yield page
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        try:
+            yield
+        except RegistryError as error:
+            self._answered(str(error.reason))
+            raise
+        self._answered("ok")
+
+
 class _Process:
     """Everything that lives as long as the process, and how it ends."""
 
@@ -141,7 +187,9 @@ class _Process:
 
     async def _work(self, kube: KubeClient) -> int:
         configured = self._settings
-        resolver = Resolver(configured.registries, configured.poll_seconds, self._queue.add)
+        resolver = Resolver(
+            configured.registries, configured.poll_seconds, self._queue.add, connect=self._connect_registry
+        )
         reconciler = Reconciler(kube, self._cache, resolver, configured)
 
         async def reconcile(key: Key) -> float | None:
@@ -175,6 +223,9 @@ class _Process:
                 task.cancel()
             await asyncio.gather(stop, *tasks, return_exceptions=True)
         return EXIT_FAILED if lost else 0
+
+    def _connect_registry(self, name: str, registry: RegistryConfig) -> RegistryClient:
+        return _CountedRegistry(MlflowClient(name, registry), partial(self._metrics.answered, name))
 
     async def _drain(self) -> None:
         """Take no more work; give what is running time to come to its end."""

@@ -139,9 +139,11 @@ async def watch(
         for task in ended:
             task.result()
     finally:
-        for task in tasks:
+        # when one watch fails, kopf leaves the others running
+        watchers = {task for task in asyncio.all_tasks() if task.get_name().startswith("watcher for ")}
+        for task in watchers.union(tasks):
             task.cancel()
-        await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        await asyncio.wait(watchers.union(tasks), timeout=_STOP_SECONDS)
 
 
 async def fill(kube: KubeClient, cache: Cache, namespaces: Sequence[str] = ()) -> set[Key]:

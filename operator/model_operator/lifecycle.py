@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.children import child_actions, ownership_of
 from model_operator.health import Failure, Judgement, judge
 from model_operator.manifests import (
@@ -130,6 +131,9 @@ def _judge_candidate(world: World, course: Course) -> Course:
         return _go_live(world, course, candidate, judgement)
     if candidate.phase is Phase.FAILED:
         return course  # the kubelet keeps trying; what it was rejected for still stands
+    stuck = _stuck(world, course, judgement)
+    if stuck:
+        return _withdraw(world, course, candidate, stuck)
     if judgement.failure and judgement.failure.side is Side.ENVIRONMENT:
         return _withdraw(world, course, candidate, judgement.failure)
     if judgement.failure:
@@ -142,6 +146,24 @@ def _judge_candidate(world: World, course: Course) -> Course:
         deadline=judgement.deadline,
     )
     return replace(course, memory=replace(course.memory, candidate=moved))
+
+
+def _stuck(world: World, course: Course, judgement: Judgement) -> Failure | None:
+    """Pods that are replaced again and again (evicted, say) never miss a deadline of their own."""
+    candidate, spec = course.memory.candidate, world.spec
+    if candidate is None or spec is None or course.memory.serving is None:
+        return None
+    time = _time_for_a_pod(spec)
+    if judgement.failure or judgement.phase is Phase.ROLLING or world.now < candidate.since + time:
+        return None
+    message = f"no pod became ready within {time.total_seconds():.0f} s: {judgement.message}"
+    return Failure(Side.ENVIRONMENT, judgement.hint or "NoProgress", message)
+
+
+def _time_for_a_pod(spec: ModelDeploymentSpec) -> timedelta:
+    """How long the phases of one pod may take together."""
+    limits = spec.rollout
+    return timedelta(seconds=limits.scheduling_seconds + limits.fetch_seconds + limits.startup_seconds)
 
 
 def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judgement) -> Course:
@@ -254,9 +276,14 @@ def _judge_template_fault(world: World, course: Course) -> Course:
     if applied_revision(world.children.deployment) == candidate.revision:
         return course
     for fault in world.faults:
-        if fault.ref.kind is Kind.DEPLOYMENT and fault.kind is FaultKind.INVALID:
-            message = f"the API server refuses the pod template: {fault.message}"
+        if fault.ref.kind is not Kind.DEPLOYMENT or fault.kind is FaultKind.NAME_TAKEN:
+            continue
+        message = f"the API server refuses the pod template: {fault.message}"
+        if fault.kind is FaultKind.INVALID:
             return _reject(world, course, candidate, Failure(Side.CONFIGURATION, "FieldRefused", message))
+        # a policy or a quota may change its mind; nothing has moved yet, so asking again costs nothing
+        held_up = replace(candidate, reason="Refused", message=message)
+        return replace(course, memory=replace(course.memory, candidate=held_up))
     return course
 
 
@@ -395,6 +422,9 @@ def _look_again(world: World, course: Course) -> timedelta | None:
     moments = []
     if candidate := course.memory.candidate:
         moments += [m for m in (candidate.deadline, candidate.retry_at) if m]
+        if world.spec and candidate.phase.in_flight and course.memory.serving and not moments:
+            latest = candidate.since + _time_for_a_pod(world.spec)
+            moments += [latest] if latest > world.now else []
     waits = [max(m - world.now, timedelta(seconds=1)) for m in moments]
     if world.faults:
         waits.append(FAULT_RETRY)

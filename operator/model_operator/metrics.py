@@ -51,9 +51,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._registry_requests = Counter(
-            "model_operator_registry_requests",
-            "Requests to model registries, by the registry's name in the configuration and outcome.",
+        self._registry_answers = Counter(
+            "model_operator_registry_answers",
+            "Answers of model registries, by the registry's name in the configuration and outcome.",
             ["registry", "outcome"],
             registry=self.registry,
         )
@@ -70,9 +70,9 @@ class Metrics:
         """One request went to the API server."""
         self._api.labels(verb, kind, str(status)).observe(seconds)
 
-    def asked(self, registry: str, outcome: str) -> None:
-        """One request went to a model registry."""
-        self._registry_requests.labels(registry, outcome).inc()
+    def answered(self, registry: str, outcome: str) -> None:
+        """A model registry answered, or did not: ``ok``, or the reason of the failure."""
+        self._registry_answers.labels(registry, outcome).inc()
 
     @contextmanager
     def reconciling(self) -> Iterator[None]:

@@ -37,7 +37,9 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     status: dict[str, Any] = {"observedGeneration": world.generation}
     previous = world.status.get("conditions")
     before = previous if isinstance(previous, list) else []
-    if before and world.resolution.reason is ResolutionReason.PENDING and not _spec_is_new(world):
+    remembered = to_status(situation.memory, situation.wished.name if situation.wished else "")
+    waits = world.resolution.reason is ResolutionReason.PENDING and not _spec_is_new(world)
+    if before and waits and remembered.items() <= world.status.items():
         # an operator that has just started does not know yet; saying so would be a write for each ModelDeployment
         status["conditions"] = before
     else:
@@ -49,7 +51,7 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
         status["alias"] = reference.display
     if resolved := _resolved(world):
         status["resolved"] = resolved
-    status |= to_status(situation.memory, situation.wished.name if situation.wished else "")
+    status |= remembered
     status |= _size(world)
     if world.children.service is not None and world.spec is not None:
         port = world.spec.service.port
@@ -70,6 +72,8 @@ def troubles(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[An
         now, then = _find(after, kind), _find(before, kind)
         bad = now.get("status") == "True" if kind == "Stalled" else now.get("status") != "True"
         reason = str(now.get("reason"))
+        if kind == "Current" and reason == "VersionRejected" and then.get("status") == "Unknown":
+            continue  # it was told before the registry was away
         if now and bad and reason != then.get("reason") and reason not in told:
             told.add(reason)
             yield Announce(True, reason, str(now.get("message")))
@@ -172,7 +176,9 @@ def _obstacle(world: World, situation: Situation) -> _Obstacle | None:
         )
         return _Obstacle("NameConflict", text)
     for fault in world.faults:
-        if fault.kind is FaultKind.INVALID and not _is_the_candidates(world, fault, situation.memory):
+        if _is_the_candidates(world, fault, situation.memory):
+            continue
+        if fault.kind is FaultKind.INVALID:
             return _Obstacle("FieldRefused", f"the API server refuses {fault.ref}: {fault.message}")
         if fault.kind is FaultKind.QUOTA:
             return _Obstacle("QuotaExceeded", f"{fault.ref} can't be written: {fault.message}")
@@ -182,11 +188,16 @@ def _obstacle(world: World, situation: Situation) -> _Obstacle | None:
 
 
 def _is_the_candidates(world: World, fault: Fault, memory: Memory) -> bool:
-    """Whether a refused field was a candidate's, which the planner has rejected for it."""
+    """Whether it is a candidate's template that is refused: the planner deals with that, what serves is well."""
     if fault.ref.kind is not Kind.DEPLOYMENT:
         return False
-    if memory.candidate and memory.candidate.phase is Phase.FAILED:
-        return memory.candidate.reason == "FieldRefused"
+    candidate = memory.candidate
+    if fault.kind is not FaultKind.INVALID and memory.serving is None:
+        return False
+    if candidate and candidate.phase is Phase.FAILED:
+        return candidate.reason == "FieldRefused"
+    if candidate and candidate.phase.in_flight:
+        return applied_revision(world.children.deployment) != candidate.revision
     newest = memory.rejected[0] if memory.rejected else None
     return newest is not None and newest.reason == "FieldRefused" and newest.at == world.now
 

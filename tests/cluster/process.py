@@ -20,15 +20,15 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None when there is none or it is a zombie."""
+def _state_and_start(pid: int) -> tuple[str, int] | None:
+    """The kernel's letter for the state, and the start in clock ticks since boot; None without a process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # the command name stands in parentheses and may itself contain spaces and parentheses
     fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return fields[0], int(fields[19])
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,14 @@ class ProcessIdentity:
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity:
-        """The identity of a running process. Raises ProcessLookupError when there is none."""
-        ticks = _start_ticks(pid)
-        if ticks is None:
+        """The identity of a process, also of one that has just ended and whose parent does not know it yet.
+
+        Raises ProcessLookupError when there is none.
+        """
+        found = _state_and_start(pid)
+        if found is None:
             raise ProcessLookupError(f"no process {pid}")
-        return cls(pid, ticks, _boot_id())
+        return cls(pid, found[1], _boot_id())
 
     @classmethod
     def read(cls, path: Path) -> ProcessIdentity | None:
@@ -61,7 +64,10 @@ class ProcessIdentity:
         path.write_text(json.dumps(asdict(self)) + "\n")
 
     def alive(self) -> bool:
-        return self.boot_id == _boot_id() and _start_ticks(self.pid) == self.start_ticks
+        if self.boot_id != _boot_id():
+            return False
+        found = _state_and_start(self.pid)
+        return found is not None and found[0] not in "ZX" and found[1] == self.start_ticks
 
     def end(self, grace_seconds: float = 10.0) -> None:
         """SIGTERM, then SIGKILL when it is still there after the grace. Harmless when it is gone."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -57,11 +59,12 @@ def iris(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Con
         yield server
 
 
-@pytest.fixture
-def obedient(models: Path, tmp_path: Path) -> Iterator[Container]:
+@pytest.fixture(scope="module")
+def obedient(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """A server of the obedient model, ready; it was saved without an example."""
-    env = environment(models / "no-example", DRAIN_SECONDS="30")
-    with running("serve.py", tmp_path, env) as server:
+    with running(
+        "serve.py", tmp_path_factory.mktemp("obedient"), environment(models / "no-example")
+    ) as server:
         until(server.listens)
         yield server
 
@@ -111,28 +114,54 @@ def test_a_request_without_content_type_is_told_so(iris: Container) -> None:
     assert "Content-Type" in answer.json()["message"]
 
 
-def test_a_drain_answers_what_is_in_flight_and_what_still_comes(obedient: Container) -> None:
-    with obedient.client() as client, obedient.client() as other, ThreadPoolExecutor() as pool:
+def test_an_exception_in_the_model_is_its_own_fault_and_its_text_not_for_callers(obedient: Container) -> None:
+    with obedient.client() as client:
         assert client.get("/health").json()["selfTest"] == "NoExample"
+        answer = client.post("/invocations", content=seconds(-1), headers=JSON)
+    assert answer.status_code == 500
+    assert set(answer.json()) == {"error_code", "message"}
+    assert "ZeroDivisionError" in answer.json()["message"]
+    assert "secret" not in answer.text
+    assert "a secret of the house" in obedient.log
 
-        # an exception in the model is the model's fault, and its text is not for callers
-        raising = client.post("/invocations", content=seconds(-1), headers=JSON)
-        assert raising.status_code == 500
-        assert "ZeroDivisionError" in raising.json()["message"]
-        assert "secret" not in raising.text
-        assert "a secret of the house" in obedient.log
 
+def test_a_drain_answers_what_is_in_flight_and_what_still_comes(models: Path, tmp_path: Path) -> None:
+    env = environment(models / "no-example", DRAIN_SECONDS="30")
+    enough = threading.Event()
+
+    def stream(server: Container) -> list[int]:
+        """Statuses of one request after the other, over connections that are kept."""
+        statuses = []
+        with server.client() as client:
+            while not enough.is_set():
+                statuses.append(client.post("/invocations", content=seconds(0), headers=JSON).status_code)
+        return statuses
+
+    with (
+        running("serve.py", tmp_path, env) as server,
+        server.client() as client,
+        server.client() as other,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        until(server.listens)
         slow = pool.submit(client.post, "/invocations", content=seconds(3), headers=JSON)
-        until(lambda: "predicting for 3 s" in obedient.log)
+        until(lambda: "predicting for 3 s" in server.log)
         assert other.post("/invocations", content=seconds(0), headers=JSON).status_code == 200
-        obedient.terminate()
+        streams = [pool.submit(stream, server) for _ in range(4)]
+        server.terminate()
         until(lambda: other.get("/ping").status_code == 503)
         late = other.post("/invocations", content=seconds(0), headers=JSON)
         assert (late.status_code, late.headers["Connection"]) == (200, "close")
+        # what the endpoints' lag still brings, after a preStop sleep
+        time.sleep(1)
+        enough.set()
+        for statuses in (each.result() for each in streams):
+            assert statuses
+            assert set(statuses) == {200}
         assert slow.result().status_code == 200
         assert slow.result().headers["Connection"] == "close"
-    assert obedient.ended() == 0
-    assert obedient.last_words == {}
+        assert server.ended() == 0
+        assert server.last_words == {}
 
 
 def test_a_drain_ends_in_time_although_a_request_hangs(models: Path, tmp_path: Path) -> None:

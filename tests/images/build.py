@@ -21,7 +21,7 @@ from tests.mlflow_env import cache_root
 
 ROOT = Path(__file__).parent.parent.parent
 # an archive of the serving image takes most of a gigabyte
-KEPT_ARCHIVES = 2
+KEPT_ARCHIVES = 4
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def build(only: Sequence[str] = ()) -> dict[str, Path]:
     directory.mkdir(exist_ok=True)
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left_over in (*directory.glob("context-*"), *directory.glob("*.partial")):
+            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
         engine = chosen_engine()
         try:
             return {

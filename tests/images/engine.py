@@ -34,6 +34,8 @@ BASE_RUBBISH = (
     "usr/share/locale",
     "usr/share/man",
 )
+# of the machine that made it, not of the image
+BASE_TRACES = ("etc/apt/sources.list", "etc/hostname", "etc/resolv.conf")
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,14 @@ class Buildah:
         _need("buildah", "debootstrap")
         self._home = cache_root() / "buildah"
         self._tmp = self._home / "tmp"
-        self._tmp.mkdir(parents=True, exist_ok=True)
-        mirror = debian_mirror()
-        self._mirror = mirror
-        self.base_identity = f"debootstrap {SUITE} {' '.join(BASE_PACKAGES)}"
+        # whoever was killed here left it; the caller holds the lock
+        shutil.rmtree(self._tmp, ignore_errors=True)
+        self._tmp.mkdir(parents=True)
+        self._mirror = debian_mirror()
+        self.base_identity = repr((SUITE, BASE_PACKAGES, BASE_RUBBISH, BASE_TRACES))
+        self._base = f"{BASE_NAME}:{_short(self.base_identity.encode())}"
         self._driver = "overlay" if self._overlay_works() else "vfs"
+        self.close()
 
     def build(self, order: BuildOrder) -> None:
         self._ensure_base()
@@ -109,7 +114,7 @@ class Buildah:
             "--network=host",
             "--layers",
             "--force-rm",
-            f"--build-arg=BASE={BASE_NAME}",
+            f"--build-arg=BASE={self._base}",
             f"--build-arg=BUILD_BASE={self._ensure_build_base()}",
             f"--tag={order.name}",
             f"--file={order.dockerfile}",
@@ -126,7 +131,7 @@ class Buildah:
         _answers(["umount", str(self._home / "root" / self._driver)])
 
     def _ensure_base(self) -> None:
-        if _answers([*self._command(), "inspect", "--type=image", BASE_NAME]):
+        if _answers([*self._command(), "inspect", "--type=image", self._base]):
             return
         started = time.monotonic()
         print(f"base image: debootstrap {SUITE} (one to three minutes, once)", flush=True)
@@ -134,6 +139,9 @@ class Buildah:
             root = Path(directory) / "root"
             run(
                 [
+                    # what it mounts is gone with it
+                    "unshare",
+                    "--mount",
                     "debootstrap",
                     "--variant=minbase",
                     f"--include={','.join(BASE_PACKAGES)}",
@@ -145,12 +153,12 @@ class Buildah:
             for rubbish in BASE_RUBBISH:
                 shutil.rmtree(root / rubbish, ignore_errors=True)
                 (root / rubbish).mkdir()
-            # names the machine's mirror
-            (root / "etc/apt/sources.list").unlink(missing_ok=True)
+            for trace in BASE_TRACES:
+                (root / trace).unlink(missing_ok=True)
             container = self._buildah("from", "scratch").strip()
             self._buildah("copy", "--quiet", container, str(root), "/")
             self._buildah("config", "--cmd=python3", container)
-            self._buildah("commit", "--quiet", "--rm", container, BASE_NAME)
+            self._buildah("commit", "--quiet", "--rm", container, self._base)
         print(f"base image: made in {time.monotonic() - started:.0f} s", flush=True)
 
     def _ensure_build_base(self) -> str:
@@ -163,10 +171,9 @@ class Buildah:
         if index := os.environ.get("PIP_INDEX_URL"):
             settings += [f"--env={name}={index}" for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")]
         content = bundle.read_bytes() if bundle else b""
-        digest = hashlib.sha256(content + repr(settings).encode()).hexdigest()[:12]
-        name = f"{BUILD_BASE_NAME}:{digest}"
+        name = f"{BUILD_BASE_NAME}:{_short(content + repr((self._base, settings)).encode())}"
         if not _answers([*self._command(), "inspect", "--type=image", name]):
-            container = self._buildah("from", BASE_NAME).strip()
+            container = self._buildah("from", self._base).strip()
             if bundle:
                 self._buildah("copy", "--quiet", container, str(bundle), CA_PATH)
             self._buildah("config", *settings, "--label=purpose=build", container)
@@ -180,10 +187,9 @@ class Buildah:
             for name in ("lower", "upper", "work", "merged"):
                 (top / name).mkdir()
             options = f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work"
-            if not _answers(["mount", "-t", "overlay", "overlay", "-o", options, f"{top}/merged"]):
-                return False
-            run(["umount", f"{top}/merged"])
-            return True
+            # in a mount namespace of its own, so that nothing stays mounted
+            mount = ["mount", "-t", "overlay", "overlay", "-o", options, f"{top}/merged"]
+            return _answers(["unshare", "--mount", *mount])
 
     def _command(self) -> list[str]:
         return [
@@ -205,6 +211,10 @@ def debian_mirror() -> str:
         if (codename, component) == (SUITE, "main"):
             return uri
     raise RuntimeError(f"no Docker engine answers, and this machine's apt has no mirror of Debian {SUITE}")
+
+
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _need(*packages: str) -> None:

@@ -17,6 +17,9 @@ import pytest
 import yaml
 from tests.cluster.api import ApiClient
 
+from model_operator import handlers, settings
+from model_operator.__main__ import _Process
+
 START_SECONDS = 120
 RESOURCES = "/apis/model-operator.io/v1alpha1/namespaces/{}/modeldeployments"
 
@@ -129,6 +132,8 @@ def test_a_model_deployment_gets_a_status_and_the_operator_then_writes_nothing(
     after = current(api, namespace, "churn")
     assert after["status"] == before["status"]
     assert operator.writes() == writes
+    assert operator.metric('registry_answers_total{outcome="RegistryUnreachable"') > 0
+    assert operator.answer("/healthz") == (200, "ok\n")
     assert "finalizers" not in after["metadata"]
     assert after["metadata"]["annotations"] == {"example.com/touched": "yes"}
 
@@ -156,3 +161,21 @@ def test_without_an_api_server_it_fails_and_says_so(tmp_path: Path, control_plan
         operator.process.kill()
         operator.process.wait()
     assert "cannot start: the API server gave no answer" in operator.log
+
+
+async def test_a_part_that_dies_takes_the_process_along_with_an_error(
+    control_plane: Path, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def die(*_: object, **__: object) -> None:
+        raise RuntimeError("the watch is gone")
+
+    monkeypatch.setenv("KUBECONFIG", str(control_plane))
+    monkeypatch.setattr(handlers, "watch", die)
+    configured = settings.parse(
+        f"registries: {{default: {{url: 'http://127.0.0.1:{_free_port()}'}}}}\n"
+        f"watchNamespaces: [{namespace}]\nmetricsPort: 0\n",
+        "config.yaml",
+    )
+    assert await _Process(configured).run() == 1
+    assert "watches ended" in caplog.text
+    assert "the watch is gone" in caplog.text

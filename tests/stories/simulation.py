@@ -282,9 +282,6 @@ class SimulatedCluster:
             case Apply(ref, body, uid, _):
                 before = self.objects[key]
                 assert before["metadata"]["uid"] == uid
-                if ref.kind in (Kind.REVISION, Kind.CONFIG_MAP):
-                    before["metadata"] |= body["metadata"]
-                    return f"adopt {self._anonymous(ref.kind, ref.name)}"
                 stored = self._stored(body, uid)
                 if ref.kind is Kind.DEPLOYMENT:
                     stored["spec"]["replicas"] = before["spec"]["replicas"]
@@ -295,6 +292,7 @@ class SimulatedCluster:
                 self.objects[key] = stored
                 return f"apply {ref}"
             case Adopt(ref, uid, owner):
+                assert self.objects[key]["metadata"]["uid"] == uid
                 self.objects[key]["metadata"]["ownerReferences"] = [dict(owner)]
                 return f"adopt {self._anonymous(ref.kind, ref.name)}"
             case Scale(ref, replicas, _):

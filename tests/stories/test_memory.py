@@ -10,7 +10,7 @@ from tests.stories.pods import Behaviour
 from tests.stories.simulation import SimulatedCluster, serving
 
 from model_operator.api import names
-from model_operator.world import Kind
+from model_operator.world import Kind, Resolution, ResolutionReason
 
 Json = dict[str, Any]
 
@@ -175,4 +175,28 @@ def test_only_so_many_revisions_are_kept(manifest: Json, told: Told) -> None:
     )
     assert kept == ["2", "3", "4"], "two by number, and the verdict on what is wanted now"
     cluster.lose_status()
+    assert cluster.condition("Current") == ("False", "VersionRejected")
+
+
+def test_a_new_operator_waits_for_the_registrys_first_answer(manifest: Json, told: Told) -> None:
+    cluster = serving(manifest, "1", behaviours={"2": LOAD_FAILS})
+    pending = Resolution(ResolutionReason.PENDING, "the registry has not been asked yet")
+    before = cluster.writes, cluster.status_writes
+    cluster.registry_failure = pending
+    cluster.restart_operator()
+    cluster.pass_time(30)
+    cluster.registry_failure = None
+    cluster.pass_time(30)
+    assert (cluster.writes, cluster.status_writes) == before
+    cluster.move_alias("champion", "2")
+    cluster.pass_time(5)
+    cluster.registry_failure = pending
+    cluster.restart_operator()
+    cluster.pass_time(30)
+    assert cluster.serving_versions() == {"1": 2}, "to go back needs no registry"
+    cluster.tell("the registry answers")
+    cluster.registry_failure = None
+    cluster.pass_time(30)
+    told(cluster)
+    assert cluster.fewest_ready >= 2
     assert cluster.condition("Current") == ("False", "VersionRejected")

@@ -36,6 +36,14 @@ def test_an_ended_process_is_not_alive() -> None:
     assert not identity.alive()
 
 
+def test_a_process_that_ended_before_anybody_looked_is_known_and_not_alive() -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    identity = ProcessIdentity.of(process.pid)
+    assert not identity.alive()
+    process.wait()
+
+
 def test_an_identity_comes_back_from_its_file(tmp_path: Path) -> None:
     identity = ProcessIdentity.of(os.getpid())
     identity.write(tmp_path / "run" / "me.json")

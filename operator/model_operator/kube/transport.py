@@ -22,6 +22,7 @@ from kubernetes.aio import client, config
 from model_operator.kube.errors import ApiError, Unauthorized, Unavailable, error_for
 
 JSON = "application/json"
+SIGN_IN_PAUSE_SECONDS = 1.0
 YAML = "application/yaml"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
@@ -182,7 +183,7 @@ class Transport:
 
     async def _sign_in_again(self) -> None:
         """Fetch fresh credentials after a 401: read the token file, or run the kubeconfig's plug-in again."""
-        if time.monotonic() - self._signed_in_at < 1.0:
+        if time.monotonic() - self._signed_in_at < SIGN_IN_PAUSE_SECONDS:
             return  # somebody else's 401 has just done it
         self._signed_in_at = time.monotonic()
         fresh = await load_configuration(self._kubeconfig)

@@ -1,0 +1,121 @@
+"""Worlds for the tests of the planner's parts: one ModelDeployment with what it has around it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.manifests import Owner, controller_revision, revision_name
+from model_operator.world import (
+    Children,
+    Defaults,
+    PodRegistry,
+    Resolution,
+    ResolutionReason,
+    ResolvedVersion,
+    Revision,
+    Side,
+    Verdict,
+    VerdictState,
+    Wish,
+    World,
+)
+
+Json = dict[str, Any]
+
+NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+UID = "uid-md"
+OWNER = Owner("crm", "churn", UID)
+SPEC: Json = {"model": {"name": "churn", "alias": "champion"}, "replicas": 2}
+
+
+def ago(seconds: float) -> datetime:
+    """The moment that many seconds before NOW."""
+    return NOW - timedelta(seconds=seconds)
+
+
+def wish(version: str, **shape: Any) -> Wish:
+    """The wish for a version of the model churn."""
+    return Wish("http://mlflow:5000", "churn", version, f"run-{version}", f"models:/m-{version}", "", shape)
+
+
+def revision(version: str, number: int = 0, verdict: Verdict | None = None, **shape: Any) -> Revision:
+    """A kept revision of that version; its pods mount the ConfigMap churn-scripts-old."""
+    asked = wish(version, **shape)
+    name = revision_name(asked)
+    template = {"metadata": {"labels": {"model-operator.io/revision": name}}, "spec": {}}
+    return Revision(
+        name,
+        number or int(version),
+        asked,
+        {"server": "server:1", "fetch": "fetch:1"},
+        template,
+        "churn-scripts-old",
+        verdict,
+        f"uid-{name}",
+    )
+
+
+def live(seconds: float = 600) -> Verdict:
+    """The verdict on what went live that long ago."""
+    return Verdict(VerdictState.LIVE, ago(seconds))
+
+
+def rejected(reason: str = "LoadFailed", side: Side = Side.MODEL, seconds: float = 300) -> Verdict:
+    """The verdict on what was rejected that long ago."""
+    return Verdict(VerdictState.REJECTED, ago(seconds), side, reason, "it said so")
+
+
+def resolved(version: str) -> Resolution:
+    """The registry's answer that the alias means ``version``."""
+    found = ResolvedVersion("churn", version, "@champion", f"run-{version}", f"models:/m-{version}")
+    return Resolution(ResolutionReason.RESOLVED, "", "http://mlflow:5000", found)
+
+
+def carrying(kept: Revision, replicas: int = 2, **status: Any) -> Json:
+    """A live Deployment that carries a revision, complete unless ``status`` says otherwise."""
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas", "readyReplicas"), replicas)
+    return {
+        "kind": "Deployment",
+        "metadata": {
+            "name": "churn",
+            "uid": "uid-deployment",
+            "generation": 1,
+            "resourceVersion": "7",
+            "ownerReferences": [OWNER.reference()],
+        },
+        "spec": {"replicas": replicas, "template": dict(kept.template)},
+        "status": {"observedGeneration": 1, **counts, **status},
+    }
+
+
+def world(*kept: Revision, version: str = "1", spec: Json | None = None, **more: Any) -> World:
+    """A World with these revisions; ``deployment``, ``pods`` and other children may be given by name."""
+    children = {
+        name: more.pop(name)
+        for name in ("deployment", "service", "autoscaler", "disruption_budget", "config_maps", "pods")
+        if name in more
+    }
+    objects = tuple({**controller_revision(OWNER, r), "metadata": _metadata(r)} for r in kept)
+    raw = SPEC | (spec or {})
+    made = World(
+        now=NOW,
+        namespace="crm",
+        name="churn",
+        uid=UID,
+        generation=1,
+        spec=ModelDeploymentSpec.model_validate(raw),
+        spec_raw=raw,
+        status={},
+        resolution=resolved(version),
+        children=Children(revisions=kept, revision_objects=objects, **children),
+        defaults=Defaults("server:1", "fetch:1", {"fetch.py": "1", "serve.py": "1"}),
+        pod_registry=PodRegistry("http://mlflow:5000"),
+    )
+    return replace(made, **more)
+
+
+def _metadata(kept: Revision) -> Json:
+    return controller_revision(OWNER, kept)["metadata"] | {"uid": kept.uid}
