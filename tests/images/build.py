@@ -97,7 +97,7 @@ def _archive(image: Image, engine: Engine, directory: Path) -> Path:
     archive = directory / f"{image.key}-{image.digest(engine)}.tar"
     if archive.exists():
         # only the time of its last use: whoever has loaded the archive knows it by its time of change
-        os.utime(archive, (time.time(), archive.stat().st_mtime))
+        os.utime(archive, ns=(time.time_ns(), archive.stat().st_mtime_ns))
         print(f"image {image.name}: unchanged", flush=True)
         return archive
     with tempfile.TemporaryDirectory(prefix="context-", dir=directory) as context:
