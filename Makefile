@@ -22,7 +22,7 @@ demo: install ## The main job on a real cluster: v1 serves, the alias moves, a b
 	$(BIN)/python -m tests.demo
 
 .PHONY: test
-test: install ## Unit, stories, golden, contract (real MLflow) and integration (real kube-apiserver)
+test: install programs ## Unit, stories, golden, contract (real MLflow) and integration (real kube-apiserver)
 	$(PYTEST) $(SUITES)
 
 ##@ Cluster
@@ -43,10 +43,14 @@ images: install ## Build the operator's and the default serving image
 
 .PHONY: e2e
 e2e: install ## The stories on real pods, one case per class of fault
+	$(BIN)/python -m tests.cluster up
+	$(BIN)/python -m tests.images build
 	$(PYTEST) tests/e2e
 
 .PHONY: e2e-full
 e2e-full: install ## The whole table of stories on real pods
+	$(BIN)/python -m tests.cluster up
+	$(BIN)/python -m tests.images build
 	$(PYTEST) tests/e2e -m "full or not full"
 
 .PHONY: verify
@@ -56,7 +60,7 @@ verify: install ## Linters, types, floors, and generated files without drift
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m model_operator.api.crd --check
+	$(BIN)/python -m model_operator.api.crd --check crds/modeldeployments.yaml
 	cmp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
 
 .PHONY: format
@@ -83,6 +87,11 @@ install: .venv/installed ## The Python environment in .venv, exactly as locked
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
+
+.PHONY: programs
+programs: install ## Build or find what the suites run: a control plane, helm, an environment with MLflow
+	@$(BIN)/python -m tests.cluster programs etcd kube-apiserver kube-controller-manager kubectl helm >/dev/null
+	@$(BIN)/python -m tests.mlflow_env >/dev/null
 
 .PHONY: lock
 lock: install ## Choose the newest allowed dependencies and lock them, with hashes

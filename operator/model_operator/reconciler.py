@@ -136,9 +136,10 @@ class Reconciler:
         self._slots.note(key, decided.rollout_in_flight)
         try:
             raw = await self._report(raw, world, decided)
-            faults = await self._act(key, decided)
+            faults = await self._act(world, decided)
         except (Conflict, NotFound) as stale:
-            # the cache was behind; what is true has been fetched meanwhile
+            # the cache was behind; what is true has been fetched meanwhile, and what was refused may be past
+            self._faults.pop(key, None)
             log.debug("stale view namespace=%s name=%s: %s", *key, stale)
             return CONFLICT_RETRY_SECONDS
         if faults != self._faults.get(key, ()):
@@ -256,7 +257,7 @@ class Reconciler:
 
     # --- act -----------------------------------------------------------------------------------
 
-    async def _act(self, key: Key, decided: Plan) -> tuple[Fault, ...]:
+    async def _act(self, world: World, decided: Plan) -> tuple[Fault, ...]:
         """Carries the actions out in order; a refused one does not stop those that do not need it."""
         faults: list[Fault] = []
         for action in decided.actions:
@@ -265,7 +266,7 @@ class Reconciler:
             try:
                 await self._carry_out(action)
             except AlreadyExists:
-                fault = await self._name_taken(action.ref, key[1])
+                fault = await self._in_the_way(action, world)
                 faults += [fault] if fault else []
             except Invalid as error:
                 faults.append(Fault(action.ref, FaultKind.INVALID, _sentence(error)))
@@ -297,19 +298,29 @@ class Reconciler:
             case _:
                 assert_never(action)
 
-    async def _name_taken(self, ref: ObjectRef, name: str) -> Fault | None:
-        """Looks at the object that is in the way; one that the cache merely has not seen yet is no fault."""
+    async def _in_the_way(self, action: Action, world: World) -> Fault | None:
+        """Looks at the object that has the name of one to be created; None when it is ours after all."""
         try:
-            found = await self._kube.get(ref)
+            found = await self._kube.get(action.ref)
         except NotFound:
             return None
-        labels = found["metadata"].get("labels") or {}
+        metadata = found["metadata"]
+        labels = metadata.get("labels") or {}
         if (
-            labels.get(names.LABEL_DEPLOYMENT) == name
-            and labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+            labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+            and labels.get(names.LABEL_DEPLOYMENT) == world.name
         ):
+            return None  # the watch brings it
+        owners = metadata.get("ownerReferences") or []
+        if isinstance(action, Create) and any(
+            o.get("controller") and o.get("uid") == world.uid for o in owners
+        ):
+            # somebody took our labels off it, so the watch has lost it; the apply puts them back
+            spec = {k: v for k, v in (action.body.get("spec") or {}).items() if k != "replicas"}
+            body = {**action.body, "spec": spec} if spec else action.body
+            await self._kube.apply(action.ref, body, uid=metadata["uid"])
             return None
-        return Fault(ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
+        return Fault(action.ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
 
 
 def pod_scripts() -> Mapping[str, str]:

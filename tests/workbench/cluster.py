@@ -199,6 +199,10 @@ class Workbench:
 
     def remove_namespace(self, name: str) -> None:
         """Asks for the end of a namespace; does not wait for it. Harmless when there is none."""
+        # with pods that take their time to end the namespace controller takes half a minute
+        for kind in ("ModelDeployment", "Deployment", "ReplicaSet", "Pod"):
+            options = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
+            self.api.http.request("DELETE", path(kind, name), json=options)
         self.api.http.delete(f"/api/v1/namespaces/{name}")
 
     def remove_namespaces(self) -> None:

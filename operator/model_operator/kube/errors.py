@@ -7,7 +7,11 @@ from typing import Any
 
 _MAX_MESSAGE = 2048
 _QUOTA_WORDS = ("exceeded quota:", "status unknown for quota:")
-_UNKNOWN_FIELD = "field not declared in schema"
+_MALFORMED_APPLIES = (
+    "field not declared in schema",
+    "failed to convert new object",
+    "failed to create typed",
+)
 
 
 class ApiError(Exception):
@@ -88,8 +92,8 @@ def _class_for(error: ApiError) -> type[ApiError]:
         return QuotaExceeded if any(words in message for words in _QUOTA_WORDS) else Forbidden
     if status == 422 and any(cause.get("field") == "metadata.uid" for cause in error.causes):
         return Conflict  # an apply that was bound to the uid of another object
-    if status == 500 and _UNKNOWN_FIELD in message:
-        return Invalid  # an apply whose body has a field that the schema does not know
+    if status == 500 and any(words in message for words in _MALFORMED_APPLIES):
+        return Invalid  # an apply with a field that the schema does not know, or a value that it can't read
     if status == 429 or status >= 500:
         return Unavailable
     return {400: Invalid, 401: Unauthorized, 404: NotFound, 422: Invalid}.get(status, ApiError)

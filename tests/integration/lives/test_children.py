@@ -43,6 +43,12 @@ CHANGES = [
     ),
     pytest.param(
         "Service",
+        {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}},
+        at("metadata", "labels"),
+        id="the label by which we find the Service",
+    ),
+    pytest.param(
+        "Service",
         {"spec": {"selector": {"model-operator.io/track": "other"}}},
         at("spec", "selector"),
         id="the Service's selector",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -119,17 +121,14 @@ def test_a_first_version_that_fails_has_nothing_to_go_back_to_and_says_so(bench:
 
 
 def test_a_silent_registry_changes_nothing(bench: Bench, churn: str) -> None:
-    import os
-    import signal
-
-    os.kill(bench.mlflow.pid, signal.SIGSTOP)
+    os.killpg(bench.mlflow.pid, signal.SIGSTOP)
     try:
         bench.until_condition("churn", "Resolved", "Unknown", "RegistryUnreachable")
         assert bench.condition("churn", "Ready") == ("True", "Serving")
         bench.delete("Service", "churn")
         bench.until("the Service is back", lambda: bench.get("Service", "churn"))
     finally:
-        os.kill(bench.mlflow.pid, signal.SIGCONT)
+        os.killpg(bench.mlflow.pid, signal.SIGCONT)
     bench.until_condition("churn", "Current", "True", "Serving")
 
 
