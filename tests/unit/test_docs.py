@@ -1,0 +1,163 @@
+"""The pages tell the truth: manifests are valid, every reason of the code is explained, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from model_operator import settings
+from model_operator.api import names, parse
+from model_operator.health import EXIT_CODES
+from model_operator.memory import Phase
+from model_operator.world import ResolutionReason, Side
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "operator" / "model_operator"
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
+FAILURES = ROOT / "docs" / "failures.md"
+
+REASON_POSITIONS = {
+    "Announce": 1,
+    "Condition": 2,
+    "Failure": 1,
+    "ImageProblem": 0,
+    "_Obstacle": 0,
+    "_failed": 2,
+    "_troubled": 2,
+}
+"""Where a reason stands in the arguments of the calls that make one."""
+
+
+def _blocks(page: Path, language: str) -> Iterator[str]:
+    yield from re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def _manifests() -> Iterator[Any]:
+    for page in PAGES:
+        for text in _blocks(page, "yaml"):
+            for document in yaml.safe_load_all(text):
+                if isinstance(document, dict) and document.get("kind") == names.KIND:
+                    yield pytest.param(document, id=f"{page.name} {len(text)}")
+
+
+def _reasons_in_the_code() -> Iterator[str]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            position = REASON_POSITIONS.get(node.func.id)
+            if position is None or len(node.args) <= position:
+                continue
+            # a reason may be chosen by an expression
+            for part in ast.walk(node.args[position]):
+                if isinstance(part, ast.Constant) and re.fullmatch(r"([A-Z][a-z]+)+", str(part.value)):
+                    yield str(part.value)
+
+
+def _explained() -> set[str]:
+    return set(re.findall(r"^\| `([A-Za-z]+)` \|", FAILURES.read_text("utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("manifest", list(_manifests()))
+def test_a_manifest_in_the_pages_is_valid(manifest: dict[str, Any]) -> None:
+    manifest["metadata"].setdefault("namespace", "default")
+    assert parse(manifest).metadata.name
+
+
+def test_the_readme_shows_manifests() -> None:
+    assert list(_blocks(ROOT / "README.md", "yaml"))
+    assert len(list(_manifests())) >= 3
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda path: path.name)
+def test_an_example_is_valid(path: Path) -> None:
+    documents = list(yaml.safe_load_all(path.read_text("utf-8")))
+    for document in documents:
+        assert {"apiVersion", "kind", "metadata"} <= document.keys()
+        if document["kind"] == names.KIND:
+            document["metadata"].setdefault("namespace", "default")
+            parse(document)
+
+
+def test_the_page_of_failures_explains_every_reason() -> None:
+    reasons = {*_reasons_in_the_code(), *ResolutionReason, *Phase}
+    reasons |= {reason for reason, _ in EXIT_CODES.values()}
+    assert {"Reverted", "NameConflict", "CrashLoop"} <= reasons, "the search finds what it should"
+    assert reasons - _explained() == set()
+
+
+def test_the_page_of_failures_explains_nothing_that_does_not_exist() -> None:
+    code = "".join(path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py")))
+    conditions = {"Ready", "Current", "Resolved", "Reconciling", "Stalled"}
+    told = _explained() - conditions - set(Side)
+    assert {reason for reason in told if f'"{reason}"' not in code} == set()
+
+
+def test_the_page_of_failures_has_the_exit_codes_of_the_scripts() -> None:
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (\w+) \|", FAILURES.read_text("utf-8"), re.MULTILINE)
+    assert {int(code): (reason, side) for code, reason, side in rows} == {
+        code: (reason, side.value) for code, (reason, side) in EXIT_CODES.items()
+    }
+
+
+def test_the_configuration_file_in_the_pages_has_every_key_and_only_those() -> None:
+    (text,) = [t for t in _blocks(ROOT / "docs" / "configuration.md", "yaml") if "pollSeconds" in t]
+    settings.parse(text, "docs/configuration.md")
+    given = yaml.safe_load(text)
+    assert given.keys() == {field.alias for field in settings.Settings.model_fields.values()}
+    assert given["registries"]["default"].keys() == {
+        field.alias for field in settings.RegistryConfig.model_fields.values()
+    }
+
+
+def test_the_values_in_the_readme_are_values_of_the_chart() -> None:
+    known = yaml.safe_load((ROOT / "charts" / "model-operator" / "values.yaml").read_text("utf-8"))
+    (text,) = [t for t in _blocks(ROOT / "README.md", "yaml") if t.startswith("registries:")]
+    assert _unknown(yaml.safe_load(text), known) == []
+
+
+def _unknown(given: Any, known: Any, path: str = "") -> list[str]:
+    if not isinstance(given, dict):
+        return []
+    if not isinstance(known, dict):
+        return [path]
+    found = [f"{path}.{key}" for key in given.keys() - known.keys()]
+    return found + [u for key in given.keys() & known.keys() for u in _unknown(given[key], known[key], key)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in _anchors(linked.read_text("utf-8")), f"{page.name}: {target}"
+
+
+def _anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_targets_in_the_pages_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    code = re.findall(r"`make ([a-z0-9-]+)", page.read_text("utf-8"))
+    code += [
+        t for block in _blocks(page, "sh") for t in re.findall(r"^make ([a-z0-9-]+)", block, re.MULTILINE)
+    ]
+    assert set(code) <= targets
