@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+
 from tests.e2e.stage import BETTER, GOOD, MODEL, Stage, followed
 from tests.mlflow_server import MlflowServer, alias
 from tests.workbench import Namespace
