@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stage import BETTER, GOOD, Stage
+from tests.workbench import Load
 
 pytestmark = pytest.mark.full
 SCALED = {"minReplicas": 1, "maxReplicas": 3, "targetCPUUtilizationPercentage": 1000}
@@ -79,6 +80,24 @@ def test_the_autoscalers_size_is_left_alone(iris: Stage) -> None:
     iris.cluster.until_serving("iris", GOOD)
 
 
+def test_fixed_size_and_autoscaling_change_places_without_a_dip(stage: Stage) -> None:
+    stage.create_serving("iris", replicas=3)
+    cluster = stage.cluster
+    load = Load.start(cluster, "iris", rate=10)
+    pods = {pod["metadata"]["uid"] for pod in cluster.pods("iris")}
+    scaled = {**SCALED, "minReplicas": 3}
+    cluster.patch("ModelDeployment", "iris", {"spec": {"replicas": None, "autoscaling": scaled}})
+    cluster.until("the autoscaler is there", lambda: cluster.get("HorizontalPodAutoscaler", "iris"))
+    cluster.until(
+        "the autoscaler is at work", lambda: _scaled_by_cpu(cluster.get("HorizontalPodAutoscaler", "iris"))
+    )
+    cluster.patch("ModelDeployment", "iris", {"spec": {"replicas": 3, "autoscaling": None}})
+    cluster.until("the autoscaler is gone", lambda: cluster.get("HorizontalPodAutoscaler", "iris") is None)
+    cluster.until_serving("iris", GOOD)
+    assert {pod["metadata"]["uid"] for pod in cluster.pods("iris")} == pods
+    assert load.stop().failed == 0
+
+
 def test_a_deployment_of_that_name_that_is_not_ours_stays_untouched(stage: Stage) -> None:
     labels = {"app": "theirs"}
     container = {"name": "c", "image": "model-operator.io/server:dev", "command": ["sleep", "infinity"]}
@@ -113,6 +132,11 @@ def deployment(stage: Stage) -> dict[str, Any]:
 
 def _same_pods(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(one["spec"]["template"] == other["spec"]["template"])
+
+
+def _scaled_by_cpu(autoscaler: dict[str, Any] | None) -> bool:
+    conditions = (autoscaler or {}).get("status", {}).get("conditions", [])
+    return any(c["type"] == "ScalingActive" and c["status"] == "True" for c in conditions)
 
 
 def _annotations(obj: dict[str, Any] | None) -> dict[str, str]:

@@ -98,3 +98,15 @@ def test_a_first_version_that_fails_says_so_and_is_replaced_by_the_next(stage: S
     assert cluster.condition("iris", "Stalled")["status"] == "True"
     stage.alias("iris", BETTER)
     cluster.until_serving("iris", BETTER)
+
+
+@pytest.mark.full
+def test_a_changed_and_restarted_operator_restarts_no_serving_pod(stage: Stage) -> None:
+    stage.create_serving("iris")
+    cluster = stage.cluster
+    cluster.until("it is at rest", lambda: cluster.condition("iris", "Reconciling") == {})
+    before = {pod["metadata"]["uid"] for pod in stage.bench.operator_pods()}
+    with cluster.nothing_is_written(seconds=10):
+        stage.bench.install_operator(stage.registry, poll_seconds=3)
+    assert before.isdisjoint(pod["metadata"]["uid"] for pod in stage.bench.operator_pods())
+    stage.bench.install_operator(stage.registry)

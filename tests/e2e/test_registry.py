@@ -6,7 +6,9 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+import pytest
 from tests.e2e.stage import BETTER, GOOD, MODEL, Stage, followed
 from tests.mlflow_server import MlflowServer, alias
 from tests.workbench import Namespace
@@ -40,6 +42,32 @@ def test_a_missing_credentials_secret_is_named_and_once_it_is_there_all_goes_on(
     assert POD_SECRET in condition["message"]
     assert cluster.pods("iris") == []
     make_pod_secret(cluster, registry)
+    cluster.until_serving("iris", GOOD)
+
+
+@pytest.mark.full
+def test_a_secret_without_the_right_keys_is_named(bare_namespace: Namespace, registry: MlflowServer) -> None:
+    cluster = bare_namespace
+    alias(registry, MODEL, cluster.name, GOOD)
+    cluster.post("Secret", {"metadata": {"name": POD_SECRET}, "stringData": {"user": "somebody"}})
+    cluster.create("iris", followed(cluster.name))
+    condition = cluster.until_condition("iris", "Ready", "False", "CredentialsMissing")
+    assert POD_SECRET in condition["message"]
+    assert "username" in condition["message"]
+
+
+@pytest.mark.full
+def test_a_wrong_password_is_no_fault_of_the_model_and_once_it_is_right_all_goes_on(
+    bare_namespace: Namespace, registry: MlflowServer
+) -> None:
+    cluster = bare_namespace
+    alias(registry, MODEL, cluster.name, GOOD)
+    make_pod_secret(cluster, replace(registry, password="wrong"))
+    cluster.create("iris", followed(cluster.name))
+    cluster.until_condition("iris", "Ready", "False", "FirstVersionFailed")
+    rejection = cluster.status("iris")["rejected"][0]
+    assert (rejection["side"], rejection["reason"]) == ("Configuration", "StoreRefused")
+    cluster.patch("Secret", POD_SECRET, {"stringData": {"password": registry.password}})
     cluster.until_serving("iris", GOOD)
 
 

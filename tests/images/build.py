@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -95,7 +96,8 @@ def build(only: Sequence[str] = ()) -> dict[str, Path]:
 def _archive(image: Image, engine: Engine, directory: Path) -> Path:
     archive = directory / f"{image.key}-{image.digest(engine)}.tar"
     if archive.exists():
-        archive.touch()
+        # only the time of its last use: whoever has loaded the archive knows it by its time of change
+        os.utime(archive, ns=(time.time_ns(), archive.stat().st_mtime_ns))
         print(f"image {image.name}: unchanged", flush=True)
         return archive
     with tempfile.TemporaryDirectory(prefix="context-", dir=directory) as context:
@@ -122,7 +124,7 @@ def _archive(image: Image, engine: Engine, directory: Path) -> Path:
 
 
 def _forget_old(image: Image, directory: Path) -> None:
-    archives = sorted(directory.glob(f"{image.key}-*.tar"), key=lambda path: path.stat().st_mtime)
+    archives = sorted(directory.glob(f"{image.key}-*.tar"), key=lambda path: path.stat().st_atime)
     for old in archives[:-KEPT_ARCHIVES]:
         with contextlib.suppress(FileNotFoundError):
             old.unlink()
