@@ -1,6 +1,7 @@
 """Options of the whole suite."""
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -9,3 +10,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what was rendered into the golden files instead of comparing",
     )
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """What could not run is a failure: `-ra` lists it with its reason, and the run does not pass."""
+    session = terminalreporter._session
+    if session is not None and terminalreporter.stats.get("skipped") and session.exitstatus == 0:
+        terminalreporter.write_line("tests were skipped, see the reasons above: the run fails", red=True)
+        session.exitstatus = 1

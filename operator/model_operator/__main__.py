@@ -191,6 +191,7 @@ class _Process:
             configured.registries, configured.poll_seconds, self._queue.add, connect=self._connect_registry
         )
         reconciler = Reconciler(kube, self._cache, resolver, configured)
+        reconciler.resume(self._cache.model_deployments())
 
         async def reconcile(key: Key) -> float | None:
             with self._metrics.reconciling():

@@ -8,14 +8,14 @@ refusal neither flaps the status nor hides.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Protocol, assert_never
 
 from model_operator.api import SpecError, names, parse
+from model_operator.contest import Contest
 from model_operator.kube import (
     AlreadyExists,
     ApiError,
@@ -28,8 +28,10 @@ from model_operator.kube import (
 )
 from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision, verdict_annotation
+from model_operator.memory import Phase
+from model_operator.pod_registry import PodRegistries
 from model_operator.registry import WantedModel
-from model_operator.settings import RegistryConfig, Settings
+from model_operator.settings import Settings
 from model_operator.world import (
     Action,
     Adopt,
@@ -45,7 +47,6 @@ from model_operator.world import (
     Object,
     ObjectRef,
     Plan,
-    PodRegistry,
     RecordVerdict,
     Resolution,
     ResolutionReason,
@@ -55,9 +56,7 @@ from model_operator.world import (
 
 log = logging.getLogger(__name__)
 
-SECRET_TTL_SECONDS = 60.0
 CONFLICT_RETRY_SECONDS = 0.5
-USABLE_KEYS = frozenset({"username", "password", "token"})
 
 
 class Snapshots(Protocol):
@@ -120,8 +119,19 @@ class Reconciler:
         self._clock = clock
         self._slots = Slots(settings.max_concurrent_rollouts)
         self._faults: dict[Key, tuple[Fault, ...]] = {}
-        self._secrets: dict[tuple[str, str], tuple[float, frozenset[str] | None]] = {}
+        self._pod_registries = PodRegistries(kube)
+        self._contest = Contest()
         self._defaults = Defaults(settings.images.server, settings.images.fetch_image, pod_scripts())
+
+    def resume(self, keys: Iterable[Key]) -> None:
+        """Gives the rollouts that an operator before this one left under way their slots back."""
+        for key in keys:
+            raw = _only(self._cache.snapshot(key), Kind.MODEL_DEPLOYMENT, key[1])
+            candidate = ((raw or {}).get("status") or {}).get("candidate") or {}
+            phase = candidate.get("phase")
+            self._slots.note(
+                key, phase in set(Phase) and Phase(phase).in_flight and not candidate.get("reason")
+            )
 
     async def reconcile(self, key: Key) -> float | None:
         """Does what is due for ``key``; returns the seconds until time alone makes another look worthwhile.
@@ -150,6 +160,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._answers.want(key, None)
         self._faults.pop(key, None)
+        self._contest.forget(*key)
         self._slots.note(key, False)
 
     # --- observe -------------------------------------------------------------------------------
@@ -161,7 +172,8 @@ class Reconciler:
             return None, None
         spec_raw = raw.get("spec") or {}
         registry_name = str((spec_raw.get("registry") or {}).get("name") or names.DEFAULT_REGISTRY)
-        registry, credentials_error = await self._pod_registry(key[0], registry_name)
+        config = self._settings.registries.get(registry_name)
+        registry, credentials_error = await self._pod_registries.of(key[0], config)
         # nothing may wait between here and the claim of a slot
         snapshot = self._cache.snapshot(key)
         raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
@@ -199,41 +211,6 @@ class Reconciler:
         )
         return world, raw
 
-    async def _pod_registry(self, namespace: str, name: str) -> tuple[PodRegistry, str]:
-        """How pods of the namespace reach the registry, and what is wrong with their credentials."""
-        config: RegistryConfig | None = self._settings.registries.get(name)
-        if config is None:
-            return PodRegistry(""), ""  # the resolver says so better
-        secret = config.pod_credentials.secret
-        if not secret:
-            return PodRegistry(config.url_for_pods, ca_config_map=config.pod_ca.config_map), ""
-        where = f"Secret {secret} in namespace {namespace}"
-        try:
-            keys = await self._secret_keys(namespace, secret)
-        except Forbidden:
-            return PodRegistry(
-                config.url_for_pods
-            ), f"the operator may not read the {where}; grant it get by name"
-        if keys is None:
-            return PodRegistry(
-                config.url_for_pods
-            ), f"there is no {where}; make one with username and password, or token"
-        if "token" not in keys and not {"username", "password"} <= keys:
-            missing = ", ".join(sorted({"username", "password"} - keys))
-            return PodRegistry(config.url_for_pods), f"the {where} has no value for {missing} (or token)"
-        usable = frozenset(keys & USABLE_KEYS)
-        return PodRegistry(config.url_for_pods, secret, usable, config.pod_ca.config_map), ""
-
-    async def _secret_keys(self, namespace: str, name: str) -> frozenset[str] | None:
-        """Key names of a Secret, asked again every minute, and every time while it is missing."""
-        now = time.monotonic()
-        asked, keys = self._secrets.get((namespace, name), (-SECRET_TTL_SECONDS, None))
-        if keys is not None and now - asked < SECRET_TTL_SECONDS:
-            return keys
-        keys = await self._kube.get_secret_keys(namespace, name)
-        self._secrets[(namespace, name)] = (now, keys)
-        return keys
-
     # --- report --------------------------------------------------------------------------------
 
     async def _report(self, raw: Object, world: World, decided: Plan) -> Object:
@@ -261,8 +238,21 @@ class Reconciler:
         """Carries the actions out in order; a refused one does not stop those that do not need it."""
         faults: list[Fault] = []
         for action in decided.actions:
-            if faults and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT):
+            if (
+                faults
+                and faults[-1].kind is not FaultKind.CONTESTED
+                and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
+            ):
                 break  # without its memory or its scripts no revision may start
+            if (
+                isinstance(action, Apply)
+                and not action.resource_version
+                and not self._contest.may_repair(action.ref)
+            ):
+                faults.append(
+                    Fault(action.ref, FaultKind.CONTESTED, "somebody else changes it again and again")
+                )
+                continue
             try:
                 await self._carry_out(action)
             except AlreadyExists:

@@ -68,6 +68,9 @@ def troubles(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[An
     told = {"RollingOut", "WaitingForSlot", "Pending", "FirstVersionFailed"}
     if after.get("rejected") != before.get("rejected"):
         told.add("VersionRejected")
+    contest, fought = _find(after, "Reconciling"), _find(before, "Reconciling")
+    if contest.get("reason") == "DriftContested" != fought.get("reason"):
+        yield Announce(True, "DriftContested", str(contest.get("message")))
     for kind in ("Resolved", "Stalled", "Current"):
         now, then = _find(after, kind), _find(before, kind)
         bad = now.get("status") == "True" if kind == "Stalled" else now.get("status") != "True"
@@ -275,6 +278,9 @@ def _moving(world: World, situation: Situation) -> Condition | None:
     if candidate and candidate.phase is Phase.WITHDRAWN and candidate.retry_at:
         text = f"version {candidate.version} is tried again at {rfc3339(candidate.retry_at)}"
         return Condition("Reconciling", "True", "Withdrawn", text)
+    if contested := [str(f.ref) for f in world.faults if f.kind is FaultKind.CONTESTED]:
+        text = f"{', '.join(contested)}: somebody else keeps changing what is ours; repaired a few times a minute"
+        return Condition("Reconciling", "True", "DriftContested", text)
     serving = situation.memory.serving
     deployment = world.children.deployment
     if serving and (applied_revision(deployment) != serving.revision or not _settled(deployment)):

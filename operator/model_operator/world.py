@@ -240,6 +240,8 @@ class FaultKind(StrEnum):
     """403: RBAC or an admission policy refuses it."""
     QUOTA = "Quota"
     """403: a resource quota is used up."""
+    CONTESTED = "Contested"
+    """Not refused: postponed, because somebody else keeps undoing it."""
 
 
 @dataclass(frozen=True, slots=True)

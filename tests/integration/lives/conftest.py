@@ -46,6 +46,7 @@ def bench(
     settings = {
         "registries": {"default": {"url": registry.url, "credentialsDir": str(credentials)}},
         "pollSeconds": 1,
+        "maxConcurrentRollouts": 2,
         "watchNamespaces": [namespace],
         "metricsPort": 0,
     }

@@ -93,6 +93,27 @@ def test_what_somebody_deleted_comes_back(bench: Bench, churn: str, kind: str) -
     bench.until_serving("churn", 1)
 
 
+def test_somebody_who_changes_a_child_again_and_again_is_not_fought_at_full_speed(
+    bench: Bench, churn: str
+) -> None:
+    for bound in range(20, 40):
+        if bench.condition("churn", "Reconciling") == ("True", "DriftContested"):
+            break
+        bench.patch("HorizontalPodAutoscaler", "churn", {"spec": {"maxReplicas": bound}})
+        bench.until("the operator has looked", lambda bound=bound: repaired_or_contested(bench, bound), 15)  # type: ignore[misc]
+    bench.until_condition("churn", "Reconciling", "True", "DriftContested")
+    assert bench.condition("churn", "Ready") == ("True", "Serving")
+
+
+def repaired_or_contested(bench: Bench, bound: int) -> bool:
+    found = bench.get("HorizontalPodAutoscaler", "churn")
+    assert found
+    return (
+        found["spec"]["maxReplicas"] != bound
+        or bench.condition("churn", "Reconciling")[1] == "DriftContested"
+    )
+
+
 def test_the_autoscalers_replicas_are_left_alone(bench: Bench, churn: str) -> None:
     bench.patch("Deployment", "churn", {"spec": {"replicas": 5}}, "/scale")
     bench.until("5 replicas are ready", lambda: bench.status("churn").get("readyReplicas") == 5)

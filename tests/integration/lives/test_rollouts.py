@@ -72,6 +72,7 @@ def test_a_rejection_is_remembered_when_the_status_is_lost_and_the_operator_is_n
     bench.kubelet.scripts[(churn, "3")] = LOAD_FAILED
     bench.alias(churn, "champion", 3)
     bench.until_condition("churn", "Current", "False", "VersionRejected")
+    bench.until("the revert is done", lambda: bench.condition("churn", "Reconciling") == ("", ""))
     generation = deployment_generation(bench)
 
     bench.operator.kill()
@@ -156,6 +157,23 @@ def test_a_pinned_version_is_changed_in_git(bench: Bench, model: str) -> None:
     bench.until_serving("churn", 1)
     bench.patch("ModelDeployment", "churn", {"spec": {"model": {"uri": f"models:/{model}/2"}}})
     bench.until_serving("churn", 2)
+
+
+def test_aliases_that_move_together_roll_out_a_few_at_a_time(bench: Bench, model: str) -> None:
+    names = [f"churn-{number}" for number in range(5)]
+    for name in names:
+        bench.create(name, followed(model, replicas=1))
+    seen: set[str] = set()
+
+    def all_serve() -> bool:
+        candidates = [o.get("status", {}).get("candidate", {}) for o in bench.items("ModelDeployment")]
+        phases = [str(c["phase"]) for c in candidates if c]
+        seen.update(phases)
+        assert len([p for p in phases if p != "WaitingForSlot"]) <= 2, phases
+        return all(bench.condition(name, "Current")[0] == "True" for name in names)
+
+    bench.until("all five serve", all_serve)
+    assert "WaitingForSlot" in seen
 
 
 def deployment_generation(bench: Bench) -> int:

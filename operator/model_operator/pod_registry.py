@@ -1,0 +1,83 @@
+"""How the pods of a namespace reach a registry, and whether the objects that they need for it are there.
+
+Checked before anything starts, since a pod whose Secret is missing only waits and says little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from model_operator.kube import Forbidden, KubeClient, NotFound
+from model_operator.settings import RegistryConfig
+from model_operator.world import Kind, ObjectRef, PodRegistry
+
+TTL_SECONDS = 60.0
+USABLE_KEYS = frozenset({"username", "password", "token"})
+CA_KEY = "ca.crt"
+
+
+class PodRegistries:
+    """Looks Secrets and ConfigMaps up by name; what was found is believed for a minute, what is missing is not."""
+
+    def __init__(self, kube: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._found: dict[ObjectRef, tuple[float, frozenset[str]]] = {}
+
+    async def of(self, namespace: str, config: RegistryConfig | None) -> tuple[PodRegistry, str]:
+        """How pods of ``namespace`` use that registry, and what is wrong with it; empty when nothing is.
+
+        Key names only, never a value. Raises ApiError when the API server can't be asked.
+        """
+        if config is None:
+            return PodRegistry(""), ""  # an unknown registry is told by the resolver
+        secret, ca = config.pod_credentials.secret, config.pod_ca.config_map
+        plain = PodRegistry(config.url_for_pods, ca_config_map=ca)
+        if ca:
+            where = ObjectRef(Kind.CONFIG_MAP, namespace, ca)
+            keys, error = await self._keys(where)
+            if error or CA_KEY not in keys:
+                return plain, error or f"the {where} in namespace {namespace} has no key {CA_KEY}"
+        if not secret:
+            return plain, ""
+        where = ObjectRef(Kind.SECRET, namespace, secret)
+        keys, error = await self._keys(where)
+        if error:
+            return plain, error
+        if "token" not in keys and not {"username", "password"} <= keys:
+            missing = ", ".join(sorted({"username", "password"} - keys))
+            return plain, f"the {where} in namespace {namespace} has no value for {missing} (or token)"
+        return PodRegistry(config.url_for_pods, secret, keys & USABLE_KEYS, ca), ""
+
+    async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
+        """The keys that hold something, and what is wrong."""
+        now = self._clock()
+        asked, known = self._found.get(where, (now - TTL_SECONDS, frozenset[str]()))
+        if now - asked < TTL_SECONDS:
+            return known, ""
+        try:
+            found = await self._ask(where)
+        except Forbidden:
+            return (
+                frozenset(),
+                f"the operator may not read the {where} in namespace {where.namespace}: grant it get",
+            )
+        if found is None:
+            remedy = (
+                f"with the key {CA_KEY}"
+                if where.kind is Kind.CONFIG_MAP
+                else "with username and password, or token"
+            )
+            return frozenset(), f"there is no {where} in namespace {where.namespace}: create it, {remedy}"
+        self._found[where] = (now, found)
+        return found, ""
+
+    async def _ask(self, where: ObjectRef) -> frozenset[str] | None:
+        if where.kind is Kind.SECRET:
+            return await self._kube.get_secret_keys(where.namespace, where.name)
+        try:
+            found = await self._kube.get(where)
+        except NotFound:
+            return None
+        return frozenset(key for key, value in (found.get("data") or {}).items() if value)

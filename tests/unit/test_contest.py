@@ -1,0 +1,37 @@
+"""How often one object is repaired."""
+
+from model_operator.contest import REPAIRS, WINDOW_SECONDS, Contest
+from model_operator.world import Kind, ObjectRef
+
+SERVICE = ObjectRef(Kind.SERVICE, "crm", "churn")
+OTHER = ObjectRef(Kind.SERVICE, "crm", "other")
+
+
+def test_a_few_repairs_are_free_and_then_the_next_waits_for_the_window_to_pass() -> None:
+    now = 0.0
+    contest = Contest(lambda: now)
+    assert all(contest.may_repair(SERVICE) for _ in range(REPAIRS))
+    assert not contest.may_repair(SERVICE)
+    assert contest.may_repair(OTHER)
+    now = WINDOW_SECONDS
+    assert contest.may_repair(SERVICE)
+
+
+def test_a_repair_that_had_to_wait_does_not_prolong_the_wait() -> None:
+    now = 0.0
+    contest = Contest(lambda: now)
+    for _ in range(REPAIRS):
+        contest.may_repair(SERVICE)
+    for second in range(int(WINDOW_SECONDS)):
+        now = float(second)
+        assert not contest.may_repair(SERVICE)
+    now = WINDOW_SECONDS
+    assert contest.may_repair(SERVICE)
+
+
+def test_a_model_deployment_that_is_gone_leaves_nothing_behind() -> None:
+    contest = Contest(lambda: 0.0)
+    for _ in range(REPAIRS):
+        contest.may_repair(SERVICE)
+    contest.forget("crm", "churn")
+    assert contest.may_repair(SERVICE)
