@@ -54,7 +54,7 @@ def test_a_label_and_a_variable_that_somebody_changes_go_back(iris: Stage) -> No
     before = deployment(iris)
     container = before["spec"]["template"]["spec"]["containers"][0]
     env = [{**e, "value": "nonsense"} if e["name"] == "MODEL_VERSION" else e for e in container["env"]]
-    iris.cluster.patch(
+    changed = iris.cluster.patch(
         "Deployment",
         "iris",
         {
@@ -62,6 +62,7 @@ def test_a_label_and_a_variable_that_somebody_changes_go_back(iris: Stage) -> No
             "spec": {"template": {"spec": {"containers": [{**container, "env": env}]}}},
         },
     )
+    assert not _same_pods(before, changed)
     iris.cluster.until("the template is the old one", lambda: _same_pods(before, deployment(iris)), 20)
     assert deployment(iris)["metadata"]["labels"] == before["metadata"]["labels"]
     iris.cluster.until_serving("iris", GOOD)
