@@ -35,7 +35,7 @@ def test_an_operator_killed_in_the_middle_of_a_rollout_comes_to_the_same_end(sta
 def test_at_rest_nothing_is_written(stage: Stage) -> None:
     stage.create_serving("iris")
     cluster = stage.cluster
-    cluster.until("it is at rest", lambda: cluster.condition("iris", "Reconciling") == {})
+    cluster.until_at_rest("iris")
     with cluster.nothing_is_written(seconds=30):
         pass
 
@@ -104,7 +104,7 @@ def test_a_first_version_that_fails_says_so_and_is_replaced_by_the_next(stage: S
 def test_a_changed_and_restarted_operator_restarts_no_serving_pod(stage: Stage) -> None:
     stage.create_serving("iris")
     cluster = stage.cluster
-    cluster.until("it is at rest", lambda: cluster.condition("iris", "Reconciling") == {})
+    cluster.until_at_rest("iris")
     before = {pod["metadata"]["uid"] for pod in stage.bench.operator_pods()}
     with cluster.nothing_is_written(seconds=10):
         stage.bench.install_operator(stage.registry, poll_seconds=3)

@@ -156,6 +156,16 @@ class Namespace:
 
         return dict(self.until(f"{name} has rejected version {version}", found, seconds))
 
+    def until_at_rest(self, name: str) -> None:
+        """Waits until nothing is being brought about: the status is written first, what follows from it after."""
+
+        def rests() -> bool:
+            before = self.resource_versions()
+            time.sleep(2)
+            return self.condition(name, "Reconciling") == {} and self.resource_versions() == before
+
+        self.until(f"{name} is at rest", rests)
+
     @contextmanager
     def nothing_is_written(self, seconds: float) -> Iterator[None]:
         """Runs the block, waits so long, and checks that nobody wrote to anything of the ModelDeployments."""
