@@ -18,7 +18,6 @@ from model_operator.manifests import pod_shape, same_wish
 from model_operator.memory import Memory, Phase, applied_revision, rfc3339, to_status
 from model_operator.world import Announce, Fault, FaultKind, Kind, Object, ResolutionReason, Revision, World
 
-
 REQUEST_LIMIT = 256
 """How much of a request's value is compared and answered; the CRD allows no more in the status."""
 
