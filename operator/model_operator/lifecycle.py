@@ -25,7 +25,7 @@ from model_operator.manifests import (
     scripts_config_map,
 )
 from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, applied_revision, recall
-from model_operator.report import Situation, report, scaled_to_zero, troubles
+from model_operator.report import Situation, report, retry_asked, scaled_to_zero, troubles
 from model_operator.world import (
     Announce,
     FaultKind,
@@ -56,6 +56,8 @@ class Course:
     problem: Failure | None = None
     """Why the wish can't even be started."""
     wished: Revision | None = None
+    retried: bool = False
+    """Whether a person's request to try again was heard."""
 
     def revision(self, name: str) -> Revision | None:
         """The kept revision of that name."""
@@ -76,7 +78,13 @@ def plan(world: World) -> Plan:
         course = _judge_template_fault(world, course)
         course = _follow_wish(world, course)
     situation = Situation(
-        course.memory, ownership, course.judgement, course.wished, course.problem, course.revisions
+        course.memory,
+        ownership,
+        course.judgement,
+        course.wished,
+        course.problem,
+        course.revisions,
+        retry_asked(world) if course.retried else "",
     )
     actions = (
         () if ownership.conflicts else child_actions(world, course.memory, course.revisions, course.wished)
@@ -311,13 +319,21 @@ def _follow_wish(world: World, course: Course) -> Course:
             return replace(course, problem=made)
         wished = made
         course = replace(course, revisions=(*course.revisions, wished))
-    course = replace(course, wished=wished)
+    course = _hear_retry(world, replace(course, wished=wished))
     memory = course.memory
     if memory.serving and wished.name == memory.serving.revision:
         return _come_home(course, version.alias)
     if memory.serving and memory.rejection_of(wished.name):
         return _without_candidate(course, memory.serving)
     return _start(world, course, wished, version.alias)
+
+
+def _hear_retry(world: World, course: Course) -> Course:
+    """A person asks by annotation: what is wanted now is tried again, whatever it was rejected for."""
+    if course.wished is None or not retry_asked(world):
+        return course
+    rejected = tuple(r for r in course.memory.rejected if r.revision != course.wished.name)
+    return replace(course, memory=replace(course.memory, rejected=rejected), retried=True)
 
 
 def _kept(course: Course, wish: Wish) -> Revision | None:
@@ -381,7 +397,7 @@ def _start(world: World, course: Course, wished: Revision, alias: str) -> Course
 
 def _due(world: World, candidate: Candidate) -> bool:
     """Whether a candidate that is wanted still may start (again) now."""
-    if candidate.phase in (Phase.WITHDRAWN, Phase.FAILED) and _committed(world):
+    if candidate.phase in (Phase.WITHDRAWN, Phase.FAILED) and (_committed(world) or retry_asked(world)):
         return True
     if candidate.phase is Phase.WITHDRAWN:
         return candidate.retry_at is not None and world.now >= candidate.retry_at

@@ -18,6 +18,9 @@ from model_operator.manifests import pod_shape, same_wish
 from model_operator.memory import Memory, Phase, applied_revision, rfc3339, to_status
 from model_operator.world import Announce, Fault, FaultKind, Kind, Object, ResolutionReason, Revision, World
 
+REQUEST_LIMIT = 256
+"""How much of a request's value is compared and answered; the CRD allows no more in the status."""
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -30,6 +33,8 @@ class Situation:
     """None while it is not known which revision is wanted."""
     problem: Failure | None = None
     revisions: Sequence[Revision] = ()
+    retried: str = ""
+    """The request to try again that this plan answers."""
 
 
 def report(world: World, situation: Situation) -> dict[str, Any]:
@@ -52,6 +57,8 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     if resolved := _resolved(world):
         status["resolved"] = resolved
     status |= remembered
+    if handled := _handled(world) | ({"retry": situation.retried} if situation.retried else {}):
+        status["handledRequests"] = handled
     status |= _size(world)
     if world.children.service is not None and world.spec is not None:
         port = world.spec.service.port
@@ -260,7 +267,7 @@ def _current(world: World, situation: Situation) -> Condition:
         return Condition("Current", "False", "RollingOut", f"version {serving.version} is being put back")
     if wished and (rejection := memory.rejection_of(wished.name)):
         text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
-        return Condition("Current", "False", "VersionRejected", text)
+        return Condition("Current", "False", "VersionRejected" if serving else "FirstVersionFailed", text)
     if candidate:
         reason = candidate.reason or "RollingOut"
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
@@ -291,6 +298,18 @@ def _moving(world: World, situation: Situation) -> Condition | None:
     if situation.ownership.going_away:
         return Condition("Reconciling", "True", "WaitingForDeletion", "an earlier ModelDeployment's children")
     return None
+
+
+def retry_asked(world: World) -> str:
+    """The value of a request to try again that was not answered yet; empty when there is none."""
+    asked = world.annotations.get(names.REQUEST_RETRY, "")[:REQUEST_LIMIT]
+    return "" if asked == _handled(world).get("retry") else asked
+
+
+def _handled(world: World) -> dict[str, str]:
+    """The requests that were answered, as the status has them."""
+    handled = _mapping(world.status.get("handledRequests"))
+    return {str(k): v for k, v in handled.items() if isinstance(v, str)}
 
 
 def _spec_is_new(world: World) -> bool:

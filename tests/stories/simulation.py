@@ -63,6 +63,7 @@ class SimulatedCluster:
         self.now = START
         self.status: dict[str, Any] = {}
         self.generation = 1
+        self.annotations: dict[str, str] = {}
         self.objects: dict[tuple[Kind, str], dict[str, Any]] = {}
         self.pods: list[Pod] = []
         self.faults: tuple[Fault, ...] = ()
@@ -131,6 +132,12 @@ class SimulatedCluster:
         self.live(kind)["metadata"]["generation"] += 1
         self.settle()
 
+    def ask_to_retry(self, value: str) -> None:
+        """A person annotates the ModelDeployment."""
+        self.tell(f"somebody asks to try again ({value})")
+        self.annotations[names.REQUEST_RETRY] = value
+        self.settle()
+
     def lose_status(self) -> None:
         """A restore from backup brings the object back without its status."""
         self.tell("the status is lost")
@@ -197,6 +204,7 @@ class SimulatedCluster:
                 "server:1", "fetch:1", {"fetch.py": self.code_generation, "serve.py": self.code_generation}
             ),
             pod_registry=PodRegistry("http://mlflow:5000"),
+            annotations=self.annotations,
             spec_error=spec_error,
             credentials_error=self.credentials_error,
             slot_free=self.slot_free,

@@ -236,3 +236,32 @@ def test_a_rejected_version_stays_rejected_when_the_alias_comes_back(manifest: J
     assert cluster.announced.count("Reverted") == 1
     assert cluster.announced.count("VersionRejected") == 1
     assert cluster.status["rejected"][0]["attempts"] == 1
+
+
+def test_a_person_asks_to_try_a_rejected_version_again(manifest: Json, told: Told) -> None:
+    cluster = serving(manifest, "1", behaviours={"2": LOAD_FAILS})
+    cluster.move_alias("champion", "2")
+    cluster.pass_time(60)
+    assert cluster.condition("Current") == ("False", "VersionRejected")
+    cluster.ask_to_retry("monday")
+    cluster.pass_time(60)
+    assert cluster.status["handledRequests"] == {"retry": "monday"}
+    assert cluster.status["rejected"][0]["attempts"] == 2
+    assert cluster.announced.count("Reverted") == 2, "tried once more, not again and again"
+    del cluster.behaviours["2"]
+    cluster.ask_to_retry("tuesday")
+    cluster.pass_time(60)
+    told(cluster)
+    assert cluster.fewest_ready >= 2
+    assert cluster.serving_versions() == {"2": 2}
+    assert "rejected" not in cluster.status
+
+
+def test_a_request_to_try_again_of_what_serves_changes_nothing(manifest: Json, told: Told) -> None:
+    cluster = serving(manifest, "1")
+    writes = cluster.writes
+    cluster.ask_to_retry("monday")
+    cluster.pass_time(30)
+    told(cluster)
+    assert cluster.writes == writes
+    assert cluster.status["handledRequests"] == {"retry": "monday"}

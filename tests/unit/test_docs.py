@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,12 @@ def test_make_targets_in_the_pages_exist(page: Path) -> None:
         t for block in _blocks(page, "sh") for t in re.findall(r"^make ([a-z0-9-]+)", block, re.MULTILINE)
     ]
     assert set(code) <= targets
+
+
+def test_the_page_for_developers_has_every_floor() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (layers,) = [c["layers"] for c in linter["contracts"] if c["type"] == "layers"]
+    page = (ROOT / "docs" / "development.md").read_text("utf-8")
+    rows = [row.split(" | ")[0] for row in re.findall(r"^\| (`\w+`.*)$", page, re.MULTILINE)]
+    told = [set(re.findall(r"`(\w+)`", row)) for row in rows]
+    assert told == [set(layer.split(" | ")) for layer in layers]

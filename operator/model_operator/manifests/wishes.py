@@ -15,7 +15,7 @@ from model_operator.world import Wish
 _SHAPING = ("fetch", "server", "pod", "selfTest")
 # any valid reference does; only the shaping parts of the parsed spec are looked at
 _SOME_MODEL = {"name": "any", "version": "1"}
-_VERSION_DIGITS = 12
+_VERSION_DIGITS = 10
 
 
 def pod_shape(spec_raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def same_wish(a: Wish, b: Wish) -> bool:
 
 
 def revision_name(wish: Wish) -> str:
-    """A name such as ``v8-5d9f8a2b1c``: a valid label value, at most 24 characters."""
+    """A name such as ``v8-5d9f8a2b1c``: a valid label value, at most 22 characters."""
     digits = "".join(letter for letter in wish.version if letter in "0123456789")[:_VERSION_DIGITS]
     return f"v{digits}-{short_hash(wish_as_json(wish))}"
 

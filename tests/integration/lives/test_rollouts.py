@@ -85,6 +85,17 @@ def test_a_rejection_is_remembered_when_the_status_is_lost_and_the_operator_is_n
     assert deployment_generation(bench) == generation, "nothing was rolled out again"
 
 
+def test_a_person_has_a_rejected_version_tried_again(bench: Bench, churn: str) -> None:
+    bench.kubelet.scripts[(churn, "2")] = LOAD_FAILED
+    bench.alias(churn, "champion", 2)
+    bench.until_condition("churn", "Current", "False", "VersionRejected")
+    bench.kubelet.scripts[(churn, "2")] = Script()
+    bench.patch("ModelDeployment", "churn", {"metadata": {"annotations": {"model-operator.io/retry": "now"}}})
+    status = bench.until_serving("churn", 2)
+    assert status["handledRequests"] == {"retry": "now"}
+    assert "rejected" not in status
+
+
 def test_an_operator_killed_in_mid_rollout_leaves_nothing_undone(bench: Bench, churn: str) -> None:
     bench.kubelet.scripts[(churn, "2")] = Script(stuck=True)
     bench.alias(churn, "champion", 2)
