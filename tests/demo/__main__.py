@@ -105,7 +105,7 @@ def _tell_version(timeline: Timeline, version: TrainedVersion) -> None:
 def _table(outcome: Outcome) -> Table:
     table = Table(title="What was measured", show_header=False)
     rows = [
-        ("manifest applied → version 1 serves", f"{outcome.first_answer:.1f} s"),
+        ("manifest applied → version 1 serves", f"{outcome.first_serving:.1f} s"),
         ("alias moved to 2 → first answer of version 2", f"{outcome.follow_first:.1f} s"),
         ("alias moved to 2 → version 2 in force on all pods", f"{outcome.follow_whole:.1f} s"),
         ("alias moved to 3 → rejected and reverted", f"{outcome.revert:.1f} s"),

@@ -33,8 +33,8 @@ class StepError(RuntimeError):
 class Outcome:
     """The demo's figures, times in seconds."""
 
-    first_answer: float
-    """From the manifest to the first version's serving."""
+    first_serving: float
+    """From the applied manifest to the first version's serving."""
     follow_first: float
     """From the alias move to the first answer of the new version."""
     follow_whole: float
@@ -78,8 +78,8 @@ class Story:
         return self._outcome(first, answered, whole, revert)
 
     def _first_version(self) -> float:
-        began = time.monotonic()
         self.bench.kubectl("-n", self.namespace.name, "apply", "-f", str(MANIFEST))
+        began = time.monotonic()
         self._until("version 1 serves with 2 replicas", lambda: self._serves("1"), FIRST_SECONDS)
         return time.monotonic() - began
 

@@ -92,17 +92,18 @@ class Sender(threading.Thread):
     def run(self) -> None:
         due = time.monotonic()
         while True:
-            self._send()
+            self.send()
             due = max(due + self._interval, time.monotonic() - self._interval)
             time.sleep(max(0.0, due - time.monotonic()))
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """One request, counted."""
         began = time.monotonic()
         kind = "kept alive" if self._keep_alive else "fresh"
         try:
             version = self._post()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self._close()
+            self.close()
             self._counting.failed(kind, f"{type(error).__name__}: {error}")
         else:
             self._counting.answered(version, time.monotonic() - began)
@@ -114,7 +115,7 @@ class Sender(threading.Thread):
         body = answer.read()
         version = answer.headers.get("X-Model-Version", "")
         if not self._keep_alive or answer.will_close:
-            self._close()
+            self.close()
         if answer.status != 200 or not version or len(json.loads(body)["predictions"]) != 1:
             raise ValueError(f"status {answer.status}, version {version!r}: {body[:200]!r}")
         return version
@@ -123,7 +124,7 @@ class Sender(threading.Thread):
         # as every client with a pool does: a connection that the server has closed meanwhile is not used again
         if self._connection and self._connection.sock and self._ended(self._connection):
             self._counting.reconnected()
-            self._close()
+            self.close()
         if self._connection is None:
             host, port = str(self._url.hostname), self._url.port or 80
             self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
@@ -134,7 +135,8 @@ class Sender(threading.Thread):
         readable, _, _ = select.select([connection.sock], [], [], 0)
         return bool(readable)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Forgets the connection."""
         if self._connection:
             self._connection.close()
         self._connection = None
