@@ -283,6 +283,18 @@ class Bench:
         found: dict[str, Any] = self.until(f"{name} serves version {version}", serves)
         return found
 
+    def until_at_rest(self, name: str) -> None:
+        """Waits until the operator has nothing left to write: a verdict follows the status that tells of it."""
+
+        def at_rest() -> bool:
+            if self.condition(name, "Reconciling") != ("", ""):
+                return False
+            serving = self.status(name).get("serving", {}).get("revision")
+            kept = self.get("ControllerRevision", f"{name}-{serving}")
+            return "model-operator.io/verdict" in (kept or {}).get("metadata", {}).get("annotations", {})
+
+        self.until(f"{name} is at rest", at_rest)
+
     def until_condition(self, name: str, kind: str, status: str, reason: str) -> None:
         """Waits for a condition."""
         self.until(

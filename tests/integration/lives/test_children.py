@@ -145,13 +145,13 @@ def test_fixed_replicas_and_autoscaling_change_places_without_a_dip(bench: Bench
 
 
 def test_at_rest_nothing_is_written(bench: Bench, churn: str) -> None:
-    bench.until("at rest", lambda: bench.condition("churn", "Reconciling") == ("", ""))
+    bench.until_at_rest("churn")
     with bench.nothing_is_written(seconds=5):
         pass
 
 
 def test_a_restart_writes_nothing(bench: Bench, churn: str) -> None:
-    bench.until("at rest", lambda: bench.condition("churn", "Reconciling") == ("", ""))
+    bench.until_at_rest("churn")
     with bench.nothing_is_written(seconds=5):
         bench.operator.kill()
         bench.operator.start()

@@ -72,7 +72,7 @@ def test_a_rejection_is_remembered_when_the_status_is_lost_and_the_operator_is_n
     bench.kubelet.scripts[(churn, "3")] = LOAD_FAILED
     bench.alias(churn, "champion", 3)
     bench.until_condition("churn", "Current", "False", "VersionRejected")
-    bench.until("the revert is done", lambda: bench.condition("churn", "Reconciling") == ("", ""))
+    bench.until_at_rest("churn")
     generation = deployment_generation(bench)
 
     bench.operator.kill()
