@@ -79,7 +79,11 @@ def build(only: Sequence[str] = ()) -> dict[str, Path]:
     directory = cache_root() / "images"
     directory.mkdir(exist_ok=True)
     with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("images: another build is under way; waiting for it ...", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         for left_over in (*directory.glob("context-*"), *directory.glob("*.partial")):
             shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
         engine = chosen_engine()
