@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +29,9 @@ from model_operator.kube.transport import (
 from model_operator.world import Kind, Object, ObjectRef
 
 _PAGE = 500
-_HAND_OVER_ATTEMPTS = 3
+_HAND_OVER_ATTEMPTS = 10
+"""A Deployment's controller writes its status many times in the seconds after a change, and each time is a conflict."""
+_HAND_OVER_PAUSE_SECONDS = 0.1
 _MAX_EVENT_MESSAGE = 1024
 
 
@@ -321,6 +325,8 @@ class KubeClient:
             except Conflict:
                 if attempt + 1 == _HAND_OVER_ATTEMPTS:
                     raise
+                # jitter: the controller's writes and ours must not go on in step
+                await asyncio.sleep(random.uniform(0.5, 1.5) * _HAND_OVER_PAUSE_SECONDS)  # noqa: S311
                 current = await self.get(ref)
                 if uid and current["metadata"].get("uid") != uid:
                     raise
