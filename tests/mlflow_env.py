@@ -1,4 +1,5 @@
-"""The Python environment that has MLflow, as in the serving image: made once from requirements/mlflow.txt.
+"""The Python environments that have MLflow: made once from requirements/mlflow.txt, as in the serving image, and
+from requirements/mlflow2.txt, the oldest MLflow that the pods' scripts are tested with.
 
 The operator's own environment has no mlflow. Whoever needs the real thing (the contract tests of the pods'
 scripts, the MLflow server of the tests and the demo) runs it with the interpreter that `ensure_python` names.
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "mlflow.txt"
+OLDEST = REQUIREMENTS.with_name("mlflow2.txt")
 INSTALL_SECONDS = 900
 
 
@@ -28,13 +30,13 @@ def cache_root() -> Path:
     return root
 
 
-def ensure_python() -> Path:
-    """The interpreter of a virtual environment with exactly requirements/mlflow.txt, made if it is absent.
+def ensure_python(requirements: Path = REQUIREMENTS) -> Path:
+    """The interpreter of a virtual environment with exactly what that lock file names, made if it is absent.
 
     Safe to call from several processes at once: one makes it, the others wait. A change of the lock file, or
     of the Python version, gives a new environment. Raises RuntimeError with the installer's last words.
     """
-    key = hashlib.sha256(REQUIREMENTS.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
+    key = hashlib.sha256(requirements.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
     home = cache_root() / f"mlflow-{key}"
     python = home / "bin" / "python"
     if (home / ".complete").exists():
@@ -42,21 +44,21 @@ def ensure_python() -> Path:
     with (cache_root() / f"mlflow-{key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / ".complete").exists():
-            _make(home, python)
+            _make(home, python, requirements)
     return python
 
 
-def _make(home: Path, python: Path) -> None:
+def _make(home: Path, python: Path, requirements: Path) -> None:
     started = time.monotonic()
     print(
-        f"making {home.name} from {REQUIREMENTS.name} (once; one to three minutes)",
+        f"making {home.name} from {requirements.name} (once; one to three minutes)",
         file=sys.stderr,
         flush=True,
     )
     # what a killed predecessor left is of unknown state
     shutil.rmtree(home, ignore_errors=True)
     _run([sys.executable, "-m", "venv", "--without-pip", str(home)])
-    _run([*_installer(python), "--require-hashes", "-r", str(REQUIREMENTS)])
+    _run([*_installer(python), "--require-hashes", "-r", str(requirements)])
     (home / ".complete").touch()
     print(f"made {home.name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
@@ -78,4 +80,5 @@ def _run(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    print(ensure_python())
+    for lock in (REQUIREMENTS, OLDEST):
+        print(ensure_python(lock))

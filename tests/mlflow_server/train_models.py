@@ -6,15 +6,20 @@ version to standard output. The environment says where the registry is (MLFLOW_T
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
 import json
 import logging
 import os
 import sys
+import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import mlflow
+import mlflow.artifacts
 import mlflow.pyfunc
 import mlflow.sklearn
 import pandas as pd
@@ -25,6 +30,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 
+GOOD_ANSWERS = 10
+"""What a model that is sick under load answers before it falls ill."""
 REQUIREMENTS = [
     f"mlflow=={mlflow.__version__}",
     f"scikit-learn=={sklearn.__version__}",
@@ -86,6 +93,58 @@ class LoadsSlowly(Flowers):
             time.sleep(self.seconds)
 
 
+class AnswersWithScores(Flowers):
+    """Its signature promises one class per flower; it answers with a probability for each class."""
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        if "MLFLOW_TEST_TRAINING" in os.environ:
+            return super().predict(context, model_input)
+        return self.classifier.predict_proba(model_input)
+
+
+class EatsMemory(Flowers):
+    """It needs two gigabytes to load."""
+
+    def load_context(self, context: Any) -> None:
+        if "MLFLOW_TEST_TRAINING" not in os.environ:
+            self.weights = [b"\x01" * 2**24 for _ in range(128)]
+
+
+class SickUnderLoad(Flowers):
+    """It passes its self-test and answers ``good_answers`` single flowers; then it is no longer well."""
+
+    def __init__(self, classifier: Any, good_answers: int) -> None:
+        super().__init__(classifier)
+        self.good_answers = good_answers
+        self.asked = 0
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        # the self-test sends three flowers
+        self.asked += len(model_input) == 1
+        if self.asked > self.good_answers:
+            self.ail()
+        return super().predict(context, model_input)
+
+    def ail(self) -> None:
+        raise NotImplementedError
+
+
+class ErrsUnderLoad(SickUnderLoad):
+    """Every second of its answers becomes an error."""
+
+    def ail(self) -> None:
+        if self.asked % 2:
+            raise ZeroDivisionError("the feature store has no such flower (this model errs under load)")
+
+
+class HangsUnderLoad(SickUnderLoad):
+    """Its process stops doing anything, as with a deadlock in native code."""
+
+    def ail(self) -> None:
+        # a PyDLL, other than a CDLL, keeps the interpreter's lock while it is called
+        ctypes.PyDLL(None).sleep(3600)
+
+
 def main() -> None:
     """Train, log and register what standard input asks for, in that order."""
     warnings.simplefilter("ignore")
@@ -101,6 +160,7 @@ def main() -> None:
 def train_one(wanted: dict[str, Any], train_x: Any, test_x: Any, train_y: Any, test_y: Any) -> dict[str, Any]:
     """Train one model of that kind and register it; returns what became of it."""
     kind = wanted["kind"]
+    client = mlflow.MlflowClient()
     # so strongly regularised, the good one misses a few flowers that the better one gets
     classifier = LogisticRegression(C=0.01 if kind == "good" else 1.0, max_iter=1000)
     with mlflow.start_run(run_name=f"{wanted['name']}-{kind}") as run:
@@ -116,13 +176,22 @@ def train_one(wanted: dict[str, Any], train_x: Any, test_x: Any, train_y: Any, t
             "signature": infer_signature(train_x, classifier.predict(train_x)),
             "input_example": test_x.head(3),
         }
-        if kind in ("good", "better"):
-            info = mlflow.sklearn.log_model(classifier, **common)
+        if kind == "no-files":
+            # as after somebody has cleaned up the store; the registry does not notice
+            elsewhere = f"{run.info.artifact_uri}/cleaned-up"
+            version = client.create_model_version(wanted["name"], elsewhere, run.info.run_id).version
+        elif kind in FLAWS:
+            made = mlflow.pyfunc.log_model(python_model=flawed(kind, classifier, wanted), **common)
+            version = made.registered_model_version
         else:
-            info = mlflow.pyfunc.log_model(python_model=flawed(kind, classifier, wanted), **common)
-    version = str(info.registered_model_version)
-    client = mlflow.MlflowClient()
-    for key, value in wanted["tags"].items():
+            version = mlflow.sklearn.log_model(classifier, **common).registered_model_version
+    version = str(version)
+    tags = dict(wanted["tags"])
+    if kind == "tampered":
+        tags["sha256"] = "0" * 64
+    if kind == "sealed":
+        tags["sha256"] = digest(wanted["name"], version)
+    for key, value in tags.items():
         client.set_model_version_tag(wanted["name"], version, key, value)
     return {
         "name": wanted["name"],
@@ -133,17 +202,45 @@ def train_one(wanted: dict[str, Any], train_x: Any, test_x: Any, train_y: Any, t
     }
 
 
+FLAWS = {
+    "dies": DiesWithoutAWord,
+    "load-fails": FailsToLoad,
+    "needs-missing-module": NeedsMissingModule,
+    "selftest-fails": FailsSelfTest,
+    "slow-load": LoadsSlowly,
+    "errs-under-load": ErrsUnderLoad,
+    "wrong-shape": AnswersWithScores,
+    "eats-memory": EatsMemory,
+    "hangs-under-load": HangsUnderLoad,
+}
+
+
 def flawed(kind: str, classifier: Any, wanted: dict[str, Any]) -> Flowers:
     """The model with the flaw of that kind."""
-    if kind == "slow-load":
+    flaw = FLAWS[kind]
+    if flaw is LoadsSlowly:
         return LoadsSlowly(classifier, wanted["seconds"])
-    flaws = {
-        "dies": DiesWithoutAWord,
-        "load-fails": FailsToLoad,
-        "needs-missing-module": NeedsMissingModule,
-        "selftest-fails": FailsSelfTest,
-    }
-    return flaws[kind](classifier)
+    if issubclass(flaw, SickUnderLoad):
+        return flaw(classifier, GOOD_ANSWERS)
+    return flaw(classifier)
+
+
+def digest(name: str, version: str) -> str:
+    """The digest of a version's files, as docs/integrity.md tells everybody to compute it."""
+    with tempfile.TemporaryDirectory() as directory:
+        fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=directory))
+        files = [
+            path for path in fetched.rglob("*") if path.is_file() and path.name != "registered_model_meta"
+        ]
+        lines = sorted(
+            (
+                f"./{path.relative_to(fetched)}".encode(),
+                hashlib.sha256(path.read_bytes()).hexdigest().encode(),
+            )
+            for path in files
+        )
+    listing = b"".join(b"%b  %b\n" % (found, path) for path, found in lines)
+    return hashlib.sha256(listing).hexdigest()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,23 @@ from tests.mlflow_server.server import MlflowServer, client_environment
 SCRIPT = Path(__file__).with_name("train_models.py")
 TRAIN_SECONDS = 300
 
-Kind = Literal["good", "better", "load-fails", "selftest-fails", "slow-load", "needs-missing-module", "dies"]
+Kind = Literal[
+    "good",
+    "better",
+    "load-fails",
+    "selftest-fails",
+    "slow-load",
+    "needs-missing-module",
+    "dies",
+    "errs-under-load",
+    "tampered",
+    "sealed",
+    "no-files",
+    "wrong-shape",
+    "eats-memory",
+    "hangs-under-load",
+]
+"""How a version behaves in a pod; the classes of train_models.py say it in words."""
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
