@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.mlflow_env import ensure_python
+from tests.mlflow_env import REQUIREMENTS, ensure_python
+
+from model_operator.reconciler import pod_scripts
 
 SCRIPTS = Path(__file__).parents[2] / "operator" / "model_operator" / "pod"
 # a start takes three seconds on an idle machine
@@ -60,9 +66,27 @@ class Container:
         return False
 
 
+@functools.cache
+def _mount() -> Path:
+    """What the operator puts into the ConfigMap, and nothing else, as the kubelet mounts it: behind links."""
+    mount = Path(tempfile.mkdtemp(prefix="scripts-"))
+    atexit.register(shutil.rmtree, mount)
+    (mount / "..2026").mkdir()
+    (mount / "..data").symlink_to("..2026")
+    for name, text in pod_scripts().items():
+        (mount / "..2026" / name).write_text(text)
+        (mount / name).symlink_to(Path("..data") / name)
+    return mount
+
+
 @contextlib.contextmanager
-def running(script: str, directory: Path, env: Mapping[str, str]) -> Iterator[Container]:
-    """Starts fetch.py or serve.py with this environment and no other; ends it if it has not ended by itself."""
+def running(
+    script: str, directory: Path, env: Mapping[str, str], mlflow: Path = REQUIREMENTS
+) -> Iterator[Container]:
+    """Starts fetch.py or serve.py with this environment and no other; ends it if it has not ended by itself.
+
+    ``mlflow`` is the lock file of the image's MLflow.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
         "PATH": os.environ["PATH"],
@@ -70,12 +94,13 @@ def running(script: str, directory: Path, env: Mapping[str, str]) -> Iterator[Co
         "TMPDIR": str(directory),
         "TERMINATION_MESSAGE_PATH": str(directory / "termination-log"),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "NO_PROXY": "*",
         **env,
     }
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [str(ensure_python()), str(SCRIPTS / script)],
+            [str(ensure_python(mlflow)), str(_mount() / script)],
             env=environment,
             cwd=directory,
             stdin=subprocess.DEVNULL,

@@ -1,18 +1,23 @@
-"""Run with MLflow's interpreter: saves the models that the tests of the pods' scripts serve, into a directory."""
+"""Run with MLflow's interpreter: saves the models that the tests of the pods' scripts serve, into a directory.
+
+The model of scikit-learn is left out where that is not installed.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
-import mlflow.sklearn
+import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
+
+SAVING = "SAVING_MODELS"
 
 
 class Obedient(mlflow.pyfunc.PythonModel):
@@ -23,6 +28,8 @@ class Obedient(mlflow.pyfunc.PythonModel):
         self.on_predict = on_predict
 
     def load_context(self, context: Any) -> None:
+        if SAVING in os.environ:
+            return  # some releases of MLflow load a model while they save it
         if self.on_load == "raise":
             raise ValueError("the weights are corrupt")
         if self.on_load == "import":
@@ -36,6 +43,12 @@ class Obedient(mlflow.pyfunc.PythonModel):
             raise KeyError("no column named colour")
         if self.on_predict == "nan":
             return [float("nan")]
+        if self.on_predict == "three":
+            return np.ones((len(model_input), 3))
+        if "answer" in model_input:
+            # what JSON does not know; "object" is not even converted
+            answers = {"nan": [float("nan"), 1.5], "infinity": {"NaN": [-np.inf]}, "object": [object()]}
+            return answers[model_input["answer"].iloc[0]]
         seconds = 300 if self.on_predict == "hang" else float(model_input["seconds"].iloc[0])
         if seconds < 0:
             raise ZeroDivisionError("a secret of the house")
@@ -44,10 +57,20 @@ class Obedient(mlflow.pyfunc.PythonModel):
         return [1]
 
 
-def main(directory: Path) -> None:
+def save_iris(directory: Path) -> None:
+    import mlflow.sklearn
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
     features, species = load_iris(return_X_y=True, as_frame=True)
     iris = LogisticRegression(max_iter=500).fit(features, species)
     mlflow.sklearn.save_model(iris, directory / "iris", input_example=features.head(2), pip_requirements=[])
+
+
+def main(directory: Path) -> None:
+    os.environ[SAVING] = "yes"
+    if importlib.util.find_spec("sklearn"):
+        save_iris(directory)
     example = pd.DataFrame({"seconds": [0.0]})
     for name, model in {
         "load-raises": Obedient(on_load="raise"),
@@ -56,8 +79,14 @@ def main(directory: Path) -> None:
         "predict-raises": Obedient(on_predict="raise"),
         "predict-nan": Obedient(on_predict="nan"),
         "predict-hangs": Obedient(on_predict="hang"),
+        "predict-three": Obedient(on_predict="three"),
     }.items():
-        mlflow.pyfunc.save_model(directory / name, python_model=model, pip_requirements=[])
+        mlflow.pyfunc.save_model(
+            directory / name,
+            python_model=model,
+            pip_requirements=[],
+            signature=infer_signature(example, np.array([1])),
+        )
         # as input_example writes it, without that saving predicts
         (directory / name / "serving_input_example.json").write_text(
             f'{{"dataframe_split": {example.to_json(orient="split", index=False)}}}'
@@ -66,7 +95,6 @@ def main(directory: Path) -> None:
         directory / "no-example",
         python_model=Obedient(),
         pip_requirements=[],
-        signature=infer_signature(example),
     )
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib.util
+import os
+import re
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,10 +23,21 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.contract.container import SCRIPTS, Container, running
+from tests.mlflow_env import OLDEST
 from tests.mlflow_server import MlflowServer
 
 FILES = {"MLmodel": b"flavors: {}\n", "serving_input_example.json": b"{}", "data/weights.bin": b"\0" * 5000}
+# what the page on integrity defines
+DIGEST = hashlib.sha256(
+    b"".join(
+        f"{hashlib.sha256(content).hexdigest()}  ./{path}\n".encode()
+        for path, content in sorted(FILES.items())
+    )
+).hexdigest()
+OTHER_DIGEST = "0123456789abcdef" * 4
 # '/' and ':' are refused by MLflow 3
 ODD_NAME = "Söhne & co 100%?#+;[1]@x"
 HOST = "mlflow.mlflow.svc:5000"
@@ -141,6 +158,21 @@ ENDINGS = {
         env=(("HTTP_PROXY", "{registry}"),),
         url=f"http://{HOST}",
     ),
+    "files that are what the digest tag says": Ending(
+        0, "Fetched", ("iris version 1",), env=(("MODEL_DIGEST", f"sha256:{DIGEST}"),)
+    ),
+    "files that are not what the digest tag says": Ending(
+        40,
+        "DigestMismatch",
+        (f"sha256:{OTHER_DIGEST}", f"sha256:{DIGEST}", "iris version 1", "digest tag", "/artifacts/good"),
+        env=(("MODEL_DIGEST", f"sha256:{OTHER_DIGEST}"),),
+    ),
+    "a digest tag that is no digest": Ending(
+        44,
+        "FetchMisconfigured",
+        ("spec.gates.integrity.digestTag", "'md5:12'", "64 hexadecimal digits"),
+        env=(("MODEL_DIGEST", "md5:12"),),
+    ),
     "an alias for a version": Ending(44, "FetchMisconfigured", ("MODEL_VERSION",), version="champion"),
     "no volume": Ending(
         44, "FetchMisconfigured", ("MODEL_DIR", "spec.fetch.volume"), env=(("MODEL_DIR", "/nowhere"),)
@@ -224,7 +256,15 @@ def test_a_fetched_model_is_complete_and_says_that_it_has_an_example(
     assert endings[case].last_words["inputExample"] is True
 
 
-@pytest.mark.parametrize("case", ["files that were deleted", "files that are no model", "a wrong password"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "files that were deleted",
+        "files that are no model",
+        "files that are not what the digest tag says",
+        "a wrong password",
+    ],
+)
 def test_a_failed_fetch_leaves_nothing_in_the_volume(endings: dict[str, Container], case: str) -> None:
     assert list((endings[case].directory / "model").iterdir()) == []
 
@@ -247,6 +287,24 @@ def test_a_container_that_was_killed_begins_anew_and_one_that_was_done_needs_no_
     assert container.last_words["inputExample"] is True
 
 
+def test_a_container_that_starts_again_compares_what_was_not_compared(
+    registry: MlflowServer, tmp_path: Path
+) -> None:
+    env = environment(registry, tmp_path, "iris", "1")
+    for digest, code in ((DIGEST, 0), (OTHER_DIGEST, 40)):
+        with running("fetch.py", tmp_path, env | {"MODEL_DIGEST": digest}) as container:
+            assert container.ended() == code, container.log
+
+
+def test_the_client_of_the_oldest_mlflow_fetches_the_same_files(
+    registry: MlflowServer, tmp_path: Path
+) -> None:
+    env = environment(registry, tmp_path, "iris", "1") | {"MODEL_DIGEST": DIGEST}
+    with running("fetch.py", tmp_path, env, OLDEST) as container:
+        assert container.ended() == 0, container.log
+    assert fetched(tmp_path / "model") == FILES
+
+
 def test_the_registry_of_these_tests_checks_passwords(registry: MlflowServer) -> None:
     assert urlsplit(registry.url).hostname == "127.0.0.1"
     url = f"{registry.url}/api/2.0/mlflow/registered-models/get?name=iris"
@@ -256,7 +314,7 @@ def test_the_registry_of_these_tests_checks_passwords(registry: MlflowServer) ->
 # ---- faults that can't be had from a real store --------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fetch() -> ModuleType:
     """The script as a module; its judgement needs no MLflow."""
     spec = importlib.util.spec_from_file_location("pod_fetch", SCRIPTS / "fetch.py")
@@ -265,7 +323,7 @@ def fetch() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # dataclasses look their module up
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(__import__("sys").modules, "pod_fetch", module)
+        patch.setitem(sys.modules, "pod_fetch", module)
         spec.loader.exec_module(module)
     return module
 
@@ -302,3 +360,152 @@ def test_a_message_carries_no_credentials_and_fits_in_a_kilobyte(fetch: ModuleTy
     assert len(said.encode()) <= 1024
     for secret in ("p/w&d", "p%2Fw%26d", "feed", "aws-key-value", "YWRhOnAvdyZk", "<"):
         assert secret not in said
+
+
+# ---- the digest --------------------------------------------------------------------------------------
+
+INTEGRITY = Path(__file__).parents[2] / "docs" / "integrity.md"
+
+
+def by_the_documented_command(directory: Path) -> str:
+    """The digest as a person computes it: the first command of the page on integrity."""
+    command = re.search(r"^```sh\n(.*?)\n```$", INTEGRITY.read_text(), re.DOTALL | re.MULTILINE)
+    assert command
+    done = subprocess.run(
+        ["sh", "-euc", command.group(1)],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+    return f"sha256:{done.stdout.split()[0]}"
+
+
+def write(directory: Path, files: Mapping[str, bytes]) -> None:
+    for path, content in files.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(content)
+
+
+# a directory and a file of one name exclude each other, so directories end otherwise
+FILE_NAME = st.text(st.sampled_from("aAbä .-_'\"$*~\t日"), min_size=1, max_size=4).map(
+    lambda name: name + "f"
+)
+DIRECTORY = st.sampled_from(["", "", "d/", "d-/", "d/e/", ".d/", "D d/"])
+MODEL_FILES = st.dictionaries(
+    st.builds("{}{}".format, DIRECTORY, FILE_NAME), st.binary(max_size=3), min_size=1
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(files=MODEL_FILES)
+def test_the_digest_is_what_the_documented_command_prints(fetch: ModuleType, files: dict[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        write(Path(one), files)
+        # the order in which files are made, what MLflow's client adds, and empty directories are no part of it
+        write(Path(other), dict(reversed(files.items())) | {"registered_model_meta": b"model_name: iris"})
+        (Path(other) / "empty").mkdir()
+        assert (
+            fetch.digest_of(Path(one)) == fetch.digest_of(Path(other)) == by_the_documented_command(Path(one))
+        )
+        assert by_the_documented_command(Path(other)) == fetch.digest_of(Path(one))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param(FILES | {"data/weights.bin": b"\1" * 5000}, id="other content"),
+        pytest.param(FILES | {"more.py": b""}, id="a file more"),
+        pytest.param({path: FILES[path] for path in sorted(FILES)[1:]}, id="a file less"),
+        pytest.param(
+            {path.replace("data/", "code/"): content for path, content in FILES.items()},
+            id="another directory",
+        ),
+        pytest.param(FILES | {"data/registered_model_meta": b""}, id="the client's file deeper down"),
+    ],
+)
+def test_any_change_of_the_files_changes_the_digest(
+    fetch: ModuleType, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    write(tmp_path, files)
+    assert fetch.digest_of(tmp_path) != f"sha256:{DIGEST}"
+
+
+def printed(directory: Path) -> subprocess.CompletedProcess[str]:
+    """``fetch.py --digest`` as a data scientist runs it: any Python, no MLflow, no variables."""
+    return subprocess.run(
+        [sys.executable, "-I", str(SCRIPTS / "fetch.py"), "--digest", str(directory)],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_script_prints_the_digest_of_a_directory(tmp_path: Path) -> None:
+    write(tmp_path, FILES)
+    done = printed(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"sha256:{DIGEST}\n", "")
+
+
+def link(directory: Path) -> None:
+    (directory / "weights.bin").symlink_to("/etc/hostname")
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        pytest.param(link, "'./weights.bin' is a link", id="a link to a file"),
+        pytest.param(
+            lambda at: (at / "code").symlink_to("/usr"), "'./code' is a link", id="a link to a directory"
+        ),
+        pytest.param(lambda at: os.mkfifo(at / "pipe"), "'./pipe' is a link or a special file", id="a pipe"),
+        pytest.param(
+            lambda at: (at / "a\nb").touch(), r"'./a\nb' has a line break", id="a line feed in a name"
+        ),
+        pytest.param(lambda at: (at / "a\rb").touch(), r"'./a\rb' has a line break", id="a carriage return"),
+        pytest.param(lambda at: (at / "a\\b").touch(), "a backslash in it", id="a backslash in a name"),
+    ],
+)
+def test_what_no_digest_can_cover_is_refused(
+    tmp_path: Path, make: Callable[[Path], object], named: str
+) -> None:
+    write(tmp_path, FILES)
+    make(tmp_path)
+    done = printed(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert named in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tag", "digest"),
+    [
+        pytest.param("", "", id="no tag"),
+        pytest.param(f"sha256:{DIGEST}", f"sha256:{DIGEST}", id="with its algorithm"),
+        pytest.param(DIGEST, f"sha256:{DIGEST}", id="the digits alone"),
+        pytest.param(f" SHA256:{DIGEST.upper()}\n", f"sha256:{DIGEST}", id="in capital letters, with blanks"),
+    ],
+)
+def test_a_digest_tag_is_read_as_it_is_meant(
+    fetch: ModuleType, tmp_path: Path, tag: str, digest: str
+) -> None:
+    env = {
+        "MODEL_NAME": "iris",
+        "MODEL_VERSION": "1",
+        "MODEL_DIR": str(tmp_path),
+        "MLFLOW_TRACKING_URI": "http://registry",
+        "MODEL_DIGEST": tag,
+    }
+    assert fetch.Settings.from_env(env).digest == digest
+
+
+def test_fetched_files_that_no_digest_can_cover_are_a_mismatch(fetch: ModuleType, tmp_path: Path) -> None:
+    write(tmp_path, FILES)
+    link(tmp_path)
+    settings_ = fetch.Settings("iris", "1", tmp_path, "http://registry", f"sha256:{DIGEST}")
+    with pytest.raises(fetch.FetchError, match=r"iris version 1 .* '\./weights\.bin' is a link") as failure:
+        fetch._compare_digest(settings_, tmp_path, "file:///good")
+    assert failure.value.code == fetch.DIGEST_MISMATCH

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
+import os
+import socket
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.contract.container import PATIENCE_SECONDS, Container, free_port, running, until
-from tests.mlflow_env import ensure_python
+from prometheus_client.parser import text_string_to_metric_families
+from tests.contract.container import PATIENCE_SECONDS, SCRIPTS, Container, free_port, running, until
+from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python
+
+from model_operator.traffic import figures_of
 
 JSON = {"Content-Type": "application/json"}
+MAX_REQUEST_BYTES = 20_000
 
 
 def seconds(number: float) -> str:
@@ -25,19 +35,33 @@ def seconds(number: float) -> str:
     return json.dumps({"dataframe_split": {"columns": ["seconds"], "data": [[number]]}})
 
 
+def answer(what: str) -> str:
+    """A request to the obedient model: answer with nan, infinity or object."""
+    return json.dumps({"dataframe_split": {"columns": ["answer"], "data": [[what]]}})
+
+
+def run_with_mlflow(script: str, *arguments: str, mlflow: Path = REQUIREMENTS) -> str:
+    """What a script beside this one prints when it is run with MLflow's interpreter."""
+    # MLflow 2 makes a directory for runs where it stands
+    with tempfile.TemporaryDirectory() as directory:
+        done = subprocess.run(
+            [str(ensure_python(mlflow)), str(Path(__file__).with_name(script)), *arguments],
+            cwd=directory,
+            env=os.environ | {"PYTHONPATH": str(SCRIPTS), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of saved models, see save_models.py."""
     directory = tmp_path_factory.mktemp("models")
-    script = Path(__file__).with_name("save_models.py")
-    done = subprocess.run(
-        [str(ensure_python()), str(script), str(directory)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_with_mlflow("save_models.py", str(directory))
     return directory
 
 
@@ -53,18 +77,20 @@ def environment(model: Path, **more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def iris(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """A server of a scikit-learn model with an example, ready."""
-    with running("serve.py", tmp_path_factory.mktemp("iris"), environment(models / "iris")) as server:
+    """A server of a scikit-learn model with an example, ready; its image has no prometheus_client."""
+    lacking = tmp_path_factory.mktemp("lacking")
+    (lacking / "prometheus_client.py").write_text("raise ImportError")
+    env = environment(models / "iris", PYTHONPATH=str(lacking))
+    with running("serve.py", tmp_path_factory.mktemp("iris"), env) as server:
         until(server.listens)
         yield server
 
 
 @pytest.fixture(scope="module")
 def obedient(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """A server of the obedient model, ready; it was saved without an example."""
-    with running(
-        "serve.py", tmp_path_factory.mktemp("obedient"), environment(models / "no-example")
-    ) as server:
+    """A server of the obedient model, ready; it was saved without an example. Takes small requests only."""
+    env = environment(models / "no-example", MAX_REQUEST_BYTES=str(MAX_REQUEST_BYTES))
+    with running("serve.py", tmp_path_factory.mktemp("obedient"), env) as server:
         until(server.listens)
         yield server
 
@@ -123,6 +149,204 @@ def test_an_exception_in_the_model_is_its_own_fault_and_its_text_not_for_callers
     assert "ZeroDivisionError" in answer.json()["message"]
     assert "secret" not in answer.text
     assert "a secret of the house" in obedient.log
+
+
+@pytest.mark.parametrize(
+    ("what", "predictions"),
+    [
+        pytest.param("nan", [None, 1.5], id="NaN among numbers"),
+        pytest.param("infinity", {"NaN": [None]}, id="an infinity, and a text that says NaN"),
+    ],
+)
+def test_a_number_that_json_does_not_know_is_null(obedient: Container, what: str, predictions: Any) -> None:
+    with obedient.client() as client:
+        got = client.post("/invocations", content=answer(what), headers=JSON)
+    assert (got.status_code, got.headers["Content-Type"]) == (200, "application/json")
+    assert got.json() == {"predictions": predictions}
+
+
+def test_a_prediction_that_is_no_json_is_an_error_without_a_stack_trace(obedient: Container) -> None:
+    with obedient.client() as client:
+        got = client.post("/invocations", content=answer("object"), headers=JSON)
+    assert (got.status_code, got.text) == (500, "Internal Server Error")
+    until(lambda: "not JSON serializable" in obedient.log)
+
+
+# ---- limits ------------------------------------------------------------------------------------------
+
+
+def chunks_of(size: int) -> Iterator[bytes]:
+    for _ in range(0, size, 1000):
+        yield b"x" * 1000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(lambda: b"x" * (MAX_REQUEST_BYTES + 1), id="that says its length"),
+        pytest.param(lambda: chunks_of(MAX_REQUEST_BYTES * 50), id="in chunks"),
+    ],
+)
+def test_a_request_that_is_too_large_is_told_the_limit(
+    obedient: Container, content: Callable[[], bytes | Iterator[bytes]]
+) -> None:
+    with obedient.client() as client:
+        got = client.post("/invocations", content=content(), headers=JSON)
+        assert (got.status_code, got.headers["Connection"]) == (413, "close")
+        assert "20000 bytes" in got.json()["message"]
+        assert "MAX_REQUEST_BYTES" in got.json()["message"]
+        assert got.headers["X-Model-Version"] == "7"
+        # the largest request that is taken
+        content_ = seconds(0).ljust(MAX_REQUEST_BYTES)
+        assert client.post("/invocations", content=content_, headers=JSON).status_code == 200
+
+
+def test_a_request_that_says_it_is_too_large_is_refused_before_it_is_sent(obedient: Container) -> None:
+    head = (
+        "POST /invocations HTTP/1.1\r\nHost: model\r\nContent-Type: application/json\r\n"
+        "Content-Length: 1000000000000\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", obedient.port), timeout=60) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(20).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.fixture
+def front(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """serve_front.py as a module; it needs no MLflow."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("serve_front")
+
+
+async def test_a_request_that_never_ends_is_given_up(
+    front: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "BODY_SECONDS", 0.01)
+    counted = []
+
+    class Metrics:
+        answered = counted.append
+
+    sent: list[dict[str, Any]] = []
+    events = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+    async def receive() -> dict[str, Any]:
+        if (event := next(events, None)) is None:
+            await asyncio.Event().wait()
+            raise AssertionError("never")
+        return event
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/invocations", "headers": [(b"content-type", b"application/json")]}
+    await front.Front(None, Metrics, 100)(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert counted == [408]
+
+
+# ---- metrics -----------------------------------------------------------------------------------------
+
+
+def samples(server: Container) -> dict[str, float]:
+    """What Prometheus would read, by name and labels."""
+    with server.client() as client:
+        got = client.get("/metrics")
+    assert got.status_code == 200
+    assert got.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return {
+        sample.name
+        + "".join(f" {label}={value}" for label, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(got.text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        pytest.param(seconds(0), 200, id="an answer"),
+        pytest.param("{", 400, id="a caller's mistake"),
+        pytest.param("x" * (MAX_REQUEST_BYTES + 1), 413, id="a request that is too large"),
+        pytest.param(seconds(-1), 500, id="an exception in the model"),
+        pytest.param(answer("object"), 500, id="a prediction that is no JSON"),
+    ],
+)
+def test_requests_are_counted_by_their_exact_status(obedient: Container, request_: str, code: int) -> None:
+    name = f"model_server_requests_total code={code}"
+    before = samples(obedient).get(name, 0)
+    with obedient.client() as client:
+        assert client.post("/invocations", content=request_, headers=JSON).status_code == code
+    assert samples(obedient)[name] == before + 1
+
+
+def test_requests_that_are_no_predictions_are_not_counted(obedient: Container) -> None:
+    def count() -> float:
+        return sum(v for k, v in samples(obedient).items() if k.startswith("model_server_requests_total"))
+
+    before = count()
+    with obedient.client() as client:
+        for path in ("/health", "/ping", "/metrics", "/version", "/nowhere"):
+            client.get(path)
+    assert count() == before
+
+
+def test_what_is_worked_on_is_told_beside_how_much_can_be(obedient: Container) -> None:
+    before = samples(obedient)
+    assert before["model_server_concurrency"] == min(32, (os.cpu_count() or 1) + 4)
+    with ThreadPoolExecutor() as pool, obedient.client() as client:
+        slow = pool.submit(client.post, "/invocations", content=seconds(1), headers=JSON)
+        until(lambda: samples(obedient)["model_server_requests_in_flight"] == 1)
+        assert slow.result().status_code == 200
+    until(lambda: samples(obedient)["model_server_requests_in_flight"] == 0)
+    after = samples(obedient)
+    taken, count = (
+        after[name] - before[name]
+        for name in ("model_server_request_seconds_sum", "model_server_request_seconds_count")
+    )
+    assert count == 1
+    assert taken >= 1
+
+
+def test_the_operator_reads_the_requests_and_the_errors_of_a_pod(obedient: Container) -> None:
+    with obedient.client() as client:
+        before = figures_of(client.get("/metrics").text)
+        for request in (seconds(0), "{", seconds(-1)):
+            client.post("/invocations", content=request, headers=JSON)
+        after = figures_of(client.get("/metrics").text)
+    assert (after.requests - before.requests, after.errors - before.errors) == (3, 1)
+    assert not after.full
+
+
+def test_the_metrics_say_what_is_served(obedient: Container) -> None:
+    (info,) = (name for name in samples(obedient) if name.startswith("model_server_info"))
+    assert info.startswith("model_server_info mlflow=")
+    assert info.endswith(" model=iris & Söhne version=7")
+
+
+def test_an_image_that_can_not_count_serves_and_says_so(iris: Container) -> None:
+    with iris.client() as client:
+        got = client.get("/metrics")
+    assert got.status_code == 501
+    assert "prometheus_client" in got.json()["message"]
+
+
+# ---- the end -----------------------------------------------------------------------------------------
+
+
+def test_a_kept_connection_is_closed_after_a_while_so_that_its_caller_asks_the_service_anew(
+    models: Path, tmp_path: Path
+) -> None:
+    with (
+        running("serve.py", tmp_path, environment(models / "no-example", CONNECTION_SECONDS="1")) as server,
+        server.client() as client,
+    ):
+        until(server.listens)
+        first = client.get("/version")
+        assert "Connection" not in first.headers
+        time.sleep(1.1)
+        assert client.get("/version").headers["Connection"] == "close"
+        assert "Connection" not in client.get("/version").headers
 
 
 def test_a_drain_answers_what_is_in_flight_and_what_still_comes(models: Path, tmp_path: Path) -> None:
@@ -209,6 +433,13 @@ ENDINGS = {
         "predict-raises", 52, "SelfTestFailed", ("KeyError: 'no column named colour'", "500"), "Failed"
     ),
     "a prediction that is no number": Ending("predict-nan", 52, "SelfTestFailed", ("NaN",), "Failed"),
+    "a prediction that breaks the signature": Ending(
+        "predict-three",
+        55,
+        "SelfTestWrongShape",
+        ("the model's own input example", "promises the shape (any)", "has (1, 3)"),
+        "Failed",
+    ),
     "no answer in time": Ending(
         "predict-hangs",
         52,
@@ -243,6 +474,9 @@ ENDINGS = {
     ),
     "a port that is no number": Ending(
         "iris", 54, "ServeMisconfigured", ("SERVER_PORT",), None, (("SERVER_PORT", "http"),)
+    ),
+    "a limit that is no number": Ending(
+        "iris", 54, "ServeMisconfigured", ("MAX_REQUEST_BYTES",), None, (("MAX_REQUEST_BYTES", "64Mi"),)
     ),
     "a payload that is not mounted": Ending(
         "iris",
@@ -281,3 +515,131 @@ def test_a_definite_failure_ends_with_its_code_and_says_why(endings: dict[str, C
     assert words.get("selfTest") == ending.self_test
     for part in ending.says:
         assert part in words["message"]
+
+
+# ---- the shape of a prediction -----------------------------------------------------------------------
+
+WRONG_SHAPES = {
+    "a matrix for a list of numbers": "promises the shape (any), the answer has (2, 3)",
+    "two classes for three": "promises the shape (any, 3), the answer has (2, 2)",
+    "a nested list for a list of numbers": "the answer has (2, 2)",
+    "a named tensor missing": "lacks 'kinds'",
+    "a named tensor of another width": "promises the shape (any, 2), 'boxes' has (2, 4)",
+    "a column missing": "lacks 'share', it has 'species', 'score'",
+    "a column missing in records": "lacks 'share'",
+    "three columns for two": "promises 2 columns, the answer has the shape (2, 3)",
+    "text for numbers": "promises numbers, the answer holds text",
+    "numbers for text": "promises text, the answer holds numbers",
+    "text for numbers in a column": "promises numbers, 'share' holds text",
+    "fractions for whole numbers": "promises whole numbers (int64), the answer holds fractions",
+    "rows lost by scikit-learn": "2 rows were sent and 1 came back",
+    "rows lost without a promise about outputs": "2 rows were sent and 1 came back",
+}
+UNCLEAR_OR_RIGHT = (
+    "as promised",
+    "no signature",
+    "a signature without outputs",
+    "a column vector for a list",
+    "a list for a column vector",
+    "single precision for double",
+    "whole numbers written as floats",
+    "whole numbers for floats",
+    "truth values for numbers",
+    "a forecast of seven for two rows",
+    "a tensor of the batch's size",
+    "a column more",
+    "an optional column missing",
+    "a column with gaps",
+    "an array as wide as the table",
+    "a series for a column",
+    "a flat list for one row of two columns",
+    "rows of different length",
+    "columns of lists",
+    "one text",
+    "a stream",
+    "probabilities per output",
+    "a score by scikit-learn",
+    "nothing",
+    "an answer that breaks when looked at",
+)
+
+
+@pytest.fixture(scope="module", params=[REQUIREMENTS, OLDEST], ids=["MLflow 3", "the oldest MLflow"])
+def contradictions(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What is said about each case of shapes.py."""
+    return dict(json.loads(run_with_mlflow("shapes.py", mlflow=request.param)))
+
+
+@pytest.mark.parametrize("case", WRONG_SHAPES)
+def test_a_prediction_is_not_what_the_model_promises(contradictions: dict[str, str], case: str) -> None:
+    assert WRONG_SHAPES[case] in contradictions[case]
+
+
+@pytest.mark.parametrize("case", UNCLEAR_OR_RIGHT)
+def test_nothing_is_said_about_a_prediction_that_is_right_or_unclear(
+    contradictions: dict[str, str], case: str
+) -> None:
+    assert contradictions[case] == ""
+
+
+def test_every_case_of_a_shape_is_judged_here(contradictions: dict[str, str]) -> None:
+    assert set(contradictions) == {*WRONG_SHAPES, *UNCLEAR_OR_RIGHT}
+
+
+# ---- the oldest MLflow that is supported ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def old_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same models as the oldest MLflow saves them."""
+    directory = tmp_path_factory.mktemp("old-models")
+    run_with_mlflow("save_models.py", str(directory), mlflow=OLDEST)
+    return directory
+
+
+def test_the_oldest_mlflow_serves_with_the_same_manners(old_models: Path, tmp_path: Path) -> None:
+    env = environment(old_models / "no-example", MAX_REQUEST_BYTES=str(MAX_REQUEST_BYTES))
+    with (
+        running("serve.py", tmp_path, env, OLDEST) as server,
+        server.client() as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        until(server.listens)
+        assert client.get("/version").text.startswith("2.22.")
+        assert "was not tested" not in server.log
+        got = {
+            what: client.post("/invocations", content=content, headers=JSON)
+            for what, content in {
+                "answer": seconds(0),
+                "mistake": "{",
+                "exception": seconds(-1),
+                "nan": answer("nan"),
+                "large": "x" * (MAX_REQUEST_BYTES + 1),
+            }.items()
+        }
+        codes = {what: response.status_code for what, response in got.items()}
+        assert codes == {"answer": 200, "mistake": 400, "exception": 500, "nan": 200, "large": 413}
+        assert got["nan"].json() == {"predictions": [None, 1.5]}
+        for what in ("mistake", "exception"):
+            assert set(got[what].json()) == {"error_code", "message"}
+        assert "secret" not in got["exception"].text
+        assert samples(server)["model_server_requests_total code=200"] == 2
+        slow = pool.submit(client.post, "/invocations", content=seconds(1), headers=JSON)
+        until(lambda: "predicting for 1 s" in server.log)
+        server.terminate()
+        assert slow.result().status_code == 200
+        assert server.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        pytest.param("predict-raises", 52, id="an example that makes the model raise"),
+        pytest.param("predict-three", 55, id="a prediction that breaks the signature"),
+    ],
+)
+def test_a_definite_failure_under_the_oldest_mlflow_ends_with_its_code(
+    old_models: Path, tmp_path: Path, model: str, code: int
+) -> None:
+    with running("serve.py", tmp_path, environment(old_models / model), OLDEST) as server:
+        assert server.ended() == code, server.log

@@ -4,17 +4,21 @@ Runs in an image that has MLflow, non-root, on a read-only root file system. The
 
     MODEL_NAME, MODEL_VERSION    what to fetch: models:/NAME/VERSION
     MODEL_DIR                    an empty, writable volume, default /model
+    MODEL_DIGEST                 what the files must be, as the version's tag says it; left out: not compared
     MLFLOW_TRACKING_URI          the registry; with MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN
 
 and whatever MLflow's client and the artifact store's client read. A container that starts again after a
 success has nothing to do; after a failure it begins anew. The end is one of the exit codes below, and a line
 of JSON in the termination message: on success, too, where "inputExample" says whether the model brings one.
+
+``fetch.py --digest DIRECTORY`` prints the digest of the model in that directory; it needs Python only.
 """
 
 from __future__ import annotations
 
 import base64
 import errno
+import hashlib
 import json
 import os
 import re
@@ -30,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+DIGEST_MISMATCH = 40
 ARTIFACT_MISSING = 41
 STORE_UNREACHABLE = 42
 STORE_REFUSED = 43
@@ -37,6 +42,7 @@ FETCH_MISCONFIGURED = 44
 TERMINATED = 128 + signal.SIGTERM
 
 REASONS = {
+    DIGEST_MISMATCH: "DigestMismatch",
     ARTIFACT_MISSING: "ArtifactMissing",
     STORE_UNREACHABLE: "StoreUnreachable",
     STORE_REFUSED: "StoreRefused",
@@ -48,6 +54,8 @@ EXAMPLE = "serving_input_example.json"
 # names in the volume; the marker says what a predecessor fetched completely
 MARKER = ".model-operator-fetched"
 PARTIAL_PREFIX = ".model-operator-partial-"
+# in the model's own directory: what MLflow's client adds to a download, and what we do
+NOT_THE_MODELS = (b"./registered_model_meta", f"./{MARKER}".encode())
 # by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
 SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -68,6 +76,7 @@ class Settings:
     version: str
     model_dir: Path
     registry: str
+    digest: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -87,11 +96,25 @@ class Settings:
                 f"MODEL_DIR: {model_dir} is not a directory that user {os.getuid()} may write:"
                 " check spec.fetch.volume and the pod's fsGroup",
             )
-        return cls(env["MODEL_NAME"], version, model_dir, env["MLFLOW_TRACKING_URI"])
+        digest = env.get("MODEL_DIGEST", "").strip().lower()
+        if digest and not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", digest):
+            raise FetchError(
+                FETCH_MISCONFIGURED,
+                f"the digest tag of {env['MODEL_NAME']} version {version} (spec.gates.integrity.digestTag) is"
+                f" {env['MODEL_DIGEST'][:100]!r}: it must be sha256: and 64 hexadecimal digits",
+            )
+        if digest:
+            digest = "sha256:" + digest.removeprefix("sha256:")
+        return cls(env["MODEL_NAME"], version, model_dir, env["MLFLOW_TRACKING_URI"], digest)
 
     @property
     def model(self) -> str:
         return f"{self.name} version {self.version}"
+
+    @property
+    def receipt(self) -> str:
+        """What the marker says after a success: what was fetched, and what it was compared with."""
+        return f"{self.model}\n{self.digest or 'not compared'}\n"
 
 
 def fetch(settings: Settings) -> None:
@@ -114,9 +137,11 @@ def fetch(settings: Settings) -> None:
                 f"{settings.model} is registered, but there is no MLmodel file at its source {shown(source)}:"
                 " its files were deleted, or never uploaded",
             )
+        if settings.digest:
+            _compare_digest(settings, partial, source)
         for entry in partial.iterdir():
             _replace(entry, settings.model_dir / entry.name)
-        (settings.model_dir / MARKER).write_text(settings.model)
+        (settings.model_dir / MARKER).write_text(settings.receipt)
     except OSError as error:
         raise judged(error, settings, source) from error
     finally:
@@ -159,6 +184,82 @@ def _replace(entry: Path, target: Path) -> None:
     else:
         target.unlink(missing_ok=True)
     entry.rename(target)
+
+
+# ---- are they the files that were approved? ------------------------------------------------------------
+
+
+class UncoveredError(Exception):
+    """A directory holds something that no digest can cover; the text names it."""
+
+
+def digest_of(directory: Path) -> str:
+    """The canonical digest of the model in ``directory``, ``sha256:`` and 64 hexadecimal digits.
+
+    The SHA-256 of what ``sha256sum`` prints for all files, sorted bytewise by their path ``./...``; see
+    docs/integrity.md. Raises UncoveredError on a link, on anything else that is no plain file, and on a name
+    that sha256sums of different age write differently; OSError where something can't be read.
+    """
+    lines = []
+    for path in _files(directory):
+        content = hashlib.sha256()
+        with (directory / os.fsdecode(path)).open("rb") as file:
+            while chunk := file.read(2**20):
+                content.update(chunk)
+        lines.append((path, content.hexdigest().encode()))
+    listing = b"".join(digest + b"  " + path + b"\n" for path, digest in sorted(lines))
+    return "sha256:" + hashlib.sha256(listing).hexdigest()
+
+
+def _files(directory: Path, prefix: bytes = b"./") -> Iterator[bytes]:
+    """The paths ``./...`` of the plain files under the directory, without those that are not the model's."""
+    with os.scandir(os.fsencode(directory)) as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            if path in NOT_THE_MODELS:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(directory / os.fsdecode(entry.name), path + b"/")
+            elif not entry.is_file(follow_symlinks=False):
+                raise UncoveredError(f"{os.fsdecode(path)!r} is a link or a special file")
+            elif re.search(rb"[\n\r\\]", path):
+                raise UncoveredError(f"the name {os.fsdecode(path)!r} has a line break or a backslash in it")
+            else:
+                yield path
+
+
+def _compare_digest(settings: Settings, directory: Path, source: str) -> None:
+    """Raises FetchError unless the fetched files are what the tag says."""
+    started = time.monotonic()
+    try:
+        found = digest_of(directory)
+    except UncoveredError as error:
+        raise FetchError(
+            DIGEST_MISMATCH,
+            f"{settings.model} has the digest tag {settings.digest}, but no digest can cover the files at"
+            f" {shown(source)}: {error}",
+        ) from error
+    if found != settings.digest:
+        raise FetchError(
+            DIGEST_MISMATCH,
+            f"the files of {settings.model} are not those that its digest tag stands for: the tag says"
+            f" {settings.digest}, the files at {shown(source)} have {found}. They were changed after the tag"
+            " was set, or the tag was computed from other files",
+        )
+    print(f"the digest is as the tag says, checked in {time.monotonic() - started:.1f} s", flush=True)
+
+
+def print_digest(arguments: list[str]) -> int:
+    """``--digest DIRECTORY`` on the command line; returns the exit code."""
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        print("usage: fetch.py --digest DIRECTORY_OF_THE_MODEL", file=sys.stderr)
+        return 2
+    try:
+        print(digest_of(Path(arguments[0])))
+    except (UncoveredError, OSError) as error:
+        print(f"{arguments[0]} can't have a digest: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 # ---- whose fault is it? ------------------------------------------------------------------------------
@@ -356,7 +457,7 @@ def _work() -> None:
     try:
         settings = Settings.from_env(os.environ)
         marker = settings.model_dir / MARKER
-        if marker.is_file() and marker.read_text() == settings.model:
+        if marker.is_file() and marker.read_text() == settings.receipt:
             print(f"{settings.model} is already in {settings.model_dir}", flush=True)
         else:
             fetch(settings)
@@ -387,4 +488,6 @@ def main() -> NoReturn:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--digest"]:
+        sys.exit(print_digest(sys.argv[2:]))
     main()

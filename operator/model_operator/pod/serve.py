@@ -10,11 +10,15 @@ environment:
     SELF_TEST_TIMEOUT_SECONDS    default 60
     SELF_TEST_PATH               default /invocations
     SELF_TEST_PAYLOAD_FILE       a request body to use in place of the model's serving_input_example.json
+    MAX_REQUEST_BYTES            a larger request is answered with 413, default 64 MiB
     DRAIN_SECONDS                longest time from SIGTERM to the end, default 30
+    CONNECTION_SECONDS           after which a kept connection is closed with its next answer, default 30
 
 A definite failure ends with one of the exit codes below and one line of JSON in the termination message.
 SIGTERM before the port is open ends at once (143); afterwards requests in flight are answered first, and the
 exit code is 0.
+
+The parts serve_*.py lie in the same directory. GET /metrics tells Prometheus about the requests.
 """
 
 from __future__ import annotations
@@ -23,23 +27,38 @@ import asyncio
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+# Alone in a directory, as in a pod, they are modules of their own. Before _prepare_environment.
+if TYPE_CHECKING:
+    from model_operator.pod.serve_failure import DefiniteError, shortened
+    from model_operator.pod.serve_front import CONNECTION_SECONDS, Front
+    from model_operator.pod.serve_metrics import RequestMetrics
+    from model_operator.pod.serve_scoring import load, mlflow_version, scoring_app
+    from model_operator.pod.serve_selftest import SelfTest
+else:
+    from serve_failure import DefiniteError, shortened
+    from serve_front import CONNECTION_SECONDS, Front
+    from serve_metrics import RequestMetrics
+    from serve_scoring import load, mlflow_version, scoring_app
+    from serve_selftest import SelfTest
 
 LOAD_FAILED = 50
 REQUIREMENT_MISSING = 51
 SELF_TEST_FAILED = 52
 SELF_TEST_MISSING = 53
 SERVE_MISCONFIGURED = 54
+SELF_TEST_WRONG_SHAPE = 55
 TERMINATED = 128 + signal.SIGTERM
 
 REASONS = {
@@ -48,12 +67,12 @@ REASONS = {
     SELF_TEST_FAILED: "SelfTestFailed",
     SELF_TEST_MISSING: "SelfTestMissing",
     SERVE_MISCONFIGURED: "ServeMisconfigured",
+    SELF_TEST_WRONG_SHAPE: "SelfTestWrongShape",
 }
 
-TESTED_MLFLOW = ("3.17", "3.18")
-MESSAGE_BYTES = 1024
-# by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
-SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
+MAX_REQUEST_BYTES = 64 * 2**20
+# as many as asyncio's own pool would have
+PREDICTION_THREADS = min(32, (os.cpu_count() or 1) + 4)
 # requests still arrive for a moment after SIGTERM; the port stays open until none came for this long
 QUIET_SECONDS = 2.0
 # kept back from DRAIN_SECONDS for closing connections and ending the process
@@ -62,22 +81,7 @@ RESERVE_SECONDS = 1.0
 # the server closes is lost
 KEEP_ALIVE_SECONDS = 120
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
 log = logging.getLogger("serve")
-
-
-class DefiniteError(Exception):
-    """Trying again would end in the same way: the exit code and the text for the termination message."""
-
-    def __init__(self, code: int, message: str, self_test: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.self_test = self_test
 
 
 @dataclass(frozen=True)
@@ -86,30 +90,31 @@ class Settings:
     version: str
     model_dir: Path
     port: int
-    mode: str
-    test_seconds: float
-    test_path: str
-    payload: Path | None
+    max_request_bytes: int
+    self_test: SelfTest
     drain_seconds: float
+    connection_seconds: float
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """Reads and checks the environment. Raises DefiniteError that names the variable."""
         for variable in ("MODEL_NAME", "MODEL_VERSION"):
             if not env.get(variable):
-                raise DefiniteError(SERVE_MISCONFIGURED, f"the environment variable {variable} is not set")
+                raise DefiniteError("ServeMisconfigured", f"the environment variable {variable} is not set")
         mode = env.get("SELF_TEST_MODE") or "Auto"
         if mode not in ("Auto", "Required", "LoadOnly"):
             raise DefiniteError(
-                SERVE_MISCONFIGURED, f"SELF_TEST_MODE is {mode!r}: it must be Auto, Required or LoadOnly"
+                "ServeMisconfigured", f"SELF_TEST_MODE is {mode!r}: it must be Auto, Required or LoadOnly"
             )
         model_dir = Path(env.get("MODEL_DIR") or "/model")
         if not model_dir.is_dir():
-            raise DefiniteError(SERVE_MISCONFIGURED, f"MODEL_DIR names {model_dir}, which is not a directory")
+            raise DefiniteError(
+                "ServeMisconfigured", f"MODEL_DIR names {model_dir}, which is not a directory"
+            )
         payload = Path(env["SELF_TEST_PAYLOAD_FILE"]) if env.get("SELF_TEST_PAYLOAD_FILE") else None
         if payload is not None and not payload.is_file():
             raise DefiniteError(
-                SERVE_MISCONFIGURED,
+                "ServeMisconfigured",
                 f"SELF_TEST_PAYLOAD_FILE names {payload}, which does not exist: check the key of"
                 " spec.selfTest.payload.configMap",
             )
@@ -118,11 +123,15 @@ class Settings:
             version=env["MODEL_VERSION"],
             model_dir=model_dir,
             port=int(_number(env, "SERVER_PORT", 8080, 65535)),
-            mode=mode,
-            test_seconds=_number(env, "SELF_TEST_TIMEOUT_SECONDS", 60, 86400),
-            test_path=env.get("SELF_TEST_PATH") or "/invocations",
-            payload=payload,
+            max_request_bytes=int(_number(env, "MAX_REQUEST_BYTES", MAX_REQUEST_BYTES, 2**40)),
+            self_test=SelfTest(
+                mode=mode,
+                seconds=_number(env, "SELF_TEST_TIMEOUT_SECONDS", 60, 86400),
+                path=env.get("SELF_TEST_PATH") or "/invocations",
+                payload=payload,
+            ),
             drain_seconds=_number(env, "DRAIN_SECONDS", 30, 86400),
+            connection_seconds=_number(env, "CONNECTION_SECONDS", CONNECTION_SECONDS, 86400),
         )
 
 
@@ -134,285 +143,12 @@ def _number(env: Mapping[str, str], variable: str, default: float, most: float) 
         value = -1
     if not 0 < value <= most:
         raise DefiniteError(
-            SERVE_MISCONFIGURED, f"{variable} is {text!r}: it must be a number above 0 and at most {most:g}"
+            "ServeMisconfigured", f"{variable} is {text!r}: it must be a number above 0 and at most {most:g}"
         )
     return value
 
 
-# ---- loading ---------------------------------------------------------------
-
-
-class ModelUnderWatch:
-    """A loaded model that tells its own faults from the caller's.
-
-    MLflow answers 400 to bad input and to an exception inside the model alike. Here an exception that is not
-    MLflow's own (which says what is wrong with the input) becomes an error 500 without a stack trace.
-    """
-
-    def __init__(self, model: Any, failure: Callable[[str], Exception]) -> None:
-        self._model = model
-        self._failure = failure
-        self.last_error = ""
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._model, attribute)
-
-    def predict(self, data: Any, params: Any = None) -> Any:
-        from mlflow.exceptions import MlflowException  # type: ignore[import-not-found,unused-ignore]
-
-        try:
-            return self._model.predict(data, params=params)
-        except MlflowException as error:
-            self.last_error = described(error)
-            raise
-        except Exception as error:
-            self.last_error = described(error)
-            log.exception("the model raised an exception while predicting")
-            raise self._failure(
-                f"the model raised {type(error).__name__} while predicting; the server's log says more"
-            ) from error
-
-
-def load(model_dir: Path) -> ModelUnderWatch:
-    """The model in `model_dir`. Raises DefiniteError if it, or a library that it needs, can't be loaded."""
-    try:
-        import mlflow  # type: ignore[import-not-found,unused-ignore]
-        from mlflow.exceptions import MlflowException
-        from mlflow.pyfunc import scoring_server  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
-        raise DefiniteError(
-            REQUIREMENT_MISSING,
-            f"the server's image can't serve MLflow models ({described(error)}): use an image with MLflow, or"
-            " spec.server.runtime: Custom",
-        ) from error
-    if not mlflow.__version__.startswith(TESTED_MLFLOW):
-        log.warning("MLflow %s was not tested with this server (%s were)", mlflow.__version__, TESTED_MLFLOW)
-
-    class PredictionFailed(MlflowException):  # type: ignore[misc,unused-ignore]
-        # MLflow puts the caller's data and the stack trace into the text; the caller needs neither
-        def __init__(self, text: str) -> None:
-            super().__init__(text)
-            self.text = text
-
-        def serialize_as_json(self) -> str:
-            return json.dumps({"error_code": "INTERNAL_ERROR", "message": self.text})
-
-    try:
-        model = scoring_server.load_model_with_mlflow_config(str(model_dir))
-    except ImportError as error:
-        missing = f"the module {error.name!r}" if error.name else "a module"
-        raise DefiniteError(
-            REQUIREMENT_MISSING,
-            f"the model needs {missing}, which the server's image does not have in the right version"
-            f" ({described(error)}): set spec.server.image to an image with the model's requirements",
-        ) from error
-    except (Exception, SystemExit) as error:
-        log.exception("the model can't be loaded")
-        raise DefiniteError(LOAD_FAILED, f"the model can't be loaded: {described(error)}") from error
-    return ModelUnderWatch(model, PredictionFailed)
-
-
-def scoring_app(model: ModelUnderWatch, request_seconds: float | None = None) -> App:
-    """MLflow's own scoring application around the model; a request may take `request_seconds`.
-
-    The one place that stands on MLflow's private interface; another version's would be added here. Without
-    `request_seconds` it is what MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT says (60 s).
-    """
-    from mlflow.pyfunc import scoring_server
-
-    variable = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
-    before = os.environ.get(variable)
-    if request_seconds is not None:
-        os.environ[variable] = str(int(request_seconds) + 1)
-    try:
-        app: App = scoring_server.init(model)
-    finally:
-        if before is not None:
-            os.environ[variable] = before
-        elif request_seconds is not None:
-            del os.environ[variable]
-    return app
-
-
-# ---- the self-test ---------------------------------------------------------
-
-
-def self_test(settings: Settings, model: ModelUnderWatch) -> str:
-    """Puts one request through the model. Returns Passed, LoadOnly or NoExample; raises DefiniteError."""
-    if settings.mode == "LoadOnly":
-        return "LoadOnly"
-    example = settings.payload or settings.model_dir / "serving_input_example.json"
-    if not example.is_file():
-        if settings.mode == "Required":
-            raise DefiniteError(
-                SELF_TEST_MISSING,
-                "spec.selfTest.mode is Required, but the model was logged without an input_example and"
-                " spec.selfTest.payload is not set",
-                "NoExample",
-            )
-        return "NoExample"
-    started = time.monotonic()
-    app = Front(scoring_app(model, settings.test_seconds))
-    content_type = b"text/csv" if example.suffix == ".csv" else b"application/json"
-    status, body = asyncio.run(_ask(app, settings, content_type, example.read_bytes()))
-    what = "the given payload" if settings.payload else "the model's own input example"
-    problem = _problem(status, body, what, model.last_error)
-    if problem:
-        raise DefiniteError(SELF_TEST_FAILED, f"self-test failed: {problem}", "Failed")
-    log.info("self-test passed in %.2f s", time.monotonic() - started)
-    return "Passed"
-
-
-async def _ask(app: App, settings: Settings, content_type: bytes, body: bytes) -> tuple[int, bytes]:
-    """The status and body of the answer to one POST, made without a socket; ends the process if it hangs."""
-    status, chunks = 500, []
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Message) -> None:
-        nonlocal status
-        if message["type"] == "http.response.start":
-            status = message["status"]
-        else:
-            chunks.append(message.get("body", b""))
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": settings.test_path,
-        "raw_path": settings.test_path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [
-            (b"host", b"localhost"),
-            (b"content-type", content_type),
-            (b"content-length", str(len(body)).encode()),
-        ],
-        "client": ("127.0.0.1", 0),
-        "server": ("127.0.0.1", settings.port),
-    }
-    request = asyncio.ensure_future(app(scope, receive, send))
-    done, _ = await asyncio.wait({request}, timeout=settings.test_seconds)
-    if not done:
-        # the thread that predicts can't be stopped, and closing this loop would wait for it
-        _end(
-            DefiniteError(
-                SELF_TEST_FAILED,
-                f"self-test failed: no answer within {settings.test_seconds:g} s"
-                " (spec.selfTest.timeoutSeconds)",
-                "Failed",
-            )
-        )
-    error = request.exception()
-    if error is not None:
-        return 500, described(error).encode()
-    return status, b"".join(chunks)
-
-
-def _problem(status: int, body: bytes, what: str, model_error: str) -> str:
-    if status != 200:
-        text = model_error or _message_of(body) or body.decode(errors="replace")
-        return f"{what} was answered with status {status}: {text}"
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(constant)
-
-    try:
-        json.loads(body, parse_constant=refuse)
-    except ValueError as error:
-        if str(error) in ("NaN", "Infinity", "-Infinity"):
-            return f"the prediction for {what} contains {error}, which is no number and not valid JSON"
-        return f"the prediction for {what} is not valid JSON: {error}"
-    return ""
-
-
 # ---- answering -------------------------------------------------------------
-
-
-@dataclass
-class Front:
-    """What callers talk to: health, readiness and clean errors around MLflow's application."""
-
-    app: App
-    self_test: str = ""
-    draining: bool = False
-    in_flight: int = 0
-    last_request: float = field(default_factory=time.monotonic)
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def last_answer_closes(message: Message) -> None:
-            if message["type"] == "http.response.start" and self.draining:
-                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
-            await send(message)
-
-        if scope["path"] == "/health":
-            await _answer(last_answer_closes, 200, {"status": "ok", "selfTest": self.self_test})
-            return
-        if scope["path"] == "/ping":
-            status, word = (503, "draining") if self.draining else (200, "ok")
-            await _answer(last_answer_closes, status, {"status": word})
-            return
-        self.in_flight += 1
-        try:
-            await self._invoke(scope, receive, last_answer_closes)
-        finally:
-            self.in_flight -= 1
-            self.last_request = time.monotonic()
-
-    async def _invoke(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/invocations" and not any(k == b"content-type" for k, _ in scope["headers"]):
-            error = {"error_code": "BAD_REQUEST", "message": "the header Content-Type is missing"}
-            await _answer(send, 415, error)
-            return
-        start: Message | None = None
-        body = b""
-
-        async def clean(message: Message) -> None:
-            nonlocal start, body
-            if message["type"] == "http.response.start" and message["status"] >= 400:
-                start = message
-            elif start is None:
-                await send(message)
-            else:
-                body += message.get("body", b"")
-                if not message.get("more_body"):
-                    await self._send_error(send, start, body)
-
-        await self.app(scope, receive, clean)
-
-    @staticmethod
-    async def _send_error(send: Send, start: Message, body: bytes) -> None:
-        text = _message_of(body)
-        if not text:
-            await send(start)
-            await send({"type": "http.response.body", "body": body})
-            return
-        error = {"error_code": str(json.loads(body)["error_code"]), "message": shortened(text)}
-        await _answer(send, start["status"], error)
-
-
-async def _answer(send: Send, status: int, body: dict[str, str]) -> None:
-    data = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": data})
-
-
-def _message_of(body: bytes) -> str:
-    """The message of an error as MLflow writes it; empty if it is none."""
-    try:
-        error = json.loads(body)
-        return str(error["message"]) if "error_code" in error else ""
-    except (ValueError, TypeError, KeyError):
-        return ""
 
 
 def serve(settings: Settings, front: Front) -> None:
@@ -466,11 +202,12 @@ def serve(settings: Settings, front: Front) -> None:
     async def run() -> None:
         nonlocal loop
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(PREDICTION_THREADS, "predict"))
         draining = asyncio.ensure_future(drain())
         await server.serve()
         draining.cancel()
         if not server.started:
-            _end(DefiniteError(SERVE_MISCONFIGURED, f"the port {settings.port} can't be opened"))
+            _end(DefiniteError("ServeMisconfigured", f"the port {settings.port} can't be opened"))
         # not by return: closing the loop waits for threads that may still be predicting
         _exit(0)
 
@@ -480,26 +217,9 @@ def serve(settings: Settings, front: Front) -> None:
 # ---- the process -----------------------------------------------------------
 
 
-def described(error: BaseException) -> str:
-    """The type and text of an exception, shortened."""
-    text = str(error).strip()
-    return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
-
-
-def shortened(text: str) -> str:
-    """At most MESSAGE_BYTES of the text, on one line, without the values of variables that look secret."""
-    for variable, value in os.environ.items():
-        if len(value) >= 4 and SECRET_VARIABLE.search(variable):
-            text = text.replace(value, "***")
-    text = re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
-    text = " ".join(text.split())
-    data = text.encode()
-    return text if len(data) <= MESSAGE_BYTES else data[: MESSAGE_BYTES - 3].decode(errors="ignore") + "..."
-
-
 def _end(failure: DefiniteError) -> NoReturn:
     """Leaves the termination message where the kubelet reads it, and ends the process."""
-    record = {"reason": REASONS[failure.code], "message": shortened(failure.message)}
+    record = {"reason": failure.reason, "message": shortened(failure.message)}
     if failure.self_test:
         record["selfTest"] = failure.self_test
     line = json.dumps(record, ensure_ascii=False)
@@ -508,7 +228,7 @@ def _end(failure: DefiniteError) -> NoReturn:
     except OSError as error:
         log.warning("no termination message: %s", error)
     print(line, file=sys.stderr)
-    _exit(failure.code)
+    _exit(next(code for code, reason in REASONS.items() if reason == failure.reason))
 
 
 def _exit(code: int) -> NoReturn:
@@ -554,6 +274,8 @@ def _prepare_environment() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
+        # times at which a counter was made, told as metrics
+        "PROMETHEUS_DISABLE_CREATED_SERIES": "true",
     }.items():
         os.environ.setdefault(variable, value)
 
@@ -567,8 +289,15 @@ def main() -> NoReturn:
     try:
         settings = Settings.from_env(os.environ)
         model = load(settings.model_dir)
-        outcome = self_test(settings, model)
-        front = Front(scoring_app(model), outcome)
+        outcome = settings.self_test.run(model, settings.model_dir)
+        metrics = RequestMetrics(settings.name, settings.version, mlflow_version(), PREDICTION_THREADS)
+        front = Front(
+            scoring_app(model),
+            metrics,
+            settings.max_request_bytes,
+            outcome,
+            connection_seconds=settings.connection_seconds,
+        )
     except DefiniteError as failure:
         _end(failure)
     log.info(

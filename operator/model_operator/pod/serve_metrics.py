@@ -1,0 +1,60 @@
+"""Counts predictions for Prometheus: a part of serve.py. The operator judges a version by them while it watches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# as nginx counts a caller who did not wait for the answer
+CLIENT_GONE = 499
+
+
+class RequestMetrics:
+    """The counts of one server process. Without prometheus_client in the image nothing is counted."""
+
+    def __init__(self, model: str, version: str, mlflow: str, concurrency: int) -> None:
+        """``concurrency`` is how many predictions can be worked on at once."""
+        self._client: Any = None
+        try:
+            import prometheus_client
+        except ImportError:
+            return
+        self._client = prometheus_client
+        self._requests = prometheus_client.Counter(
+            "model_server_requests", "Answered requests for a prediction, by HTTP status.", ["code"]
+        )
+        self._seconds = prometheus_client.Histogram(
+            "model_server_request_seconds",
+            "From the arrival of a whole request for a prediction to the end of its answer.",
+            buckets=SECONDS,
+        )
+        self._in_flight = prometheus_client.Gauge(
+            "model_server_requests_in_flight", "Predictions that are worked on or wait for their turn."
+        )
+        prometheus_client.Gauge(
+            "model_server_concurrency", "How many predictions can be worked on at once."
+        ).set(concurrency)
+        prometheus_client.Info("model_server", "What is served, and by which MLflow.").info(
+            {"model": model, "version": version, "mlflow": mlflow}
+        )
+
+    def begun(self) -> None:
+        """A whole request has arrived and goes to the model."""
+        if self._client:
+            self._in_flight.inc()
+
+    def ended(self, seconds: float) -> None:
+        """What had begun is over, whatever became of it."""
+        if self._client:
+            self._in_flight.dec()
+            self._seconds.observe(seconds)
+
+    def answered(self, status: int) -> None:
+        """A request for a prediction was answered, by the model or in its place."""
+        if self._client:
+            self._requests.labels(str(status)).inc()
+
+    def text(self) -> bytes | None:
+        """All metrics of the process in Prometheus' text format; None where the image can't count."""
+        return self._client.generate_latest() if self._client else None

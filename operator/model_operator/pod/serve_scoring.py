@@ -1,0 +1,155 @@
+"""The model and MLflow's scoring application around it: a part of serve.py, and the only one that imports MLflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model_operator.pod.serve_failure import DefiniteError, described
+else:
+    from serve_failure import DefiniteError, described
+
+# the contract tests run with these
+TESTED_MLFLOW = ("2.22.", "3.17.")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+log = logging.getLogger("serve")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one call of the model was asked and answered; ``rows`` is None where rows can't be counted."""
+
+    rows: int | None
+    answer: Any
+
+
+class ModelUnderWatch:
+    """A loaded model that tells its own faults from the caller's.
+
+    MLflow answers 400 to bad input and to an exception inside the model alike. Here an exception that is not
+    MLflow's own (which says what is wrong with the input) becomes an error 500 without a stack trace.
+    """
+
+    def __init__(self, model: Any, failure: Callable[[str], Exception]) -> None:
+        self._model = model
+        self._failure = failure
+        self.last_error = ""
+        self.remembers = False
+        self.last_prediction: Prediction | None = None
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._model, attribute)
+
+    def predict(self, data: Any, params: Any = None) -> Any:
+        from mlflow.exceptions import MlflowException  # type: ignore[import-not-found,unused-ignore]
+
+        # before the model gets hold of it
+        rows = _rows(data) if self.remembers else None
+        try:
+            answer = self._model.predict(data, params=params)
+        except MlflowException as error:
+            self.last_error = described(error)
+            raise
+        except Exception as error:
+            self.last_error = described(error)
+            log.exception("the model raised an exception while predicting")
+            raise self._failure(
+                f"the model raised {type(error).__name__} while predicting; the server's log says more"
+            ) from error
+        if self.remembers:
+            self.last_prediction = Prediction(rows, answer)
+        return answer
+
+
+def _rows(data: Any) -> int | None:
+    """How many rows a table or an array has."""
+    shape = getattr(data, "shape", ())
+    return int(shape[0]) if shape else None
+
+
+def load(model_dir: Path) -> ModelUnderWatch:
+    """The model in `model_dir`. Raises DefiniteError if it, or a library that it needs, can't be loaded."""
+    try:
+        import mlflow  # type: ignore[import-not-found,unused-ignore]
+        from mlflow.exceptions import MlflowException
+        from mlflow.pyfunc import scoring_server  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise DefiniteError(
+            "RequirementMissing",
+            f"the server's image can't serve MLflow models ({described(error)}): use an image with MLflow, or"
+            " spec.server.runtime: Custom",
+        ) from error
+    if not mlflow.__version__.startswith(TESTED_MLFLOW):
+        tested = ", ".join(f"{version}x" for version in TESTED_MLFLOW)
+        log.warning("MLflow %s was not tested with this server (%s were)", mlflow.__version__, tested)
+
+    class PredictionFailed(MlflowException):  # type: ignore[misc,unused-ignore]
+        # MLflow puts the caller's data and the stack trace into the text; the caller needs neither
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+            self.text = text
+
+        def serialize_as_json(self) -> str:
+            return json.dumps({"error_code": "INTERNAL_ERROR", "message": self.text})
+
+    try:
+        model = scoring_server.load_model_with_mlflow_config(str(model_dir))
+    except ImportError as error:
+        missing = f"the module {error.name!r}" if error.name else "a module"
+        raise DefiniteError(
+            "RequirementMissing",
+            f"the model needs {missing}, which the server's image does not have in the right version"
+            f" ({described(error)}): set spec.server.image to an image with the model's requirements",
+        ) from error
+    except (Exception, SystemExit) as error:
+        log.exception("the model can't be loaded")
+        raise DefiniteError("LoadFailed", f"the model can't be loaded: {described(error)}") from error
+    return ModelUnderWatch(model, PredictionFailed)
+
+
+def scoring_app(model: ModelUnderWatch, request_seconds: float | None = None) -> App:
+    """MLflow's own scoring application around the model; a request may take `request_seconds`.
+
+    The one place that stands on MLflow's private interface; another version's would be added here. Without
+    `request_seconds` it is what MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT says (60 s). Raises DefiniteError where
+    the image's libraries do not go together.
+    """
+    from mlflow.pyfunc import scoring_server
+
+    variable = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
+    before = os.environ.get(variable)
+    if request_seconds is not None:
+        os.environ[variable] = str(int(request_seconds) + 1)
+    try:
+        app: App = scoring_server.init(model)
+    except Exception as error:
+        log.exception("MLflow's scoring server can't be made")
+        raise DefiniteError(
+            "RequirementMissing",
+            f"the scoring server of the image's MLflow {mlflow_version()} does not go together with its other"
+            f" libraries ({described(error)}): set spec.server.image to an image in which it does",
+        ) from error
+    finally:
+        if before is not None:
+            os.environ[variable] = before
+        elif request_seconds is not None:
+            del os.environ[variable]
+    return app
+
+
+def mlflow_version() -> str:
+    """The version of the image's MLflow."""
+    import mlflow
+
+    return str(mlflow.__version__)

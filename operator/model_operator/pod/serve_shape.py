@@ -1,0 +1,158 @@
+"""Is a prediction what the model's signature promises? A part of serve.py.
+
+Says something only where promise and answer are both clear: a false alarm would reject a good version.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model_operator.pod.serve_scoring import Prediction
+else:
+    from serve_scoring import Prediction
+
+# they answer one row per row; a model of one's own may well answer one row with a forecast of seven
+ROW_BY_ROW = ("mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost")
+
+log = logging.getLogger("serve")
+
+
+def contradiction(prediction: Prediction, metadata: Any) -> str:
+    """In what the prediction breaks a promise of the model, one clause; empty if it does not, or can't be told.
+
+    ``metadata`` is MLflow's description of the model (mlflow.models.Model).
+    """
+    try:
+        return _rows_lost(prediction, metadata) or _against_schema(
+            metadata.get_output_schema(), prediction.answer
+        )
+    except Exception:
+        log.info("the form of the prediction is not understood, so it is not judged", exc_info=True)
+        return ""
+
+
+def _rows_lost(prediction: Prediction, metadata: Any) -> str:
+    function = (metadata.flavors or {}).get("python_function") or {}
+    method = str(function.get("predict_fn") or "predict")
+    shape = getattr(prediction.answer, "shape", ())
+    if function.get("loader_module") not in ROW_BY_ROW or not method.startswith("predict"):
+        return ""
+    if prediction.rows is None or not shape or shape[0] == prediction.rows:
+        return ""
+    return f"{prediction.rows} rows were sent and {shape[0]} came back"
+
+
+def _against_schema(schema: Any, answer: Any) -> str:
+    if schema is None or not schema.inputs:
+        return ""
+    if not schema.is_tensor_spec():
+        return _against_columns(schema.inputs, answer)
+    if not schema.has_input_names():
+        return _against_tensor(schema.inputs[0], answer, "the answer")
+    if not isinstance(answer, Mapping):
+        return ""
+    missing = [spec.name for spec in schema.inputs if spec.name not in answer]
+    if missing:
+        return f"the answer lacks {_listed(missing)}"
+    problems = (_against_tensor(spec, answer[spec.name], repr(spec.name)) for spec in schema.inputs)
+    return next(filter(None, problems), "")
+
+
+def _against_tensor(spec: Any, answer: Any, what: str) -> str:
+    array = _array(answer)
+    if array is None or not array.size:
+        return ""
+    # a column of numbers and a list of them are told apart by nobody
+    rank = max(len(spec.shape), array.ndim)
+    promised, found = (tuple(shape) + (1,) * (rank - len(shape)) for shape in (spec.shape, array.shape))
+    if any(p not in (-1, f) for p, f in zip(promised, found)):  # noqa: B905 (of one length)
+        return f"the signature promises the shape {_shape(spec.shape)}, {what} has {_shape(array.shape)}"
+    return _against_type(spec.type, array, what)
+
+
+def _against_columns(columns: Sequence[Any], answer: Any) -> str:
+    import pandas as pd  # type: ignore[import-untyped,unused-ignore]
+    from mlflow.types import DataType  # type: ignore[import-not-found,unused-ignore]
+
+    named = all(column.name is not None for column in columns)
+    required = [str(column.name) for column in columns if getattr(column, "required", True)]
+    plain = all(isinstance(column.type, DataType) for column in columns)
+    if isinstance(answer, pd.DataFrame) and named:
+        if answer.columns.nlevels > 1:
+            return ""
+        found = {str(name): position for position, name in enumerate(answer.columns)}
+        if missing := [name for name in required if name not in found]:
+            return f"the answer lacks {_listed(missing)}, it has {_listed(found)}"
+        problems = (
+            _against_type(
+                column.type.to_numpy(), answer.iloc[:, found[str(column.name)]].to_numpy(), repr(column.name)
+            )
+            for column in columns
+            if isinstance(column.type, DataType) and str(column.name) in found
+        )
+        return next(filter(None, problems), "")
+    if not plain:
+        return ""
+    records = [answer] if isinstance(answer, Mapping) else answer
+    if isinstance(records, list) and records and all(isinstance(record, Mapping) for record in records):
+        missing = [name for name in required if any(name not in map(str, record) for record in records)]
+        return f"the answer lacks {_listed(missing)}" if named and missing else ""
+    array = _array(answer)
+    if array is None or not array.size or array.ndim == 0:
+        return ""
+    if array.ndim > 1 and array.shape[1:] != (len(columns),):
+        count = f"{len(columns)} column" + "s" * (len(columns) > 1)
+        return f"the signature promises {count}, the answer has the shape {_shape(array.shape)}"
+    return _against_type(columns[0].type.to_numpy(), array, "the answer") if len(columns) == 1 else ""
+
+
+def _against_type(promised: Any, array: Any, what: str) -> str:
+    """Numbers for text or the other way round; and fractions for whole numbers."""
+    import numpy as np  # type: ignore[import-not-found,unused-ignore]
+
+    wanted, found = _category(np.empty(0, promised)), _category(array)
+    if wanted and found and wanted != found:
+        return f"the signature promises {wanted}, {what} holds {found}"
+    if promised.kind in "iu" and array.dtype.kind == "f":
+        finite = array[np.isfinite(array)]
+        if (finite != np.floor(finite)).any():
+            return f"the signature promises whole numbers ({promised}), {what} holds fractions"
+    return ""
+
+
+def _category(array: Any) -> str:
+    """What the array holds, where that is clear."""
+    if array.dtype.kind in "biuf":
+        return "numbers"
+    if array.dtype.kind == "U" or (
+        array.dtype.kind == "O" and array.size and all(isinstance(value, str) for value in array.flat)
+    ):
+        return "text"
+    return ""
+
+
+def _array(answer: Any) -> Any:
+    """The answer as an array; None where it is none."""
+    import numpy as np  # type: ignore[import-not-found,unused-ignore]
+    import pandas as pd  # type: ignore[import-untyped,unused-ignore]
+
+    if isinstance(answer, (pd.DataFrame, pd.Series)):
+        return answer.to_numpy()
+    if isinstance(answer, np.ndarray):
+        return answer
+    if isinstance(answer, list):
+        array = np.asarray(answer)  # raises on rows of different length, which nobody judges
+        return array if array.dtype.kind != "O" else None
+    return None
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "(" + ", ".join("any" if size == -1 else str(size) for size in shape) + ")"
+
+
+def _listed(names: Any) -> str:
+    shown = [repr(str(name)) for name in names]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "") or "nothing"
