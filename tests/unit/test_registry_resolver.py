@@ -116,6 +116,29 @@ async def test_a_change_of_a_tag_is_told(bench: Bench) -> None:
     assert found.tags == {"serving_image": "server:2"}
 
 
+async def test_a_change_of_our_own_tags_wakes_nobody_and_is_known_all_the_same(bench: Bench) -> None:
+    bench.registry.add("churn", versions=2, champion="1")
+    bench.resolver.want(CHURN, wanted("models:/churn@champion"))
+    await bench.poll()
+    own = {"key": "model-operator.io/prod/crm/churn", "value": "Serving"}
+    bench.registry.versions["churn"]["1"]["tags"] = [own]
+    assert [await bench.next_poll() for _ in range(10)] == [[]] * 10
+    found = bench.resolver.answer(CHURN).version
+    assert found is not None
+    assert found.tags == {own["key"]: "Serving"}
+
+
+async def test_another_tag_beside_our_own_is_told(bench: Bench) -> None:
+    bench.registry.add("churn", versions=2, champion="1")
+    bench.resolver.want(CHURN, wanted("models:/churn@champion"))
+    await bench.poll()
+    bench.registry.versions["churn"]["1"]["tags"] = [
+        {"key": "model-operator.io/prod/crm/churn", "value": "Serving"},
+        {"key": "validation_status", "value": "approved"},
+    ]
+    assert [await bench.next_poll() for _ in range(10)].count([CHURN]) == 1
+
+
 async def test_what_becomes_wanted_later_is_asked_for_before_the_next_poll(bench: Bench) -> None:
     bench.registry.add("churn", champion="1")
     bench.registry.add("basket", champion="1")

@@ -1,8 +1,9 @@
-"""The model registry: clients, one poller per entry, and an answer for every ModelDeployment."""
+"""The model registry: clients, one poller per entry, an answer for every ModelDeployment, tags written back."""
 
 from model_operator.registry.client import RegistryClient, RegistryConfig, RegistryError, WantedModel, resolve
 from model_operator.registry.mlflow import MlflowClient
 from model_operator.registry.resolver import Resolver
+from model_operator.registry.write_back import WriteBack, tag_prefix
 
 __all__ = [
     "MlflowClient",
@@ -11,5 +12,7 @@ __all__ = [
     "RegistryError",
     "Resolver",
     "WantedModel",
+    "WriteBack",
     "resolve",
+    "tag_prefix",
 ]

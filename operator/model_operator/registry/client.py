@@ -114,6 +114,13 @@ class RegistryClient(Protocol):
         """All versions that these credentials may see, by pages, the last changed first."""
         ...
 
+    async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+        """Let one version carry that tag; tried once. What the tag said before is overwritten.
+
+        Raises Forbidden where these credentials may not write, VersionNotFound when there is no such version.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Let go of connections; the client can't be used afterwards."""
         ...

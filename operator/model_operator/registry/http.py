@@ -8,7 +8,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,8 +74,20 @@ class Site:
         return RegistryError(ResolutionReason.MISCONFIGURED, f"registry '{self.entry}': {what}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = field(default=None, repr=False)
+    """JSON."""
+    max_bytes: int = MIB
+    """The longest answer that is read."""
+    tries: int = 1
+
+
 class JsonSource:
-    """GETs JSON objects below one base URL. Follows no redirect, keeps no connection, retries only GETs."""
+    """JSON objects below one base URL. Follows no redirect, keeps no connection, retries only GETs."""
 
     def __init__(
         self,
@@ -101,9 +113,20 @@ class JsonSource:
         Raises RegistryError: RegistryUnreachable, Unauthorized, AnswerTooLarge, RegistryMisconfigured,
         UnexpectedAnswer (a redirect, or a compressed body).
         """
+        return await self._in_time(_Request("GET", path, params, None, max_bytes, self._limits.tries))
+
+    async def post(self, path: str, body: Mapping[str, Any], max_bytes: int) -> Answer:
+        """POST a JSON object to base + path, once: after a failure it may have arrived or not.
+
+        Answers and errors are those of ``get``.
+        """
+        content = json.dumps(body).encode()
+        return await self._in_time(_Request("POST", path, content=content, max_bytes=max_bytes))
+
+    async def _in_time(self, request: _Request) -> Answer:
         try:
             async with asyncio.timeout(self._limits.total_seconds):
-                return await self._get_let_in(path, params, max_bytes)
+                return await self._let_in(request)
         except TimeoutError:
             raise self._unreachable(f"gave no complete answer in {self._limits.total_seconds:g} s") from None
 
@@ -117,27 +140,27 @@ class JsonSource:
         """What the server said, fit for a message: no secret, no control character, at most 300 long."""
         return shown(self._credentials.redact(text[:MIB]))
 
-    async def _get_let_in(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
+    async def _let_in(self, request: _Request) -> Answer:
         await self._renew(only_after=CREDENTIALS_SECONDS)
         used = self._credentials
-        answer = await self._get_patiently(path, params, max_bytes)
+        answer = await self._send_patiently(request)
         if answer.status == 401:
             # a rotated Secret reaches the mounted file before anybody tells us
             await self._renew(only_after=1.0)
             if self._credentials.authorization != used.authorization:
-                answer = await self._get_patiently(path, params, max_bytes)
+                answer = await self._send_patiently(request)
         if answer.status == 401:
             raise RegistryError(ResolutionReason.UNAUTHORIZED, self._unauthorized())
         if 300 <= answer.status < 400:
             raise RegistryError(ResolutionReason.UNEXPECTED_ANSWER, self._redirected(answer))
         return answer
 
-    async def _get_patiently(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
-        for attempt in range(1, self._limits.tries + 1):
-            final = attempt == self._limits.tries
+    async def _send_patiently(self, request: _Request) -> Answer:
+        for attempt in range(1, request.tries + 1):
+            final = attempt == request.tries
             pause = self._limits.retry_seconds * 2 ** (attempt - 1)
             try:
-                answer = await self._get_once(path, params, max_bytes)
+                answer = await self._send_once(request)
             except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
                 if final or _certificate_problem(error):
                     raise self._unreachable(self._why(error)) from None
@@ -157,7 +180,7 @@ class JsonSource:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
         raise AssertionError("the last try returns or raises")
 
-    async def _get_once(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
+    async def _send_once(self, request: _Request) -> Answer:
         http = self._http
         if http is None:
             raise self._unreachable("the client was closed")
@@ -170,7 +193,15 @@ class JsonSource:
         }
         if self._credentials.authorization is not None:
             headers["authorization"] = self._credentials.authorization
-        async with http.stream("GET", f"{self.base}{path}", params=dict(params), headers=headers) as response:
+        if request.content is not None:
+            headers["content-type"] = "application/json"
+        async with http.stream(
+            request.method,
+            f"{self.base}{request.path}",
+            params=dict(request.params) or None,
+            content=request.content,
+            headers=headers,
+        ) as response:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise RegistryError(
                     ResolutionReason.UNEXPECTED_ANSWER,
@@ -178,7 +209,7 @@ class JsonSource:
                     "turn compression off in the proxy before the registry",
                 )
             failed = response.status_code >= 300
-            limit = ERROR_BYTES if failed else max_bytes
+            limit = ERROR_BYTES if failed else request.max_bytes
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
@@ -187,7 +218,7 @@ class JsonSource:
                         break
                     raise RegistryError(
                         ResolutionReason.ANSWER_TOO_LARGE,
-                        f"{self.base}{path} answered with more than {max_bytes // 1024} KiB; "
+                        f"{self.base}{request.path} answered with more than {request.max_bytes // 1024} KiB; "
                         "look for a huge description or tag of the model, or a wrong url",
                     )
             return Answer(response.status_code, response.headers, bytes(body[:limit] if failed else body))

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
@@ -35,6 +35,17 @@ MAX_ALIASES = 1000
 MAX_STAGES = 16
 
 T = TypeVar("T")
+
+
+class _Right(NamedTuple):
+    """What a request needs, in words and as MLflow calls it."""
+
+    verb: str
+    permission: str
+
+
+_READ = _Right("read", "READ")
+_WRITE = _Right("write", "EDIT")
 
 
 class MlflowClient:
@@ -110,6 +121,16 @@ class MlflowClient:
             async for rows in pages:
                 yield self._parsed_rows(_version, rows)
 
+    async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+        """See RegistryClient.set_version_tag."""
+        what = f"tags of version {shown(version)} of model '{shown(name)}'"
+        absent = ResolutionReason.VERSION_NOT_FOUND
+        if not _is_version(version):
+            raise self._not_found(absent, what)
+        body = {"name": name, "version": version, "key": key, "value": value}
+        answer = await self._source.post(f"{API}/model-versions/set-tag", body, RECORD_BYTES)
+        self._checked(answer, absent, what, _WRITE)
+
     async def _pages(self, path: str, key: str) -> AsyncGenerator[list[Any], None]:
         rows, token = PAGE_ROWS, ""
         for _ in range(MAX_PAGES):
@@ -137,12 +158,17 @@ class MlflowClient:
     async def _get(
         self, path: str, params: Mapping[str, str], max_bytes: int, absent: ResolutionReason, what: str
     ) -> Mapping[str, Any]:
-        answer = await self._source.get(f"{API}{path}", params, max_bytes)
+        return self._checked(await self._source.get(f"{API}{path}", params, max_bytes), absent, what, _READ)
+
+    def _checked(
+        self, answer: Answer, absent: ResolutionReason, what: str, right: _Right
+    ) -> Mapping[str, Any]:
+        """The object that was answered; raises what any other answer means."""
         if answer.status == 200:
             return self._object(answer)
         code, message = _error(answer)
         if answer.status == 403:
-            raise self._refused(answer, what)
+            raise self._refused(answer, what, right)
         if answer.status == 404 and code == "RESOURCE_DOES_NOT_EXIST":
             raise self._not_found(absent, what)
         if answer.status == 400 and code == "INVALID_PARAMETER_VALUE":
@@ -183,7 +209,7 @@ class MlflowClient:
             raise self._unexpected("a listing without a single record of the expected shape")
         return parsed
 
-    def _refused(self, answer: Answer, what: str) -> RegistryError:
+    def _refused(self, answer: Answer, what: str, right: _Right) -> RegistryError:
         said = answer.body.decode("utf-8", "replace")
         if "invalid host header" in said.lower():
             host = httpx.URL(self.url).netloc.decode("ascii", "replace")
@@ -193,15 +219,15 @@ class MlflowClient:
                 f"start it with --allowed-hosts {host} (and the other names that it is called by)",
             )
         if self._credentials_dir is None:
-            remedy = f"set credentialsDir of registry '{self._entry}' to credentials that may read it"
+            remedy = f"set credentialsDir of registry '{self._entry}' to credentials that may {right.verb} it"
         else:
             remedy = (
                 f"give the user (username and password, or token, in {self._credentials_dir}, registry "
-                f"'{self._entry}') READ permission"
+                f"'{self._entry}') {right.permission} permission"
             )
         return RegistryError(
             ResolutionReason.FORBIDDEN,
-            f"{self.url} does not let us read {what} (403); it does not exist, or {remedy}",
+            f"{self.url} does not let us {right.verb} {what} (403); it does not exist, or {remedy}",
         )
 
     def _not_found(self, reason: ResolutionReason, what: str, detail: str = "") -> RegistryError:

@@ -7,8 +7,9 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
 from model_operator.registry.client import SAID_NO, RegistryClient, RegistryError, with_last_good
 from model_operator.registry.inquiry import Inquiry
@@ -49,13 +50,18 @@ class Poller:
         changed: Callable[[ModelReference], None],
         pace: Pace,
         clock: Callable[[], float] = time.monotonic,
+        quiet_tags: str = RESERVED_KEY_PREFIX,
     ) -> None:
-        """``changed`` is called with a reference whose answer is another than before, also for its first."""
+        """``changed`` is called with a reference whose answer is another than before, also for its first.
+
+        Tags whose keys begin with ``quiet_tags`` come along in answers, but are no news when they change.
+        """
         self._client = client
         self._inquiry = Inquiry(client)
         self._changed = changed
         self._pace = pace
         self._clock = clock
+        self._quiet_tags = quiet_tags
         self._wanted: set[ModelReference] = set()
         self._answers: dict[ModelReference, Resolution] = {}
         self._last_good: dict[ModelReference, ResolvedVersion] = {}
@@ -183,7 +189,9 @@ class Poller:
             self._last_good.pop(reference, None)
         answer = with_last_good(resolution, self._last_good.get(reference))
         before = self._answers.get(reference)
-        if before is not None and _same(before, answer):
+        if before is not None and self._same(before, answer):
+            if answer.ok:
+                self._answers[reference] = answer
             return
         self._answers[reference] = answer
         self._changed(reference)
@@ -196,8 +204,16 @@ class Poller:
             return float("inf")
         return 0.0 if self._soon else max(0.0, self._next_at - self._clock())
 
+    def _same(self, before: Resolution, answer: Resolution) -> bool:
+        before, answer = self._news(before), self._news(answer)
+        if answer.reason in _QUOTING and answer.reason is before.reason:
+            return before.version == answer.version
+        return before == answer
 
-def _same(before: Resolution, answer: Resolution) -> bool:
-    if answer.reason in _QUOTING and answer.reason is before.reason:
-        return before.version == answer.version
-    return before == answer
+    def _news(self, resolution: Resolution) -> Resolution:
+        """The part of an answer that is worth telling: all but the tags that we write ourselves."""
+        version = resolution.version
+        if version is None or not any(key.startswith(self._quiet_tags) for key in version.tags):
+            return resolution
+        tags = {key: value for key, value in version.tags.items() if not key.startswith(self._quiet_tags)}
+        return replace(resolution, version=replace(version, tags=tags))

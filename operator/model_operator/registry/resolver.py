@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
+from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
 from model_operator.registry.client import RegistryClient, RegistryConfig, WantedModel, shown
 from model_operator.registry.mlflow import MlflowClient
@@ -29,11 +30,13 @@ class Resolver:
         on_change: Callable[[Key], None],
         clock: Callable[[], float] = time.monotonic,
         connect: Connect = MlflowClient,
+        quiet_tags: str = RESERVED_KEY_PREFIX,
     ) -> None:
         """``registries`` are the entries of the configuration, ``poll_seconds`` the time between two polls.
 
         ``on_change`` is called for a key whose answer became another one; never twice for the same answer,
-        and not for an answer that is there by the time that ``want`` returns.
+        and not for an answer that is there by the time that ``want`` returns. A tag whose key begins with
+        ``quiet_tags`` makes no difference.
         """
         self._on_change = on_change
         self._wants: dict[Key, WantedModel] = {}
@@ -41,7 +44,8 @@ class Resolver:
         self._pollers: dict[str, Poller] = {}
         for entry, config in registries.items():
             pace = Pace(poll_seconds)
-            self._pollers[entry] = Poller(connect(entry, config), self._announcer(entry), pace, clock)
+            client = connect(entry, config)
+            self._pollers[entry] = Poller(client, self._announcer(entry), pace, clock, quiet_tags)
 
     def want(self, key: Key, wanted: WantedModel | None) -> None:
         """Let ``key`` follow ``wanted`` from now on, or nothing (None). Saying it again changes nothing."""
