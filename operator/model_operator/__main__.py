@@ -23,10 +23,19 @@ from model_operator.api.names import CRD_NAME
 from model_operator.cache import Cache, TimeWentBack
 from model_operator.kube import ApiError, Conflict, Forbidden, KubeClient, NotFound, Unavailable
 from model_operator.metrics import Metrics, serving
-from model_operator.reconciler import Reconciler
-from model_operator.registry import MlflowClient, RegistryClient, RegistryConfig, RegistryError, Resolver
+from model_operator.reconciler import Background, Reconciler
+from model_operator.registry import (
+    MlflowClient,
+    RegistryClient,
+    RegistryConfig,
+    RegistryError,
+    Resolver,
+    WriteBack,
+    tag_prefix,
+)
 from model_operator.registry.client import ModelRecord, VersionRecord
 from model_operator.settings import Settings, SettingsError
+from model_operator.traffic import TrafficCounter
 from model_operator.workqueue import WorkQueue, work
 from model_operator.world import Key, Kind, Object, ObjectRef
 
@@ -117,6 +126,10 @@ class _CountedRegistry:
         with self._counting():
             return await self._client.version(name, version)
 
+    async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+        with self._counting():
+            await self._client.set_version_tag(name, version, key, value)
+
     async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
         with self._counting():
             async with aclosing(self._client.models()) as pages:
@@ -188,9 +201,16 @@ class _Process:
     async def _work(self, kube: KubeClient) -> int:
         configured = self._settings
         resolver = Resolver(
-            configured.registries, configured.poll_seconds, self._queue.add, connect=self._connect_registry
+            configured.registries,
+            configured.poll_seconds,
+            self._queue.add,
+            connect=self._connect_registry,
+            quiet_tags=tag_prefix(configured.cluster_name),
         )
-        reconciler = Reconciler(kube, self._cache, resolver, configured)
+        write_back = WriteBack(configured.registries, configured.cluster_name, connect=self._connect_registry)
+        self._metrics.gauge("tags_waiting", "Tags to be written.", lambda: write_back.waiting)
+        traffic = TrafficCounter(self._queue.add, self._metrics.scraped)
+        reconciler = Reconciler(kube, self._cache, resolver, configured, Background(write_back, traffic))
         reconciler.resume(self._cache.model_deployments())
 
         async def reconcile(key: Key) -> float | None:
@@ -203,6 +223,8 @@ class _Process:
             for number in range(configured.workers)
         ]
         tasks.append(asyncio.create_task(resolver.run(), name="registry polling"))
+        tasks.append(asyncio.create_task(write_back.run(), name="registry write-back"))
+        tasks.append(asyncio.create_task(traffic.run(), name="traffic counting"))
         relist = handlers.resync(
             kube, self._cache, self._queue.add, self._queue.add_after, namespaces=namespaces
         )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model_operator.api.names import LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
+from model_operator.api.names import ANNOTATION_RUNTIME, LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
 from model_operator.world import Key, Kind, Object, ObjectRef
 
 WATCHED_KINDS = (
@@ -24,6 +24,7 @@ WATCHED_KINDS = (
     Kind.CONFIG_MAP,
     Kind.REVISION,
     Kind.POD,
+    Kind.ENDPOINT_SLICE,
 )
 CHILD_SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_DEPLOYMENT}"
 """The label selector of our children, for lists and watches."""
@@ -63,8 +64,8 @@ class Cache:
     def put(self, kind: Kind, body: Object) -> frozenset[Key]:
         """Take an object as it stood at its resourceVersion.
 
-        Returns the keys for which something changed: none when the object is not news, two when it changed
-        its owner. An object that lost our labels is removed.
+        Returns the keys for which something changed: none when the object is not news or nothing that is kept
+        of an EndpointSlice changed, two when it changed its owner. An object that lost our labels is removed.
         """
         ref, uid, version = _ref(kind, body), _uid(body), _version(body)
         known = self._entries.get(ref)
@@ -77,8 +78,11 @@ class Cache:
         owner = owner_of(kind, body)
         if owner is None:
             return before
-        self._entries[ref] = _Entry(owner, uid, version, project(kind, body))
+        entry = _Entry(owner, uid, version, project(kind, body))
+        self._entries[ref] = entry
         self._owned.setdefault(owner, set()).add(ref)
+        if kind is Kind.ENDPOINT_SLICE and known is not None and _says_the_same(known, entry):
+            return frozenset()
         return before | {owner}
 
     def remove(self, kind: Kind, body: Object) -> frozenset[Key]:
@@ -203,9 +207,12 @@ def owner_of(kind: Kind, body: Object) -> Key | None:
 
 
 def project(kind: Kind, body: Object) -> Object:
-    """What is kept of an object: of pods the little that verdicts need, of others all but managedFields."""
+    """What is kept of an object: of pods the little that verdicts need, of EndpointSlices which pods are in
+    them and whether these are ready, of others all but managedFields."""
     if kind is Kind.POD:
         return _slim_pod(body)
+    if kind is Kind.ENDPOINT_SLICE:
+        return _slim_endpoint_slice(body)
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
     return {**body, "metadata": metadata}
 
@@ -219,7 +226,7 @@ _POD_METADATA = (
     "deletionTimestamp",
     "resourceVersion",
 )
-_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions")
+_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions", "podIP")
 _CONTAINER_STATUS = (
     "name",
     "ready",
@@ -230,7 +237,7 @@ _CONTAINER_STATUS = (
     "image",
     "imageID",
 )
-_CONTAINER = ("name", "restartPolicy")
+_CONTAINER = ("name", "restartPolicy", "ports")
 
 
 def _slim_pod(body: Object) -> Object:
@@ -248,10 +255,40 @@ def _slim_pod(body: Object) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": _pick(body["metadata"], _POD_METADATA),
+        "metadata": _pick(body["metadata"], _POD_METADATA)
+        # which runtime it is says whose the exit codes are
+        | {"annotations": _pick(body["metadata"].get("annotations") or {}, (ANNOTATION_RUNTIME,))},
         "spec": slim_spec,
         "status": slim_status,
     }
+
+
+_SLICE_METADATA = ("name", "namespace", "uid", "labels", "deletionTimestamp", "resourceVersion")
+_ENDPOINT = ("addresses", "conditions")
+_TARGET = ("kind", "name", "uid")
+
+
+def _slim_endpoint_slice(body: Object) -> Object:
+    endpoints = [
+        _pick(endpoint, _ENDPOINT) | {"targetRef": _pick(endpoint.get("targetRef") or {}, _TARGET)}
+        for endpoint in body.get("endpoints") or []
+    ]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": _pick(body["metadata"], _SLICE_METADATA),
+        # their order says nothing and changes by itself
+        "endpoints": sorted(endpoints, key=lambda endpoint: endpoint.get("addresses") or []),
+    }
+
+
+def _says_the_same(one: _Entry, other: _Entry) -> bool:
+    """Whether two states of an object are the same but for their resourceVersions."""
+    return (one.owner, _versionless(one.body)) == (other.owner, _versionless(other.body))
+
+
+def _versionless(body: Object) -> Object:
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": None}}
 
 
 def _pick(mapping: Object, keys: Iterable[str]) -> dict[str, Any]:

@@ -16,10 +16,19 @@ from model_operator.manifests import (
     differs,
     disruption_budget,
     initial_replicas,
+    preview_service,
     scripts_config_map,
     service,
 )
-from model_operator.memory import Memory, applied_revision
+from model_operator.memory import Memory, Phase, applied_revision, revert_target, selected_track
+from model_operator.requests import adoptions_asked
+from model_operator.tracks import (
+    confirmed,
+    idle_replicas,
+    replicas_of,
+    traffic_track,
+    wanted_replicas,
+)
 from model_operator.world import (
     Action,
     Adopt,
@@ -28,6 +37,7 @@ from model_operator.world import (
     Delete,
     Kind,
     Object,
+    ObjectRef,
     RecordVerdict,
     Revision,
     Scale,
@@ -69,39 +79,94 @@ def child_actions(
 
     ``revisions`` are the kept ones and the one that this plan makes; ``wished`` is the one that is wanted, None
     while that is not known. Empty when everything is as it should be.
-    A revert needs nothing special here: the active revision is the serving one again, and its kept template
-    differs from what the Deployment carries.
+    A revert needs nothing special here: the serving revision is another one again, its kept template differs from
+    what its track carries, and the Service follows when that track can take the load.
     """
     if world.spec is None:
         return ()
     named = {r.name: r for r in revisions}
-    # a candidate that was announced but never kept can't be carried; then what serves is kept in order
-    active = named.get(memory.active) or named.get(memory.serving.revision if memory.serving else "")
+    # a candidate that was announced but never kept can't be carried
+    carried = {track: named[name] for track, name in memory.carried().items() if name in named}
+    if memory.serving and memory.serving.track not in carried and memory.serving.revision in named:
+        carried[memory.serving.track] = named[memory.serving.revision]
     # verdicts come first: a revert must be remembered before the first write that carries it out
     return (
         *_verdicts(world, memory),
-        *_carried(world, world.spec, active),
+        *(_tended(world, world.spec, memory, carried) if carried else ()),
         *_no_longer_needed(world, memory, revisions, wished),
     )
 
 
-def _carried(world: World, spec: ModelDeploymentSpec, active: Revision | None) -> Iterator[Action]:
-    """What brings the children to ``active``."""
-    if active is not None:
-        owner = Owner(world.namespace, world.name, world.uid)
-        yield from _revision_objects(world, owner, active)
-        hpa = autoscaler(owner, spec)
-        live_hpa = world.children.autoscaler
-        if hpa is None and live_hpa is not None and not _leaving(live_hpa):
-            # before the scale below, or the autoscaler would undo it
-            yield Delete(world.ref(Kind.AUTOSCALER), str(_metadata(live_hpa)["uid"]))
-        yield from _deployment(world, owner, spec, active)
-        yield from _child(world, Kind.SERVICE, service(owner, spec), world.children.service)
-        budget = disruption_budget(owner, spec)
-        yield from _child(world, Kind.DISRUPTION_BUDGET, budget, world.children.disruption_budget)
-        if hpa is not None:
-            yield from _child(world, Kind.AUTOSCALER, hpa, live_hpa)
-        yield from _adoptions(world)
+def _tended(
+    world: World, spec: ModelDeploymentSpec, memory: Memory, carried: Mapping[str, Revision]
+) -> Iterator[Action]:
+    """What brings the children to the revisions that the tracks should carry, and traffic to the right track."""
+    owner = Owner(world.namespace, world.name, world.uid)
+    for revision in carried.values():
+        yield from _revision_objects(world, owner, revision)
+    track = traffic_track(world, memory)
+    # the autoscaler and the budget stay where the requests are until the endpoints have moved
+    settled = track if not track or confirmed(world, track) else _scaled_track(world) or track
+    hpa = autoscaler(owner, spec, settled or world.name)
+    live_hpa = world.children.autoscaler
+    if hpa is None and live_hpa is not None and not _leaving(live_hpa):
+        # before the scale below, or the autoscaler would undo it
+        yield Delete(world.ref(Kind.AUTOSCALER), str(_metadata(live_hpa)["uid"]))
+    for name, revision in carried.items():
+        in_traffic = name in (track, selected_track(world.children.service)) or memory.serving is None
+        body = deployment(owner, spec, revision, name, in_traffic=in_traffic)
+        yield from _deployment(
+            world, memory, body, moves=applied_revision(world.deployment(name)) != revision.name
+        )
+    if track:
+        live = world.children.service
+        moves = live is not None and selected_track(live) != track
+        yield from _child(world, Kind.SERVICE, service(owner, spec, track), live, bound=moves)
+    yield from _preview(world, owner, spec, memory)
+    budget = disruption_budget(owner, spec, settled or world.name)
+    yield from _child(world, Kind.DISRUPTION_BUDGET, budget, world.children.disruption_budget)
+    if hpa is not None and track:
+        moves = live_hpa is not None and _scaled_track(world) != settled
+        yield from _child(world, Kind.AUTOSCALER, hpa, live_hpa, bound=moves)
+    yield from _idle(world, spec, memory, carried)
+    yield from _adoptions(world)
+
+
+def _scaled_track(world: World) -> str:
+    """The track that the autoscaler or, without one, the budget is about; empty when its Deployment is gone."""
+    reference = _part(_spec(world.children.autoscaler or {}), "scaleTargetRef")
+    labels = _part(_part(_spec(world.children.disruption_budget or {}), "selector"), "matchLabels")
+    track = str(reference.get("name") or labels.get(names.LABEL_TRACK) or "")
+    return track if world.deployment(track or " ") is not None else ""
+
+
+def _preview(world: World, owner: Owner, spec: ModelDeploymentSpec, memory: Memory) -> Iterator[Action]:
+    """The Service that shows a candidate to those who have to agree to it."""
+    live, candidate = world.children.preview, memory.candidate
+    if candidate is not None and candidate.phase is Phase.READY:
+        yield from _child(world, Kind.SERVICE, preview_service(owner, spec, candidate.track), live)
+    elif live is not None and not _leaving(live):
+        metadata = _metadata(live)
+        yield Delete(world.ref(Kind.SERVICE, str(metadata["name"])), str(metadata["uid"]))
+
+
+def _idle(
+    world: World, spec: ModelDeploymentSpec, memory: Memory, carried: Mapping[str, Revision]
+) -> Iterator[Action]:
+    """Tracks that neither serve nor carry a candidate keep what a revert needs, and then nothing."""
+    if memory.serving is None or not confirmed(world, memory.serving.track):
+        return  # requests may still go there
+    for track, live in world.children.deployments.items():
+        # the revision that serves may be kept no longer, and so not be among what is carried
+        if track in carried or track == memory.serving.track or _leaving(live):
+            continue
+        if not _controller(live):
+            yield _adopt(world, Kind.DEPLOYMENT, live)
+        wanted = idle_replicas(world, memory, track)
+        if replicas_of(live) != wanted:
+            yield Scale(world.ref(Kind.DEPLOYMENT, track), wanted)
+        elif not wanted and spec.rollout.strategy != "BlueGreen":
+            yield Delete(world.ref(Kind.DEPLOYMENT, track), str(_metadata(live)["uid"]))
 
 
 def _revision_objects(world: World, owner: Owner, active: Revision) -> Iterator[Action]:
@@ -115,44 +180,50 @@ def _revision_objects(world: World, owner: Owner, active: Revision) -> Iterator[
         yield Create(world.ref(Kind.REVISION, str(_metadata(body)["name"])), body)
 
 
-def _deployment(world: World, owner: Owner, spec: ModelDeploymentSpec, active: Revision) -> Iterator[Action]:
-    body = deployment(owner, spec, active)
-    live = world.children.deployment
-    ref = world.ref(Kind.DEPLOYMENT)
+def _deployment(world: World, memory: Memory, body: Mapping[str, Any], *, moves: bool) -> Iterator[Action]:
+    """A track's Deployment: its body, and its size where that is ours to say."""
+    track = str(_metadata(body)["name"])
+    ref, live, spec = world.ref(Kind.DEPLOYMENT, track), world.deployment(track), world.spec
+    wanted = wanted_replicas(world, memory.serving)
     if live is None:
-        yield Create(ref, {**body, "spec": {**body["spec"], "replicas": _replicas_at_creation(world, spec)}})
+        yield _create(world, ref, {**body, "spec": {**body["spec"], "replicas": wanted}})
         return
     if _leaving(live):
         return
     metadata = _metadata(live)
     if differs(body, live):
         # a new template changes what serves, so a stale actor must get a conflict instead
-        moves = applied_revision(live) != active.name
         version = str(metadata.get("resourceVersion", "")) if moves else ""
         yield Apply(ref, body, str(metadata["uid"]), version)
-    wanted = spec.replicas
-    if spec.autoscaling is None and wanted is not None and _spec(live).get("replicas") != wanted:
+    if spec is None:
+        return
+    followed = selected_track(world.children.service) or track
+    if spec.autoscaling is not None and track == followed:
+        # an autoscaler leaves a Deployment alone that stands at 0: so does a person who put it there
+        if replicas_of(live) == 0 and world.children.autoscaler is None:
+            yield Scale(ref, initial_replicas(spec))
+    elif spec.replicas is not None:
+        if replicas_of(live) != wanted:
+            yield Scale(ref, wanted)
+    elif track != followed and replicas_of(live) < wanted:
+        # what is to take over has to have the size of what it takes over from
         yield Scale(ref, wanted)
-    if spec.autoscaling is not None and _spec(live).get("replicas") == 0:
-        # an autoscaler leaves a Deployment alone that stands at 0
-        yield Scale(ref, initial_replicas(spec))
 
 
-def _replicas_at_creation(world: World, spec: ModelDeploymentSpec) -> int:
-    """A Deployment that was deleted comes back at the size that its autoscaler had reached."""
-    start = initial_replicas(spec)
-    reached = world.status.get("replicas")
-    if spec.autoscaling is None or not isinstance(reached, int):
-        return start
-    return max(start, min(reached, spec.autoscaling.max_replicas))
+def _create(world: World, ref: ObjectRef, body: Object) -> Create:
+    return Create(ref, body, adopt=str(ref).replace(" ", "/") in adoptions_asked(world))
 
 
-def _child(world: World, kind: Kind, body: Object, live: Object | None) -> Iterator[Action]:
-    ref = world.ref(kind)
+def _child(
+    world: World, kind: Kind, body: Object, live: Object | None, *, bound: bool = False
+) -> Iterator[Action]:
+    """``bound`` ties the write to the version that was seen: it moves requests or an autoscaler."""
+    metadata = _metadata(live or {})
     if live is None:
-        yield Create(ref, body)
+        yield _create(world, world.ref(kind, str(_metadata(body)["name"])), body)
     elif not _leaving(live) and differs(body, live):
-        yield Apply(ref, body, str(_metadata(live)["uid"]))
+        version = str(metadata.get("resourceVersion", "")) if bound else ""
+        yield Apply(world.ref(kind, str(metadata["name"])), body, str(metadata["uid"]), version)
 
 
 def _adoptions(world: World) -> Iterator[Action]:
@@ -181,14 +252,18 @@ def _verdicts(world: World, memory: Memory) -> Iterator[RecordVerdict]:
         kept = revision.verdict
         if wanted is None and (kept is None or kept.state is not VerdictState.REJECTED):
             continue  # that it served once stays true
-        if wanted and kept and (kept.state, kept.at, kept.reason) == (wanted.state, wanted.at, wanted.reason):
+        if wanted and kept and _same_verdict(kept, wanted):
             continue
         yield RecordVerdict(world.ref(Kind.REVISION, f"{world.name}-{revision.name}"), wanted)
 
 
+def _same_verdict(a: Verdict, b: Verdict) -> bool:
+    return (a.state, a.at, a.reason, a.settled) == (b.state, b.at, b.reason, b.settled)
+
+
 def _verdict(memory: Memory, revision: str) -> Verdict | None:
     if memory.serving and memory.serving.revision == revision:
-        return Verdict(VerdictState.LIVE, memory.serving.since)
+        return Verdict(VerdictState.LIVE, memory.serving.since, settled=memory.serving.settled)
     if found := memory.rejection_of(revision):
         return Verdict(
             VerdictState.REJECTED, found.at, found.side, found.reason, found.message, found.attempts
@@ -205,10 +280,12 @@ def _no_longer_needed(
     """Revisions over the limit, and scripts that nothing mounts."""
     if world.spec is None or wished is None:
         return  # the verdict on the present wish must outlive the status, and which that is is not known
-    needed = {wished.name, applied_revision(world.children.deployment)}
+    needed = {wished.name, *(applied_revision(d) for d in world.children.deployments.values())}
     needed |= {r.revision for r in memory.rejected[:1]}
     needed |= {memory.serving.revision} if memory.serving else set()
     needed |= {memory.candidate.revision} if memory.candidate else set()
+    if target := revert_target(memory, revisions):
+        needed |= {target.name}
     by_age = sorted(revisions, key=lambda r: r.number, reverse=True)
     recent = {r.name for r in by_age[: world.spec.revert.history_limit]}
     kept = [r for r in revisions if r.name in needed | recent]
@@ -216,16 +293,18 @@ def _no_longer_needed(
     for revision in world.children.revisions:
         if revision.name not in kept_names:
             yield Delete(world.ref(Kind.REVISION, f"{world.name}-{revision.name}"), revision.uid)
-    mounted = {r.config_map for r in kept} | _mounted(world.children.deployment)
+    mounted = {r.config_map for r in kept}
+    for live in world.children.deployments.values():
+        mounted |= _mounted(live)
     for obj in world.children.config_maps:
         metadata = _metadata(obj)
         if metadata["name"] not in mounted and not _leaving(obj):
             yield Delete(world.ref(Kind.CONFIG_MAP, str(metadata["name"])), str(metadata["uid"]))
 
 
-def _mounted(deployment: Object | None) -> set[str]:
+def _mounted(live: Object) -> set[str]:
     """ConfigMaps that the Deployment's pods mount, even where the revision can't be read."""
-    volumes = _part(_part(_spec(deployment or {}), "template"), "spec").get("volumes")
+    volumes = _part(_part(_spec(live), "template"), "spec").get("volumes")
     found = volumes if isinstance(volumes, list) else []
     return {str(_part(v, "configMap").get("name")) for v in found if isinstance(v, Mapping)}
 
@@ -235,7 +314,12 @@ def _mounted(deployment: Object | None) -> set[str]:
 
 def _objects(world: World) -> Iterable[Object]:
     children = world.children
-    single = (children.deployment, children.service, children.autoscaler, children.disruption_budget)
+    single = (
+        *children.deployments.values(),
+        children.service,
+        children.autoscaler,
+        children.disruption_budget,
+    )
     yield from (obj for obj in single if obj is not None)
     yield from children.config_maps
     yield from children.revision_objects

@@ -1,35 +1,39 @@
 """The whole life of a rollout: ``plan(world)`` says what to do next and what to report. Pure.
 
-Read ``plan`` from top to bottom: remember, look at the candidate, look at the wish, then make the cluster carry
-the active revision. Nothing depends on which event woke us; the same world always gives the same plan.
+Read ``plan`` from top to bottom: remember, look at the candidate, look at what serves, look at the wish, then make
+the cluster carry what was decided. Nothing depends on which event woke us; the same world always gives the same
+plan. The steps stand in ``candidate`` and ``serving``; what a person asks for by annotation is in ``requests``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.candidate import approved, judge_candidate, judge_template_fault, time_for_a_pod
 from model_operator.children import child_actions, ownership_of
-from model_operator.health import Failure, Judgement, judge
+from model_operator.course import Course, due_at_once, told, without_blame, without_watch
+from model_operator.health import Failure
 from model_operator.manifests import (
     ImageProblem,
     Owner,
     TemplateInputs,
-    pod_shape,
     pod_template,
     resolve_images,
     revision_name,
     same_wish,
     scripts_config_map,
 )
-from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, applied_revision, recall
-from model_operator.report import Situation, report, retry_asked, scaled_to_zero, troubles
+from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.recollection import recall
+from model_operator.report import Situation, report, troubles
+from model_operator.requests import asked, unanswered
+from model_operator.serving import given_up_at, restored_watch_ends, watch_serving
+from model_operator.tracks import candidate_track, still_reached, warm_until
+from model_operator.wishes import digest_problem, held_revision, registry_tags, shape_of, wish_of
 from model_operator.world import (
     Announce,
-    FaultKind,
-    Kind,
     Plan,
     Revision,
     Side,
@@ -38,30 +42,8 @@ from model_operator.world import (
     World,
 )
 
-FIRST_RETRY = timedelta(seconds=60)
-LONGEST_RETRY = timedelta(hours=1)
 FAULT_RETRY = timedelta(seconds=30)
 GARBAGE_WAIT = timedelta(seconds=3)
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How far the decision has come: the memory as it will be, and what is worth telling."""
-
-    memory: Memory
-    revisions: Sequence[Revision]
-    """The kept revisions, with the one that this plan makes."""
-    judgement: Judgement | None = None
-    news: Sequence[Announce] = field(default=())
-    problem: Failure | None = None
-    """Why the wish can't even be started."""
-    wished: Revision | None = None
-    retried: bool = False
-    """Whether a person's request to try again was heard."""
-
-    def revision(self, name: str) -> Revision | None:
-        """The kept revision of that name."""
-        return next((r for r in self.revisions if r.name == name), None)
 
 
 def plan(world: World) -> Plan:
@@ -72,11 +54,16 @@ def plan(world: World) -> Plan:
         situation = Situation(Memory(), ownership=ownership)
         return Plan((), report(world, situation), GARBAGE_WAIT)
     course = Course(recall(world), tuple(world.children.revisions))
-    if not ownership.conflicts:
+    frozen = world.spec is not None and world.spec.suspend
+    if frozen:
+        course = replace(course, wished=_wanted_of_old(world, course))
+    elif not ownership.conflicts:
         course = _pardon(world, course)
-        course = _judge_candidate(world, course)
-        course = _judge_template_fault(world, course)
+        course = judge_candidate(world, course)
+        course = judge_template_fault(world, course)
+        course = watch_serving(world, course)
         course = _follow_wish(world, course)
+        course = _answer_adoption(world, course)
     situation = Situation(
         course.memory,
         ownership,
@@ -84,23 +71,30 @@ def plan(world: World) -> Plan:
         course.wished,
         course.problem,
         course.revisions,
-        retry_asked(world) if course.retried else "",
+        course.answers,
+        course.held,
+        course.trouble,
     )
+    status = report(world, situation)
+    if frozen:
+        return Plan((), status)
     actions = (
         () if ownership.conflicts else child_actions(world, course.memory, course.revisions, course.wished)
     )
-    candidate = course.memory.candidate
-    status = report(world, situation)
     return Plan(
         actions,
         status,
         _look_again(world, course),
         (*course.news, *troubles(world.status, status)),
-        # a rollout that is held up must not hold up the others
-        rollout_in_flight=bool(
-            candidate and candidate.phase.in_flight and not candidate.reason and not world.faults
-        ),
+        rollout_in_flight=_takes_a_slot(world, course.memory.candidate),
+        watched=course.watched,
+        tags=registry_tags(world, course.memory, course.revisions, course.wished),
     )
+
+
+def _takes_a_slot(world: World, candidate: Candidate | None) -> bool:
+    # a rollout that is held up, or waits for a person, must not hold up the others
+    return bool(candidate and candidate.phase.in_flight and not candidate.reason and not world.faults)
 
 
 def _pardon(world: World, course: Course) -> Course:
@@ -108,7 +102,7 @@ def _pardon(world: World, course: Course) -> Course:
     if not _committed(world):
         return course
     rejected = tuple(r for r in course.memory.rejected if r.side is not Side.CONFIGURATION)
-    return replace(course, memory=replace(course.memory, rejected=rejected))
+    return course.remembering(due_at_once(world, replace(course.memory, rejected=rejected)))
 
 
 def _committed(world: World) -> bool:
@@ -117,331 +111,270 @@ def _committed(world: World) -> bool:
     return seen is not None and seen != world.generation
 
 
-# --- the candidate ---------------------------------------------------------------------------------
-
-
-def _judge_candidate(world: World, course: Course) -> Course:
-    """Moves the candidate on: live, failed, withdrawn, or further along."""
-    candidate = course.memory.candidate
-    if candidate is None or world.spec is None:
-        return course
-    if not candidate.phase.in_flight and candidate.phase is not Phase.FAILED:
-        return course
-    judgement = judge(
-        candidate.revision,
-        world.children.deployment,
-        world.children.pods,
-        world.spec.rollout,
-        world.now,
-    )
-    course = replace(course, judgement=judgement)
-    if judgement.live:
-        return _go_live(world, course, candidate, judgement)
-    if candidate.phase is Phase.FAILED:
-        return course  # the kubelet keeps trying; what it was rejected for still stands
-    stuck = _stuck(world, course, judgement)
-    if stuck:
-        return _withdraw(world, course, candidate, stuck)
-    if judgement.failure and judgement.failure.side is Side.ENVIRONMENT:
-        return _withdraw(world, course, candidate, judgement.failure)
-    if judgement.failure:
-        return _reject(world, course, candidate, judgement.failure)
-    moved = replace(
-        candidate,
-        phase=judgement.phase,
-        reason=judgement.hint,
-        message=judgement.message,
-        deadline=judgement.deadline,
-    )
-    return replace(course, memory=replace(course.memory, candidate=moved))
-
-
-def _stuck(world: World, course: Course, judgement: Judgement) -> Failure | None:
-    """Pods that are replaced again and again (evicted, say) never miss a deadline of their own."""
-    candidate, spec = course.memory.candidate, world.spec
-    if candidate is None or spec is None or course.memory.serving is None:
-        return None
-    time = _time_for_a_pod(spec)
-    if judgement.failure or judgement.phase is Phase.ROLLING or world.now < candidate.since + time:
-        return None
-    message = f"no pod became ready within {time.total_seconds():.0f} s: {judgement.message}"
-    return Failure(Side.ENVIRONMENT, judgement.hint or "NoProgress", message)
-
-
-def _time_for_a_pod(spec: ModelDeploymentSpec) -> timedelta:
-    """How long the phases of one pod may take together."""
-    limits = spec.rollout
-    return timedelta(seconds=limits.scheduling_seconds + limits.fetch_seconds + limits.startup_seconds)
-
-
-def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judgement) -> Course:
-    """The candidate becomes the serving revision and the next revert's target."""
-    before = course.memory.serving
-    serving = Serving(
-        candidate.revision, candidate.version, candidate.alias, world.now, _self_test(world, judgement)
-    )
-    took = int((world.now - candidate.since).total_seconds())
-    what, came = _told(candidate.version, before)
-    text = f"{what} serves{came}, {took} s after its rollout began"
-    if scaled_to_zero(world):
-        text = f"{what} is set{came}, untested: there are 0 replicas"
-    news = Announce(False, "RolledOut", text)
-    rejected = tuple(r for r in course.memory.rejected if r.revision != candidate.revision)
-    return replace(course, memory=Memory(serving, None, rejected), news=(*course.news, news))
-
-
-def _told(version: str, before: Serving | None) -> tuple[str, str]:
-    """What is rolled out, and in place of what, in words."""
-    if before is None:
-        return f"version {version}", ""
-    if before.version == version:
-        return f"version {version} with the changed spec", ""
-    return f"version {version}", f" in place of version {before.version}"
-
-
-def _self_test(world: World, judgement: Judgement) -> str:
-    if world.spec is None or world.spec.server.runtime != "MLflow" or scaled_to_zero(world):
-        return ""
-    if world.spec.self_test.mode == "LoadOnly":
-        return "LoadOnly"
-    if world.spec.self_test.payload is not None:
-        return "Passed"
-    return judgement.self_test
-
-
-def _reject(world: World, course: Course, candidate: Candidate, failure: Failure) -> Course:
-    """Remembers the failure and goes back, or stays where there is nothing to go back to."""
-    memory = course.memory
-    rejection = Rejection(
-        candidate.revision,
-        candidate.version,
-        candidate.alias,
-        failure.side,
-        failure.reason,
-        failure.message,
-        world.now,
-        candidate.attempts,
-    )
-    rejected = (rejection, *(r for r in memory.rejected if r.revision != candidate.revision))
-    if memory.serving:
-        what, came = _told(candidate.version, memory.serving)
-        back = f"back to version {memory.serving.version}" if came else "back to the spec before"
-        news = Announce(True, "Reverted", f"{what} failed ({failure.reason}); {back}: {failure.message}")
-        return replace(course, memory=Memory(memory.serving, None, rejected), news=(*course.news, news))
-    failed = replace(
-        candidate,
-        phase=Phase.FAILED,
-        reason=failure.reason,
-        message=failure.message,
-        deadline=None,
-        retry_at=None,
-    )
-    news = Announce(
-        True,
-        failure.reason,
-        f"version {candidate.version} failed and there is no earlier version to go back to: {failure.message}",
-    )
-    return replace(course, memory=Memory(None, failed, rejected), news=(*course.news, news))
-
-
-def _withdraw(world: World, course: Course, candidate: Candidate, failure: Failure) -> Course:
-    """Takes the candidate back without blame, to be tried again; stays where nothing else could serve."""
-    memory = course.memory
-    if memory.serving is None:
-        phase = course.judgement.phase if course.judgement else candidate.phase
-        waiting = replace(
-            candidate, phase=phase, reason=failure.reason, message=failure.message, deadline=None
-        )
-        return replace(course, memory=replace(memory, candidate=waiting))
-    message = failure.message
-    delay = min(FIRST_RETRY * 2 ** min(candidate.attempts - 1, 10), LONGEST_RETRY)
-    # without a surge each try takes a serving pod away, so only a person may ask for the next one
-    retried = world.spec is not None and world.spec.rollout.max_surge not in (0, "0%")
-    if not retried:
-        message += (
-            "; not tried again by itself, because with rollout.maxSurge 0 each try takes a serving pod away: "
-        )
-        message += "any change of the spec tries it again"
-    withdrawn = replace(
-        candidate,
-        phase=Phase.WITHDRAWN,
-        reason=failure.reason,
-        message=message,
-        deadline=None,
-        retry_at=world.now + delay if retried else None,
-    )
-    what, _ = _told(candidate.version, memory.serving)
-    text = f"{what} is withdrawn for now ({failure.reason}), what served before serves on: {message}"
-    news = Announce(True, "Withdrawn", text)
-    return replace(course, memory=replace(memory, candidate=withdrawn), news=(*course.news, news))
-
-
-def _judge_template_fault(world: World, course: Course) -> Course:
-    """A template that the API server refuses is the spec's fault; the Deployment still has the one before."""
-    candidate = course.memory.candidate
-    if candidate is None or not candidate.phase.in_flight:
-        return course
-    if applied_revision(world.children.deployment) == candidate.revision:
-        return course
-    for fault in world.faults:
-        if fault.ref.kind is not Kind.DEPLOYMENT or fault.kind is FaultKind.NAME_TAKEN:
-            continue
-        message = f"the API server refuses the pod template: {fault.message}"
-        if fault.kind is FaultKind.INVALID:
-            return _reject(world, course, candidate, Failure(Side.CONFIGURATION, "FieldRefused", message))
-        # a policy or a quota may change its mind; nothing has moved yet, so asking again costs nothing
-        held_up = replace(candidate, reason="Refused", message=message)
-        return replace(course, memory=replace(course.memory, candidate=held_up))
-    return course
-
-
 # --- the wish --------------------------------------------------------------------------------------
 
 
 def _follow_wish(world: World, course: Course) -> Course:
     """Starts, supersedes or drops a candidate so that the wished revision becomes the serving one."""
+    if world.spec is None:
+        return course
+    course = _wished(world, course)
+    wished = course.wished
+    if wished is None:
+        return course  # what is under way goes on; nothing new starts on an answer that we do not have
+    alias = world.spec.model.reference().display
+    memory = course.memory
+    candidate = memory.candidate
+    if candidate and candidate.phase is Phase.FAILED and candidate.revision == wished.name and memory.serving:
+        return _start(world, course, wished, alias)  # left in place; only a person or a commit tries it again
+    if memory.serving and wished.name == memory.serving.revision:
+        return _without_candidate(course, replace(memory.serving, alias=alias))
+    rejection = memory.rejection_of(wished.name)
+    if memory.serving and rejection and not _retried_now(world, rejection):
+        return _without_candidate(course, memory.serving)
+    return _start(world, course, wished, alias)
+
+
+def _wished(world: World, course: Course) -> Course:
+    """Finds the revision that is wanted: held by a person, or named by the registry; rendered where it is new."""
+    if asked(world, "revert"):
+        return _held(world, course)
     version = world.resolution.version
     if world.spec is None or not world.resolution.ok or version is None:
-        return course  # what is under way goes on; nothing new starts on an answer that we do not have
-    wish = Wish(
-        world.resolution.registry_url,
-        version.model,
-        version.version,
-        version.run_id,
-        version.source,
-        "",
-        pod_shape(world.spec_raw),
-    )
+        return course
+    if problem := digest_problem(world.spec, version):
+        return replace(course, problem=problem)
+    wish = wish_of(world, version)
     wished = _kept(course, wish)
+    course, restarted = _restart(world, course, wished)
+    if restarted:
+        wish, wished = restarted, course.revision(revision_name(restarted))
     if wished is None:
         made = _render(world, course, wish)
         if isinstance(made, Failure):
             return replace(course, problem=made)
         wished = made
         course = replace(course, revisions=(*course.revisions, wished))
-    course = _hear_retry(world, replace(course, wished=wished))
-    memory = course.memory
-    if memory.serving and wished.name == memory.serving.revision:
-        return _come_home(course, version.alias)
-    if memory.serving and memory.rejection_of(wished.name):
-        return _without_candidate(course, memory.serving)
-    return _start(world, course, wished, version.alias)
+    return _hear_retry(world, replace(course, wished=wished))
+
+
+def _held(world: World, course: Course) -> Course:
+    """A person holds a kept revision; this needs no registry. What it was rejected for is forgiven once."""
+    value = asked(world, "revert")
+    found = held_revision(course.revisions, value)
+    if found is None:
+        kept = ", ".join(r.name for r in reversed(course.revisions)) or "none"
+        text = f"the annotation model-operator.io/revert names {value}, which is not kept; kept are: {kept}"
+        return replace(course, problem=Failure(Side.CONFIGURATION, "RevisionNotFound", text))
+    course = replace(course, wished=found, held=True)
+    if unanswered(world, "revert"):
+        forgiven = due_at_once(world, without_blame(course, found.name))
+        course = replace(course, memory=forgiven).answering("revert", value)
+    return course
 
 
 def _hear_retry(world: World, course: Course) -> Course:
     """A person asks by annotation: what is wanted now is tried again, whatever it was rejected for."""
-    if course.wished is None or not retry_asked(world):
+    value = unanswered(world, "retry")
+    if course.wished is None or not value:
         return course
-    rejected = tuple(r for r in course.memory.rejected if r.revision != course.wished.name)
-    return replace(course, memory=replace(course.memory, rejected=rejected), retried=True)
+    forgiven = due_at_once(world, without_blame(course, course.wished.name))
+    return replace(course, memory=forgiven).answering("retry", value)
+
+
+def _restart(world: World, course: Course, wished: Revision | None) -> tuple[Course, Wish | None]:
+    """The wish to render anew because a person asks for a restart; None when nobody does, or it was done.
+
+    What is restarted is what is wanted, or what serves where that is rejected. It is answered when the new
+    revision is kept: an operator that dies before renders it again.
+    """
+    value, memory = asked(world, "restart"), course.memory
+    if not value or wished is None:
+        return course, None
+    base = wished
+    if memory.serving and memory.rejection_of(wished.name):
+        base = course.revision(memory.serving.revision) or wished
+    under_way = course.revision(memory.candidate.revision) if memory.candidate else None
+    if any(r.wish.restart == value for r in course.revisions):
+        course = course.answering("restart", value)
+    if under_way and under_way.wish.restart == value and same_wish(under_way.wish, base.wish):
+        return course, under_way.wish
+    if not unanswered(world, "restart") or "restart" in course.answers:
+        return course, None
+    return course, replace(base.wish, restart=value)
+
+
+def _answer_adoption(world: World, course: Course) -> Course:
+    value = unanswered(world, "adopt")
+    return course.answering("adopt", value) if value else course
 
 
 def _kept(course: Course, wish: Wish) -> Revision | None:
-    """The kept revision of the same wish; a wish is never rendered a second time."""
+    """The newest kept revision of the same wish; a wish is never rendered a second time unasked."""
     return next((r for r in reversed(course.revisions) if same_wish(r.wish, wish)), None)
 
 
-def _come_home(course: Course, alias: str) -> Course:
-    """The wish is what serves already: a candidate that was on its way is dropped."""
-    serving = course.memory.serving
-    return course if serving is None else _without_candidate(course, replace(serving, alias=alias))
+def _wanted_of_old(world: World, course: Course) -> Revision | None:
+    """The kept revision that is wanted, where there is one; renders nothing."""
+    if asked(world, "revert"):
+        return held_revision(course.revisions, asked(world, "revert"))
+    version = world.resolution.version
+    return _kept(course, wish_of(world, version)) if world.resolution.ok and version else None
 
 
 def _without_candidate(course: Course, serving: Serving) -> Course:
     """What serves stays; a candidate that was on its way is dropped."""
-    memory, news = course.memory, course.news
-    if memory.candidate:
-        text = f"version {memory.candidate.version} is no longer wanted; version {serving.version} serves on"
-        news = (*news, Announce(False, "RolloutCancelled", text))
-    return replace(course, memory=replace(memory, candidate=None, serving=serving), news=news)
+    memory = course.memory
+    kept = replace(memory, candidate=None, serving=serving)
+    if memory.candidate is None:
+        return course.remembering(kept)
+    text = f"version {memory.candidate.version} is no longer wanted; version {serving.version} serves on"
+    return course.remembering(kept, Announce(False, "RolloutCancelled", text))
 
 
 def _render(world: World, course: Course, wish: Wish) -> Revision | Failure:
     """Makes a revision of ``wish``; from here on its template is fixed."""
-    if world.spec is None or world.resolution.version is None:
-        return Failure(Side.CONFIGURATION, "Unresolved", "there is no version to render")
     if world.credentials_error:
         return Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
-    images = resolve_images(world.spec, world.defaults, world.resolution.version.tags)
+    spec = shape_of(wish)
+    if spec is None:
+        return Failure(Side.CONFIGURATION, "InvalidSpec", "the kept spec can't be read by this operator")
+    version = world.resolution.version
+    tags = version.tags if version and version.version == wish.version else {}
+    images = resolve_images(spec, world.defaults, tags)
     if isinstance(images, ImageProblem):
         return Failure(Side.CONFIGURATION, images.reason, images.message)
     owner = Owner(world.namespace, world.name, world.uid)
     config_map = scripts_config_map(owner, world.defaults.scripts)["metadata"]["name"]
     name = revision_name(wish)
-    inputs = TemplateInputs(owner, world.spec, wish, name, images, config_map, world.pod_registry)
+    inputs = TemplateInputs(owner, spec, wish, name, images, config_map, world.pod_registry)
     number = max((r.number for r in course.revisions), default=0) + 1
     return Revision(name, number, wish, images, pod_template(inputs), config_map)
 
 
+# --- the start of a rollout --------------------------------------------------------------------------
+
+
 def _start(world: World, course: Course, wished: Revision, alias: str) -> Course:
-    """Makes ``wished`` the candidate, once a slot is free and a withdrawn one has waited long enough."""
-    memory = course.memory
+    """Makes ``wished`` the candidate, once a person agrees, a slot is free and it has waited long enough."""
+    memory, spec = course.memory, world.spec
     before = memory.candidate
     in_flight = before is not None and before.phase.in_flight
-    attempts = _attempts(memory, wished)
-    if before and before.revision == wished.name and not _due(world, before):
+    if spec is None or (before and before.revision == wished.name and not _due(world, before)):
         return course
     if world.credentials_error:
         problem = Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
         return replace(course, problem=problem)
-    if not world.slot_free and not in_flight:
-        return _wait_for_slot(course, wished, alias, world.now)
-    candidate = Candidate(
-        wished.name, wished.wish.version, alias, world.now, Phase.APPLYING, attempts=attempts
+    attempts = _attempts(memory, wished)
+    # what is tried again is not rejected meanwhile
+    memory = without_blame(course, wished.name)
+    course = replace(course, memory=memory)
+    track = candidate_track(world, memory)
+    waiting = Candidate(
+        wished.name,
+        wished.wish.version,
+        alias,
+        world.now,
+        Phase.WAITING_FOR_SLOT,
+        attempts=attempts,
+        track=track,
     )
-    what, came = _told(wished.wish.version, memory.serving)
+    if _waits_for_approval(spec, course, wished):
+        return _wait(course, _for_approval(waiting))
+    elsewhere = memory.serving is not None and memory.serving.track != track
+    if elsewhere and not in_flight and still_reached(world, memory, track):
+        return _wait(course, _for_the_endpoints(waiting))
+    if not world.slot_free and not in_flight:
+        return _wait(course, _for_a_slot(waiting))
+    candidate = replace(waiting, phase=Phase.APPLYING)
+    what, came = told(wished.wish.version, memory.serving)
     named = "" if alias == wished.wish.version else f" ({alias})"
+    if course.held:
+        named = " (held by the annotation revert)"
     news = Announce(False, "RolloutStarted", f"{what}{named} is rolled out{came}")
-    return replace(course, memory=replace(memory, candidate=candidate), news=(*course.news, news))
+    kept = replace(memory, candidate=candidate, serving=without_watch(memory.serving))
+    return replace(course.remembering(kept, news), watched="")
 
 
 def _due(world: World, candidate: Candidate) -> bool:
     """Whether a candidate that is wanted still may start (again) now."""
-    if candidate.phase in (Phase.WITHDRAWN, Phase.FAILED) and (_committed(world) or retry_asked(world)):
-        return True
-    if candidate.phase is Phase.WITHDRAWN:
+    if candidate.phase in (Phase.WITHDRAWN, Phase.FAILED):
         return candidate.retry_at is not None and world.now >= candidate.retry_at
-    return candidate.phase is Phase.WAITING_FOR_SLOT
+    return candidate.phase in (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_APPROVAL)
+
+
+def _retried_now(world: World, rejection: Rejection) -> bool:
+    return rejection.retry_at is not None and world.now >= rejection.retry_at
 
 
 def _attempts(memory: Memory, wished: Revision) -> int:
     """The how manyth try of ``wished`` the next one is."""
     before, verdict = memory.candidate, wished.verdict
+    waiting = (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_APPROVAL)
     if before and before.revision == wished.name:
-        return before.attempts + (before.phase is not Phase.WAITING_FOR_SLOT)
+        return before.attempts + (before.phase not in waiting)
     # the rejection itself may have been pardoned a moment ago
     return verdict.attempts + 1 if verdict and verdict.state is VerdictState.REJECTED else 1
 
 
-def _wait_for_slot(course: Course, wished: Revision, alias: str, now: datetime) -> Course:
+def _waits_for_approval(spec: ModelDeploymentSpec, course: Course, wished: Revision) -> bool:
+    """Whether a person has to agree before anything starts; one who holds a revision has agreed."""
+    later = spec.gates.approval.at == "BeforeTraffic" and spec.rollout.strategy == "BlueGreen"
+    return not later and not course.held and not approved(spec, wished.wish.version, wished.name)
+
+
+def _for_approval(candidate: Candidate) -> Candidate:
+    text = f'a person has to agree: set spec.gates.approval.approved to "{candidate.version}"'
+    return replace(candidate, phase=Phase.WAITING_FOR_APPROVAL, reason="WaitingForApproval", message=text)
+
+
+def _for_a_slot(candidate: Candidate) -> Candidate:
+    text = "as many rollouts as maxConcurrentRollouts allows are under way; this one comes next"
+    return replace(candidate, reason="WaitingForSlot", message=text)
+
+
+def _for_the_endpoints(candidate: Candidate) -> Candidate:
+    text = "the Service has just moved; this starts when no request goes to the pods that it replaces"
+    return replace(candidate, reason="Switching", message=text)
+
+
+def _wait(course: Course, waiting: Candidate) -> Course:
     before = course.memory.candidate
-    if before and before.revision == wished.name and before.phase is Phase.WAITING_FOR_SLOT:
+    if before and (before.revision, before.phase) == (waiting.revision, waiting.phase):
         return course
-    waiting = Candidate(
-        wished.name,
-        wished.wish.version,
-        alias,
-        now,
-        Phase.WAITING_FOR_SLOT,
-        attempts=_attempts(course.memory, wished),
-        reason="WaitingForSlot",
-        message="as many rollouts as maxConcurrentRollouts allows are under way; this one comes next",
-    )
-    return replace(course, memory=replace(course.memory, candidate=waiting))
+    news = []
+    if waiting.phase is Phase.WAITING_FOR_APPROVAL:
+        news = [Announce(False, "WaitingForApproval", f"version {waiting.version}: {waiting.message}")]
+    return course.remembering(replace(course.memory, candidate=waiting), *news)
 
 
-# --- odds and ends ---------------------------------------------------------------------------------
+# --- when to look again --------------------------------------------------------------------------------
 
 
 def _look_again(world: World, course: Course) -> timedelta | None:
     """How long until time alone can change the decision."""
-    moments = []
-    if candidate := course.memory.candidate:
+    moments: list[datetime] = []
+    memory = course.memory
+    if candidate := memory.candidate:
         moments += [m for m in (candidate.deadline, candidate.retry_at) if m]
-        if world.spec and candidate.phase.in_flight and course.memory.serving and not moments:
-            latest = candidate.since + _time_for_a_pod(world.spec)
-            moments += [latest] if latest > world.now else []
-    waits = [max(m - world.now, timedelta(seconds=1)) for m in moments]
+        if (
+            world.spec
+            and candidate.phase.in_flight
+            and memory.serving
+            and candidate.phase is not Phase.ROLLING
+        ):
+            moments.append(candidate.since + time_for_a_pod(world.spec))
+    if (serving := memory.serving) and world.spec:
+        moments += [serving.watch_ends] if serving.watch_ends else []
+        moments += [m for m in (given_up_at(world, memory),) if m]
+        if len(world.children.deployments) > 1:
+            moments.append(warm_until(world.spec, serving))
+    if course.wished and (rejection := memory.rejection_of(course.wished.name)) and rejection.retry_at:
+        moments.append(rejection.retry_at)
+    if course.watched:
+        moments += [m for m in (restored_watch_ends(world, memory), course.look_at) if m]
+    # what is due now and could not be done waits for something else than time
+    waits = [m - world.now for m in moments if m > world.now]
     if world.faults:
         waits.append(FAULT_RETRY)
     if course.problem and course.problem.reason == "CredentialsMissing":

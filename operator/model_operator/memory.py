@@ -1,8 +1,4 @@
-"""What is remembered of a ModelDeployment's life, read from its status or rebuilt when that was lost.
-
-The status is only a report: everything in here can be had again from the kept revisions, their verdicts and
-the revision that the Deployment names. So a restore from backup is never mistaken for a first deployment.
-"""
+"""What is remembered of a ModelDeployment's life, and how the status shows it; ``recollection`` reads it back."""
 
 from __future__ import annotations
 
@@ -13,14 +9,17 @@ from enum import StrEnum
 from typing import Any
 
 from model_operator.api import names
-from model_operator.world import Children, Object, Revision, Side, Verdict, VerdictState, World
+from model_operator.world import Object, Revision, Side, VerdictState
 
 REJECTIONS_SHOWN = 10
+HISTORY_SHOWN = 20
 
 
 class Phase(StrEnum):
     """Where a candidate stands."""
 
+    WAITING_FOR_APPROVAL = "WaitingForApproval"
+    """A person has to agree before anything starts."""
     WAITING_FOR_SLOT = "WaitingForSlot"
     APPLYING = "Applying"
     SCHEDULING = "Scheduling"
@@ -28,6 +27,8 @@ class Phase(StrEnum):
     STARTING = "Starting"
     ROLLING = "Rolling"
     """At least one pod is ready, more are to come."""
+    READY = "ReadyForTraffic"
+    """Every pod is ready beside what serves; a person has to agree before the Service moves."""
     WITHDRAWN = "Withdrawn"
     """Taken back because of the environment; will be tried again."""
     FAILED = "Failed"
@@ -35,8 +36,13 @@ class Phase(StrEnum):
 
     @property
     def in_flight(self) -> bool:
-        """Whether the Deployment carries this candidate and its outcome is still open."""
-        return self not in (Phase.WAITING_FOR_SLOT, Phase.WITHDRAWN, Phase.FAILED)
+        """Whether a Deployment carries this candidate and its outcome is still open."""
+        return self.carried and self is not Phase.FAILED
+
+    @property
+    def carried(self) -> bool:
+        """Whether a Deployment carries this candidate."""
+        return self not in (Phase.WAITING_FOR_APPROVAL, Phase.WAITING_FOR_SLOT, Phase.WITHDRAWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,14 @@ class Serving:
     alias: str
     since: datetime
     self_test: str = ""
+    track: str = ""
+    settled: bool = False
+    """Whether it outlived its watch, so that no later fault is put down to the version."""
+    watch_ends: datetime | None = None
+    """None while the watch is over, or has not begun because another rollout is under way."""
+    reason: str = ""
+    """A failure in the watch that was only reported."""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,7 @@ class Candidate:
     deadline: datetime | None = None
     attempts: int = 1
     retry_at: datetime | None = None
+    track: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,46 +93,56 @@ class Rejection:
     message: str
     at: datetime
     attempts: int = 1
+    retry_at: datetime | None = None
+    """When it is tried again all the same; None when it is quarantined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A revision that served once: from when to when, and why it left."""
+
+    revision: str
+    version: str
+    alias: str
+    since: datetime
+    until: datetime
+    reason: str
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The life so far. ``rejected`` is newest first."""
+    """The life so far. ``rejected`` and ``history`` are newest first."""
 
     serving: Serving | None = None
     candidate: Candidate | None = None
     rejected: Sequence[Rejection] = ()
+    history: Sequence[Past] = ()
 
     def rejection_of(self, revision: str) -> Rejection | None:
         """The remembered rejection of that revision, if any."""
         return next((r for r in self.rejected if r.revision == revision), None)
 
-    @property
-    def active(self) -> str:
-        """The name of the revision that the Deployment should carry; empty when there is none yet."""
-        if self.candidate and (self.candidate.phase.in_flight or self.candidate.phase is Phase.FAILED):
-            return self.candidate.revision
-        return self.serving.revision if self.serving else ""
+    def carried(self) -> dict[str, str]:
+        """The revision that the Deployment of each track in use should carry."""
+        tracks = {self.serving.track: self.serving.revision} if self.serving else {}
+        if self.candidate and self.candidate.phase.carried:
+            tracks[self.candidate.track] = self.candidate.revision
+        return tracks
 
 
-def recall(world: World) -> Memory:
-    """Returns the memory that the status holds, completed from the cluster where the status is silent."""
-    status = world.status
-    serving = _serving(_part(status, "serving"))
-    candidate = _candidate(_part(status, "candidate"))
-    rejected = [r for r in map(_rejection, _items(status, "rejected")) if r]
-    if serving is None and candidate is None:
-        serving, candidate = _rebuilt(world)
-    known = {r.revision for r in rejected}
-    for revision in reversed(world.children.revisions):
-        if revision.name not in known and (found := _rejection_from(revision)):
-            rejected.append(found)
-    # what serves, or is being tried again, is rejected no longer, even if the verdict could not be taken back
-    pardoned = {serving.revision} if serving else set()
-    pardoned |= {candidate.revision} if candidate and candidate.phase is not Phase.FAILED else set()
-    rejected = [r for r in rejected if r.revision not in pardoned]
-    rejected.sort(key=lambda r: r.at, reverse=True)
-    return Memory(serving, candidate, tuple(rejected))
+def revert_target(memory: Memory, revisions: Sequence[Revision]) -> Revision | None:
+    """What is gone back to when the serving revision fails: the last one that settled, or else that served."""
+    now = memory.serving.revision if memory.serving else ""
+    lived = [
+        (r.verdict.settled, r.verdict.at, r.number, r)
+        for r in revisions
+        if r.verdict
+        and r.verdict.state is VerdictState.LIVE
+        and r.name != now
+        and not memory.rejection_of(r.name)
+    ]
+    return max(lived, key=lambda found: found[:3])[3] if lived else None
 
 
 def applied_revision(deployment: Object | None) -> str:
@@ -136,14 +161,20 @@ def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
             version=s.version,
             revision=s.revision,
             alias=s.alias,
+            track=s.track,
             since=rfc3339(s.since),
             selfTest=s.self_test,
+            settled=s.settled,
+            watchEnds=rfc3339(s.watch_ends) if s.watch_ends else "",
+            reason=s.reason,
+            message=s.message,
         )
     if c := memory.candidate:
         fields["candidate"] = _clean(
             version=c.version,
             revision=c.revision,
             alias=c.alias,
+            track=c.track,
             phase=c.phase.value,
             since=rfc3339(c.since),
             deadline=rfc3339(c.deadline) if c.deadline else "",
@@ -166,8 +197,22 @@ def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
                 message=r.message,
                 attempts=r.attempts,
                 at=rfc3339(r.at),
+                retryAt=rfc3339(r.retry_at) if r.retry_at else "",
             )
             for r in shown
+        ]
+    if memory.history:
+        fields["history"] = [
+            _clean(
+                version=p.version,
+                revision=p.revision,
+                alias=p.alias,
+                to=rfc3339(p.until),
+                reason=p.reason,
+                message=p.message,
+                **{"from": rfc3339(p.since)},
+            )
+            for p in memory.history[:HISTORY_SHOWN]
         ]
     return fields
 
@@ -189,116 +234,15 @@ def read_time(text: object) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo and 1900 < moment.year < 9000 else None
 
 
-# --- rebuilding ------------------------------------------------------------------------------------
-
-
-def _rebuilt(world: World) -> tuple[Serving | None, Candidate | None]:
-    """Serving and candidate from the verdicts and the Deployment, when the status names neither."""
-    children: Children = world.children
-    lived = [(r.verdict, r) for r in children.revisions if r.verdict and r.verdict.state is VerdictState.LIVE]
-    serving = None
-    if lived:
-        verdict, revision = max(lived, key=lambda pair: pair[0].at)
-        serving = Serving(revision.name, revision.wish.version, "", verdict.at)
-    applied = applied_revision(children.deployment)
-    revision_applied = next((r for r in children.revisions if r.name == applied), None)
-    if revision_applied is None or (serving and serving.revision == applied):
-        return serving, None
-    verdict_applied = revision_applied.verdict
-    rejected = verdict_applied is not None and verdict_applied.state is VerdictState.REJECTED
-    if rejected and serving:
-        return serving, None  # a revert that was decided and not yet carried out
-    phase = Phase.FAILED if rejected else Phase.APPLYING
-    return serving, Candidate(
-        applied,
-        revision_applied.wish.version,
-        "",
-        world.now,
-        phase,
-        reason=verdict_applied.reason if verdict_applied and rejected else "",
-        message=verdict_applied.message if verdict_applied and rejected else "",
-    )
-
-
-def _rejection_from(revision: Revision) -> Rejection | None:
-    verdict: Verdict | None = revision.verdict
-    if verdict is None or verdict.state is not VerdictState.REJECTED or verdict.side is None:
-        return None
-    return Rejection(
-        revision.name,
-        revision.wish.version,
-        "",
-        verdict.side,
-        verdict.reason,
-        verdict.message,
-        verdict.at,
-        verdict.attempts,
-    )
-
-
-# --- reading the status, which anybody with the right may have written -------------------------------
-
-
-def _serving(raw: Mapping[str, Any]) -> Serving | None:
-    revision, since = _text(raw, "revision"), read_time(raw.get("since"))
-    if not revision or since is None:
-        return None
-    return Serving(revision, _text(raw, "version"), _text(raw, "alias"), since, _text(raw, "selfTest"))
-
-
-def _candidate(raw: Mapping[str, Any]) -> Candidate | None:
-    revision, since = _text(raw, "revision"), read_time(raw.get("since"))
-    phase = _text(raw, "phase")
-    if not revision or since is None or phase not in set(Phase):
-        return None
-    return Candidate(
-        revision,
-        _text(raw, "version"),
-        _text(raw, "alias"),
-        since,
-        Phase(phase),
-        _text(raw, "reason"),
-        _text(raw, "message"),
-        read_time(raw.get("deadline")),
-        _count(raw),
-        read_time(raw.get("retryAt")),
-    )
-
-
-def _rejection(raw: Mapping[str, Any]) -> Rejection | None:
-    revision, at, side = _text(raw, "revision"), read_time(raw.get("at")), _text(raw, "side")
-    if not revision or at is None or side not in set(Side):
-        return None
-    return Rejection(
-        revision,
-        _text(raw, "version"),
-        _text(raw, "alias"),
-        Side(side),
-        _text(raw, "reason"),
-        _text(raw, "message"),
-        at,
-        _count(raw),
-    )
+def selected_track(service: Object | None) -> str:
+    """The track that a Service sends its requests to; empty when there is none."""
+    selector = _part(_part(service or {}, "spec"), "selector")
+    return str(selector.get(names.LABEL_TRACK, ""))
 
 
 def _part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = raw.get(name)
     return value if isinstance(value, Mapping) else {}
-
-
-def _items(raw: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    value = raw.get(name)
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _text(raw: Mapping[str, Any], name: str) -> str:
-    value = raw.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _count(raw: Mapping[str, Any]) -> int:
-    value = raw.get("attempts")
-    return value if isinstance(value, int) and value > 0 else 1
 
 
 def _clean(**fields: Any) -> dict[str, Any]:

@@ -58,6 +58,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._scrapes = Counter(
+            "model_operator_scrapes",
+            "Times that a watched pod was asked for its figures: ok, absent (it has none) or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+
     def gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Show a figure that is read when somebody asks; ``name`` is what follows ``model_operator_``."""
         Gauge(f"model_operator_{name}", description, registry=self.registry).set_function(value)
@@ -73,6 +80,10 @@ class Metrics:
     def answered(self, registry: str, outcome: str) -> None:
         """A model registry answered, or did not: ``ok``, or the reason of the failure."""
         self._registry_answers.labels(registry, outcome).inc()
+
+    def scraped(self, outcome: str) -> None:
+        """A watched pod was asked for its figures: ``ok``, ``absent`` or ``failed``."""
+        self._scrapes.labels(outcome).inc()
 
     @contextmanager
     def reconciling(self) -> Iterator[None]:

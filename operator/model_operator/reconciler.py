@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Protocol, assert_never
@@ -50,13 +50,18 @@ from model_operator.world import (
     RecordVerdict,
     Resolution,
     ResolutionReason,
+    ResolvedVersion,
     Scale,
+    Traffic,
+    VersionTag,
     World,
 )
 
 log = logging.getLogger(__name__)
 
 CONFLICT_RETRY_SECONDS = 0.5
+# on every EndpointSlice: the Service that it is of
+_LABEL_SERVICE = "kubernetes.io/service-name"
 
 
 class Snapshots(Protocol):
@@ -77,6 +82,44 @@ class Answers(Protocol):
     def answer(self, key: Key) -> Resolution:
         """The present answer; never waits."""
         ...
+
+
+class VerdictTags(Protocol):
+    """What writes to the registries, as far as a reconcile tells it."""
+
+    def note(
+        self, key: Key, registry_name: str, tags: Sequence[VersionTag], known: ResolvedVersion | None = None
+    ) -> None:
+        """What the registry should say from now on; ``known`` is what it says already. Never waits."""
+        ...
+
+    def forget(self, key: Key) -> None:
+        """The key is gone."""
+        ...
+
+
+class Counts(Protocol):
+    """What counts the requests of watched pods, as far as a reconcile uses it."""
+
+    def follow(self, key: Key, revision: str, pods: Sequence[Object]) -> None:
+        """Count for that revision from now on."""
+        ...
+
+    def forget(self, key: Key) -> None:
+        """Count no longer."""
+        ...
+
+    def traffic(self, key: Key, revision: str = "") -> Traffic:
+        """What was counted; nothing when that revision is not followed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What works beside the reconciler, and is only told."""
+
+    tags: VerdictTags
+    counts: Counts
 
 
 class Slots:
@@ -110,12 +153,14 @@ class Reconciler:
         cache: Snapshots,
         answers: Answers,
         settings: Settings,
+        background: Background,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kube = kube
         self._cache = cache
         self._answers = answers
         self._settings = settings
+        self._background = background
         self._clock = clock
         self._slots = Slots(settings.max_concurrent_rollouts)
         self._faults: dict[Key, tuple[Fault, ...]] = {}
@@ -152,13 +197,26 @@ class Reconciler:
             self._faults.pop(key, None)
             log.debug("stale view namespace=%s name=%s: %s", *key, stale)
             return CONFLICT_RETRY_SECONDS
+        self._tell_background(world, decided)
         if faults != self._faults.get(key, ()):
             self._faults[key] = faults
             return 0.0
         return decided.look_again.total_seconds() if decided.look_again else None
 
+    def _tell_background(self, world: World, decided: Plan) -> None:
+        if decided.watched:
+            self._background.counts.follow(world.key, decided.watched, world.children.pods)
+        else:
+            self._background.counts.forget(world.key)
+        if world.spec is not None:
+            self._background.tags.note(
+                world.key, world.spec.registry.name, decided.tags, world.resolution.version
+            )
+
     def _forget(self, key: Key) -> None:
         self._answers.want(key, None)
+        self._background.tags.forget(key)
+        self._background.counts.forget(key)
         self._faults.pop(key, None)
         self._contest.forget(*key)
         self._slots.note(key, False)
@@ -208,8 +266,14 @@ class Reconciler:
             credentials_error=credentials_error,
             slot_free=self._slots.free_for(key),
             faults=self._faults.get(key, ()),
+            traffic=self._traffic(key, status),
         )
         return world, raw
+
+    def _traffic(self, key: Key, status: object) -> Traffic:
+        serving = status.get("serving") if isinstance(status, Mapping) else None
+        revision = serving.get("revision") if isinstance(serving, Mapping) else None
+        return self._background.counts.traffic(key, str(revision)) if revision else Traffic()
 
     # --- report --------------------------------------------------------------------------------
 
@@ -254,9 +318,7 @@ class Reconciler:
                 )
                 continue
             try:
-                await self._carry_out(action)
-            except AlreadyExists:
-                fault = await self._in_the_way(action, world)
+                fault = await self._attempt(action, world)
                 faults += [fault] if fault else []
             except Invalid as error:
                 faults.append(Fault(action.ref, FaultKind.INVALID, _sentence(error)))
@@ -267,6 +329,14 @@ class Reconciler:
                     return tuple(faults)
                 faults.append(Fault(action.ref, FaultKind.FORBIDDEN, _sentence(error)))
         return tuple(faults)
+
+    async def _attempt(self, action: Action, world: World) -> Fault | None:
+        """Carries the action out; returns what is in the way of a new object."""
+        try:
+            await self._carry_out(action)
+        except AlreadyExists:
+            return await self._in_the_way(action, world)
+        return None
 
     async def _carry_out(self, action: Action) -> None:
         log.debug("%s %s", type(action).__name__, action.ref)
@@ -302,21 +372,28 @@ class Reconciler:
         ):
             return None  # the watch brings it
         owners = metadata.get("ownerReferences") or []
-        if isinstance(action, Create) and any(
-            o.get("controller") and o.get("uid") == world.uid for o in owners
-        ):
-            # somebody took our labels off it, so the watch has lost it; the apply puts them back
+        ours = any(o.get("controller") and o.get("uid") == world.uid for o in owners)
+        given = isinstance(action, Create) and action.adopt and not any(o.get("controller") for o in owners)
+        if isinstance(action, Create) and (ours or given):
+            # somebody took our labels off it, so the watch has lost it, or a person gives it to us
             spec = {k: v for k, v in (action.body.get("spec") or {}).items() if k != "replicas"}
             body = {**action.body, "spec": spec} if spec else action.body
+            if given:
+                # an apply leaves what others put into its lists: a second port would make ours invalid
+                await self._kube.merge_patch(action.ref, body, uid=metadata["uid"])
             await self._kube.apply(action.ref, body, uid=metadata["uid"])
             return None
         return Fault(action.ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
 
 
 def pod_scripts() -> Mapping[str, str]:
-    """The scripts that run in the pods, by file name."""
+    """The scripts that run in the pods, and their parts, by file name."""
     folder = resources.files("model_operator") / "pod"
-    return {name: (folder / name).read_text("utf-8") for name in ("fetch.py", "serve.py")}
+    return {
+        file.name: file.read_text("utf-8")
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.startswith(("fetch", "serve")) and file.name.endswith(".py")
+    }
 
 
 def _children(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
@@ -326,15 +403,26 @@ def _children(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
         for obj in objects
         if (revision := read_revision(obj)) is not None
     ]
+    preview = name + names.PREVIEW_SUFFIX
     return Children(
-        deployment=_only(snapshot, Kind.DEPLOYMENT, name),
+        deployments={
+            track: obj
+            for track in (name, name + names.SECOND_TRACK_SUFFIX)
+            if (obj := _only(snapshot, Kind.DEPLOYMENT, track)) is not None
+        },
         service=_only(snapshot, Kind.SERVICE, name),
+        preview=_only(snapshot, Kind.SERVICE, preview),
         autoscaler=_only(snapshot, Kind.AUTOSCALER, name),
         disruption_budget=_only(snapshot, Kind.DISRUPTION_BUDGET, name),
         config_maps=tuple(snapshot.get(Kind.CONFIG_MAP, ())),
         revisions=tuple(revisions),
         revision_objects=tuple(objects),
         pods=tuple(snapshot.get(Kind.POD, ())),
+        endpoint_slices=tuple(
+            obj
+            for obj in snapshot.get(Kind.ENDPOINT_SLICE, ())
+            if (obj["metadata"].get("labels") or {}).get(_LABEL_SERVICE) in (name, preview)
+        ),
     )
 
 

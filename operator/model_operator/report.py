@@ -13,13 +13,12 @@ from typing import Any
 from model_operator.api import names
 from model_operator.children import Ownership
 from model_operator.conditions import Condition, Status, merge
-from model_operator.health import Failure, Judgement
+from model_operator.health import Failure, Judgement, judge
 from model_operator.manifests import pod_shape, same_wish
-from model_operator.memory import Memory, Phase, applied_revision, rfc3339, to_status
-from model_operator.world import Announce, Fault, FaultKind, Kind, Object, ResolutionReason, Revision, World
-
-REQUEST_LIMIT = 256
-"""How much of a request's value is compared and answered; the CRD allows no more in the status."""
+from model_operator.memory import Memory, Phase, Serving, applied_revision, rfc3339, selected_track, to_status
+from model_operator.requests import handled
+from model_operator.tracks import available_replicas, complete, pods_of, replicas_of, wanted_replicas
+from model_operator.world import Announce, Fault, FaultKind, Kind, ResolutionReason, Revision, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,12 @@ class Situation:
     """None while it is not known which revision is wanted."""
     problem: Failure | None = None
     revisions: Sequence[Revision] = ()
-    retried: str = ""
-    """The request to try again that this plan answers."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """The requests that this plan answers."""
+    held: bool = False
+    """Whether a person holds a revision."""
+    trouble: Failure | None = None
+    """What is wrong with what serves and not held against it."""
 
 
 def report(world: World, situation: Situation) -> dict[str, Any]:
@@ -57,9 +60,11 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     if resolved := _resolved(world):
         status["resolved"] = resolved
     status |= remembered
-    if handled := _handled(world) | ({"retry": situation.retried} if situation.retried else {}):
-        status["handledRequests"] = handled
-    status |= _size(world)
+    if answered := handled(world) | dict(situation.answers):
+        status["handledRequests"] = answered
+    if step := step_ahead(world, situation.memory):
+        status["plan"] = step
+    status |= _size(world, situation.memory)
     if world.children.service is not None and world.spec is not None:
         port = world.spec.service.port
         suffix = "" if port == 80 else f":{port}"
@@ -72,12 +77,28 @@ def troubles(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[An
 
     What the planner tells itself (a revert, a first failure) is not told twice.
     """
-    told = {"RollingOut", "WaitingForSlot", "Pending", "FirstVersionFailed"}
+    told = {
+        "RollingOut",
+        "WaitingForSlot",
+        "Switching",
+        "WaitingForApproval",
+        "Pending",
+        "FirstVersionFailed",
+        "Suspended",
+    }
+    told |= {"RevisionHeld", str(_mapping(after.get("serving")).get("reason"))}
     if after.get("rejected") != before.get("rejected"):
         told.add("VersionRejected")
     contest, fought = _find(after, "Reconciling"), _find(before, "Reconciling")
     if contest.get("reason") == "DriftContested" != fought.get("reason"):
         yield Announce(True, "DriftContested", str(contest.get("message")))
+    ready, was = _find(after, "Ready"), _find(before, "Ready")
+    if ready.get("status") == "True" and ready.get("reason") not in (
+        was.get("reason"),
+        "Serving",
+        "ScaledToZero",
+    ):
+        yield Announce(True, str(ready.get("reason")), str(ready.get("message")))
     for kind in ("Resolved", "Stalled", "Current"):
         now, then = _find(after, kind), _find(before, kind)
         bad = now.get("status") == "True" if kind == "Stalled" else now.get("status") != "True"
@@ -107,10 +128,11 @@ def _resolved(world: World) -> dict[str, Any]:
     return {**found, "at": at if before == found and isinstance(at, str) else rfc3339(world.now)}
 
 
-def _size(world: World) -> dict[str, Any]:
-    deployment = world.children.deployment
+def _size(world: World, memory: Memory) -> dict[str, Any]:
+    track = memory.serving.track if memory.serving else world.name
+    deployment = world.deployment(track)
     counts = _mapping(deployment.get("status")) if deployment else {}
-    selector = f"{names.LABEL_DEPLOYMENT}={world.name},{names.LABEL_TRACK}={world.name}"
+    selector = f"{names.LABEL_DEPLOYMENT}={world.name},{names.LABEL_TRACK}={track}"
     return {
         "replicas": counts.get("replicas", 0),
         "readyReplicas": counts.get("readyReplicas", 0),
@@ -125,7 +147,7 @@ def _conditions(world: World, situation: Situation) -> Iterator[Condition]:
     ready, stalled = _ready(world, situation)
     yield ready
     yield _current(world, situation)
-    moving = _moving(world, situation)
+    moving = None if _suspended(world) else _moving(world, situation)
     if moving and not stalled:
         yield Condition("Reconciling", "True", moving.reason, moving.message)
     if stalled:
@@ -149,18 +171,63 @@ def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:
     if situation.memory.serving is None:
         return _nothing_serves(world, situation)
     serving = situation.memory.serving
-    if not _available(world.children.deployment):
-        text = f"version {serving.version} should serve, but none of its pods is available"
-        return Condition("Ready", "False", "PodsUnavailable", text), False
+    if trouble := _serving_trouble(world, situation, serving):
+        return Condition("Ready", "False", trouble.reason, trouble.message), trouble.stalled
     if _spec_is_in_force(world, situation):
-        if scaled_to_zero(world):
+        if replicas_of(world.deployment(serving.track)) == 0:
             text = f"version {serving.version} is in place and serves as soon as there are replicas: now 0"
             return Condition("Ready", "True", "ScaledToZero", text), False
+        if warning := situation.trouble:
+            text = f"version {serving.version} serves; {warning.message}"
+            return Condition("Ready", "True", warning.reason, text), False
         return Condition("Ready", "True", "Serving", f"version {serving.version} serves"), False
     current = _current(world, situation)
-    stalled = not _goes_on(world, situation)
+    stalled = not _goes_on(world, situation) and not _suspended(world)
     message = f"the spec is not in force: {current.message}; version {serving.version} serves on"
     return Condition("Ready", "False", current.reason, message), stalled
+
+
+def _serving_trouble(world: World, situation: Situation, serving: Serving) -> _Obstacle | None:
+    """What keeps the serving revision from doing its work."""
+    live = world.deployment(serving.track)
+    left = applied_revision(world.deployment(_left_track(world, serving) or " "))
+    if situation.memory.rejection_of(left) and not _suspended(world):
+        if replicas_of(live) and not available_replicas(live):
+            blocked = _nothing_available(world, situation, serving)
+            if blocked.stalled:
+                return blocked
+        text = f"requests go back to version {serving.version} as soon as its pods are ready"
+        return _Obstacle("Switching", text, stalled=False)
+    if replicas_of(live) and not available_replicas(live):
+        return _nothing_available(world, situation, serving)
+    if live is None:
+        text = f"version {serving.version} should serve, but its Deployment is missing"
+        return _Obstacle("PodsUnavailable", text, stalled=False)
+    if serving.reason:
+        text = f"version {serving.version} serves and fails its watch: {serving.message}"
+        return _Obstacle(serving.reason, text)
+    return None
+
+
+def _left_track(world: World, serving: Serving) -> str:
+    """The track that requests still go to though another one serves from now on; empty when there is none."""
+    pointed = selected_track(world.children.service)
+    return pointed if pointed != serving.track and world.deployment(pointed or " ") is not None else ""
+
+
+def _nothing_available(world: World, situation: Situation, serving: Serving) -> _Obstacle:
+    """A revert target that can't start is not reverted further: a person has to help, and pods keep trying."""
+    text = f"version {serving.version} should serve, but none of its pods is available"
+    if world.spec is None:
+        return _Obstacle("PodsUnavailable", text, stalled=False)
+    pods, live = pods_of(world, serving.track), world.deployment(serving.track)
+    found = judge(serving.revision, live, pods, world.spec.rollout, world.now)
+    text += f": {found.message}" if found.message and (found.failure or found.hint) else ""
+    rejected = situation.memory.rejected
+    if rejected and found.failure and (rejected[0].at >= serving.since or not serving.settled):
+        text += "; it is what was gone back to, so there is no further way back"
+        return _Obstacle("RevertBlocked", text)
+    return _Obstacle("PodsUnavailable", text, stalled=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +269,14 @@ def _is_the_candidates(world: World, fault: Fault, memory: Memory) -> bool:
     if fault.ref.kind is not Kind.DEPLOYMENT:
         return False
     candidate = memory.candidate
+    if memory.serving and fault.ref.name != memory.serving.track:
+        return True
     if fault.kind is not FaultKind.INVALID and memory.serving is None:
         return False
     if candidate and candidate.phase is Phase.FAILED:
         return candidate.reason == "FieldRefused"
     if candidate and candidate.phase.in_flight:
-        return applied_revision(world.children.deployment) != candidate.revision
+        return applied_revision(world.deployment(candidate.track)) != candidate.revision
     newest = memory.rejected[0] if memory.rejected else None
     return newest is not None and newest.reason == "FieldRefused" and newest.at == world.now
 
@@ -240,6 +309,8 @@ def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool
         stalled = bool(candidate.reason) and candidate.deadline is None and candidate.phase.in_flight
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
         return Condition("Ready", "False", reason, text), stalled
+    if _suspended(world):
+        return Condition("Ready", "False", "Suspended", "spec.suspend is true, and nothing serves yet"), False
     if not resolution.ok:
         stalled = resolution.reason.definite
         return Condition("Ready", "False", resolution.reason.value, resolution.message), stalled
@@ -251,7 +322,7 @@ def _current(world: World, situation: Situation) -> Condition:
     serving = memory.serving
     if world.spec is None:
         return Condition("Current", "Unknown", "InvalidSpec", world.spec_error)
-    if not world.resolution.ok:
+    if not world.resolution.ok and not situation.held:
         status = world.resolution.reason.definite
         return Condition(
             "Current",
@@ -261,12 +332,23 @@ def _current(world: World, situation: Situation) -> Condition:
         )
     if situation.problem:
         return Condition("Current", "False", situation.problem.reason, situation.problem.message)
+    if serving and situation.held and wished and wished.name == serving.revision:
+        text = f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}; remove it to follow again"
+        return Condition("Current", "False", "RevisionHeld", text)
+    if _suspended(world) and not (wished and serving and wished.name == serving.revision):
+        text = "spec.suspend is true: nothing is changed until it is false"
+        return Condition("Current", "False", "Suspended", text)
     if wished and serving and wished.name == serving.revision:
-        if applied_revision(world.children.deployment) == serving.revision:
+        if _left_track(world, serving):
+            text = f"version {serving.version} is ready, and requests are about to move to it"
+            return Condition("Current", "False", "Switching", text)
+        if applied_revision(world.deployment(serving.track)) == serving.revision:
             return Condition("Current", "True", "Serving", f"version {serving.version} is wanted and serves")
         return Condition("Current", "False", "RollingOut", f"version {serving.version} is being put back")
     if wished and (rejection := memory.rejection_of(wished.name)):
         text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
+        if rejection.retry_at:
+            text += f"; tried again at {rfc3339(rejection.retry_at)}"
         return Condition("Current", "False", "VersionRejected" if serving else "FirstVersionFailed", text)
     if candidate:
         reason = candidate.reason or "RollingOut"
@@ -278,7 +360,7 @@ def _current(world: World, situation: Situation) -> Condition:
 def _moving(world: World, situation: Situation) -> Condition | None:
     """Why the operator is still at work, None when it is at rest."""
     candidate = situation.memory.candidate
-    if candidate and (candidate.phase.in_flight or candidate.phase is Phase.WAITING_FOR_SLOT):
+    if candidate and candidate.phase is not Phase.WITHDRAWN and candidate.phase is not Phase.FAILED:
         reason = candidate.reason or "RollingOut"
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
         return Condition("Reconciling", "True", reason, text)
@@ -289,8 +371,11 @@ def _moving(world: World, situation: Situation) -> Condition | None:
         text = f"{', '.join(contested)}: somebody else keeps changing what is ours; repaired a few times a minute"
         return Condition("Reconciling", "True", "DriftContested", text)
     serving = situation.memory.serving
-    deployment = world.children.deployment
-    if serving and (applied_revision(deployment) != serving.revision or not _settled(deployment)):
+    if serving and _left_track(world, serving):
+        text = f"requests are being moved to version {serving.version}"
+        return Condition("Reconciling", "True", "Switching", text)
+    deployment = world.deployment(serving.track) if serving else None
+    if serving and (applied_revision(deployment) != serving.revision or not complete(deployment)):
         text = f"the pods are being brought to version {serving.version}"
         return Condition("Reconciling", "True", "Progressing", text)
     if not serving and not world.resolution.ok and not world.resolution.reason.definite:
@@ -300,16 +385,39 @@ def _moving(world: World, situation: Situation) -> Condition | None:
     return None
 
 
-def retry_asked(world: World) -> str:
-    """The value of a request to try again that was not answered yet; empty when there is none."""
-    asked = world.annotations.get(names.REQUEST_RETRY, "")[:REQUEST_LIMIT]
-    return "" if asked == _handled(world).get("retry") else asked
+def step_ahead(world: World, memory: Memory) -> dict[str, Any]:
+    """What the rollout that waits or runs does to the pods, in words; empty when there is none."""
+    candidate, spec = memory.candidate, world.spec
+    if candidate is None or spec is None or candidate.phase is Phase.FAILED:
+        return {}
+    serving = memory.serving
+    beside = serving is not None and candidate.track != serving.track
+    number = wanted_replicas(world, serving)
+    surge, missing = spec.rollout.max_surge, spec.rollout.max_unavailable
+    if serving is None:
+        text = f"{number} pods are started; nothing serves yet"
+    elif beside:
+        text = f"{number} pods are started beside the {number} that serve; then the Service moves to them at once"
+    elif surge in (0, "0%"):
+        text = (
+            f"there is no spare: up to {missing} of {number} pods are stopped before their successors start, and are "
+            "missing until those are ready"
+        )
+        text += "; with a single pod nothing serves meanwhile" if number == 1 else ""
+    else:
+        text = f"pods are replaced in place, up to {surge} above the {number} and {missing} below"
+    step = {
+        "from": serving.version if serving else "",
+        "to": candidate.version,
+        "revision": candidate.revision,
+        "strategy": "BlueGreen" if beside else "RollingUpdate",
+        "message": text,
+    }
+    return {name: value for name, value in step.items() if value}
 
 
-def _handled(world: World) -> dict[str, str]:
-    """The requests that were answered, as the status has them."""
-    handled = _mapping(world.status.get("handledRequests"))
-    return {str(k): v for k, v in handled.items() if isinstance(v, str)}
+def _suspended(world: World) -> bool:
+    return world.spec is not None and world.spec.suspend
 
 
 def _spec_is_new(world: World) -> bool:
@@ -321,6 +429,8 @@ def _spec_is_in_force(world: World, situation: Situation) -> bool:
     serving = situation.memory.serving
     if serving is None or world.spec is None:
         return False
+    if situation.held and situation.wished is None:
+        return True
     if situation.wished and situation.wished.name == serving.revision:
         return True
     reference = world.spec.model.reference()
@@ -336,29 +446,6 @@ def _spec_is_in_force(world: World, situation: Situation) -> bool:
     if world.resolution.ok and kept.wish.registry_url != world.resolution.registry_url:
         return False
     return same_wish(kept.wish, replace(kept.wish, shape=pod_shape(world.spec_raw)))
-
-
-def scaled_to_zero(world: World) -> bool:
-    """Whether there are to be no pods at all, so that nothing can be said of the version."""
-    deployment = world.children.deployment
-    return deployment is not None and _mapping(deployment.get("spec")).get("replicas") == 0
-
-
-def _available(deployment: Object | None) -> bool:
-    if deployment is None:
-        return False
-    if _mapping(deployment.get("spec")).get("replicas") == 0:
-        return True
-    return bool(_mapping(deployment.get("status")).get("availableReplicas", 0))
-
-
-def _settled(deployment: Object | None) -> bool:
-    if deployment is None:
-        return False
-    status = _mapping(deployment.get("status"))
-    wanted = _mapping(deployment.get("spec")).get("replicas", 1)
-    counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
-    return all(count == wanted for count in counts)
 
 
 def _find(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

@@ -71,6 +71,18 @@ def _image_or_empty(value: str) -> str:
     return _image(value) if value else value
 
 
+_CLUSTER = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+def _cluster_name(value: str) -> str:
+    if not _CLUSTER.fullmatch(value):
+        raise ValueError(
+            "must be letters, digits, '-', '_' and '.', begin and end with a letter or digit, "
+            "and have at most 63 characters"
+        )
+    return value
+
+
 DNSLabel = Annotated[str, AfterValidator(_dns_label)]
 ObjectName = Annotated[str, AfterValidator(_object_name_or_empty)]
 
@@ -134,6 +146,8 @@ class Settings(_Section):
 
     registries: dict[DNSLabel, RegistryConfig] = Field(min_length=1)
     poll_seconds: float = Field(default=15, ge=1, le=3600)
+    cluster_name: Annotated[str, AfterValidator(_cluster_name)] = "default"
+    """Tells this cluster's tags on model versions from those of other clusters with the same registry."""
     images: Images = Images()
     max_concurrent_rollouts: int = Field(default=5, ge=1)
     workers: int = Field(default=8, ge=1, le=256)

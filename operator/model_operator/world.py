@@ -32,6 +32,7 @@ class Kind(StrEnum):
     CONFIG_MAP = "ConfigMap"
     REVISION = "ControllerRevision"
     POD = "Pod"
+    ENDPOINT_SLICE = "EndpointSlice"
     SECRET = "Secret"  # noqa: S105 - a kind, not a password
     EVENT = "Event"
 
@@ -146,6 +147,8 @@ class Wish:
     source: str
     digest: str
     shape: Mapping[str, Any]
+    restart: str = ""
+    """The value of a person's request for a restart, by which the same wish was rendered anew."""
 
 
 class VerdictState(StrEnum):
@@ -165,6 +168,8 @@ class Verdict:
     reason: str = ""
     message: str = ""
     attempts: int = 1
+    settled: bool = False
+    """For ``Live``: it outlived its watch, so it is what a later failure goes back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +222,11 @@ class Defaults:
 class Children:
     """The objects that carry this ModelDeployment's labels, as the cache has them."""
 
-    deployment: Object | None = None
+    deployments: Mapping[str, Object] = field(default_factory=dict)
+    """By track: the Deployment of a track has the track's name."""
     service: Object | None = None
+    preview: Object | None = None
+    """The Service that shows a candidate which waits for approval."""
     autoscaler: Object | None = None
     disruption_budget: Object | None = None
     config_maps: Sequence[Object] = ()
@@ -227,6 +235,19 @@ class Children:
     revision_objects: Sequence[Object] = ()
     """The ControllerRevisions that ``revisions`` were read from, and those that could not be read."""
     pods: Sequence[Object] = ()
+    endpoint_slices: Sequence[Object] = ()
+    """Of both Services; the label ``kubernetes.io/service-name`` says of which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the pods of the watched revision answered since they are watched, as they counted it themselves."""
+
+    requests: int = 0
+    errors: int = 0
+    """Of these, how many were answered with a status of 500 or more."""
+    saturated: bool = False
+    """Whether a pod has as many requests at once as it can work on."""
 
 
 class FaultKind(StrEnum):
@@ -278,11 +299,17 @@ class World:
     """Whether one more rollout may start now."""
     faults: Sequence[Fault] = ()
     """What the API server refused while this plan's predecessor was carried out."""
+    traffic: Traffic = Traffic()
+    """Of the revision that the plan before this one said to watch."""
 
     @property
     def key(self) -> Key:
         """Namespace and name."""
         return (self.namespace, self.name)
+
+    def deployment(self, track: str = "") -> Object | None:
+        """The Deployment of ``track``; of the first track when left out."""
+        return self.children.deployments.get(track or self.name)
 
     def ref(self, kind: Kind, name: str = "") -> ObjectRef:
         """The child of that kind that is named like the ModelDeployment, or ``name``."""
@@ -298,6 +325,8 @@ class Create:
 
     ref: ObjectRef
     body: Object
+    adopt: bool = False
+    """Take over an object of that name that nobody controls: a person asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +374,16 @@ class RecordVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionTag:
+    """What the registry's entry of a model version should say of it."""
+
+    model: str
+    version: str
+    value: str
+    """``Serving``, ``Settled``, or ``Rejected: REASON``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """A Kubernetes event on the ModelDeployment."""
 
@@ -369,3 +408,7 @@ class Plan:
     announcements: Sequence[Announce] = ()
     rollout_in_flight: bool = False
     """Whether this ModelDeployment takes one of the rollout slots."""
+    watched: str = ""
+    """The revision whose pods' requests are to be counted; empty when none is under watch."""
+    tags: Sequence[VersionTag] = ()
+    """What to write back to the registry, best effort."""

@@ -68,6 +68,7 @@ EVERY_OPTION_OF_THE_POD: Values = {
     "metricsPort": 9090,
     "metrics": {"service": {"annotations": {"prometheus.io/scrape": "true"}}},
     "pollSeconds": 60,
+    "clusterName": "prod-eu.1",
     "maxConcurrentRollouts": 2,
     "workers": 16,
     "logLevel": "DEBUG",

@@ -32,8 +32,10 @@ def told(request: pytest.FixtureRequest) -> Told:
         assert file.exists(), "this story was never told; run pytest with --update-golden and read it"
         assert text == file.read_text("utf-8")
         if quiet:
+            cluster.pass_watch(step=30)
+            cluster.wakes_always = True
             before = cluster.writes, cluster.status_writes, len(cluster.announced)
-            cluster.pass_time(600, step=10)
+            cluster.pass_time(600, step=20)
             assert (cluster.writes, cluster.status_writes, len(cluster.announced)) == before
 
     return compare
@@ -43,3 +45,10 @@ def told(request: pytest.FixtureRequest) -> Told:
 def manifest() -> dict[str, Any]:
     """What a newcomer would commit."""
     return {"model": {"name": "churn", "alias": "champion"}, "replicas": 2}
+
+
+def strategy(spec: dict[str, Any], how: str, **rollout: Any) -> dict[str, Any]:
+    """The manifest with that strategy, and other fields of ``rollout``; nothing is added for the default."""
+    chosen = {} if how == "RollingUpdate" else {"strategy": how}
+    fields = {**spec.get("rollout", {}), **chosen, **rollout}
+    return {**spec, "rollout": fields} if fields else dict(spec)

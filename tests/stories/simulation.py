@@ -1,45 +1,47 @@
 """A cluster in memory that carries out plans, so that whole lives can be told in milliseconds.
 
-It knows just enough of Kubernetes: objects with uids and versions, a Deployment controller that replaces one pod
-after the other (one above the wanted number, none below), and pods that live as ``Behaviour`` says. The clock moves
-only by ``pass_time``. Everything worth telling becomes a line of the transcript.
+What is stored stands in ``api_server.py``, what Kubernetes does with it in ``controllers.py``, and pods live as
+``Behaviour`` says. The clock moves only by ``pass_time``. As in a real cluster the operator sleeps until something
+changes or the time comes that its plan named. Everything worth telling becomes a line of the transcript.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.stories.api_server import ApiServer
+from tests.stories.controllers import Kubernetes
 from tests.stories.pods import GOOD, Behaviour, Pod
 
 from model_operator.api import SpecError, names, parse
+from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.lifecycle import plan
-from model_operator.manifests import read_revision, verdict_annotation
+from model_operator.manifests import read_revision
 from model_operator.world import (
-    Adopt,
     Apply,
     Children,
     Create,
     Defaults,
-    Delete,
     Fault,
     FaultKind,
     Kind,
+    Plan,
     PodRegistry,
-    RecordVerdict,
     Resolution,
     ResolutionReason,
     ResolvedVersion,
-    Scale,
     World,
 )
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 NAMESPACE, NAME = "crm", "churn"
+WATCH_SECONDS = 600
+WARM_SECONDS = 600
 
 
 @dataclass
@@ -58,28 +60,61 @@ class SimulatedCluster:
     uid: str = "uid-md"
     code_generation: str = "1"
     """A newer operator has other scripts, so it would render pods differently."""
+    name: str = NAME
+    endpoints_lag: float = 0.0
+    """Seconds by which the proxies learn late of pods and selectors."""
 
     def __post_init__(self) -> None:
-        self.now = START
+        self.now = self.origin = START
         self.status: dict[str, Any] = {}
         self.generation = 1
         self.annotations: dict[str, str] = {}
-        self.objects: dict[tuple[Kind, str], dict[str, Any]] = {}
-        self.pods: list[Pod] = []
+        self.api = ApiServer()
+        self.kubernetes = Kubernetes(self.name, self.api.objects, self.api.numbers, self._behaviour)
+        self.kubernetes.endpoints_lag = self.endpoints_lag
+        self.version_tags: dict[str, dict[str, str]] = {}
+        """The tags that versions have in the registry, such as a digest."""
+        self.deleted_versions: set[str] = set()
+        self.written_tags: dict[str, str] = {}
+        """By version: what the operator wrote back to the registry."""
         self.faults: tuple[Fault, ...] = ()
         self.transcript: list[str] = []
         self.announced: list[str] = []
         self.writes = 0
         self.status_writes = 0
-        self.fewest_ready = 0
-        """The lowest number of ready pods since ``watch_ready``."""
         self.actions_are_lost = False
         """The operator dies after it has written the status, again and again."""
         self.dies_after_actions = -1
         """The operator dies once, when it has carried out that many actions from now on."""
         self.deaths = 0
-        self._numbers = itertools.count(1)
+        self.wakes_always = False
+        """The operator looks again at every step of time, whatever its plan said."""
+        self._seen = ""
+        self._wakes_at: datetime | None = None
         self._shown = ""
+        self._clients = False
+        self._outage_since: datetime | None = None
+        self._parsed: tuple[str, ModelDeploymentSpec | None, str] = ("", None, "")
+
+    @property
+    def objects(self) -> dict[tuple[Kind, str], dict[str, Any]]:
+        """The stored children, by kind and name."""
+        return self.api.objects
+
+    @property
+    def pods(self) -> list[Pod]:
+        """The pods that exist, also those that are about to go."""
+        return self.kubernetes.pods
+
+    @property
+    def fewest_ready(self) -> int:
+        """The lowest number of pods that the Service reached since ``watch_ready``."""
+        return self.kubernetes.fewest_ready
+
+    @property
+    def requests_lost(self) -> int:
+        """How many requests found no pod that could answer, since the first one did or since ``watch_ready``."""
+        return self.kubernetes.requests_lost
 
     # --- what a person or the outside does ------------------------------------------------------
 
@@ -93,6 +128,14 @@ class SimulatedCluster:
         self.aliases[alias] = version
         self.settle()
 
+    def delete_version(self, version: str) -> None:
+        """Somebody deletes a version, and with it the aliases that name it."""
+        self.tell(f"version {version} is deleted in the registry")
+        self.deleted_versions.add(version)
+        for alias in [alias for alias, named in self.aliases.items() if named == version]:
+            del self.aliases[alias]
+        self.settle()
+
     def commit(self, text: str, change: Callable[[dict[str, Any]], None]) -> None:
         """A commit changes the manifest's spec."""
         self.tell(f"commit: {text}")
@@ -101,22 +144,52 @@ class SimulatedCluster:
         self.settle()
 
     def pass_time(self, seconds: float, step: float = 1) -> None:
-        """Lets the clock, the pods and the operator run."""
+        """Lets the clock, the pods, the clients and the operator run."""
         end = self.now + timedelta(seconds=seconds)
         while self.now < end:
-            self.now = min(self.now + timedelta(seconds=step), end)
+            before, self.now = self.now, min(self.now + timedelta(seconds=step), end)
             self.settle()
+            self._send_requests((self.now - before).total_seconds())
+
+    def pass_until(self, what: Callable[[], bool], within: float = 900) -> None:
+        """Lets time pass until ``what`` is true; AssertionError when it does not come true."""
+        end = self.now + timedelta(seconds=within)
+        while not what():
+            assert self.now < end, "this never happened:\n" + "\n".join(self.transcript[-20:])
+            self.pass_time(1)
+
+    def pass_watch(self, step: float = 10) -> None:
+        """Lets pass what the watch and the warm track last at most."""
+        rollout = self.spec.get("rollout", {})
+        watch, warm = rollout.get("watchSeconds", WATCH_SECONDS), rollout.get("warmSeconds", WARM_SECONDS)
+        self.pass_time(max(watch, warm) + 60, step)
 
     def mend(self, version: str, life: Behaviour = GOOD) -> None:
         """From now on pods of that version live like this, also those that exist."""
         self.behaviours[version] = life
-        for pod in self.pods:
-            if pod.version == version:
-                pod.life = life
+        self._befall([pod for pod in self.pods if pod.version == version], life)
+
+    def befall(self, text: str, pods: int, **changes: Any) -> None:
+        """Something happens to that many pods behind the Service; moments in the past mean now."""
+        self.tell(text)
+        for pod in self.kubernetes.reached(self.now)[:pods]:
+            self._befall([pod], replace(pod.life, **changes))
+        self.settle()
+
+    def _befall(self, pods: list[Pod], life: Behaviour) -> None:
+        for pod in pods:
+            pod.fare(life, self.now)
+
+    def autoscale(self, replicas: int) -> None:
+        """From now on the autoscaler wants that many replicas."""
+        self.tell(f"the autoscaler wants {replicas} pods")
+        self.kubernetes.autoscaled = replicas
+        self.settle()
 
     def watch_ready(self) -> None:
-        """Starts to count anew how few pods are ready."""
-        self.fewest_ready = sum(pod.is_ready(self.now) for pod in self.pods)
+        """Starts to count anew how few pods are reached and how many requests are lost."""
+        self.kubernetes.fewest_ready = len(self.kubernetes.reached(self.now))
+        self.kubernetes.requests_lost = 0
 
     def remove(self, kind: Kind) -> None:
         """Somebody deletes the objects of that kind."""
@@ -130,6 +203,18 @@ class SimulatedCluster:
         self.tell(text)
         how(self.live(kind))
         self.live(kind)["metadata"]["generation"] += 1
+        self.settle()
+
+    def annotate(self, request: str, value: str | None) -> None:
+        """A person's request such as ``restart``; None takes it away."""
+        key = f"{names.GROUP}/{request}"
+        if value is None:
+            self.tell(f"somebody takes the annotation {request} away")
+            del self.annotations[key]
+        else:
+            shown = value.rsplit("-", 1)[0] if request == "revert" else value
+            self.tell(f"somebody annotates {request}={shown}")
+            self.annotations[key] = value
         self.settle()
 
     def ask_to_retry(self, value: str) -> None:
@@ -147,7 +232,8 @@ class SimulatedCluster:
     def restart_operator(self, code_generation: str = "") -> None:
         """A new operator process knows only what the cluster says; perhaps it is a newer build."""
         self.code_generation = code_generation or self.code_generation
-        self.faults = ()
+        self.faults, self._seen = (), ""
+        self.kubernetes.watch("")
         self.tell("the operator is restarted" + (" with a newer build" if code_generation else ""))
         self.settle()
 
@@ -156,7 +242,7 @@ class SimulatedCluster:
     def settle(self) -> None:
         """Reconciles and lets the controllers work until neither has anything left to do."""
         for _ in range(50):
-            moved = self._control_deployment()
+            moved = self.kubernetes.step(self.now)
             wrote = self._reconcile()
             if not moved and not wrote:
                 return
@@ -164,26 +250,12 @@ class SimulatedCluster:
 
     def world(self) -> World:
         """What the operator sees now."""
-        raw = {
-            "metadata": {
-                "name": NAME,
-                "namespace": NAMESPACE,
-                "uid": self.uid,
-                "generation": self.generation,
-            },
-            "spec": self.spec,
-        }
-        try:
-            spec, spec_error = parse(raw).spec, ""
-        except SpecError as error:
-            spec, spec_error = None, str(error)
-        revisions = [
-            r for (kind, _), o in self.objects.items() if kind is Kind.REVISION and (r := read_revision(o))
-        ]
+        spec, spec_error = self._parse()
+        revisions = [r for o in self.api.all(Kind.REVISION) if (r := read_revision(o))]
         return World(
             now=self.now,
             namespace=NAMESPACE,
-            name=NAME,
+            name=self.name,
             uid=self.uid,
             generation=self.generation,
             spec=spec,
@@ -191,14 +263,16 @@ class SimulatedCluster:
             status=self.status,
             resolution=self._resolve(),
             children=Children(
-                deployment=self.objects.get((Kind.DEPLOYMENT, NAME)),
-                service=self.objects.get((Kind.SERVICE, NAME)),
-                autoscaler=self.objects.get((Kind.AUTOSCALER, NAME)),
-                disruption_budget=self.objects.get((Kind.DISRUPTION_BUDGET, NAME)),
-                config_maps=self._all(Kind.CONFIG_MAP),
+                deployments={n: obj for (k, n), obj in self.objects.items() if k is Kind.DEPLOYMENT},
+                service=self.objects.get((Kind.SERVICE, self.name)),
+                preview=self.objects.get((Kind.SERVICE, self.name + names.PREVIEW_SUFFIX)),
+                autoscaler=self.objects.get((Kind.AUTOSCALER, self.name)),
+                disruption_budget=self.objects.get((Kind.DISRUPTION_BUDGET, self.name)),
+                config_maps=self.api.all(Kind.CONFIG_MAP),
                 revisions=tuple(sorted(revisions, key=lambda r: r.number)),
-                revision_objects=self._all(Kind.REVISION),
+                revision_objects=self.api.all(Kind.REVISION),
                 pods=tuple(p.as_object(self.now) for p in self.pods),
+                endpoint_slices=self.kubernetes.slices(),
             ),
             defaults=Defaults(
                 "server:1", "fetch:1", {"fetch.py": self.code_generation, "serve.py": self.code_generation}
@@ -209,19 +283,24 @@ class SimulatedCluster:
             credentials_error=self.credentials_error,
             slot_free=self.slot_free,
             faults=self.faults,
+            traffic=self.kubernetes.traffic,
         )
 
-    def live(self, kind: Kind) -> dict[str, Any]:
+    def live(self, kind: Kind, name: str = "") -> dict[str, Any]:
         """The child of that kind; KeyError when there is none."""
-        return self.objects[(kind, NAME)]
+        return self.objects[(kind, name or self.name)]
 
     def serving_versions(self) -> dict[str, int]:
-        """How many ready pods there are by model version."""
-        counts: dict[str, int] = {}
-        for pod in self.pods:
-            if pod.is_ready(self.now):
-                counts[pod.version] = counts.get(pod.version, 0) + 1
-        return counts
+        """How many pods the Service reaches, by model version."""
+        return _by_version(self.kubernetes.reached(self.now))
+
+    def previewed_versions(self) -> dict[str, int]:
+        """How many pods the Service that shows a candidate reaches, by model version."""
+        return _by_version(self.kubernetes.reached(self.now, self.name + names.PREVIEW_SUFFIX))
+
+    def sizes(self) -> dict[str, int]:
+        """The wanted replicas of every track."""
+        return {n: obj["spec"]["replicas"] for (k, n), obj in self.objects.items() if k is Kind.DEPLOYMENT}
 
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition; ("", "") when it is absent."""
@@ -232,6 +311,21 @@ class SimulatedCluster:
 
     # --- the operator's side --------------------------------------------------------------------
 
+    def _parse(self) -> tuple[ModelDeploymentSpec | None, str]:
+        text = json.dumps([self.spec, self.generation])
+        if self._parsed[0] != text:
+            metadata = {
+                "name": self.name,
+                "namespace": NAMESPACE,
+                "uid": self.uid,
+                "generation": self.generation,
+            }
+            try:
+                self._parsed = text, parse({"metadata": metadata, "spec": self.spec}).spec, ""
+            except SpecError as error:
+                self._parsed = text, None, str(error)
+        return self._parsed[1], self._parsed[2]
+
     def _resolve(self) -> Resolution:
         if self.registry_failure:
             return self.registry_failure
@@ -241,12 +335,35 @@ class SimulatedCluster:
             version = self.aliases[alias] if alias else model["version"]
         except KeyError:
             return Resolution(ResolutionReason.ALIAS_NOT_FOUND, f"model churn has no alias {alias}")
+        if version in self.deleted_versions:
+            return Resolution(ResolutionReason.VERSION_NOT_FOUND, f"model churn has no version {version}")
         shown = f"@{alias}" if alias else version
-        found = ResolvedVersion("churn", version, shown, f"run-{version}", f"models:/m-{version}")
+        tags = self.version_tags.get(version, {})
+        found = ResolvedVersion("churn", version, shown, f"run-{version}", f"models:/m-{version}", tags)
         return Resolution(ResolutionReason.RESOLVED, "", "http://mlflow:5000", found)
 
+    def _wakes(self) -> bool:
+        """Whether something that the operator can see changed, or the time has come that it named."""
+        seen = json.dumps(
+            [
+                list(self.objects.values()),
+                [pod.as_object(self.now) for pod in self.pods],
+                self.kubernetes.slices(),
+                [self.status, self.spec, self.generation, self.annotations, self.uid, self.slot_free],
+                [self.credentials_error, self.code_generation],
+                [repr(self._resolve()), repr(self.faults), repr(self.kubernetes.traffic)],
+            ]
+        )
+        due = self._wakes_at is not None and self.now >= self._wakes_at
+        news = seen != self._seen
+        self._seen = seen
+        return news or due or self.wakes_always
+
     def _reconcile(self) -> bool:
+        if not self._wakes():
+            return False
         decided = plan(self.world())
+        self._wakes_at = self.now + decided.look_again if decided.look_again else None
         wrote = decided.status != self.status
         self.status_writes += wrote
         self.status = copy.deepcopy(dict(decided.status))
@@ -256,116 +373,66 @@ class SimulatedCluster:
                 f"{self._clock()}   {'!' if news.warning else '*'} {news.reason}: {news.message}"
             )
         if self.actions_are_lost:
+            self._seen = ""
             return wrote
-        faults: list[Fault] = []
+        done, faults = self._act(decided)
+        if done is None:
+            return True
+        changed = faults != self.faults
+        self.faults = faults
+        self.kubernetes.watch(decided.watched)
+        self._write_back(decided)
+        self._show_status()
+        return wrote or changed or bool(done)
+
+    def _act(self, decided: Plan) -> tuple[int | None, tuple[Fault, ...]]:
+        """How many actions were carried out, None when the operator died on the way; and what was refused."""
+        done, faults = 0, list[Fault]()
         for action in decided.actions:
             if self.dies_after_actions == 0:
                 self.dies_after_actions, self.deaths = -1, self.deaths + 1
                 self.restart_operator()
-                return True
+                return None, ()
             self.dies_after_actions -= self.dies_after_actions > 0
             if faults and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT):
                 break
             refusal = self.refused.get(action.ref.kind)
-            if refusal and isinstance(action, Create | Apply):
+            if refusal and refusal[0] is FaultKind.NAME_TAKEN and isinstance(action, Create) and action.adopt:
+                del self.refused[action.ref.kind]
+            elif refusal and isinstance(action, Create | Apply):
                 faults.append(Fault(action.ref, *refusal))
                 continue
-            self.transcript.append(f"{self._clock()}     {self._carry_out(action)}")
+            self.transcript.append(f"{self._clock()}     {self.api.carry_out(action)}")
             self.writes += 1
-            wrote = True
-        changed = tuple(faults) != self.faults
-        self.faults = tuple(faults)
-        self._show_status()
-        return wrote or changed
+            done += 1
+        return done, tuple(faults)
 
-    def _carry_out(self, action: Any) -> str:
-        key = (action.ref.kind, action.ref.name)
-        match action:
-            case Create(ref, body):
-                assert key not in self.objects, f"{ref} is created twice"
-                self.objects[key] = self._stored(body, f"uid-{next(self._numbers)}")
-                if ref.kind is Kind.DEPLOYMENT:
-                    return f"create {ref}: {self._revision(body)}, {body['spec']['replicas']} replicas"
-                return f"create {self._anonymous(ref.kind, ref.name)}"
-            case Apply(ref, body, uid, _):
-                before = self.objects[key]
-                assert before["metadata"]["uid"] == uid
-                stored = self._stored(body, uid)
-                if ref.kind is Kind.DEPLOYMENT:
-                    stored["spec"]["replicas"] = before["spec"]["replicas"]
-                    stored["status"] = before["status"]
-                    stored["metadata"]["generation"] = before["metadata"]["generation"] + 1
-                    self.objects[key] = stored
-                    return f"apply {ref}: {self._revision(body)}"
-                self.objects[key] = stored
-                return f"apply {ref}"
-            case Adopt(ref, uid, owner):
-                assert self.objects[key]["metadata"]["uid"] == uid
-                self.objects[key]["metadata"]["ownerReferences"] = [dict(owner)]
-                return f"adopt {self._anonymous(ref.kind, ref.name)}"
-            case Scale(ref, replicas, _):
-                self.objects[key]["spec"]["replicas"] = replicas
-                self.objects[key]["metadata"]["generation"] += 1
-                return f"scale {ref} to {replicas}"
-            case Delete(ref, uid):
-                assert self.objects.pop(key)["metadata"]["uid"] == uid
-                return f"delete {self._anonymous(ref.kind, ref.name)}"
-            case RecordVerdict(ref, verdict):
-                annotations = self.objects[key]["metadata"].setdefault("annotations", {})
-                annotations |= verdict_annotation(verdict)
-                shown = self._anonymous(ref.kind, ref.name)
-                if verdict is None:
-                    return f"forget the verdict of {shown}"
-                return f"remember {shown}: {verdict.state} {verdict.reason}".rstrip()
-        raise AssertionError(action)
-
-    def _stored(self, body: Mapping[str, Any], uid: str) -> dict[str, Any]:
-        stored = copy.deepcopy(dict(body))
-        stored["metadata"] |= {"uid": uid, "resourceVersion": str(next(self._numbers)), "generation": 1}
-        stored.setdefault("status", {})
-        return stored
+    def _write_back(self, decided: Plan) -> None:
+        """The tags of the versions in the registry, as far as it answers."""
+        for tag in decided.tags if self.registry_failure is None else ():
+            if self.written_tags.get(tag.version) != tag.value:
+                self.written_tags[tag.version] = tag.value
+                self.transcript.append(f"{self._clock()}     tag version {tag.version}: {tag.value}")
 
     # --- Kubernetes' side -----------------------------------------------------------------------
 
-    def _control_deployment(self) -> bool:
-        deployment = self.objects.get((Kind.DEPLOYMENT, NAME))
-        if deployment is None:
-            gone, self.pods = bool(self.pods), []
-            return gone
-        spec = deployment["spec"]
-        wanted = spec["replicas"]
-        limits = spec["strategy"]["rollingUpdate"]
-        revision = spec["template"]["metadata"]["labels"][names.LABEL_REVISION]
-        before = [p.name for p in self.pods], copy.deepcopy(deployment["status"])
-        # pods that do not serve are the first to go
-        self.pods = [p for p in self.pods if p.revision == revision or p.is_ready(self.now)]
-        new = [p for p in self.pods if p.revision == revision]
-        old = [p for p in self.pods if p.revision != revision]
-        available = sum(p.is_ready(self.now) for p in self.pods)
-        while old and available > wanted - limits["maxUnavailable"]:
-            self.pods.remove(old.pop(0))
-            available -= 1
-        while len(new) > wanted:
-            self.pods.remove(new.pop())
-        if len(new) < wanted and len(self.pods) < wanted + limits["maxSurge"]:
-            self.pods.append(self._new_pod(spec["template"]))
-        ready = sum(p.is_ready(self.now) for p in self.pods)
-        self.fewest_ready = min(self.fewest_ready, ready)
-        deployment["status"] = {
-            "observedGeneration": deployment["metadata"]["generation"],
-            "replicas": len(self.pods),
-            "updatedReplicas": sum(p.revision == revision for p in self.pods),
-            "readyReplicas": ready,
-            "availableReplicas": ready,
-        }
-        return before != ([p.name for p in self.pods], deployment["status"])
+    def _behaviour(self, image: str, version: str) -> Behaviour:
+        return self.behaviours.get(image, self.behaviours.get(version, GOOD))
 
-    def _new_pod(self, template: Mapping[str, Any]) -> Pod:
-        version = template["metadata"]["annotations"][names.ANNOTATION_VERSION]
-        revision = template["metadata"]["labels"][names.LABEL_REVISION]
-        image = template["spec"]["containers"][0]["image"]
-        life = self.behaviours.get(image, self.behaviours.get(version, GOOD))
-        return Pod(f"{NAME}-{next(self._numbers)}", revision, version, image, self.now, life)
+    def _send_requests(self, seconds: float) -> None:
+        """Clients begin to ask when they were answered once."""
+        self._clients = self._clients or bool(self.kubernetes.reached(self.now))
+        if not self._clients:
+            return
+        before = self.requests_lost
+        self.kubernetes.send_requests(self.now, seconds)
+        if self.requests_lost > before and self._outage_since is None:
+            self._outage_since = self.now
+            self.transcript.append(f"{self._clock()}   ~ requests are lost")
+        elif self.requests_lost == before and self._outage_since is not None:
+            took = int((self.now - self._outage_since).total_seconds())
+            self.transcript.append(f"{self._clock()}   ~ requests are answered again, after {took} s")
+            self._outage_since = None
 
     # --- telling --------------------------------------------------------------------------------
 
@@ -377,27 +444,28 @@ class SimulatedCluster:
             text = "" if condition["status"] == "True" else f"={condition['status']}"
             shown.append(f"{condition['type']}{text}({condition['reason']})")
         serving, candidate = self.status.get("serving", {}), self.status.get("candidate", {})
-        line = f"serving {serving.get('version', '-')}"
-        line += f", candidate {candidate['version']} {candidate['phase']}" if candidate else ""
+        line = f"serving {serving.get('version', '-')}{self._where(serving)}"
+        line += " (watched)" if serving.get("settled") is False and "watchEnds" in serving else ""
+        if candidate:
+            line += f", candidate {candidate['version']}{self._where(candidate)} {candidate['phase']}"
         line += f" | {' '.join(shown)}"
         if line != self._shown:
             self._shown = line
             self.transcript.append(f"{self._clock()}   = {line}")
 
+    def _where(self, part: dict[str, Any]) -> str:
+        """The track, when it is not the first one."""
+        return f" on {part['track']}" if part.get("track", self.name) != self.name else ""
+
     def _clock(self) -> str:
-        return f"{int((self.now - START).total_seconds()):5d}s"
+        return f"{int((self.now - self.origin).total_seconds()):5d}s"
 
-    def _all(self, kind: Kind) -> tuple[dict[str, Any], ...]:
-        return tuple(obj for (k, _), obj in self.objects.items() if k is kind)
 
-    @staticmethod
-    def _revision(body: Mapping[str, Any]) -> str:
-        return str(body["spec"]["template"]["metadata"]["labels"][names.LABEL_REVISION]).split("-")[0]
-
-    @staticmethod
-    def _anonymous(kind: Kind, name: str) -> str:
-        """The name without its hash, so that a transcript does not change with every default."""
-        return f"{kind} {name.rsplit('-', 1)[0] if kind in (Kind.REVISION, Kind.CONFIG_MAP) else name}"
+def _by_version(pods: list[Pod]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for pod in pods:
+        counts[pod.version] = counts.get(pod.version, 0) + 1
+    return counts
 
 
 def outage() -> Resolution:
@@ -411,11 +479,15 @@ def with_last_good(resolution: Resolution, version: str) -> Resolution:
 
 
 def serving(spec: dict[str, Any], version: str, **more: Any) -> SimulatedCluster:
-    """A cluster in which the alias's version has served for a while; the story begins here."""
+    """A cluster in which the alias's version has served for so long that it is settled; the story begins here."""
     cluster = SimulatedCluster(spec, {"champion": version}, **more)
     cluster.settle()
     cluster.pass_time(60)
-    assert sum(cluster.serving_versions().values()) == cluster.live(Kind.DEPLOYMENT)["spec"]["replicas"]
+    cluster.pass_watch(step=30)
+    wanted = cluster.live(Kind.DEPLOYMENT)["spec"]["replicas"]
+    assert cluster.serving_versions() == ({version: wanted} if wanted else {})
+    # the clock of a story shows 60 seconds when its first version has settled
+    cluster.origin = cluster.now - timedelta(seconds=60)
     cluster.transcript = [f"{cluster._clock()} > version {version} serves"]
     cluster.watch_ready()
     return cluster

@@ -23,13 +23,15 @@ def test_the_status_is_lost_while_nothing_moves(manifest: Json, told: Told) -> N
     writes = cluster.writes
     cluster.lose_status()
     cluster.pass_time(60)
-    told(cluster)
     assert cluster.writes == writes
+    told(cluster)
     assert cluster.status["serving"] == {
         "version": "1",
         "revision": cluster.status["serving"]["revision"],
         "alias": "@champion",
         "since": since,
+        "track": "churn",
+        "settled": True,
     }
     assert cluster.condition("Current") == ("True", "Serving")
 
@@ -173,7 +175,9 @@ def test_only_so_many_revisions_are_kept(manifest: Json, told: Told) -> None:
         for (kind, _), o in cluster.objects.items()
         if kind is Kind.REVISION
     )
-    assert kept == ["2", "3", "4"], "two by number, and the verdict on what is wanted now"
+    assert kept == ["1", "2", "3", "4"], (
+        "two by number, the verdict on what is wanted now, and what settled last"
+    )
     cluster.lose_status()
     assert cluster.condition("Current") == ("False", "VersionRejected")
 

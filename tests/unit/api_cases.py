@@ -6,7 +6,12 @@ They are fed to the models (unit) and to a real API server (integration), so tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+_EXAMPLES = Path(__file__).parents[2] / "examples"
 
 ALIAS = {"model": {"name": "churn", "alias": "champion"}}
 CUSTOM = {"runtime": "Custom", "image": "registry.example.com/server:1"}
@@ -24,12 +29,26 @@ class Refused:
         return self.because
 
 
+def examples() -> dict[str, dict[str, Any]]:
+    """The ModelDeployments of examples/ and below, by path; other kinds are left out."""
+    return {
+        path.relative_to(_EXAMPLES).as_posix(): manifest
+        for path in sorted(_EXAMPLES.rglob("*.yaml"))
+        for manifest in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        if manifest["kind"] == "ModelDeployment"
+    }
+
+
 def _uri(uri: str) -> dict[str, Any]:
     return {"model": {"uri": uri}}
 
 
 def _with(**parts: Any) -> dict[str, Any]:
     return {**ALIAS, **parts}
+
+
+def _approval(**fields: Any) -> dict[str, Any]:
+    return _with(gates={"approval": fields})
 
 
 _URI_FORMS = ("spec.model.uri", "models:/NAME@ALIAS", "models:/NAME/VERSION", "models:/NAME/latest")
@@ -248,6 +267,87 @@ REFUSED = (
     Refused("the registry has no name", _with(registry={"name": ""}), ("spec.registry.name",)),
     Refused("no history is kept", _with(revert={"historyLimit": 0}), ("spec.revert.historyLimit",)),
     Refused(
+        "a revert policy is unknown", _with(revert={"policy": "Sometimes"}), ("spec.revert.policy", "Never")
+    ),
+    Refused(
+        "a policy of tags is unknown",
+        _with(revert={"tagVersion": "Always"}),
+        ("spec.revert.tagVersion", "Auto"),
+    ),
+    Refused(
+        "a strategy is unknown",
+        _with(rollout={"strategy": "Recreate"}),
+        ("spec.rollout.strategy", "RollingUpdate", "BlueGreen"),
+    ),
+    *(
+        Refused(f"{field} is {value!r}", _with(rollout={field: value}), (f"spec.rollout.{field}",))
+        for field, most in (("watchSeconds", 604800), ("warmSeconds", 604800), ("warmReplicas", 10000))
+        for value in (-1, most + 1, "60", 1.5)
+    ),
+    Refused("suspend is a text", _with(suspend="yes"), ("spec.suspend", "boolean")),
+    Refused("the gates are a list", _with(gates=[]), ("spec.gates", "object")),
+    Refused("an approval is no object", _with(gates={"approval": "Manual"}), ("spec.gates.approval",)),
+    Refused("a way to approve is unknown", _approval(mode="Always"), ("spec.gates.approval.mode", "Manual")),
+    Refused(
+        "a place to approve is unknown", _approval(at="AfterTraffic"), ("gates.approval.at", "BeforeTraffic")
+    ),
+    *(
+        Refused(
+            f"{approved!r} can't be approved",
+            _approval(mode="Manual", approved=approved),
+            ("gates.approval.approved must be a version number", "v8-5d9f8a2b1c"),
+        )
+        for approved in (
+            *(
+                "0",
+                "08",
+                "-1",
+                "8.0",
+                "8 ",
+                " 8",
+                "8\n",
+                "v8",
+                "@champion",
+                "latest",
+                "٣",
+                "1" * 11,
+                0,
+                -8,
+                10**10,
+            ),
+            *("v8-5d9f8a2b1", "v8-5d9f8a2b1cc", "v8-5D9F8A2B1C", "V8-5d9f8a2b1c", "8-5d9f8a2b1c", "8,9"),
+        )
+    ),
+    Refused(
+        "an approved revision has too long a name",
+        _approval(approved=f"v{'8' * 53}-5d9f8a2b1c"),
+        ("spec.gates.approval.approved",),
+    ),
+    *(
+        Refused(
+            f"traffic waits for approval with {strategy or 'the default strategy'}",
+            _with(
+                gates={"approval": {"mode": "Manual", "at": "BeforeTraffic"}},
+                rollout={"strategy": strategy} if strategy else {},
+            ),
+            ("gates.approval.at BeforeTraffic needs rollout.strategy BlueGreen", "set", "to BeforeStart"),
+        )
+        for strategy in ("", "RollingUpdate")
+    ),
+    *(
+        Refused(
+            f"{key!r} can't be the digest's tag",
+            _with(gates={"integrity": {"digestTag": key}}),
+            ("gates.integrity.digestTag",),
+        )
+        for key in ("", "x" * 251, "a\nb", "a\x00", "\x7f", "\x85", 256)
+    ),
+    Refused(
+        "whether a digest is required is a text",
+        _with(gates={"integrity": {"required": "true"}}),
+        ("spec.gates.integrity.required", "boolean"),
+    ),
+    Refused(
         "a pod's label is the operator's",
         _with(pod={"labels": {"model-operator.io/track": "other"}}),
         ("pod.labels", "model-operator.io/"),
@@ -276,11 +376,12 @@ REFUSED = (
 
 # Only strict validation (kubectl's default) tells unknown fields; without it they are dropped before storage.
 UNKNOWN_FIELDS = (
-    ("gates", _with(gates={}), "spec.gates"),
-    ("suspend", _with(suspend=True), "spec.suspend"),
+    ("a gate of metrics", _with(gates={"metrics": []}), "spec.gates.metrics"),
+    ("an approver", _with(gates={"approval": {"by": "me"}}), "spec.gates.approval.by"),
+    ("a misspelt suspend", _with(suspended=True), "spec.suspended"),
     ("a misspelt replicas", _with(replica=2), "spec.replica"),
-    ("a strategy", _with(rollout={"strategy": "BlueGreen"}), "spec.rollout.strategy"),
-    ("a revert policy", _with(revert={"policy": "Automatic"}), "spec.revert.policy"),
+    ("steps of a rollout", _with(rollout={"steps": []}), "spec.rollout.steps"),
+    ("a target of reverts", _with(revert={"to": "7"}), "spec.revert.to"),
     ("an inline registry", _with(registry={"url": "http://mlflow:5000"}), "spec.registry.url"),
     ("a hostPath for the model", _with(fetch={"volume": {"hostPath": {}}}), "spec.fetch.volume.hostPath"),
 )
@@ -304,6 +405,35 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "no replicas": _with(replicas=0),
     "autoscaling with one bound": _with(autoscaling={"maxReplicas": 1}),
     "a rollout without surge": _with(rollout={"maxSurge": 0, "maxUnavailable": 1}),
+    "a blue-green rollout": _with(
+        rollout={
+            "strategy": "BlueGreen",
+            "watchSeconds": 604800,
+            "warmSeconds": 604800,
+            "warmReplicas": 10000,
+        }
+    ),
+    "a rollout without watch and warm pods": _with(
+        rollout={"strategy": "BlueGreen", "watchSeconds": 0, "warmSeconds": 0, "warmReplicas": 0}
+    ),
+    "warm pods that a rolling update does not use": _with(rollout={"warmSeconds": 60, "warmReplicas": 2}),
+    "a suspended deployment": _with(suspend=True),
+    "reports instead of reverts": _with(revert={"policy": "Never", "tagVersion": "Never"}),
+    "empty gates": _with(gates={"approval": {}, "integrity": {}}),
+    "nothing approved": _approval(mode="Manual", approved=""),
+    "an approved version as text": _approval(mode="Manual", at="BeforeStart", approved="8"),
+    "an approved version as number": _approval(mode="Manual", approved=8),
+    "the highest version approved": _approval(mode="Manual", approved="9999999999"),
+    "an approved revision": _approval(mode="Manual", approved="v8-5d9f8a2b1c"),
+    "an approved revision of a version without digits": _approval(mode="Manual", approved="v-5d9f8a2b1c"),
+    "an approval that nobody asks for": _approval(mode="Automatic", approved="8"),
+    "an approval before traffic that nobody asks for": _approval(mode="Automatic", at="BeforeTraffic"),
+    "an approval before traffic of a blue-green rollout": _with(
+        gates={"approval": {"mode": "Manual", "at": "BeforeTraffic"}}, rollout={"strategy": "BlueGreen"}
+    ),
+    "a digest that every version must have": _with(
+        gates={"integrity": {"digestTag": "Prüfsumme der Dateien/sha-256", "required": True}}
+    ),
     "a rollout in percent": _with(rollout={"maxSurge": "25%", "maxUnavailable": "100%"}),
     "a custom runtime": _with(server={**CUSTOM, "command": ["serve"], "args": ["--fast"]}),
     "an image from a tag": _with(

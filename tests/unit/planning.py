@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.manifests import Owner, controller_revision, revision_name
+from model_operator.manifests import Owner, controller_revision, revision_name, track_selector
 from model_operator.world import (
     Children,
     Defaults,
@@ -28,6 +30,16 @@ Json = dict[str, Any]
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 UID = "uid-md"
 OWNER = Owner("crm", "churn", UID)
+CHILDREN = (
+    "deployments",
+    "service",
+    "preview",
+    "autoscaler",
+    "disruption_budget",
+    "config_maps",
+    "pods",
+    "endpoint_slices",
+)
 SPEC: Json = {"model": {"name": "churn", "alias": "champion"}, "replicas": 2}
 
 
@@ -38,14 +50,17 @@ def ago(seconds: float) -> datetime:
 
 def wish(version: str, **shape: Any) -> Wish:
     """The wish for a version of the model churn."""
-    return Wish("http://mlflow:5000", "churn", version, f"run-{version}", f"models:/m-{version}", "", shape)
+    kept = {"registry": {"name": "default"}, **shape}
+    return Wish("http://mlflow:5000", "churn", version, f"run-{version}", f"models:/m-{version}", "", kept)
 
 
 def revision(version: str, number: int = 0, verdict: Verdict | None = None, **shape: Any) -> Revision:
     """A kept revision of that version; its pods mount the ConfigMap churn-scripts-old."""
     asked = wish(version, **shape)
     name = revision_name(asked)
-    template = {"metadata": {"labels": {"model-operator.io/revision": name}}, "spec": {}}
+    labels = {"model-operator.io/revision": name, **track_selector(OWNER)}
+    annotations = {names.ANNOTATION_VERSION: version}
+    template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": {}}
     return Revision(
         name,
         number or int(version),
@@ -58,9 +73,9 @@ def revision(version: str, number: int = 0, verdict: Verdict | None = None, **sh
     )
 
 
-def live(seconds: float = 600) -> Verdict:
+def live(seconds: float = 600, settled: bool = False) -> Verdict:
     """The verdict on what went live that long ago."""
-    return Verdict(VerdictState.LIVE, ago(seconds))
+    return Verdict(VerdictState.LIVE, ago(seconds), settled=settled)
 
 
 def rejected(reason: str = "LoadFailed", side: Side = Side.MODEL, seconds: float = 300) -> Verdict:
@@ -74,30 +89,48 @@ def resolved(version: str) -> Resolution:
     return Resolution(ResolutionReason.RESOLVED, "", "http://mlflow:5000", found)
 
 
-def carrying(kept: Revision, replicas: int = 2, **status: Any) -> Json:
-    """A live Deployment that carries a revision, complete unless ``status`` says otherwise."""
+def carrying(kept: Revision, replicas: int = 2, track: str = "churn", **status: Any) -> Json:
+    """A track's Deployment that carries a revision, complete unless ``status`` says otherwise."""
     counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas", "readyReplicas"), replicas)
     return {
         "kind": "Deployment",
         "metadata": {
-            "name": "churn",
-            "uid": "uid-deployment",
+            "name": track,
+            "uid": f"uid-{track}",
             "generation": 1,
             "resourceVersion": "7",
             "ownerReferences": [OWNER.reference()],
         },
-        "spec": {"replicas": replicas, "template": dict(kept.template)},
+        "spec": {"replicas": replicas, "template": _on_track(kept, track)},
         "status": {"observedGeneration": 1, **counts, **status},
+    }
+
+
+def _on_track(kept: Revision, track: str) -> Json:
+    template = deepcopy(dict(kept.template))
+    template["metadata"]["labels"][names.LABEL_TRACK] = track
+    return template
+
+
+def pointing(track: str) -> Json:
+    """A Service that sends its requests to that track."""
+    return {
+        "kind": "Service",
+        "metadata": {
+            "name": "churn",
+            "uid": "uid-service",
+            "resourceVersion": "8",
+            "ownerReferences": [OWNER.reference()],
+        },
+        "spec": {"selector": track_selector(OWNER, track)},
     }
 
 
 def world(*kept: Revision, version: str = "1", spec: Json | None = None, **more: Any) -> World:
     """A World with these revisions; ``deployment``, ``pods`` and other children may be given by name."""
-    children = {
-        name: more.pop(name)
-        for name in ("deployment", "service", "autoscaler", "disruption_budget", "config_maps", "pods")
-        if name in more
-    }
+    if deployment := more.pop("deployment", None):
+        more["deployments"] = {"churn": deployment}
+    children = {name: more.pop(name) for name in CHILDREN if name in more}
     objects = tuple({**controller_revision(OWNER, r), "metadata": _metadata(r)} for r in kept)
     raw = SPEC | (spec or {})
     made = World(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.api_cases import examples
 
 from model_operator.api import crd, parse
 
@@ -88,11 +89,41 @@ def test_nobody_but_the_user_sets_replicas():
     assert "default" not in SCHEMA["properties"]["spec"]["properties"]["replicas"]
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("example", examples().values(), ids=examples().keys())
 def test_an_example_is_a_valid_spec(example):
-    raw = yaml.safe_load(example.read_text(encoding="utf-8"))
-    raw["metadata"]["namespace"] = "crm"
+    raw = {**example, "metadata": {**example["metadata"], "namespace": "crm"}}
     assert parse(raw).spec.model.reference().name == "churn"
+
+
+def test_no_example_is_overlooked():
+    assert {"churn.yaml", "full.yaml", "bluegreen.yaml", "gitops/apps/churn/modeldeployment.yaml"} <= set(
+        examples()
+    )
+
+
+def test_a_row_of_kubectl_get_fits_in_80_columns():
+    cells = {
+        "Name": "churn-crm",
+        "Alias": "@champion",
+        "Serving": "12",
+        "Wanted": "13",
+        "Ready": "Unknown",
+        "Reason": "InsufficientCapacity",
+        "Age": "300d",
+    }
+    columns = crd.custom_resource_definition()["spec"]["versions"][0]["additionalPrinterColumns"]
+    shown = ["Name", *(column["name"] for column in columns if "priority" not in column)]
+    # kubectl separates columns by three spaces
+    width = sum(max(len(name), len(cells[name])) for name in shown) + 3 * (len(shown) - 1)
+    assert shown == list(cells)
+    assert width <= 80
+
+
+@pytest.mark.parametrize("part", ["gates", "rollout", "revert"])
+def test_everything_about_a_rollout_can_be_left_out(part):
+    below = [(path, node) for path, node in NODES if path.startswith(f".spec.{part}")]
+    assert below
+    assert [path for path, node in below if node.get("required") or "default" not in node] == []
 
 
 def test_the_full_example_has_every_field():

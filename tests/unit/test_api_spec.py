@@ -77,7 +77,20 @@ def test_what_is_left_out_has_the_defaults_of_the_design():
     assert (spec.rollout.max_surge, spec.rollout.max_unavailable) == (1, 0)
     rollout = spec.rollout
     assert (rollout.scheduling_seconds, rollout.fetch_seconds, rollout.startup_seconds) == (1800, 1800, 600)
-    assert spec.revert.history_limit == 10
+    assert (rollout.strategy, rollout.watch_seconds) == ("RollingUpdate", 600)
+    assert (rollout.warm_seconds, rollout.warm_replicas) == (600, 1)
+    revert = spec.revert
+    assert (revert.policy, revert.history_limit, revert.tag_version) == ("Automatic", 10, "Auto")
+    approval, integrity = spec.gates.approval, spec.gates.integrity
+    assert (approval.mode, approval.at, approval.approved) == ("Automatic", "BeforeStart", "")
+    assert (integrity.digest_tag, integrity.required) == ("sha256", False)
+    assert spec.suspend is False
+
+
+@pytest.mark.parametrize("approved", [8, "8"], ids=["as a number", "as a text"])
+def test_an_approved_version_is_read_as_text_also_where_yaml_made_it_a_number(approved):
+    spec = parse(manifest({**ALIAS, "gates": {"approval": {"approved": approved}}})).spec
+    assert spec.gates.approval.approved == "8"
 
 
 def test_a_text_left_empty_by_a_template_counts_as_left_out():
@@ -87,8 +100,8 @@ def test_a_text_left_empty_by_a_template_counts_as_left_out():
 
 def test_several_faults_are_told_at_once():
     with pytest.raises(SpecError) as refusal:
-        parse(manifest({"model": {"name": "churn", "alias": "@x"}, "replicas": -1, "gates": {}}))
-    assert set(refusal.value.fields) == {"spec.model.alias", "spec.replicas", "spec.gates"}
+        parse(manifest({"model": {"name": "churn", "alias": "@x"}, "replicas": -1, "gate": {}}))
+    assert set(refusal.value.fields) == {"spec.model.alias", "spec.replicas", "spec.gate"}
 
 
 def test_a_flood_of_faults_is_told_in_a_few_sentences():

@@ -33,16 +33,52 @@ GOOD = {
     "modelName": "churn",
     "alias": "@champion",
     "resolved": {"model": "churn", "version": "8", "alias": "champion", "runId": "r", "source": "s3://b/m"},
-    "serving": {"version": "7", "revision": "v7-5d9f8a2b1c", "selfTest": "Passed"},
+    "serving": {
+        "version": "7",
+        "revision": "v7-5d9f8a2b1c",
+        "track": "churn-green",
+        "settled": False,
+        "watchEnds": "2026-11-20T12:10:00Z",
+        "selfTest": "Passed",
+        "reason": "ReadinessLost",
+        "message": "Two of three pods are not ready.",
+    },
     "candidate": {
         "version": "8",
-        "phase": "Fetching",
+        "track": "churn",
+        "phase": "WaitingForApproval",
         "since": "2026-11-20T12:00:00.123456+01:00",
         "attempts": 2,
         "retryAt": "2026-11-20T12:05:00Z",
     },
-    "rejected": [{"version": "6", "side": "Model", "reason": "LoadFailed", "attempts": 1}],
-    "handledRequests": {"model-operator.io/retry": "1"},
+    "plan": {
+        "from": "7",
+        "to": "8",
+        "revision": "v8-5d9f8a2b1c",
+        "strategy": "BlueGreen",
+        "message": "Starts 3 pods beside the 3 that serve.",
+    },
+    "rejected": [
+        {
+            "version": "6",
+            "side": "Model",
+            "reason": "CrashLoop",
+            "attempts": 1,
+            "retryAt": "2026-11-20T12:05:00Z",
+        }
+    ],
+    "history": [
+        {
+            "version": "6",
+            "revision": "v6-5d9f8a2b1c",
+            "alias": "@champion",
+            "from": "2026-11-20T10:00:00Z",
+            "to": "2026-11-20T11:00:00Z",
+            "reason": "Replaced",
+            "message": "Version 7 went live.",
+        }
+    ],
+    "handledRequests": {"retry": "1", "restart": "2", "revert": "v7-5d9f8a2b1c", "adopt": "churn"},
     "replicas": 2,
     "readyReplicas": 1,
     "selector": "model-operator.io/deployment=churn",
@@ -92,16 +128,41 @@ def test_an_unreadable_field_is_absent_and_the_others_are_read(field):
             id="a request answered by a number is left out",
         ),
         pytest.param({"replicas": -1, "readyReplicas": True}, {}, id="counts that are none are absent"),
-        pytest.param({"history": [], "plan": {}}, {}, id="fields of another version are passed over"),
+        pytest.param(
+            {"weights": [], "serving": {"version": "7", "weight": 5}},
+            {"serving": {"version": "7"}},
+            id="fields of another version are passed over",
+        ),
+        pytest.param(
+            {"serving": {"version": "7", "settled": "yes", "watchEnds": 3, "track": ["churn"]}},
+            {"serving": {"version": "7"}},
+            id="a watch that can't be read is absent, and what serves is known",
+        ),
+        pytest.param({"plan": {"from": "7"}}, {}, id="a plan that leads nowhere is absent"),
+        pytest.param(
+            {"plan": {"from": 7, "to": "8"}}, {"plan": {"to": "8"}}, id="a plan from nowhere is read"
+        ),
+        pytest.param({"history": {"version": "6"}}, {}, id="a history that is no list is absent"),
+        pytest.param(
+            {"history": [{"from": "2026-11-20T10:00:00Z"}, {"version": "6", "to": "monday"}, None]},
+            {"history": [{"version": "6"}]},
+            id="what served before is kept without the times that are none",
+        ),
     ],
 )
 def test_what_cannot_be_read_counts_as_absent(raw, read):
     assert ModelDeploymentStatus.read(raw).body() == read
 
 
-def test_a_list_without_end_is_cut():
+@pytest.mark.parametrize(("field", "most"), [("rejected", 64), ("history", 20)])
+def test_a_list_without_end_is_cut(field, most):
     many = [{"version": str(number)} for number in range(1000)]
-    assert len(ModelDeploymentStatus.read({"rejected": many}).rejected) == 64
+    assert ModelDeploymentStatus.read({field: many}).body() == {field: many[:most]}
+
+
+def test_requests_without_end_are_cut():
+    many = {f"request-{number}": "1" for number in range(1000)}
+    assert len(ModelDeploymentStatus.read({"handledRequests": many}).handled_requests) == 16
 
 
 def test_a_condition_is_found_by_its_type():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_operator.api.names import ANNOTATION_RUNTIME
 from model_operator.cache import WATCHED_KINDS, Cache, TimeWentBack, owner_of
 from model_operator.world import Kind, Object, ObjectRef
 
@@ -179,7 +180,7 @@ def test_managed_fields_are_not_kept_and_the_given_object_is_not_changed(cache: 
     assert "managedFields" in body["metadata"]
 
 
-def test_of_a_pod_only_what_verdicts_need_is_kept(cache: Cache) -> None:
+def test_of_a_pod_only_what_is_read_is_kept(cache: Cache) -> None:
     body = child(
         1,
         spec={
@@ -189,6 +190,7 @@ def test_of_a_pod_only_what_verdicts_need_is_kept(cache: Cache) -> None:
                 {
                     "name": "server",
                     "env": [{"name": "PASSWORD", "value": "hunter2"}],
+                    "ports": [{"name": "http", "containerPort": 8080}],
                     "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2"}},
                 }
             ],
@@ -200,21 +202,66 @@ def test_of_a_pod_only_what_verdicts_need_is_kept(cache: Cache) -> None:
             "containerStatuses": [{"name": "server", "restartCount": 2, "containerID": "c", "state": {}}],
         },
     )
-    body["metadata"]["annotations"] = {"long": "x" * 1000}
+    body["metadata"]["annotations"] = {"long": "x" * 1000, ANNOTATION_RUNTIME: "Custom"}
     cache.put(Kind.POD, body)
     kept = cache.snapshot(CHURN)[Kind.POD][0]
-    assert set(kept["metadata"]) == {"name", "namespace", "uid", "labels", "resourceVersion"}
+    assert set(kept["metadata"]) == {
+        "name",
+        "namespace",
+        "uid",
+        "labels",
+        "annotations",
+        "resourceVersion",
+    }
+    assert kept["metadata"]["annotations"] == {ANNOTATION_RUNTIME: "Custom"}
     assert kept["spec"] == {
         "nodeName": "n1",
-        "containers": [{"name": "server", "resources": {"requests": {"cpu": "1"}}}],
+        "containers": [
+            {
+                "name": "server",
+                "ports": [{"name": "http", "containerPort": 8080}],
+                "resources": {"requests": {"cpu": "1"}},
+            }
+        ],
         "initContainers": [],
     }
     assert kept["status"] == {
         "phase": "Running",
+        "podIP": "10.0.0.1",
         "conditions": [{"type": "Ready", "status": "True"}],
         "containerStatuses": [{"name": "server", "restartCount": 2, "state": {}}],
         "initContainerStatuses": [],
     }
+
+
+def endpoint(pod: str, ready: bool = True, **rest: Any) -> dict[str, Any]:
+    target = {"kind": "Pod", "namespace": "crm", "name": pod, "uid": f"u-{pod}"}
+    return {"addresses": [f"10.0.0.{pod}"], "conditions": {"ready": ready}, "targetRef": target, **rest}
+
+
+def put_slice(cache: Cache, version: int, *endpoints: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    body = child(version, ports=[{"port": 8080}], endpoints=list(endpoints))
+    return cache.put(Kind.ENDPOINT_SLICE, body)
+
+
+def test_of_an_endpoint_slice_only_the_pods_and_their_readiness_are_kept(cache: Cache) -> None:
+    put_slice(cache, 1, endpoint("2", nodeName="n", zone="z", hints={"forZones": []}))
+    (kept,) = cache.snapshot(CHURN)[Kind.ENDPOINT_SLICE]
+    target = {"kind": "Pod", "name": "2", "uid": "u-2"}
+    wanted = {"addresses": ["10.0.0.2"], "conditions": {"ready": True}, "targetRef": target}
+    assert set(kept) == {"apiVersion", "kind", "metadata", "endpoints"}
+    assert kept["endpoints"] == [wanted]
+
+
+def test_a_change_of_an_endpoint_slice_that_says_nothing_new_wakes_nobody_and_counts_as_seen(
+    cache: Cache,
+) -> None:
+    put_slice(cache, 1, endpoint("1"), endpoint("2"))
+    assert put_slice(cache, 2, endpoint("2", zone="z"), endpoint("1")) == frozenset()
+    (kept,) = cache.snapshot(CHURN)[Kind.ENDPOINT_SLICE]
+    assert kept["metadata"]["resourceVersion"] == "2"
+    assert put_slice(cache, 3, endpoint("1"), endpoint("2", ready=False)) == {CHURN}
+    assert put_slice(cache, 4) == {CHURN}
 
 
 @given(events=st.permutations([("put", n) for n in range(1, 6)] + [("remove", 6)]))

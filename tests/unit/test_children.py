@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 
 def serving(kept: Revision, seconds: float = 600) -> Serving:
-    return Serving(kept.name, kept.wish.version, "@champion", ago(seconds))
+    return Serving(kept.name, kept.wish.version, "@champion", ago(seconds), track="churn")
 
 
 def rejection(kept: Revision, seconds: float = 300) -> Rejection:
@@ -94,7 +94,7 @@ def test_the_memory_and_the_scripts_come_before_the_deployment() -> None:
     made = replace(
         revision("1"), config_map=scripts_config_map(OWNER, seen.defaults.scripts)["metadata"]["name"]
     )
-    memory = Memory(candidate=Candidate(made.name, "1", "@champion", NOW, Phase.APPLYING))
+    memory = Memory(candidate=Candidate(made.name, "1", "@champion", NOW, Phase.APPLYING, track="churn"))
     created = [a.ref.kind for a in child_actions(seen, memory, (made,), made) if isinstance(a, Create)]
     assert created == [
         Kind.CONFIG_MAP,
@@ -139,7 +139,7 @@ def test_a_deployment_that_stands_at_nothing_is_woken_for_its_autoscaler() -> No
 
 def test_a_candidate_that_was_announced_but_never_kept_leaves_what_serves_in_order() -> None:
     one = revision("1", verdict=live())
-    candidate = Candidate("v2-0123456789", "2", "@champion", NOW, Phase.APPLYING)
+    candidate = Candidate("v2-0123456789", "2", "@champion", NOW, Phase.APPLYING, track="churn")
     seen = world(one, config_maps=(scripts("churn-scripts-old"),))
     (made,) = [
         a
@@ -190,10 +190,10 @@ def test_a_rejection_that_was_pardoned_is_taken_back_and_a_life_that_was_is_not(
 SHORT = {"revert": {"historyLimit": 1}}
 
 
-def test_revisions_over_the_limit_go() -> None:
+def test_revisions_over_the_limit_go_but_not_what_a_revert_goes_back_to() -> None:
     one, two, three = (revision(v, verdict=live()) for v in "123")
     seen = world(one, two, three, version="3", spec=SHORT, deployment=carrying(three))
-    assert deleted(seen, Memory(serving(three)), three) == [f"churn-{one.name}", f"churn-{two.name}"]
+    assert deleted(seen, Memory(serving(three)), three) == [f"churn-{one.name}"]
 
 
 def test_the_revision_of_the_present_wishs_rejection_stays_however_old_it_is() -> None:
@@ -212,7 +212,7 @@ def test_no_revision_goes_while_it_is_not_known_what_is_wanted() -> None:
 
 def test_the_revision_and_the_scripts_of_a_first_version_that_failed_stay() -> None:
     one, two = revision("1", verdict=rejected()), replace(revision("2"), config_map="churn-scripts-new")
-    failed = Candidate(one.name, "1", "@champion", ago(300), Phase.FAILED, reason="LoadFailed")
+    failed = Candidate(one.name, "1", "@champion", ago(300), Phase.FAILED, reason="LoadFailed", track="churn")
     seen = world(
         one,
         spec=SHORT,

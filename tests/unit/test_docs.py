@@ -14,7 +14,14 @@ import yaml
 
 from model_operator import settings
 from model_operator.api import names, parse
-from model_operator.health import EXIT_CODES
+from model_operator.health import EXIT_CODES, FAULTS, Diagnosis
+from model_operator.health.exits import BARE_EXITS
+from model_operator.health.watch_window import (
+    BARE_EXITS_OF_ALL_PODS,
+    ENOUGH_REQUESTS,
+    ERROR_RATIO,
+    READINESS_PATIENCE,
+)
 from model_operator.memory import Phase
 from model_operator.world import ResolutionReason, Side
 
@@ -33,8 +40,7 @@ REASON_POSITIONS = {
     "Failure": 1,
     "ImageProblem": 0,
     "_Obstacle": 0,
-    "_failed": 2,
-    "_troubled": 2,
+    "failure": 0,
 }
 """Where a reason stands in the arguments of the calls that make one."""
 
@@ -92,7 +98,7 @@ def test_an_example_is_valid(path: Path) -> None:
 
 def test_the_page_of_failures_explains_every_reason() -> None:
     reasons = {*_reasons_in_the_code(), *ResolutionReason, *Phase}
-    reasons |= {reason for reason, _ in EXIT_CODES.values()}
+    reasons |= FAULTS.keys()
     assert {"Reverted", "NameConflict", "CrashLoop"} <= reasons, "the search finds what it should"
     assert reasons - _explained() == set()
 
@@ -102,6 +108,39 @@ def test_the_page_of_failures_explains_nothing_that_does_not_exist() -> None:
     conditions = {"Ready", "Current", "Resolved", "Reconciling", "Stalled"}
     told = _explained() - conditions - set(Side)
     assert {reason for reason in told if f'"{reason}"' not in code} == set()
+
+
+def _tried_again(known: Diagnosis) -> str:
+    if known.side is Side.ENVIRONMENT:
+        return "by itself"
+    return "no" if known.definite else "three attempts"
+
+
+def test_the_page_of_failures_has_the_table_of_the_code_word_by_word() -> None:
+    _, _, after = FAILURES.read_text("utf-8").partition("## Why a version was not taken\n")
+    section, _, _ = after.partition("\n## ")
+    rows = [
+        [*map(_plain, row.strip("| ").split(" | "))] for row in re.findall(r"^\| `.*$", section, re.MULTILINE)
+    ]
+    assert rows == [
+        [*map(_plain, (reason, known.side.value, _tried_again(known), known.meaning, known.remedy))]
+        for reason, known in FAULTS.items()
+    ]
+
+
+def _plain(cell: str) -> str:
+    """Without marks, and in the middle of a sentence."""
+    text = cell.replace("`", "")
+    return text[0].lower() + text[1:]
+
+
+def test_the_page_of_failures_has_the_numbers_of_the_watch() -> None:
+    text = FAILURES.read_text("utf-8")
+    assert f"after {READINESS_PATIENCE.total_seconds():.0f} seconds | `ReadinessLost`" in text
+    assert f"at least {ENOUGH_REQUESTS} | `ServerErrors`" in text
+    assert (ERROR_RATIO, "a tenth of them" in text) == (0.1, True)
+    assert (BARE_EXITS, BARE_EXITS_OF_ALL_PODS) == (2, 3)
+    assert "twice in one pod, or three times in all pods | `CrashLoop`" in text
 
 
 def test_the_page_of_failures_has_the_exit_codes_of_the_scripts() -> None:

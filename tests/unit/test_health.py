@@ -3,82 +3,37 @@
 from __future__ import annotations
 
 import ast
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.pod_objects import (
+    JSON,
+    NOW,
+    REVISION,
+    Json,
+    deployment,
+    ended,
+    fetching,
+    pod,
+    spoilt_pods,
+    starting,
+    waiting,
+)
 
 from model_operator.api import names
 from model_operator.api.spec import RolloutSpec
-from model_operator.health import EXIT_CODES, MESSAGE_LIMIT, Failure, Judgement, judge
+from model_operator.health import EXIT_CODES, FAULTS, MESSAGE_LIMIT, Failure, Judgement, failure, judge
 from model_operator.memory import Phase, rfc3339
 from model_operator.world import Side
 
-NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 LIMITS = RolloutSpec()
-REVISION = "v3-0123456789"
 SCRIPTS = Path(__file__).parents[2] / "operator" / "model_operator" / "pod"
 
 M, C, E = Side.MODEL, Side.CONFIGURATION, Side.ENVIRONMENT
-Json = dict[str, Any]
-
-
-# --- objects -----------------------------------------------------------------------------------------
-
-
-def deployment(replicas: int = 2, status: Json | None = None, **spec: Any) -> Json:
-    template = {"metadata": {"labels": {names.LABEL_REVISION: REVISION}}}
-    return {
-        "metadata": {"generation": 2},
-        "spec": {"replicas": replicas, "template": template, **spec},
-        "status": {"observedGeneration": 2, **(status or {})},
-    }
-
-
-def conditions(reached: str, seconds: float, **fields: Any) -> list[Json]:
-    """The conditions of a pod that came as far as ``reached``, ``seconds`` ago."""
-    order = ["PodScheduled", "Initialized", "Ready"]
-    at = rfc3339(NOW - timedelta(seconds=seconds))
-    done = order[: order.index(reached) + 1] if reached else []
-    made = [{"type": kind, "status": "True", "lastTransitionTime": at} for kind in done]
-    missing = [kind for kind in order if kind not in done][:1]
-    return made + [{"type": k, "status": "False", "lastTransitionTime": at, **fields} for k in missing]
-
-
-def pod(reached: str = "", seconds: float = 5, container: Json | None = None, **fields: Any) -> Json:
-    statuses = "initContainerStatuses" if (container or {}).get("name") == "fetch" else "containerStatuses"
-    return {
-        "metadata": {
-            "creationTimestamp": rfc3339(NOW - timedelta(seconds=seconds)),
-            "labels": {names.LABEL_REVISION: REVISION},
-            "annotations": {names.ANNOTATION_RUNTIME: fields.pop("runtime", "MLflow")},
-        },
-        "status": {
-            "phase": "Pending",
-            "conditions": conditions(reached, seconds, **fields),
-            statuses: [container] if container else [],
-        },
-    }
-
-
-def fetching(container: Json, seconds: float = 5) -> Json:
-    return pod("PodScheduled", seconds, {"name": "fetch", "image": "fetch:1"} | container)
-
-
-def starting(container: Json, seconds: float = 5, **fields: Any) -> Json:
-    return pod("Initialized", seconds, {"name": "server", "image": "server:1"} | container, **fields)
-
-
-def ended(code: int, restarts: int = 0, message: str = "", reason: str = "Error") -> Json:
-    terminated = {"exitCode": code, "message": message, "reason": reason}
-    return {"restartCount": restarts, "state": {"terminated": terminated}}
-
-
-def waiting(reason: str, message: str = "") -> Json:
-    return {"restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}}}
 
 
 def judged(*pods: Json, limits: RolloutSpec = LIMITS, **status: Any) -> Judgement:
@@ -108,8 +63,7 @@ def codes_of(script: str) -> dict[int, str]:
 def test_the_table_of_exit_codes_is_that_of_the_scripts_in_the_pods() -> None:
     scripts = codes_of("fetch.py") | codes_of("serve.py")
     table = {code: reason for code, (reason, _) in EXIT_CODES.items()}
-    # 40 is kept free for the digest that a later version of the fetch will check
-    assert table == scripts | {40: "DigestMismatch"}
+    assert table == scripts
 
 
 DEFINITE_CODES = [(c, r, s) for c, (r, s) in EXIT_CODES.items() if s is not E]
@@ -121,35 +75,41 @@ DEFINITE_CODES = [(c, r, s) for c, (r, s) in EXIT_CODES.items() if s is not E]
 def test_an_exit_code_of_ours_is_judged_at_its_first_sight(code: int, reason: str, side: Side) -> None:
     words = f'{{"reason": "{reason}", "message": "said by the script"}}'
     sick = (fetching if code < 50 else starting)(ended(code, message=words))
-    assert judged(sick).failure == Failure(side, reason, "said by the script")
+    verdict = judged(sick).failure
+    assert verdict == failure(reason, "said by the script")
+    assert (verdict.side, verdict.definite) == (side, True)
+    assert verdict.message.startswith("said by the script")
 
 
 def test_an_unreachable_store_is_a_hint_until_the_fetch_deadline() -> None:
     down = ended(42, restarts=3, message='{"message": "no answer from s3"}')
+    text = "no answer from s3; check the network and the registry's podUrl"
     assert judged(fetching(down, seconds=1799)) == Judgement(
-        Phase.FETCHING, "no answer from s3", "StoreUnreachable", deadline=NOW + timedelta(seconds=1)
+        Phase.FETCHING, text, "StoreUnreachable", deadline=NOW + timedelta(seconds=1)
     )
-    assert judged(fetching(down, seconds=1800)).failure == Failure(E, "StoreUnreachable", "no answer from s3")
+    assert judged(fetching(down, seconds=1800)).failure == Failure(E, "StoreUnreachable", text)
 
 
 def test_the_exit_codes_of_an_image_of_ones_own_mean_nothing_special() -> None:
     assert judged(starting(ended(50), runtime="Custom")).failure is None
     twice = judged(starting(ended(50, restarts=1), runtime="Custom")).failure
-    assert twice == Failure(M, "CrashLoop", "the server container ended 2 times, last with code 50")
+    assert twice == crash_loop("the server container ended 2 times, last with code 50")
 
 
 # --- other ends --------------------------------------------------------------------------------------
+
+
+def crash_loop(happened: str, last_words: str = "") -> Failure:
+    text = f"{happened}; its log says more (kubectl logs --previous)"
+    return Failure(M, "CrashLoop", text + (f"; its last words: {last_words}" if last_words else ""), False)
+
 
 ENDINGS: list[tuple[str, Json, Failure | None]] = [
     ("one bare exit of the server may be bad luck", starting(ended(1)), None),
     (
         "two bare exits of the server are a crash loop",
         starting(ended(1, restarts=1, message="Traceback: no module named x")),
-        Failure(
-            M,
-            "CrashLoop",
-            "the server container ended 2 times, last with code 1; its last words: Traceback: no module named x",
-        ),
+        crash_loop("the server container ended 2 times, last with code 1", "Traceback: no module named x"),
     ),
     (
         "a server that runs again after its first exit has ended once",
@@ -162,21 +122,41 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
             {
                 "restartCount": 1,
                 "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-                "lastState": {"terminated": {"exitCode": 137, "reason": "Error"}},
+                "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}},
             }
         ),
-        Failure(M, "CrashLoop", "the server container ended 2 times, last with code 137"),
+        crash_loop("the server container ended 2 times, last with code 2"),
+    ),
+    (
+        "a server that was killed twice says that it was killed",
+        starting(ended(137, restarts=1)),
+        crash_loop(
+            "the server container ended 2 times, last with code 137 (killed: the node was short of memory, or it "
+            "did not end when asked to)"
+        ),
+    ),
+    (
+        "a server that its liveness probe ended twice says so",
+        starting(ended(143, restarts=1)),
+        crash_loop(
+            "the server container ended 2 times, last with code 143 (asked to end, as after a failed liveness probe)"
+        ),
     ),
     (
         "a server that ends twice with success is a crash loop too",
         starting(ended(0, restarts=1, reason="Completed")),
-        Failure(M, "CrashLoop", "the server container ended 2 times, last with code 0"),
+        crash_loop("the server container ended 2 times, last with code 0"),
     ),
     ("a fetch that ended well is no failure", fetching(ended(0, reason="Completed")), None),
     (
         "two bare exits of the fetch are a crash loop of the fetch",
         fetching(ended(2, restarts=1)),
-        Failure(M, "CrashLoop", "the fetch container ended 2 times, last with code 2"),
+        crash_loop("the fetch container ended 2 times, last with code 2"),
+    ),
+    (
+        "a server over which its node went down has not ended by itself",
+        starting(ended(255, restarts=3, reason="Unknown")),
+        None,
     ),
     (
         "a server out of memory names the server's memory",
@@ -184,8 +164,8 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
         Failure(
             M,
             "OutOfMemory",
-            "the server container was killed for using more memory than its limit; the model needs more than "
-            "server.resources.limits.memory allows",
+            "the server container was killed for using more memory than its limit; raise "
+            "server.resources.limits.memory, or make the model smaller",
         ),
     ),
     (
@@ -193,7 +173,7 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
         fetching(ended(137, reason="OOMKilled")),
         Failure(
             C,
-            "OutOfMemory",
+            "FetchOutOfMemory",
             "the fetch container was killed for using more memory than its limit; raise "
             "fetch.resources.limits.memory, or give /model a volume that is not in memory",
         ),
@@ -204,15 +184,16 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
         Failure(
             C,
             "ContainerCannotStart",
-            'the server container can\'t be started; its last words: exec: "python": not found',
+            "the server container can't be started; correct server.command or the image; its last words: "
+            'exec: "python": not found',
         ),
     ),
 ]
 
 
-@pytest.mark.parametrize(("sick", "failure"), [e[1:] for e in ENDINGS], ids=[e[0] for e in ENDINGS])
-def test_the_way_in_which_a_container_ends(sick: Json, failure: Failure | None) -> None:
-    assert judged(sick).failure == failure
+@pytest.mark.parametrize(("sick", "verdict"), [e[1:] for e in ENDINGS], ids=[e[0] for e in ENDINGS])
+def test_the_way_in_which_a_container_ends(sick: Json, verdict: Failure | None) -> None:
+    assert judged(sick).failure == verdict
 
 
 # --- waiting -----------------------------------------------------------------------------------------
@@ -265,10 +246,12 @@ def test_what_a_container_waits_for(where: Any, wait: Json, side: Side | None, r
 def test_a_missing_secret_is_judged_after_a_minute_and_we_look_again_then() -> None:
     missing = waiting("CreateContainerConfigError", 'secret "s3" not found')
     assert judged(starting(missing, seconds=10)).deadline == NOW + timedelta(seconds=50)
-    failure = judged(starting(missing, seconds=60)).failure
-    assert failure == Failure(
-        C, "ContainerConfigError", 'the container can\'t be made: secret "s3" not found'
+    verdict = judged(starting(missing, seconds=60)).failure
+    text = (
+        'the server container can\'t be made: secret "s3" not found; create the Secret, ConfigMap or key that the '
+        "message names"
     )
+    assert verdict == Failure(C, "ContainerConfigError", text)
 
 
 def test_a_pod_without_a_node_is_short_of_capacity_and_withdrawn_at_the_deadline() -> None:
@@ -276,7 +259,7 @@ def test_a_pod_without_a_node_is_short_of_capacity_and_withdrawn_at_the_deadline
     homeless = {"reason": "Unschedulable", "message": text}
     early = judged(pod("", 10, **homeless))
     assert (early.phase, early.hint, early.failure) == (Phase.SCHEDULING, "InsufficientCapacity", None)
-    assert text in early.message
+    assert "1 has too little nvidia.com/gpu left" in early.message
     late = judged(pod("", 1800, **homeless)).failure
     assert late is not None
     assert (late.side, late.reason) == (E, "InsufficientCapacity")
@@ -285,13 +268,19 @@ def test_a_pod_without_a_node_is_short_of_capacity_and_withdrawn_at_the_deadline
 # --- deadlines ---------------------------------------------------------------------------------------
 
 LATE: list[tuple[str, Json, Side, str, str]] = [
-    ("no node", pod("", 1800), E, "SchedulingDeadline", "no node took the pod within 1800 s"),
+    (
+        "no node",
+        pod("", 1800),
+        E,
+        "SchedulingDeadline",
+        "no node took the pod within 1800 s; see the pod's events",
+    ),
     (
         "no model",
         fetching({"state": {"running": {}}}, 1800),
         E,
         "FetchDeadline",
-        "the model was not fetched within 1800 s; rollout.fetchSeconds sets this limit",
+        "the model was not fetched within 1800 s; see what is slow, or raise rollout.fetchSeconds",
     ),
     (
         "no answer",
@@ -308,7 +297,7 @@ LATE: list[tuple[str, Json, Side, str, str]] = [
     ("late", "side", "reason", "message"), [e[1:] for e in LATE], ids=[f"{e[0]} in time" for e in LATE]
 )
 def test_a_missed_deadline_names_its_limit(late: Json, side: Side, reason: str, message: str) -> None:
-    assert judged(late).failure == Failure(side, reason, message)
+    assert judged(late).failure == Failure(side, reason, message, definite=reason != "StartupDeadline")
 
 
 def test_the_first_deadline_counts_even_if_another_pod_is_further_behind() -> None:
@@ -332,19 +321,98 @@ def test_a_pod_that_loses_its_readiness_late_in_a_rollout_has_not_missed_its_sta
 # --- pods that prove nothing, and the Deployment itself -------------------------------------------------
 
 
+DISPLACED: list[tuple[str, Json, str]] = [
+    ("evicted", {"reason": "Evicted", "message": "low on memory", "phase": "Failed"}, "Evicted"),
+    ("preempted by its node", {"reason": "Preempting", "phase": "Failed"}, "Evicted"),
+    ("refused by its node", {"reason": "UnexpectedAdmissionError", "phase": "Failed"}, "Evicted"),
+    ("refused for want of room", {"reason": "OutOfnvidia.com/gpu", "phase": "Failed"}, "Evicted"),
+    ("ended without a word", {"phase": "Failed"}, "Evicted"),
+    ("ended by a node's shutdown", {"reason": "Terminated", "phase": "Failed"}, "NodeLost"),
+    ("on a silent node", {"reason": "NodeLost"}, "NodeLost"),
+    ("of which nobody knows anything", {"phase": "Unknown"}, "NodeLost"),
+]
+
+
 @pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param({"reason": "Evicted", "phase": "Failed"}, id="evicted"),
-        pytest.param({"reason": "NodeLost"}, id="lost with its node"),
-        pytest.param({"reason": "Terminated", "phase": "Failed"}, id="ended by a node's shutdown"),
-        pytest.param({"reason": "UnexpectedAdmissionError", "phase": "Failed"}, id="refused by its node"),
-    ],
+    ("change", "reason"), [d[1:] for d in DISPLACED], ids=[f"a pod {d[0]}" for d in DISPLACED]
 )
-def test_a_pod_that_its_node_lost_is_not_the_models_fault(change: Json) -> None:
+def test_what_a_node_does_to_a_pod_is_never_the_models_fault(change: Json, reason: str) -> None:
     lost = starting(ended(1, restarts=7))
     lost["status"] |= change
-    assert judged(lost) == Judgement(Phase.SCHEDULING, "waiting for the first pod")
+    judgement = judged(lost)
+    assert (judgement.phase, judgement.hint, judgement.failure) == (Phase.SCHEDULING, reason, None)
+    # of a pod that is over nothing more can be said later
+    over = change.get("phase") == "Failed"
+    assert judgement.deadline == (None if over else NOW + timedelta(seconds=1795))
+
+
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [
+        pytest.param("PreemptionByScheduler", "Evicted", id="a pod of higher priority"),
+        pytest.param("EvictionByEvictionAPI", "Evicted", id="a drain"),
+        pytest.param("TerminationByKubelet", "Evicted", id="the kubelet"),
+        pytest.param("DeletionByTaintManager", "NodeLost", id="the taint of a silent node"),
+        pytest.param("DeletionByPodGC", "NodeLost", id="the removal of its node"),
+    ],
+)
+def test_a_pod_that_was_disrupted_is_not_the_models_fault(by: str, reason: str) -> None:
+    disrupted = starting(ended(50))
+    disrupted["metadata"]["deletionTimestamp"] = rfc3339(NOW)
+    disrupted["status"]["conditions"].append(
+        {"type": "DisruptionTarget", "status": "True", "reason": by, "message": "no hard feelings"}
+    )
+    judgement = judged(disrupted)
+    assert (judgement.hint, judgement.failure) == (reason, None)
+    assert f"({by}: no hard feelings)" in judgement.message
+
+
+def test_a_disruption_that_did_not_come_about_hides_nothing() -> None:
+    spared = starting(ended(50))
+    spared["status"]["conditions"].append({"type": "DisruptionTarget", "status": "False"})
+    assert judged(spared).failure == failure("LoadFailed")
+
+
+def silent_node(seconds: float, **readiness: Any) -> Json:
+    """The node controller's mark: Ready is False, and nothing else has changed."""
+    lost = starting({"ready": True, "state": {"running": {}}, "restartCount": 0}, 5000)
+    at = rfc3339(NOW - timedelta(seconds=seconds))
+    lost["status"]["conditions"][-1] = {
+        "type": "Ready",
+        "status": "False",
+        "lastTransitionTime": at,
+    } | readiness
+    return lost
+
+
+def test_a_pod_of_a_silent_node_is_withdrawn_at_the_deadline_of_its_scheduling() -> None:
+    early = judged(silent_node(1799))
+    assert (early.hint, early.failure) == ("NodeLost", None)
+    late = judged(silent_node(1800)).failure
+    assert late is not None
+    assert (late.side, late.reason) == (E, "NodeLost")
+
+
+def test_a_readiness_gate_of_somebody_elses_is_no_silent_node() -> None:
+    assert judged(silent_node(10, reason="ReadinessGatesNotReady")).hint == ""
+
+
+def evicted(seconds: float) -> Json:
+    gone = pod("Initialized", seconds)
+    gone["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
+    return gone
+
+
+def test_a_pod_that_came_after_an_evicted_one_has_its_own_deadline() -> None:
+    judgement = judged(evicted(1000), fetching({"state": {"running": {}}}, 10))
+    assert (judgement.phase, judgement.hint) == (Phase.FETCHING, "Evicted")
+    assert judgement.message.startswith("fetching the model; before that, the pod was put out by its node")
+    assert judgement.deadline == NOW + timedelta(seconds=1790)
+
+
+def test_an_evicted_pod_that_lies_around_is_told_of_for_a_while_only() -> None:
+    judgement = judged(evicted(1800), fetching({"state": {"running": {}}}, 10))
+    assert (judgement.hint, judgement.message) == ("", "fetching the model")
 
 
 def test_a_pod_that_is_being_deleted_is_not_looked_at() -> None:
@@ -387,8 +455,11 @@ def test_pods_that_the_api_server_refuses_are_a_hint_first_and_withdrawn_later(
         return judged(conditions=[condition])
 
     assert (refused(10).failure, refused(10).hint) == (None, reason)
-    failure = refused(1800).failure
-    assert failure == Failure(E, reason, f"the API server refuses the new pods: {message}")
+    verdict = refused(1800).failure
+    assert verdict is not None
+    assert (verdict.side, verdict.reason) == (E, reason)
+    assert verdict.message.startswith("the API server refuses the new pods")
+    assert message in verdict.message
 
 
 def test_a_deployment_that_somebody_paused_says_so() -> None:
@@ -423,9 +494,12 @@ def test_the_fetch_tells_whether_there_was_an_example_to_test_with(words: str, o
 
 def test_the_model_is_blamed_before_the_manifest_when_pods_differ() -> None:
     pods = [starting(ended(51)), starting(ended(50)), starting(ended(53))]
-    failure = judged(*pods).failure
-    assert failure is not None
-    assert failure.reason == "LoadFailed"
+    assert judged(*pods).failure == failure("LoadFailed")
+
+
+def test_what_is_definite_is_named_before_what_may_pass() -> None:
+    pods = [starting(ended(1, restarts=5)), starting(ended(52))]
+    assert judged(*pods).failure == failure("SelfTestFailed")
 
 
 # --- words -------------------------------------------------------------------------------------------
@@ -433,59 +507,25 @@ def test_the_model_is_blamed_before_the_manifest_when_pods_differ() -> None:
 
 def test_the_end_of_a_long_log_is_quoted_because_there_stands_the_error() -> None:
     log = "\n".join([f"  line {number}" for number in range(400)] + ["ValueError: bad weights"])
-    failure = judged(starting(ended(1, restarts=1, message=log))).failure
-    assert failure is not None
-    assert failure.message.endswith("ValueError: bad weights")
-    assert len(failure.message) <= MESSAGE_LIMIT
+    verdict = judged(starting(ended(1, restarts=1, message=log))).failure
+    assert verdict is not None
+    assert verdict.message.endswith("ValueError: bad weights")
+    assert len(verdict.message) <= MESSAGE_LIMIT
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 200) | st.sampled_from(["", "x" * 3000, rfc3339(NOW)]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.just("state"), inner),
-    max_leaves=3,
-)
-STATE = st.fixed_dictionaries(
-    {},
-    optional={
-        "terminated": st.fixed_dictionaries(
-            {}, optional=dict.fromkeys(("exitCode", "message", "reason"), JSON)
-        ),
-        "waiting": st.fixed_dictionaries({}, optional=dict.fromkeys(("reason", "message"), JSON)),
-        "running": JSON,
-    },
-)
-CONTAINER = st.fixed_dictionaries(
-    {"name": st.sampled_from(["fetch", "server"])},
-    optional={"state": STATE | JSON, "lastState": STATE | JSON, "restartCount": JSON, "image": JSON},
-)
-CONDITION = st.fixed_dictionaries(
-    {"type": st.sampled_from(["PodScheduled", "Initialized", "Ready", "ReplicaFailure"])},
-    optional={
-        "status": st.sampled_from(["True", "False", "Unknown"]) | JSON,
-        "lastTransitionTime": st.just(rfc3339(NOW)) | st.just("9999-12-31T23:59:59Z") | JSON,
-        "reason": JSON,
-        "message": JSON,
-    },
-)
-POD = st.fixed_dictionaries(
-    {
-        "metadata": st.fixed_dictionaries({"labels": st.just({names.LABEL_REVISION: REVISION}) | JSON}),
-        "status": st.fixed_dictionaries(
-            {},
-            optional={
-                "phase": JSON,
-                "reason": JSON,
-                "conditions": st.lists(CONDITION, max_size=4) | JSON,
-                "initContainerStatuses": st.lists(CONTAINER, max_size=2) | JSON,
-                "containerStatuses": st.lists(CONTAINER, max_size=2) | JSON,
-            },
-        )
-        | JSON,
-    }
-)
+def test_a_long_message_leaves_room_for_the_remedy() -> None:
+    verdict = failure("LoadFailed", "x" * 5000)
+    assert verdict.message.endswith("…; mend the model and log it again")
+    assert len(verdict.message) == MESSAGE_LIMIT
 
 
-@given(pods=st.lists(POD | st.just({}), max_size=3), counts=JSON)
+def test_a_script_that_names_the_remedy_is_not_talked_over() -> None:
+    said = "the model needs 'acme': set spec.server.image to an image with it"
+    assert failure("RequirementMissing", said).message == said
+    assert FAULTS["RequirementMissing"].remedy in failure("RequirementMissing").message
+
+
+@given(pods=st.lists(spoilt_pods(), max_size=3), counts=JSON)
 def test_no_garbage_stops_the_judge_and_its_words_are_bounded(pods: list[Json], counts: Any) -> None:
     judgement = judge(REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW)
     assert judgement == judge(REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW)

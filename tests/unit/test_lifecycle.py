@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from tests.unit.planning import NOW, OWNER, ago, carrying, live, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.lifecycle import FAULT_RETRY, LONGEST_RETRY, plan
-from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, recall, rfc3339, to_status
+from model_operator.course import LONGEST_RETRY
+from model_operator.lifecycle import FAULT_RETRY, plan
+from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, rfc3339, to_status
+from model_operator.recollection import recall
 from model_operator.world import (
     Apply,
     Create,
@@ -31,7 +33,7 @@ from model_operator.world import (
 Json = dict[str, Any]
 
 ONE, TWO, THREE = revision("1", verdict=live()), revision("2"), revision("3")
-SERVES_ONE = Serving(ONE.name, "1", "@champion", ago(600), "Passed")
+SERVES_ONE = Serving(ONE.name, "1", "@champion", ago(600), "Passed", "churn", True)
 
 
 def status_of(memory: Memory, generation: int = 1) -> Json:
@@ -39,7 +41,7 @@ def status_of(memory: Memory, generation: int = 1) -> Json:
 
 
 def tried(phase: Phase = Phase.FETCHING, **more: Any) -> Candidate:
-    return Candidate(TWO.name, "2", "@champion", ago(60), phase, **more)
+    return Candidate(TWO.name, "2", "@champion", ago(60), phase, track="churn", **more)
 
 
 def pod(code: int, container: str = "fetch", seconds: float = 5) -> Json:
@@ -325,3 +327,84 @@ def test_the_plan_of_a_first_deployment_starts_with_what_it_has_to_remember() ->
     assert all(isinstance(a, Create) for a in decided.actions)
     assert not any(isinstance(a, Apply) for a in decided.actions)
     assert decided.actions[2].ref == ObjectRef(Kind.DEPLOYMENT, OWNER.namespace, OWNER.name)
+
+
+# --- failures that may have been an accident ---------------------------------------------------------------
+
+
+def late(seconds: float = 700) -> Json:
+    """A pod of version 2 whose server has not become ready for that long."""
+    at = rfc3339(ago(seconds))
+    conditions = [
+        {"type": kind, "status": "True", "lastTransitionTime": at} for kind in ("PodScheduled", "Initialized")
+    ]
+    server = {"name": "server", "restartCount": 0, "state": {"running": {"startedAt": at}}}
+    return {
+        "metadata": {"creationTimestamp": at, "labels": {names.LABEL_REVISION: TWO.name}},
+        "status": {"conditions": conditions, "containerStatuses": [server]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("attempts", "spec", "seconds"),
+    [
+        pytest.param(1, {}, 60, id="once: again in a minute"),
+        pytest.param(2, {}, 120, id="twice: again in two"),
+        pytest.param(3, {}, None, id="three times: quarantined"),
+        pytest.param(1, NO_SURGE, None, id="where each try takes a serving pod away: quarantined"),
+    ],
+)
+def test_a_startup_that_took_too_long(attempts: int, spec: Json, seconds: int | None) -> None:
+    decided = plan(in_flight(Memory(SERVES_ONE, tried(attempts=attempts)), late(), spec=spec))
+    rejection = decided.status["rejected"][0]
+    assert (rejection["reason"], rejection["attempts"]) == ("StartupDeadline", attempts)
+    assert rejection.get("retryAt") == (rfc3339(NOW + timedelta(seconds=seconds)) if seconds else None)
+    assert decided.look_again == (timedelta(seconds=seconds) if seconds else None)
+    assert ("tried 3 times" in rejection["message"]) == (attempts == 3)
+
+
+def test_the_policy_never_leaves_a_failed_candidate_in_place_and_does_not_try_it_again() -> None:
+    spec = {"revert": {"policy": "Never"}}
+    decided = plan(in_flight(Memory(SERVES_ONE, tried()), pod(41), spec=spec))
+    assert candidate(decided)["phase"] == "Failed"
+    assert decided.status["serving"]["version"] == "1"
+    assert "retryAt" not in decided.status["rejected"][0]
+    assert not [
+        a
+        for a in decided.actions
+        if a.ref.kind is Kind.DEPLOYMENT
+        and a.body["metadata"]["annotations"][names.LABEL_REVISION] == ONE.name
+    ]
+
+
+def test_a_field_that_is_refused_has_side_and_remedy_of_the_table() -> None:
+    fault = Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), FaultKind.INVALID, "spec.x: bad")
+    status = status_of(Memory(SERVES_ONE, tried(Phase.APPLYING)))
+    seen = world(ONE, TWO, version="2", deployment=carrying(ONE), status=status, faults=(fault,))
+    rejection = plan(seen).status["rejected"][0]
+    assert (rejection["reason"], rejection["side"]) == ("FieldRefused", "Configuration")
+    assert rejection["message"].endswith("; correct the field that the message names")
+
+
+@pytest.mark.parametrize(
+    ("waits", "reason"),
+    [
+        pytest.param(
+            {"reason": "CreateContainerConfigError", "message": "no Secret"},
+            "NoProgress",
+            id="the manifest's",
+        ),
+        pytest.param(
+            {"reason": "ErrImagePull", "message": "i/o timeout"}, "ImageUnreachable", id="the environment's"
+        ),
+    ],
+)
+def test_what_comes_to_nothing_is_withdrawn_under_a_reason_that_blames_nobody(
+    waits: Json, reason: str
+) -> None:
+    stuck = late(30)
+    stuck["status"]["containerStatuses"][0]["state"] = {"waiting": waits}
+    seen = in_flight(Memory(SERVES_ONE, replace(tried(), since=ago(9999))), stuck)
+    found = candidate(plan(seen))
+    assert (found["phase"], found["reason"]) == ("Withdrawn", reason)
+    assert waits["message"] in found["message"]

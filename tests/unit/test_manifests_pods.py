@@ -17,6 +17,7 @@ from model_operator.manifests import (
     initial_replicas,
     pod_shape,
     pod_template,
+    preview_service,
     scripts_config_map,
     service,
     track_selector,
@@ -32,9 +33,13 @@ def spec(**parts: Any) -> ModelDeploymentSpec:
 
 
 def template(
-    registry: PodRegistry = OPEN, model: str = "churn", revision: str = "v8-0123456789", **parts: Any
+    registry: PodRegistry = OPEN,
+    model: str = "churn",
+    revision: str = "v8-0123456789",
+    digest: str = "",
+    **parts: Any,
 ) -> dict[str, Any]:
-    wish = Wish(registry.url, model, "8", "", "", "", pod_shape(parts))
+    wish = Wish(registry.url, model, "8", "", "", digest, pod_shape(parts))
     images = {"server": "example.com/server:1", "fetch": "example.com/fetch:1"}
     return pod_template(
         TemplateInputs(OWNER, spec(**parts), wish, revision, images, "churn-scripts-0", registry)
@@ -366,6 +371,60 @@ def test_every_selector_is_the_track() -> None:
     assert service(OWNER, spec())["spec"]["selector"] == selector
     assert disruption_budget(OWNER, spec())["spec"]["selector"] == {"matchLabels": selector}
     assert selector == {"model-operator.io/deployment": "churn", "model-operator.io/track": "churn"}
+
+
+def test_the_second_track_has_all_selectors_of_its_own_and_the_other_objects_keep_their_names() -> None:
+    selector = {"model-operator.io/deployment": "churn", "model-operator.io/track": "churn-green"}
+    given = spec(autoscaling={"maxReplicas": 3})
+    green = deployment(OWNER, given, revision(), "churn-green")
+    before, scaler = service(OWNER, given, "churn-green"), autoscaler(OWNER, given, "churn-green")
+    budget = disruption_budget(OWNER, given, "churn-green")
+    assert scaler is not None
+    assert green["metadata"]["name"] == scaler["spec"]["scaleTargetRef"]["name"] == "churn-green"
+    assert green["spec"]["selector"] == budget["spec"]["selector"] == {"matchLabels": selector}
+    assert before["spec"]["selector"] == selector
+    assert {body["metadata"]["name"] for body in (before, scaler, budget)} == {"churn"}
+
+
+def test_of_the_kept_template_only_the_label_of_the_track_changes() -> None:
+    kept = revision()
+    rendered = deployment(OWNER, spec(), kept, "churn-green")["spec"]["template"]
+    assert rendered["metadata"]["labels"].pop("model-operator.io/track") == "churn-green"
+    assert kept.template["metadata"]["labels"].pop("model-operator.io/track") == "churn"
+    assert rendered == kept.template
+
+
+@pytest.mark.parametrize(
+    "build", [deployment, service, autoscaler, disruption_budget], ids=lambda build: build.__name__
+)
+def test_the_first_track_named_or_not_is_the_same(build: Any) -> None:
+    given = [OWNER, spec(autoscaling={"maxReplicas": 3}), *([revision()] if build is deployment else [])]
+    assert build(*given) == build(*given, "churn")
+
+
+def test_a_track_without_traffic_is_replaced_at_once_and_without_more_pods() -> None:
+    given, kept = spec(rollout={"maxSurge": 2, "maxUnavailable": 0}), revision()
+    quiet = deployment(OWNER, given, kept, in_traffic=False)["spec"]
+    busy = deployment(OWNER, given, kept)["spec"]
+    assert quiet.pop("strategy")["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": "100%"}
+    assert busy.pop("strategy")["rollingUpdate"] == {"maxSurge": 2, "maxUnavailable": 0}
+    assert quiet == busy
+
+
+def test_a_preview_stays_in_the_cluster_whatever_the_service_is() -> None:
+    given = spec(service={"type": "LoadBalancer", "port": 81, "annotations": {"dns": "churn.example.com"}})
+    body = preview_service(OWNER, given, "churn-green")
+    assert body["metadata"]["name"] == "churn-candidate"
+    assert set(body["metadata"]["annotations"]) == {ANNOTATION_BODY}
+    assert "model-operator.io/track" not in body["metadata"]["labels"]
+    assert (body["spec"]["type"], body["spec"]["ports"][0]["port"]) == ("ClusterIP", 81)
+    assert body["spec"]["selector"] == track_selector(OWNER, "churn-green")
+
+
+def test_only_the_fetching_container_is_told_a_digest_and_only_where_there_is_one() -> None:
+    assert env(fetch(digest="sha256:00"))["MODEL_DIGEST"] == "sha256:00"
+    assert "MODEL_DIGEST" not in env(server(digest="sha256:00"))
+    assert "MODEL_DIGEST" not in env(fetch())
 
 
 def test_building_changes_nothing_it_was_given() -> None:

@@ -40,13 +40,17 @@ verdicts = st.builds(
     reason=texts,
     message=texts,
     attempts=st.integers(min_value=0, max_value=1000),
+    settled=st.booleans(),
 )
 revisions = st.builds(
     Revision,
     name=st.text(min_size=1, max_size=20),
     number=st.integers(min_value=1),
     wish=st.builds(
-        Wish, texts, texts, texts, texts, texts, texts, st.dictionaries(texts, json_values, max_size=3)
+        Wish,
+        *[texts] * 6,
+        st.dictionaries(texts, json_values, max_size=3),
+        texts,
     ),
     images=st.dictionaries(texts, texts, max_size=2),
     template=st.dictionaries(texts, json_values, min_size=1, max_size=3),
@@ -122,6 +126,7 @@ def test_an_object_that_lacks_a_part_keeps_no_revision(missing: str) -> None:
         pytest.param("data.template", {}, id="an empty template"),
         pytest.param("data.wish.version", 8, id="a version that is a number"),
         pytest.param("data.wish.shape", "x", id="a shape that is a text"),
+        pytest.param("data.wish.restart", 1, id="a restart that is a number"),
         pytest.param("revision", "3", id="a number that is a text"),
         pytest.param("revision", True, id="a number that is a boolean"),
     ],
@@ -153,6 +158,7 @@ def test_a_verdict_that_is_garbage_counts_as_none(said: str) -> None:
         pytest.param("attempts", "2", id="attempts as a text"),
         pytest.param("attempts", -1, id="negative attempts"),
         pytest.param("attempts", True, id="attempts that are a boolean"),
+        pytest.param("settled", "true", id="settled as a text"),
         pytest.param("reason", 3, id="a reason that is a number"),
         pytest.param("message", ["x"], id="a message that is a list"),
     ],
@@ -190,6 +196,16 @@ def test_a_verdict_is_recorded_beside_the_data_and_can_be_taken_back() -> None:
 def test_a_verdict_of_another_zone_is_kept_in_utc() -> None:
     there = AT.astimezone(timezone(timedelta(hours=2)))
     assert verdict_annotation(replace(REFUSED, at=there)) == verdict_annotation(REFUSED)
+
+
+def test_a_verdict_that_is_not_settled_is_written_as_it_was_before_there_was_a_watch() -> None:
+    assert "settled" not in json.loads(verdict_annotation(REFUSED)[VERDICT] or "")
+    live = Verdict(VerdictState.LIVE, AT, settled=True)
+    assert json.loads(verdict_annotation(live)[VERDICT] or "")["settled"] is True
+
+
+def test_a_revision_without_a_restart_is_kept_as_it_was_before_there_were_any() -> None:
+    assert "restart" not in controller_revision(OWNER, REVISION)["data"]["wish"]
 
 
 def test_a_long_message_comes_back_whole() -> None:

@@ -37,9 +37,19 @@ def test_the_shape_is_what_shapes_the_pods_as_it_was_written() -> None:
     }
     before = copy.deepcopy(raw)
     shape = pod_shape(raw)
-    assert shape == {"server": raw["server"], "pod": {}}
+    assert shape == {"server": raw["server"], "pod": {}, "registry": {"name": "default"}}
     shape["server"]["env"][0]["value"] = "2"
     assert raw == before
+
+
+def test_another_entry_of_the_same_registry_asks_for_other_pods() -> None:
+    readers, strangers = ({"registry": {"name": name}} for name in ("prod", "astray"))
+    assert pod_shape(readers)["registry"] == {"name": "prod"}
+    assert not same_wish(shaped(pod_shape(readers)), shaped(pod_shape(strangers)))
+
+
+def test_a_wish_that_was_kept_without_its_entry_is_not_rolled_out_again() -> None:
+    assert same_wish(shaped({}), shaped(pod_shape({"registry": {"name": "prod"}})))
 
 
 @pytest.mark.parametrize(
@@ -127,3 +137,14 @@ def test_every_wish_is_the_same_as_itself(shape: dict[str, Any]) -> None:
 @given(one=shapes, other=shapes)
 def test_sameness_has_no_direction(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert same_wish(shaped(one), shaped(other)) == same_wish(shaped(other), shaped(one))
+
+
+def test_a_restart_asks_for_the_same_under_another_name() -> None:
+    restarted = replace(WISH, restart="2026-11-20T16:00:00Z")
+    assert same_wish(WISH, restarted)
+    assert revision_name(restarted) != revision_name(WISH)
+    assert revision_name(restarted) != revision_name(replace(WISH, restart="2026-11-20T17:00:00Z"))
+
+
+def test_the_name_of_a_revision_is_the_one_it_had_before_there_were_restarts() -> None:
+    assert revision_name(WISH) == "v8-7910bf4789"

@@ -12,23 +12,38 @@ from hypothesis import strategies as st
 from tests.unit.planning import NOW, ago, carrying, live, rejected, revision, world
 
 from model_operator.memory import (
+    HISTORY_SHOWN,
     REJECTIONS_SHOWN,
     Candidate,
     Memory,
+    Past,
     Phase,
     Rejection,
     Serving,
     read_time,
-    recall,
     rfc3339,
     to_status,
 )
+from model_operator.recollection import recall
 from model_operator.world import Side
 
 MOMENTS = st.integers(0, 10**9).map(lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
 NAMES = st.from_regex(r"v[1-9]-[0-9a-f]{10}", fullmatch=True)
 TEXTS = st.text(max_size=20)
-SERVING = st.builds(Serving, NAMES, TEXTS, TEXTS, MOMENTS, TEXTS)
+TRACKS = st.sampled_from(["churn", "churn-green"])
+SERVING = st.builds(
+    Serving,
+    NAMES,
+    TEXTS,
+    TEXTS,
+    MOMENTS,
+    TEXTS,
+    TRACKS,
+    st.booleans(),
+    st.none() | MOMENTS,
+    TEXTS,
+    TEXTS,
+)
 CANDIDATES = st.builds(
     Candidate,
     NAMES,
@@ -41,10 +56,21 @@ CANDIDATES = st.builds(
     st.none() | MOMENTS,
     st.integers(1, 99),
     st.none() | MOMENTS,
+    TRACKS,
 )
 REJECTIONS = st.builds(
-    Rejection, NAMES, TEXTS, TEXTS, st.sampled_from(Side), TEXTS, TEXTS, MOMENTS, st.integers(1, 99)
+    Rejection,
+    NAMES,
+    TEXTS,
+    TEXTS,
+    st.sampled_from(Side),
+    TEXTS,
+    TEXTS,
+    MOMENTS,
+    st.integers(1, 99),
+    st.none() | MOMENTS,
 )
+PASTS = st.builds(Past, NAMES, TEXTS, TEXTS, MOMENTS, MOMENTS, TEXTS, TEXTS)
 
 
 @st.composite
@@ -54,7 +80,8 @@ def memories(draw: st.DrawFn) -> Memory:
     found = draw(st.lists(REJECTIONS, max_size=REJECTIONS_SHOWN, unique_by=lambda r: r.revision))
     tried = {s.revision for s in (serving, candidate) if s}
     kept = sorted((r for r in found if r.revision not in tried), key=lambda r: r.at, reverse=True)
-    return Memory(serving, candidate, tuple(kept))
+    history = draw(st.lists(PASTS, max_size=HISTORY_SHOWN))
+    return Memory(serving, candidate, tuple(kept), tuple(history))
 
 
 @given(memories())
@@ -98,7 +125,7 @@ def test_the_rejection_of_the_present_wish_is_never_cut_off() -> None:
 def test_without_a_status_what_went_live_last_serves() -> None:
     one, two = revision("1", verdict=live(900)), revision("2", verdict=live(60))
     memory = recall(world(one, two, deployment=carrying(two)))
-    assert memory.serving == Serving(two.name, "2", "", ago(60))
+    assert memory.serving == Serving(two.name, "2", "", ago(60), track="churn")
     assert memory.candidate is None
 
 
@@ -107,13 +134,13 @@ def test_without_a_status_what_the_deployment_carries_untried_is_the_candidate()
     memory = recall(world(one, two, deployment=carrying(two)))
     assert memory.serving is not None
     assert memory.serving.revision == one.name
-    assert memory.candidate == Candidate(two.name, "2", "", NOW, Phase.APPLYING)
+    assert memory.candidate == Candidate(two.name, "2", "", NOW, Phase.APPLYING, track="churn")
 
 
 def test_without_a_status_a_revert_that_was_decided_is_carried_out() -> None:
     one, two = revision("1", verdict=live()), revision("2", verdict=rejected())
     memory = recall(world(one, two, deployment=carrying(two)))
-    assert memory.active == one.name
+    assert memory.carried() == {"churn": one.name}
     assert [r.revision for r in memory.rejected] == [two.name]
 
 

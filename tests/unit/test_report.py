@@ -10,7 +10,7 @@ from tests.unit.planning import ago, carrying, live, revision, world
 
 from model_operator.health import Failure
 from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.report import Situation, report, troubles
+from model_operator.report import Situation, report, step_ahead, troubles
 from model_operator.world import (
     Fault,
     FaultKind,
@@ -26,7 +26,7 @@ from model_operator.world import (
 Json = dict[str, Any]
 
 ONE, TWO = revision("1", verdict=live()), revision("2")
-SERVES_ONE = Serving(ONE.name, "1", "@champion", ago(600))
+SERVES_ONE = Serving(ONE.name, "1", "@champion", ago(600), track="churn", settled=True)
 REJECTED_TWO = Rejection(TWO.name, "2", "@champion", Side.MODEL, "LoadFailed", "no weights", ago(300))
 
 
@@ -43,7 +43,7 @@ def told(seen: World, memory: Memory, wished: Revision | None = None, problem: F
 
 
 def candidate(phase: Phase = Phase.FETCHING, **more: Any) -> Candidate:
-    return Candidate(TWO.name, "2", "@champion", ago(60), phase, **more)
+    return Candidate(TWO.name, "2", "@champion", ago(60), phase, track="churn", **more)
 
 
 AT_REST = world(ONE, deployment=carrying(ONE))
@@ -246,6 +246,40 @@ def test_the_conditions_when(seen: World, memory: Memory, wished: Revision | Non
     assert told(seen, memory, wished) == expected
 
 
+def test_requests_that_are_about_to_move_leave_ready_alone_and_make_current_wait() -> None:
+    seen, memory = switching()
+    assert told(seen, memory, TWO) == {
+        "Ready": "Serving",
+        "Current": "False Switching",
+        "Reconciling": "Switching",
+        "Resolved": "Resolved",
+    }
+    assert (
+        list(troubles(AT_REST.status, report(seen, Situation(memory, wished=TWO, revisions=(ONE, TWO)))))
+        == []
+    )
+
+
+def test_requests_that_still_go_to_a_rejected_version_are_no_good_service() -> None:
+    seen, memory = switching()
+    sick = Rejection(ONE.name, "1", "@champion", Side.MODEL, "OutOfMemory", "too big", ago(1))
+    back = replace(memory, rejected=(sick,))
+    assert told(seen, back, TWO) == {
+        "Ready": "False Switching",
+        "Current": "False Switching",
+        "Reconciling": "Switching",
+        "Resolved": "Resolved",
+    }
+
+
+def switching() -> tuple[World, Memory]:
+    """Version 2 serves from now on, on its own track, and the Service still selects the other."""
+    tracks = {"churn": carrying(ONE), "churn-green": carrying(TWO)}
+    service = {"spec": {"selector": {"model-operator.io/track": "churn"}}}
+    seen = world(ONE, TWO, version="2", deployments=tracks, service=service)
+    return seen, Memory(Serving(TWO.name, "2", "@champion", ago(1), track="churn-green"))
+
+
 def test_a_commit_to_another_registry_is_not_in_force_before_it_is_rolled_out() -> None:
     answer = replace(AT_REST.resolution, registry_url="http://other:5000")
     other = replace(ONE, wish=replace(ONE.wish, registry_url="http://other:5000"), name="v1-other")
@@ -329,3 +363,68 @@ def test_the_remedy_stands_in_the_message_of_a_conflict() -> None:
     (ready,) = [c for c in report(seen, Situation(Memory(SERVES_ONE)))["conditions"] if c["type"] == "Ready"]
     assert "Service churn" in ready["message"]
     assert "Rename this ModelDeployment" in ready["message"]
+
+
+# --- the step ahead -------------------------------------------------------------------------------------
+
+GREEN = "churn-green"
+
+
+@pytest.mark.parametrize(
+    ("spec", "memory", "strategy", "words"),
+    [
+        pytest.param(
+            {}, Memory(None, candidate()), "RollingUpdate", "2 pods are started; nothing", id="first"
+        ),
+        pytest.param(
+            {},
+            Memory(SERVES_ONE, candidate()),
+            "RollingUpdate",
+            "up to 1 above the 2 and 0 below",
+            id="in place with a spare",
+        ),
+        pytest.param(
+            {"rollout": {"maxSurge": 0, "maxUnavailable": 1}},
+            Memory(SERVES_ONE, candidate()),
+            "RollingUpdate",
+            "up to 1 of 2 pods are stopped before their successors start",
+            id="in place without a spare",
+        ),
+        pytest.param(
+            {"replicas": 1, "rollout": {"maxSurge": "0%", "maxUnavailable": 1}},
+            Memory(SERVES_ONE, candidate()),
+            "RollingUpdate",
+            "with a single pod nothing serves meanwhile",
+            id="a single pod without a spare",
+        ),
+        pytest.param(
+            {"rollout": {"strategy": "BlueGreen", "maxSurge": 0, "maxUnavailable": 1}},
+            Memory(SERVES_ONE, replace(candidate(), track=GREEN)),
+            "BlueGreen",
+            "2 pods are started beside the 2 that serve",
+            id="beside, where a surge does not matter",
+        ),
+    ],
+)
+def test_the_step_ahead_is_told(spec: Json, memory: Memory, strategy: str, words: str) -> None:
+    step = step_ahead(world(ONE, TWO, deployment=carrying(ONE), spec=spec), memory)
+    assert words in step["message"]
+    assert (step["strategy"], step["to"], step["revision"]) == (strategy, "2", TWO.name)
+    assert step.get("from") == ("1" if memory.serving else None)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        pytest.param(Memory(SERVES_ONE), id="nothing is on its way"),
+        pytest.param(Memory(None, candidate(Phase.FAILED)), id="it failed"),
+    ],
+)
+def test_there_is_no_step_ahead_when(memory: Memory) -> None:
+    assert step_ahead(AT_REST, memory) == {}
+    assert "plan" not in report(AT_REST, Situation(memory))
+
+
+def test_what_waits_for_a_person_tells_the_step_ahead_too() -> None:
+    status = report(AT_REST, Situation(Memory(SERVES_ONE, candidate(Phase.WAITING_FOR_APPROVAL))))
+    assert status["plan"]["to"] == "2"

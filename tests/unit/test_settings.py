@@ -21,6 +21,7 @@ registries:
   other:
     url: https://other.example.com/mlflow
 pollSeconds: 2.5
+clusterName: prod-eu.1
 images: {server: "example.com/server:1", fetch: "example.com/fetch:1"}
 maxConcurrentRollouts: 3
 workers: 4
@@ -39,6 +40,7 @@ def test_a_file_that_names_one_registry_gets_defaults_for_everything_else(tmp_pa
     assert loaded.registries["default"].pod_credentials.secret == ""
     assert (loaded.poll_seconds, loaded.workers, loaded.max_concurrent_rollouts) == (15, 8, 5)
     assert loaded.watch_namespaces == ()
+    assert loaded.cluster_name == "default"
     assert loaded.images.fetch_image == loaded.images.server == settings.DEFAULT_SERVER_IMAGE
 
 
@@ -55,6 +57,7 @@ def test_every_key_of_the_file_arrives() -> None:
     assert loaded.images.fetch_image == "example.com/fetch:1"
     assert (loaded.poll_seconds, loaded.workers, loaded.max_concurrent_rollouts) == (2.5, 4, 3)
     assert loaded.watch_namespaces == ("crm", "shop")
+    assert loaded.cluster_name == "prod-eu.1"
     assert (loaded.metrics_port, loaded.log_level) == (9090, "DEBUG")
 
 
@@ -95,6 +98,12 @@ def test_settings_cannot_be_changed_once_read() -> None:
         pytest.param(SMALLEST + "images: {server: ''}\n", "images.server: ", id="an empty image"),
         pytest.param(
             SMALLEST + "watchNamespaces: [A_b]\n", "watchNamespaces.0: must be", id="a bad namespace"
+        ),
+        pytest.param(SMALLEST + "clusterName: a/b\n", "clusterName: must be letters", id="a slash in a name"),
+        pytest.param(SMALLEST + "clusterName: ''\n", "clusterName: must be letters", id="no cluster name"),
+        pytest.param(SMALLEST + "clusterName: ..\n", "clusterName: must be letters", id="a path as a name"),
+        pytest.param(
+            SMALLEST + f"clusterName: {'a' * 64}\n", "clusterName: .*63", id="a name that is too long"
         ),
         pytest.param(
             "registries: {default: {url: 'mlflow:5000'}}\n",

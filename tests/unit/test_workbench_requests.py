@@ -20,7 +20,8 @@ class Script(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         status, version, body = {
             "/good": (200, "2", {"predictions": [1]}),
-            "/broken": (500, "2", {"message": "no"}),
+            "/broken": (503, "2", {"message": "no"}),
+            "/erring": (500, "2", {"message": "no"}),
             "/nameless": (200, "", {"predictions": [1]}),
             "/empty": (200, "2", {"predictions": []}),
         }.get(self.path, (0, "", {}))
@@ -76,6 +77,19 @@ def test_good_answers_are_counted_by_version(server: str, keep_alive: bool) -> N
 def test_everything_else_is_a_failure(server: str, path: str, keep_alive: bool) -> None:
     figures = counted(f"{server}/{path}", keep_alive)
     assert (figures["sent"], figures["failed"], figures["answered"]) == (2, 2, {})
+
+
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["fresh connections", "a kept connection"])
+def test_a_models_own_error_is_counted_apart(server: str, keep_alive: bool) -> None:
+    figures = counted(f"{server}/erring", keep_alive)
+    assert (figures["sent"], figures["failed"], figures["erred"]) == (2, 0, {"2": 2})
+
+
+def test_a_change_of_version_is_told_with_its_time() -> None:
+    counting = Counting()
+    for version in ("1", "1", "2", "1"):
+        counting.answered(version, 0.1)
+    assert [change["version"] for change in json.loads(counting.snapshot())["changes"]] == ["1", "2", "1"]
 
 
 def test_nobody_there_is_a_failure() -> None:

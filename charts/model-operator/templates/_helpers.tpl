@@ -108,6 +108,7 @@ registries:
       configMap: {{ dig "podCa" "configMap" "" $registry | quote }}
 {{- end }}
 pollSeconds: {{ .Values.pollSeconds }}
+clusterName: {{ .Values.clusterName | quote }}
 images:
   server: {{ default (printf "model-operator.io/server:%s" .Chart.AppVersion) .Values.images.server | quote }}
   fetch: {{ .Values.images.fetch | quote }}

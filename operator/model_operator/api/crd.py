@@ -34,13 +34,16 @@ _NAME_RULE = Rule(
 
 # name, JSONPath, shown only with `-o wide`
 _COLUMNS = (
-    ("Model", ".status.modelName", False),
+    ("Model", ".status.modelName", True),
     ("Alias", ".status.alias", False),
     ("Serving", ".status.serving.version", False),
-    ("Candidate", ".status.candidate.version", False),
+    ("Wanted", ".status.resolved.version", False),
     ("Ready", '.status.conditions[?(@.type=="Ready")].status', False),
-    ("Current", '.status.conditions[?(@.type=="Current")].status', False),
-    ("Reason", '.status.conditions[?(@.type=="Current")].reason', True),
+    ("Current", '.status.conditions[?(@.type=="Current")].status', True),
+    ("Reason", '.status.conditions[?(@.type=="Current")].reason', False),
+    ("Phase", ".status.candidate.phase", True),
+    ("Strategy", ".spec.rollout.strategy", True),
+    ("Track", ".status.serving.track", True),
     ("Revision", ".status.serving.revision", True),
     ("Age", ".metadata.creationTimestamp", False),
 )

@@ -26,6 +26,10 @@ LABEL_DEPLOYMENT = f"{GROUP}/deployment"
 LABEL_TRACK = f"{GROUP}/track"
 LABEL_REVISION = f"{GROUP}/revision"
 
+# Deployments of the two tracks, and the Service that shows a candidate before it takes traffic.
+SECOND_TRACK_SUFFIX = "-green"
+PREVIEW_SUFFIX = "-candidate"
+
 # Annotations of the pod template: model names do not fit into labels.
 ANNOTATION_MODEL = f"{GROUP}/model"
 ANNOTATION_VERSION = f"{GROUP}/version"

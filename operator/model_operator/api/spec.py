@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StrictStr,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from model_operator.api.schema import (
     OpenList,
@@ -27,17 +18,35 @@ from model_operator.api.schema import (
 )
 from model_operator.api.spec_model import ModelSpec, RegistrySpec, Stage
 from model_operator.api.spec_pod import FetchSpec, ImageFrom, PodSpec, Probes, Runtime, ServerSpec
+from model_operator.api.spec_rollout import (
+    ApprovalAt,
+    ApprovalGate,
+    ApprovalMode,
+    GatesSpec,
+    IntegrityGate,
+    RevertPolicy,
+    RevertSpec,
+    RolloutSpec,
+    Strategy,
+    TagVersion,
+)
 
 __all__ = [
+    "ApprovalAt",
+    "ApprovalGate",
+    "ApprovalMode",
     "AutoscalingSpec",
     "ConfigMapKey",
     "FetchSpec",
+    "GatesSpec",
     "ImageFrom",
+    "IntegrityGate",
     "ModelDeploymentSpec",
     "ModelSpec",
     "PodSpec",
     "Probes",
     "RegistrySpec",
+    "RevertPolicy",
     "RevertSpec",
     "RolloutSpec",
     "Runtime",
@@ -48,6 +57,8 @@ __all__ = [
     "ServiceSpec",
     "ServiceType",
     "Stage",
+    "Strategy",
+    "TagVersion",
 ]
 
 SelfTestMode = Literal["Auto", "Required", "LoadOnly"]
@@ -146,76 +157,6 @@ class SelfTestSpec(SpecModel):
         return self
 
 
-_SURGE_MESSAGE = "rollout.maxSurge must be a whole number from 0, or a percentage such as 25%"
-_UNAVAILABLE_MESSAGE = (
-    "rollout.maxUnavailable must be a whole number from 0, or a percentage from 0% to 100%, such as 25%"
-)
-_SURGE_PERCENT = r"^(0|[1-9][0-9]{0,2})%$"
-_UNAVAILABLE_PERCENT = r"^(100|[1-9]?[0-9])%$"
-
-
-def _count_or_percent(percent: str, message: str) -> list[Any]:
-    def check(value: int | str) -> int | str:
-        if value < 0 if isinstance(value, int) else not re.fullmatch(percent.strip("^$"), value):
-            raise ValueError(message)
-        return value
-
-    cel = Rule(f"type(self) == int ? self >= 0 : self.matches(r'{percent}')", message)
-    return [AfterValidator(check), WithJsonSchema({"x-kubernetes-int-or-string": True, **rules(cel)})]
-
-
-_NO_ROOM = Rule(
-    "!(string(self.maxSurge) in ['0', '0%'] && string(self.maxUnavailable) in ['0', '0%'])",
-    "rollout.maxSurge and rollout.maxUnavailable cannot both be 0, nothing could ever be replaced: raise one",
-)
-
-
-class RolloutSpec(SpecModel):
-    model_config = ConfigDict(json_schema_extra=rules(_NO_ROOM))
-
-    max_surge: Annotated[StrictInt | StrictStr, *_count_or_percent(_SURGE_PERCENT, _SURGE_MESSAGE)] = Field(
-        default=1,
-        description="How many pods may run above the wanted number during a rollout: a number or a percent.",
-    )
-    max_unavailable: Annotated[
-        StrictInt | StrictStr, *_count_or_percent(_UNAVAILABLE_PERCENT, _UNAVAILABLE_MESSAGE)
-    ] = Field(
-        default=0,
-        description="How many pods may be missing during a rollout: a number or a percent. Where there is "
-        "no spare capacity: 1, with maxSurge 0.",
-    )
-    scheduling_seconds: int = Field(
-        default=1800,
-        ge=1,
-        le=604800,
-        description="Seconds that a pod may wait for a node before the rollout is withdrawn.",
-    )
-    fetch_seconds: int = Field(
-        default=1800,
-        ge=1,
-        le=604800,
-        description="Seconds that a pod may take to pull its images and fetch the model.",
-    )
-    startup_seconds: int = Field(
-        default=600,
-        ge=1,
-        le=604800,
-        description="Seconds that a pod may take to load the model, test it and become ready.",
-    )
-
-    @model_validator(mode="after")
-    def _room_to_move(self) -> Self:
-        if str(self.max_surge) in ("0", "0%") and str(self.max_unavailable) in ("0", "0%"):
-            raise ValueError(_NO_ROOM.message)
-        return self
-
-
-class RevertSpec(SpecModel):
-    history_limit: int = Field(
-        default=10, ge=1, le=50, description="How many former revisions are kept to go back to."
-    )
-
-
 _ONE_SCALE = Rule(
     "!(has(self.replicas) && has(self.autoscaling))",
     "spec.replicas and spec.autoscaling cannot stand together: remove one",
@@ -232,10 +173,18 @@ _NO_COMMAND = Rule(
     "server.command and server.args need server.runtime Custom: with MLflow, the operator's script is "
     "the command",
 )
+_TRIED_BESIDE_TRAFFIC = Rule(
+    "!(has(self.gates) && self.gates.approval.mode == 'Manual' && self.gates.approval.at == 'BeforeTraffic') "
+    "|| self.rollout.strategy == 'BlueGreen'",
+    "gates.approval.at BeforeTraffic needs rollout.strategy BlueGreen, since with RollingUpdate a ready pod "
+    "takes requests at once: set rollout.strategy to BlueGreen, or gates.approval.at to BeforeStart",
+)
 
 
 class ModelDeploymentSpec(SpecModel):
-    model_config = ConfigDict(json_schema_extra=rules(_ONE_SCALE, _TESTED_BY_US, _NO_COMMAND))
+    model_config = ConfigDict(
+        json_schema_extra=rules(_ONE_SCALE, _TESTED_BY_US, _NO_COMMAND, _TRIED_BESIDE_TRAFFIC)
+    )
 
     model: ModelSpec = Field(description="Which version of which registered model is served.")
     registry: RegistrySpec = Field(default=RegistrySpec(), description="Where the model is registered.")
@@ -259,8 +208,22 @@ class ModelDeploymentSpec(SpecModel):
     self_test: SelfTestSpec = Field(
         default=SelfTestSpec(), description="The request that a version must answer before its port opens."
     )
-    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a new version replaces the old one.")
-    revert: RevertSpec = Field(default=RevertSpec(), description="What is kept to go back to.")
+    gates: GatesSpec = Field(default=GatesSpec(), description="What a version must pass before it may serve.")
+    rollout: RolloutSpec = Field(
+        default=RolloutSpec(),
+        description="How a new version replaces the old one, and how long it is watched afterwards.",
+    )
+    revert: RevertSpec = Field(
+        default=RevertSpec(), description="What happens when a version fails, and what is kept to go back to."
+    )
+    suspend: bool = Field(
+        default=False,
+        description="Freeze everything: the registry's answers are not acted on, no rollout is begun, "
+        "finished or taken back, nothing is scaled and no drift is repaired. Nothing is touched: the pods, "
+        "the Service and an autoscaler go on as they are, so what serves goes on serving. A rollout that "
+        "Kubernetes has begun runs on by itself. Set to false again, and the operator goes on from where "
+        "things stand.",
+    )
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -271,4 +234,8 @@ class ModelDeploymentSpec(SpecModel):
             raise ValueError(_TESTED_BY_US.message)
         if not custom and (self.server.command or self.server.args):
             raise ValueError(_NO_COMMAND.message)
+        approval = self.gates.approval
+        beside_traffic = approval.mode == "Manual" and approval.at == "BeforeTraffic"
+        if beside_traffic and self.rollout.strategy != "BlueGreen":
+            raise ValueError(_TRIED_BESIDE_TRAFFIC.message)
         return self

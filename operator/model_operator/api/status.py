@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Self
 
+from annotated_types import MaxLen
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,8 +22,10 @@ from pydantic import (
     field_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 MAX_REJECTED = 64
+MAX_HISTORY = 20
 MAX_REQUESTS = 16
 
 
@@ -43,6 +46,10 @@ ShortText = Annotated[str, Field(max_length=256)]
 LongText = Annotated[str, Field(max_length=4096)]
 Message = Annotated[str, Field(max_length=8192)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+_ALIAS = "What named the version: @champion, 3, latest."
+_TRACK = "Deployment that it runs in: the name of the ModelDeployment, or that name with -green."
+_REASON = "Reason in one word, for programs."
 
 
 class StatusModel(BaseModel):
@@ -71,9 +78,9 @@ class StatusModel(BaseModel):
                 raise
             default = field.get_default(call_default_factory=True)
             if isinstance(value, list) and isinstance(default, list):
-                return _readable_items(value, read)
+                return _readable_items(value, read, _most(field))
             if isinstance(value, dict) and isinstance(default, dict):
-                return _readable_entries(value, read)
+                return _readable_entries(value, read, _most(field))
             return default
 
     def body(self) -> dict[str, Any]:
@@ -82,21 +89,25 @@ class StatusModel(BaseModel):
         return {key: value for key, value in dumped.items() if value not in ({}, [])}
 
 
-def _readable_items(value: list[Any], read: ValidatorFunctionWrapHandler) -> list[Any]:
+def _most(field: FieldInfo) -> int:
+    return min(bound.max_length for bound in field.metadata if isinstance(bound, MaxLen))
+
+
+def _readable_items(value: list[Any], read: ValidatorFunctionWrapHandler, most: int) -> list[Any]:
     kept: list[Any] = []
     for item in value:
         try:
-            kept = [*kept, *read([item])] if len(kept) < MAX_REJECTED else kept
+            kept = [*kept, *read([item])] if len(kept) < most else kept
         except ValidationError:
             continue
     return kept
 
 
-def _readable_entries(value: dict[Any, Any], read: ValidatorFunctionWrapHandler) -> dict[Any, Any]:
+def _readable_entries(value: dict[Any, Any], read: ValidatorFunctionWrapHandler, most: int) -> dict[Any, Any]:
     kept: dict[Any, Any] = {}
     for key, entry in value.items():
         try:
-            kept = {**kept, **read({key: entry})} if len(kept) < MAX_REQUESTS else kept
+            kept = {**kept, **read({key: entry})} if len(kept) < most else kept
         except ValidationError:
             continue
     return kept
@@ -134,19 +145,43 @@ class Resolved(StatusModel):
 
 class Serving(StatusModel):
     version: ShortText = Field(description="Version that serves.")
-    revision: ShortText | None = Field(default=None, description="Revision that serves.")
-    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
+    revision: ShortText | None = Field(
+        default=None, description="Revision that serves: the version with the pods it was rolled out with."
+    )
+    alias: ShortText | None = Field(default=None, description=_ALIAS)
+    track: ShortText | None = Field(default=None, description=_TRACK)
     since: Time | None = Field(default=None, description="When it went live.")
+    settled: bool | None = Field(
+        default=None,
+        description="Whether it outlived its watch (rollout.watchSeconds). Until then a fault takes it back "
+        "to the last version that did.",
+    )
+    watch_ends: Time | None = Field(
+        default=None,
+        description="When the watch ends. Absent once it is settled, and before the watch has begun.",
+    )
     self_test: ShortText | None = Field(
         default=None, description="Outcome of the self-test: Passed, LoadOnly or NoExample."
     )
+    reason: ShortText | None = Field(
+        default=None,
+        description="A trouble that is only reported, in one word: it is not put down to the version, or "
+        "revert.policy is Never. Absent when all is well.",
+    )
+    message: Message | None = Field(default=None, description="That trouble in words, and what can be done.")
 
 
 class Candidate(StatusModel):
     version: ShortText = Field(description="Version that is being rolled out.")
     revision: ShortText | None = Field(default=None, description="Revision that is being rolled out.")
-    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
-    phase: ShortText | None = Field(default=None, description="How far its slowest pod has come.")
+    alias: ShortText | None = Field(default=None, description=_ALIAS)
+    track: ShortText | None = Field(default=None, description=_TRACK)
+    phase: ShortText | None = Field(
+        default=None,
+        description="How far its slowest pod has come: WaitingForSlot, Applying, Scheduling, Fetching, "
+        "Starting, Rolling; WaitingForApproval until gates.approval.approved names it; Withdrawn until "
+        "retryAt; Failed, with nothing to go back to or with revert.policy Never.",
+    )
     since: Time | None = Field(default=None, description="When the phase began.")
     deadline: Time | None = Field(default=None, description="When the phase must have ended.")
     reason: ShortText | None = Field(default=None, description="What is in its way, in one word.")
@@ -158,14 +193,45 @@ class Candidate(StatusModel):
 class Rejected(StatusModel):
     version: ShortText = Field(description="Version that was rejected.")
     revision: ShortText | None = Field(default=None, description="Revision that was rejected.")
-    alias: ShortText | None = Field(default=None, description="What named the version: @champion, 3, latest.")
+    alias: ShortText | None = Field(default=None, description=_ALIAS)
     side: ShortText | None = Field(
         default=None, description="Whose fault it was: Model, Configuration or Environment."
     )
-    reason: ShortText | None = Field(default=None, description="Reason in one word, for programs.")
+    reason: ShortText | None = Field(default=None, description=_REASON)
     message: Message | None = Field(default=None, description="What happened, in the container's own words.")
     attempts: Count | None = Field(default=None, description="How often it was tried.")
     at: Time | None = Field(default=None, description="When it was rejected.")
+    retry_at: Time | None = Field(
+        default=None,
+        description="When it is tried again: a failure that need not be the version's is, until three "
+        "attempts failed. Absent: only a changed wish or the annotation model-operator.io/retry tries it again.",
+    )
+
+
+class Departed(StatusModel):
+    version: ShortText = Field(description="Version that served.")
+    revision: ShortText | None = Field(default=None, description="Revision that served.")
+    alias: ShortText | None = Field(default=None, description=_ALIAS)
+    from_: Time | None = Field(default=None, alias="from", description="When it went live.")
+    to: Time | None = Field(default=None, description="When it served no more.")
+    reason: ShortText | None = Field(default=None, description="Why it left, in one word, for programs.")
+    message: Message | None = Field(default=None, description="Why it left.")
+
+
+class PlannedStep(StatusModel):
+    from_: ShortText | None = Field(
+        default=None, alias="from", description="Version that serves. Absent: none does."
+    )
+    to: ShortText = Field(description="Version that is to serve.")
+    revision: ShortText | None = Field(default=None, description="Revision that is to serve.")
+    strategy: ShortText | None = Field(
+        default=None, description="How it is rolled out: RollingUpdate or BlueGreen."
+    )
+    message: Message | None = Field(
+        default=None,
+        description="What the step does to pods: how many run besides those that serve, or how many are "
+        "missing where there is no room (maxSurge 0).",
+    )
 
 
 class Address(StatusModel):
@@ -182,8 +248,11 @@ class ModelDeploymentStatus(StatusModel):
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=32,
-        description="Ready: what the spec asks for is in force and serves. Current: the wanted version "
-        "serves. Resolved: the registry named a version. Reconciling and Stalled are present only when True.",
+        description="Ready: what the spec asks for is in force and serves. Current: the version that the "
+        "registry names for the reference serves. Resolved: the registry named a version. Present only when "
+        "True: Reconciling (something is under way or waits for its time) and Stalled (it stays so until a "
+        "person acts). A rejected move of an alias beside a healthy service leaves Ready True and sets "
+        "Current False; a rejected commit, or nothing that serves, is Ready False and Stalled True.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     model_name: ShortText | None = Field(default=None, description="Name of the registered model.")
@@ -193,16 +262,28 @@ class ModelDeploymentStatus(StatusModel):
     resolved: Resolved | None = Field(default=None, description="The registry's last answer.")
     serving: Serving | None = Field(default=None, description="What serves.")
     candidate: Candidate | None = Field(default=None, description="What is being rolled out.")
+    plan: PlannedStep | None = Field(
+        default=None,
+        description="What the rollout under way, or the one that waits, does; present while there is a candidate.",
+    )
     rejected: list[Rejected] = Field(
         default_factory=list,
         max_length=MAX_REJECTED,
-        description="What was rejected, newest first; it is not tried again until the wish changes.",
+        description="What was rejected, newest first; it is not tried again until the wish changes, unless "
+        "retryAt says when.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    history: list[Departed] = Field(
+        default_factory=list,
+        max_length=MAX_HISTORY,
+        description="What served before, newest first: from when to when, and why it left.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     handled_requests: dict[str, ShortText] = Field(
         default_factory=dict,
         max_length=MAX_REQUESTS,
-        description="Value of each request annotation that was last carried out.",
+        description="A person's requests that were carried out: the value last answered of each annotation "
+        "model-operator.io/retry, restart, revert and adopt, under the keys retry, restart, revert and adopt.",
     )
     replicas: Count | None = Field(default=None, description="How many pods exist.")
     ready_replicas: Count | None = Field(default=None, description="How many pods are ready.")

@@ -28,6 +28,7 @@ _RESOURCES = {
     Kind.CONFIG_MAP: _Resource("v1", "configmaps"),
     Kind.REVISION: _Resource("apps/v1", "controllerrevisions"),
     Kind.POD: _Resource("v1", "pods"),
+    Kind.ENDPOINT_SLICE: _Resource("discovery.k8s.io/v1", "endpointslices"),
     Kind.SECRET: _Resource("v1", "secrets"),
     Kind.EVENT: _Resource("v1", "events"),
 }

@@ -6,6 +6,7 @@ from model_operator.manifests.children import (
     deployment,
     disruption_budget,
     initial_replicas,
+    preview_service,
     service,
 )
 from model_operator.manifests.drift import differs
@@ -30,6 +31,7 @@ __all__ = [
     "initial_replicas",
     "pod_shape",
     "pod_template",
+    "preview_service",
     "read_revision",
     "resolve_images",
     "revision_name",

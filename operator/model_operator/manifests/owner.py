@@ -55,9 +55,12 @@ def child_labels(owner: Owner) -> dict[str, str]:
     }
 
 
-def track_selector(owner: Owner) -> dict[str, str]:
-    """The selector of Deployment, Service and PodDisruptionBudget; immutable in a Deployment."""
-    return {names.LABEL_DEPLOYMENT: owner.name, names.LABEL_TRACK: owner.name}
+def track_selector(owner: Owner, track: str | None = None) -> dict[str, str]:
+    """The selector of Deployment, Service and PodDisruptionBudget; immutable in a Deployment.
+
+    ``track`` is the name of the track's Deployment; None is the first track, named like the owner.
+    """
+    return {names.LABEL_DEPLOYMENT: owner.name, names.LABEL_TRACK: track or owner.name}
 
 
 def child_metadata(

@@ -153,7 +153,7 @@ def _fetch_container(inputs: TemplateInputs) -> _Object:
         "command": ["python", f"{SCRIPTS_DIR}/fetch.py"],
         "resources": fetch.resources,
         "env": _environment(
-            fixed=[*_model_env(inputs), *_registry_env(inputs.registry)],
+            fixed=[*_model_env(inputs), *_digest_env(inputs.wish), *_registry_env(inputs.registry)],
             defaults={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": _HTTP_RETRIES},
             given=fetch.env,
         ),
@@ -226,6 +226,11 @@ def _model_env(inputs: TemplateInputs) -> list[_Object]:
         _variable("MODEL_VERSION", inputs.wish.version),
         _variable("MODEL_DIR", MODEL_DIR),
     ]
+
+
+def _digest_env(wish: Wish) -> list[_Object]:
+    # absent when there is none: templates that were rendered before must come out the same
+    return [_variable("MODEL_DIGEST", wish.digest)] if wish.digest else []
 
 
 def _registry_env(registry: PodRegistry) -> list[_Object]:

@@ -90,6 +90,7 @@ def _verdict_text(verdict: Verdict) -> str:
         "reason": verdict.reason,
         "message": verdict.message,
         "attempts": verdict.attempts,
+        "settled": verdict.settled or None,
     }
     return json.dumps({key: value for key, value in said.items() if value is not None}, ensure_ascii=False)
 
@@ -107,10 +108,12 @@ def _read_verdict(text: object) -> Verdict | None:
             reason=said.get("reason", ""),
             message=said.get("message", ""),
             attempts=said.get("attempts", 1),
+            settled=said.get("settled", False),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     sound = isinstance(verdict.reason, str) and isinstance(verdict.message, str)
+    sound = sound and isinstance(verdict.settled, bool)
     counted = isinstance(verdict.attempts, int) and not isinstance(verdict.attempts, bool)
     # a time without a zone would be taken for this machine's
     return verdict if sound and counted and verdict.attempts >= 0 and at.tzinfo is not None else None
@@ -122,7 +125,10 @@ def _wish(said: Mapping[str, Any]) -> Wish | None:
     if not isinstance(shape, Mapping) or not all(isinstance(said.get(key), str) for key in keys):
         return None
     registry_url, model, version, run_id, source, digest = (said[key] for key in keys)
-    return Wish(registry_url, model, version, run_id, source, digest, shape)
+    restart = said.get("restart", "")
+    if not isinstance(restart, str):
+        return None
+    return Wish(registry_url, model, version, run_id, source, digest, shape, restart)
 
 
 def _map(value: object) -> Mapping[str, Any]:

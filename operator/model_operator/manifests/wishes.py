@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.manifests.owner import short_hash
 from model_operator.world import Wish
@@ -19,19 +20,29 @@ _VERSION_DIGITS = 10
 
 
 def pod_shape(spec_raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a spec that shapes the pods, as it was written, without the fields that were left out."""
-    return {key: deepcopy(spec_raw[key]) for key in _SHAPING if key in spec_raw}
+    """The part of a spec that shapes the pods, as it was written, without the fields that were left out.
+
+    The registry's entry is always named: two entries may have one URL and other credentials for the pods.
+    """
+    registry = spec_raw.get("registry")
+    name = registry.get("name") if isinstance(registry, Mapping) else None
+    shape = {key: deepcopy(spec_raw[key]) for key in _SHAPING if key in spec_raw}
+    return {**shape, "registry": {"name": name or names.DEFAULT_REGISTRY}}
 
 
 def same_wish(a: Wish, b: Wish) -> bool:
     """Whether two wishes ask for the same pods, as today's code understands them.
 
-    A default that is written out equals one that is left out. A shape that today's code does not understand
+    ``restart`` does not count: it asks for the same once more. A default that is written out equals one that
+    is left out. A shape that today's code does not understand
     (an older or newer operator's) is compared as it was written.
     """
     exact_a = (a.registry_url, a.model, a.version, a.run_id, a.source, a.digest)
     exact_b = (b.registry_url, b.model, b.version, b.run_id, b.source, b.digest)
     if exact_a != exact_b:
+        return False
+    # an operator before this one did not keep the entry's name
+    if "registry" in a.shape and "registry" in b.shape and a.shape["registry"] != b.shape["registry"]:
         return False
     return a.shape == b.shape or _normalised(a.shape) == _normalised(b.shape)
 
@@ -44,6 +55,8 @@ def revision_name(wish: Wish) -> str:
 
 def wish_as_json(wish: Wish) -> dict[str, Any]:
     """The wish as it is kept and hashed."""
+    # absent when empty: the names of revisions that are older than the field must not change
+    restart = {"restart": wish.restart} if wish.restart else {}
     return {
         "registryUrl": wish.registry_url,
         "model": wish.model,
@@ -52,6 +65,7 @@ def wish_as_json(wish: Wish) -> dict[str, Any]:
         "source": wish.source,
         "digest": wish.digest,
         "shape": deepcopy(dict(wish.shape)),
+        **restart,
     }
 
 

@@ -23,6 +23,7 @@ from model_operator.manifests import (
     disruption_budget,
     pod_shape,
     pod_template,
+    preview_service,
     resolve_images,
     revision_name,
     scripts_config_map,
@@ -77,6 +78,16 @@ def render(case: str) -> list[dict[str, Any]]:
         autoscaler(OWNER, spec),
         disruption_budget(OWNER, spec),
     ]
+    if case == "second-track":
+        green = "churn-green"
+        objects = [
+            deployment(OWNER, spec, revision, in_traffic=False),
+            deployment(OWNER, spec, revision, green),
+            service(OWNER, spec, green),
+            preview_service(OWNER, spec, green),
+            autoscaler(OWNER, spec, green),
+            disruption_budget(OWNER, spec, green),
+        ]
     assert raw == before
     assert spec == ModelDeploymentSpec.model_validate(raw)
     return [obj for obj in objects if obj is not None]

@@ -1,0 +1,154 @@
+"""What a reconcile tells those who work beside it, and what it asks them. No API server is needed for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+
+from model_operator import reconciler as module
+from model_operator import settings
+from model_operator.cache import Cache
+from model_operator.kube import KubeClient
+from model_operator.reconciler import Background, Reconciler
+from model_operator.registry import WantedModel
+from model_operator.world import (
+    Key,
+    Kind,
+    Object,
+    Plan,
+    Resolution,
+    ResolutionReason,
+    ResolvedVersion,
+    Traffic,
+    VersionTag,
+    World,
+)
+
+CHURN: Key = ("crm", "churn")
+RESOLVED = ResolvedVersion("churn", "8", "@champion", tags={"team": "crm"})
+TAG = VersionTag("churn", "8", "Serving")
+STATUS: Mapping[str, Any] = {"serving": {"revision": "v8-abc"}}
+
+
+class Told:
+    """Stands for the registry's answers, the write-back and the counter; keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[Any, ...]] = []
+        self.followed: list[tuple[Key, str, list[str]]] = []
+        self.forgotten: list[Key] = []
+
+    def want(self, key: Key, wanted: WantedModel | None) -> None:
+        pass
+
+    def answer(self, key: Key) -> Resolution:
+        return Resolution(ResolutionReason.RESOLVED, "ok", "http://mlflow:5000", RESOLVED)
+
+    def note(self, *given: Any) -> None:
+        self.noted.append(given)
+
+    def follow(self, key: Key, revision: str, pods: Sequence[Object]) -> None:
+        self.followed.append((key, revision, [pod["metadata"]["name"] for pod in pods]))
+
+    def forget(self, key: Key) -> None:
+        self.forgotten.append(key)
+
+    def traffic(self, key: Key, revision: str = "") -> Traffic:
+        return Traffic(requests=100, errors=7) if revision == "v8-abc" else Traffic()
+
+
+class Bench:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told = Told()
+        self.cache = Cache()
+        self.planned = Plan([], STATUS)
+        self.worlds: list[World] = []
+        monkeypatch.setattr(module, "plan", self._plan)
+        configured = settings.parse("registries: {prod: {url: 'http://mlflow:5000'}}", "config.yaml")
+        background = Background(self.told, self.told)
+        # a plan without actions and without news in the status asks the API server for nothing
+        kube = cast(KubeClient, None)
+        self.reconciler = Reconciler(kube, self.cache, self.told, configured, background)
+
+    def put(self, status: Mapping[str, Any] = STATUS, **metadata: str) -> None:
+        spec = {"model": {"uri": "models:/churn@champion"}, "registry": {"name": "prod"}}
+        self.cache.put(Kind.MODEL_DEPLOYMENT, _object("churn", **metadata) | {"spec": spec, "status": status})
+        labels = {"app.kubernetes.io/managed-by": "model-operator", "model-operator.io/deployment": "churn"}
+        pod = _object("churn-0")
+        self.cache.put(Kind.POD, pod | {"metadata": pod["metadata"] | {"labels": labels}})
+
+    def _plan(self, world: World) -> Plan:
+        self.worlds.append(world)
+        return self.planned
+
+
+def _object(name: str, **metadata: str) -> dict[str, Any]:
+    given = {"name": name, "namespace": "crm", "uid": f"uid-{name}", "resourceVersion": "1"}
+    return {
+        "apiVersion": "model-operator.io/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": given | metadata,
+    }
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+async def test_tags_go_to_the_registry_of_the_spec_with_what_the_poller_knows(bench: Bench) -> None:
+    bench.put()
+    bench.planned = Plan([], STATUS, tags=[TAG])
+    await bench.reconciler.reconcile(CHURN)
+    assert bench.told.noted == [(CHURN, "prod", [TAG], RESOLVED)]
+
+
+async def test_the_pods_of_a_watched_revision_are_followed(bench: Bench) -> None:
+    bench.put()
+    bench.planned = Plan([], STATUS, watched="v8-abc")
+    await bench.reconciler.reconcile(CHURN)
+    assert bench.told.followed == [(CHURN, "v8-abc", ["churn-0"])]
+    assert bench.told.forgotten == []
+
+
+async def test_when_the_watch_is_over_nothing_is_followed(bench: Bench) -> None:
+    bench.put()
+    await bench.reconciler.reconcile(CHURN)
+    assert bench.told.followed == []
+    assert bench.told.forgotten == [CHURN]
+
+
+@pytest.mark.parametrize(
+    ("status", "traffic"),
+    [
+        pytest.param(STATUS, Traffic(requests=100, errors=7), id="the serving revision is the watched one"),
+        pytest.param({"serving": {"revision": "v7-def"}}, Traffic(), id="another revision serves"),
+        pytest.param({}, Traffic(), id="nothing serves"),
+        pytest.param({"serving": "odd"}, Traffic(), id="the status is not ours"),
+    ],
+)
+async def test_the_plan_is_given_what_was_counted_for_the_serving_revision(
+    bench: Bench, status: Mapping[str, Any], traffic: Traffic
+) -> None:
+    bench.put(status)
+    bench.planned = Plan([], status)
+    await bench.reconciler.reconcile(CHURN)
+    assert bench.worlds[0].traffic == traffic
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        pytest.param(lambda bench: None, id="it does not exist"),
+        pytest.param(lambda bench: bench.put(deletionTimestamp="2026-11-20T10:00:00Z"), id="it is deleted"),
+    ],
+)
+async def test_both_forget_a_model_deployment_that_is_gone(
+    bench: Bench, leave: Callable[[Bench], None]
+) -> None:
+    leave(bench)
+    await bench.reconciler.reconcile(CHURN)
+    assert bench.told.forgotten == [CHURN, CHURN]
+    assert bench.told.noted == []
