@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "modeldeployments.yaml"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ESTABLISH_SECONDS = 30
+GOODBYE_SECONDS = 20
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +53,34 @@ def api(control_plane: Path) -> Iterator[ApiClient]:
     """A client with the administrator's rights."""
     with ApiClient(control_plane) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+async def connections_have_said_goodbye() -> AsyncIterator[None]:
+    """An event loop ends only after its TLS connections did.
+
+    To close one is to wait for the server's own goodbye. On a busy machine that comes after the loop's end, and
+    the forgotten socket then fails whichever test the garbage collector runs in.
+    """
+    yield
+    deadline = time.monotonic() + GOODBYE_SECONDS
+    while _tcp_sockets():
+        assert time.monotonic() < deadline, "a connection to the API server stayed open"
+        await asyncio.sleep(0.01)
+
+
+def _tcp_sockets() -> list[int]:
+    """The file descriptors of this test's loop that are connections (its own wake-up pipe is not one)."""
+    selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]  # nothing public lists them
+    return [fd for fd in selector.get_map() if _is_tcp(fd)]
+
+
+def _is_tcp(fd: int) -> bool:
+    with socket.socket(fileno=fd) as sock:
+        try:
+            return sock.family in {socket.AF_INET, socket.AF_INET6}
+        finally:
+            sock.detach()
 
 
 @pytest.fixture
