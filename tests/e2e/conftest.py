@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.e2e.stage import MODEL, SLOW_SECONDS, VERSIONS, Stage
+from tests.e2e.figures import Figures
+from tests.e2e.stage import MODEL, ONLY_FULL, SLOW_SECONDS, VERSIONS, Stage
 from tests.mlflow_server import MlflowServer, Training, train
 from tests.workbench import Namespace, Workbench
 from tests.workbench.cluster import load_images, start_cluster
@@ -20,6 +21,7 @@ from tests.workbench.cluster import load_images, start_cluster
 HERE = "tests/e2e/"
 CASE_SECONDS = 480
 """A last resort beside the deadlines of each wait; the time of the session's fixtures does not count."""
+measured = pytest.StashKey[Figures]()
 not_run = pytest.StashKey[list[str]]()
 
 
@@ -39,6 +41,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(measured, Figures()).lines():
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.line(line)
     left_out = config.stash.get(not_run, [])
     if left_out:
         terminalreporter.section("left for make e2e-full")
@@ -78,7 +84,9 @@ def registry(
         server = MlflowServer.start(directory, host=bench.provider.host_address)
     try:
         with aloud(request):
-            trainings = [Training(MODEL, kind, seconds=SLOW_SECONDS) for kind in VERSIONS]
+            full = any(item.get_closest_marker("full") for item in request.session.items)
+            kinds = [kind for kind in VERSIONS if full or kind not in ONLY_FULL]
+            trainings = [Training(MODEL, kind, seconds=SLOW_SECONDS) for kind in kinds]
             train(server, trainings, lambda version: print(f"  {version.kind}", flush=True))
         yield server
     finally:
@@ -94,6 +102,12 @@ def operator(request: pytest.FixtureRequest, bench: Workbench, registry: MlflowS
     yield bench
     bench.remove_namespaces()
     bench.uninstall_operator()
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """Where a story leaves what it measured; shown at the end of the run."""
+    return pytestconfig.stash.setdefault(measured, Figures())
 
 
 @pytest.fixture

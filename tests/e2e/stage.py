@@ -17,6 +17,14 @@ LOAD_FAILS, SELFTEST_FAILS = VERSIONS["load-fails"], VERSIONS["selftest-fails"]
 SLOW, DIES = VERSIONS["slow-load"], VERSIONS["dies"]
 SLOW_SECONDS = 15
 NEEDS_MODULE = VERSIONS["needs-missing-module"]
+ERRS, HANGS = VERSIONS["errs-under-load"], VERSIONS["hangs-under-load"]
+TAMPERED, SEALED = VERSIONS["tampered"], VERSIONS["sealed"]
+NO_FILES, WRONG_SHAPE = VERSIONS["no-files"], VERSIONS["wrong-shape"]
+EATS_MEMORY = VERSIONS["eats-memory"]
+ONLY_FULL: frozenset[Kind] = frozenset(
+    {"sealed", "no-files", "wrong-shape", "eats-memory", "hangs-under-load"}
+)
+"""Kinds that CI's selection does without; they are the last ones, so that the versions before keep their numbers."""
 
 
 @dataclass

@@ -52,13 +52,19 @@ STATUS = {
         "version": "7",
         "revision": "v7-5d9f8a2b1c",
         "alias": "@champion",
+        "track": "churn-green",
         "since": "2026-11-20T11:00:00Z",
+        "settled": False,
+        "watchEnds": "2026-11-20T11:10:00Z",
         "selfTest": "Passed",
+        "reason": "ReadinessLost",
+        "message": "One of three pods is not ready.",
     },
     "candidate": {
         "version": "9",
         "revision": "v9-5d9f8a2b1c",
         "alias": "@champion",
+        "track": "churn",
         "phase": "Fetching",
         "since": "2026-11-20T12:00:00Z",
         "deadline": "2026-11-20T12:30:00Z",
@@ -66,6 +72,13 @@ STATUS = {
         "message": "no node has room",
         "attempts": 2,
         "retryAt": "2026-11-20T12:10:00Z",
+    },
+    "plan": {
+        "from": "7",
+        "to": "9",
+        "revision": "v9-5d9f8a2b1c",
+        "strategy": "BlueGreen",
+        "message": "Starts 3 pods beside the 3 that serve.",
     },
     "rejected": [
         {
@@ -77,9 +90,22 @@ STATUS = {
             "message": "m" * 2048,
             "attempts": 1,
             "at": "2026-11-20T11:30:00Z",
+            "retryAt": "2026-11-20T12:30:00Z",
         }
     ],
-    "handledRequests": {"model-operator.io/retry": "1"},
+    "history": [
+        {
+            "version": str(version),
+            "revision": f"v{version}-5d9f8a2b1c",
+            "alias": "@champion",
+            "from": "2026-11-20T10:00:00Z",
+            "to": "2026-11-20T11:00:00Z",
+            "reason": "Replaced",
+            "message": f"Version {version + 1} went live.",
+        }
+        for version in range(20)
+    ],
+    "handledRequests": {"retry": "1", "restart": "2", "revert": "v7-5d9f8a2b1c", "adopt": "churn"},
     "replicas": 3,
     "readyReplicas": 2,
     "selector": "model-operator.io/deployment=churn,model-operator.io/track=churn",
@@ -118,20 +144,23 @@ def test_the_columns_tell_what_serves_and_what_comes(api, path, stored):
         "Model": "churn",
         "Alias": "@champion",
         "Serving": "7",
-        "Candidate": "9",
+        "Wanted": "9",
         "Ready": "True",
         "Current": "False",
         "Reason": "VersionRejected",
+        "Phase": "Fetching",
+        "Strategy": "RollingUpdate",
+        "Track": "churn-green",
         "Revision": "v7-5d9f8a2b1c",
     }
     wide = [c["name"] for c in table["columnDefinitions"] if c["priority"] == 1]
-    assert wide == ["Reason", "Revision"]
+    assert wide == ["Model", "Current", "Phase", "Strategy", "Track", "Revision"]
 
 
 def test_a_new_object_has_empty_columns_and_no_errors(api, path, stored):
     stored(ALIAS)
     table = api.http.get(path, headers=TABLE).raise_for_status().json()
-    assert len(table["rows"][0]["cells"]) == 10
+    assert len(table["rows"][0]["cells"]) == 13
 
 
 def test_every_field_of_the_status_is_kept_as_it_was_written(stored):
@@ -188,6 +217,43 @@ def test_a_commit_can_change_replicas_to_autoscaling_and_back(api, path, stored)
     for part in ({"autoscaling": {"maxReplicas": 3}, "replicas": None}, {"autoscaling": None, "replicas": 2}):
         answer = api.http.patch(f"{path}/churn", headers=MERGE, json={"spec": part})
         assert answer.status_code == 200, answer.text
+
+
+def test_the_strategy_of_a_living_object_can_be_changed_and_changed_back(api, path, stored):
+    stored(ALIAS, STATUS)
+    for strategy in ("BlueGreen", "RollingUpdate"):
+        patch = {"spec": {"rollout": {"strategy": strategy}}}
+        answer = api.http.patch(f"{path}/churn", headers=MERGE, json=patch)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["spec"]["rollout"]["strategy"] == strategy
+
+
+def test_the_strategy_cannot_leave_an_approval_before_traffic_behind(api, path, stored):
+    approval = {"mode": "Manual", "at": "BeforeTraffic", "approved": "8"}
+    stored({**ALIAS, "gates": {"approval": approval}, "rollout": {"strategy": "BlueGreen"}})
+    patch = {"spec": {"rollout": {"strategy": "RollingUpdate"}}}
+    answer = api.http.patch(f"{path}/churn", headers=MERGE, json=patch)
+    assert answer.status_code == 422, answer.text
+    assert (
+        "set rollout.strategy to BlueGreen, or gates.approval.at to BeforeStart" in answer.json()["message"]
+    )
+
+
+def test_a_commit_can_approve_a_version_and_take_it_back(api, path, stored):
+    stored({**ALIAS, "gates": {"approval": {"mode": "Manual"}}})
+    for approved in (8, "v9-5d9f8a2b1c", ""):
+        patch = {"spec": {"gates": {"approval": {"approved": approved}}}}
+        answer = api.http.patch(f"{path}/churn", headers=MERGE, json=patch)
+        assert answer.status_code == 200, answer.text
+        assert parse(answer.json()).spec.gates.approval.approved == str(approved)
+
+
+def test_one_entry_of_history_too_many_is_refused(api, path, stored):
+    stored(ALIAS)
+    status = {"history": [{"version": str(version)} for version in range(21)]}
+    answer = api.http.patch(f"{path}/churn/status", headers=MERGE, json={"status": status})
+    assert answer.status_code == 422, answer.text
+    assert "status.history" in answer.json()["message"]
 
 
 def test_a_commit_that_changes_only_the_alias_is_one_small_patch(api, path, stored):

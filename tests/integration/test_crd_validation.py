@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import yaml
 from tests.cluster.api import ApiClient
-from tests.unit.api_cases import ACCEPTED, ALIAS, MALFORMED_URIS, REFUSED, UNKNOWN_FIELDS
+from tests.unit.api_cases import ACCEPTED, ALIAS, MALFORMED_URIS, REFUSED, UNKNOWN_FIELDS, examples
 
 from model_operator.api import SpecError, parse
 from model_operator.api.names import API_VERSION, KIND
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 PATH = "/apis/model-operator.io/v1alpha1/namespaces/default/modeldeployments"
 
 Create = Callable[..., httpx.Response]
@@ -128,8 +125,17 @@ def test_the_defaults_of_the_design_appear_and_no_others(create):
             "schedulingSeconds": 1800,
             "fetchSeconds": 1800,
             "startupSeconds": 600,
+            "strategy": "RollingUpdate",
+            "watchSeconds": 600,
+            "warmSeconds": 600,
+            "warmReplicas": 1,
         },
-        "revert": {"historyLimit": 10},
+        "gates": {
+            "approval": {"mode": "Automatic", "at": "BeforeStart", "approved": ""},
+            "integrity": {"digestTag": "sha256", "required": False},
+        },
+        "revert": {"policy": "Automatic", "historyLimit": 10, "tagVersion": "Auto"},
+        "suspend": False,
     }
 
 
@@ -139,10 +145,9 @@ def test_the_defaults_of_the_api_server_are_those_of_the_models(create):
     assert parse(raw).spec == bare.spec
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("example", examples().values(), ids=examples().keys())
 def test_an_example_is_accepted_as_it_stands(create, example):
-    raw = yaml.safe_load(example.read_text(encoding="utf-8"))
-    answer = create(raw["spec"], name=raw["metadata"]["name"])
+    answer = create(example["spec"], name=example["metadata"]["name"])
     assert answer.status_code == 201, answer.text
 
 
@@ -156,6 +161,11 @@ def test_an_object_as_large_as_the_bounds_allow_stays_within_the_cost_of_the_rul
         },
         "server": {"imageFrom": {"tag": "image", "allowedPrefixes": [f"{'p' * 1000}{n}" for n in range(32)]}},
         "selfTest": {"path": "/" + "p" * 1023},
+        "gates": {
+            "approval": {"mode": "Manual", "at": "BeforeTraffic", "approved": f"v{'8' * 52}-5d9f8a2b1c"},
+            "integrity": {"digestTag": "ä" * 250},
+        },
+        "rollout": {"strategy": "BlueGreen"},
     }
     answer = create(spec)
     assert answer.status_code == 201, answer.text
@@ -206,3 +216,74 @@ def test_the_api_server_and_the_operator_agree_on_every_choice(create):
         {"model": {"name": "churn", field: text}} for field in ("alias", "version", "stage") for text in texts
     ]
     assert [s for s in specs if is_read(s) != (create(s).status_code == 201)] == []
+
+
+APPROVED = (
+    *(
+        "",
+        "8",
+        "0",
+        "08",
+        "-8",
+        "+8",
+        "8.0",
+        "1e3",
+        "٣",
+        "½",
+        "9999999999",
+        "10000000000",
+        "8\n",
+        "\n8",
+        "8 ",
+    ),
+    *("v8-5d9f8a2b1c", "v8-5d9f8a2b1", "v8-5d9f8a2b1c0", "v-5d9f8a2b1c", "V8-5d9f8a2b1c", "v8-5D9F8A2B1C"),
+    *("v8-5d9f8a2b1c\n", "v٣-5d9f8a2b1c", "v8", "8|9", "v" + "8" * 52 + "-5d9f8a2b1c", "ä" * 65),
+    *(8, 0, -8, 10**10, 10**10 - 1, True, False, 8.5, [], {}),
+)
+TAG_KEYS = (
+    *(
+        "sha256",
+        "",
+        " ",
+        "a b",
+        "a/b",
+        "ä",
+        "ä" * 250,
+        "ä" * 251,
+        "a\n",
+        "\n",
+        "a\x00b",
+        "\x1f",
+        "\x7f",
+        "\x80",
+    ),
+    *("\x9f", "\xa0", "\u200b", "\u2028", 256, True, []),
+)
+
+
+def test_the_api_server_and_the_operator_agree_on_what_can_be_approved(create):
+    specs = [{**ALIAS, "gates": {"approval": {"mode": "Manual", "approved": text}}} for text in APPROVED]
+    assert [s for s in specs if is_read(s) != (create(s).status_code == 201)] == []
+
+
+def test_the_api_server_and_the_operator_agree_on_every_key_of_the_digest(create):
+    specs = [{**ALIAS, "gates": {"integrity": {"digestTag": key}}} for key in TAG_KEYS]
+    assert [s for s in specs if is_read(s) != (create(s).status_code == 201)] == []
+
+
+def test_the_api_server_and_the_operator_agree_on_where_an_approval_may_stand(create):
+    choices = product(
+        ("Automatic", "Manual", None),
+        ("BeforeStart", "BeforeTraffic", None),
+        ("RollingUpdate", "BlueGreen", None),
+    )
+    specs = [
+        {
+            **ALIAS,
+            "gates": {"approval": {k: v for k, v in (("mode", mode), ("at", at)) if v}},
+            "rollout": {"strategy": strategy} if strategy else {},
+        }
+        for mode, at, strategy in choices
+    ]
+    assert [s for s in specs if is_read(s) != (create(s).status_code == 201)] == []
+    assert sum(is_read(s) for s in specs) == len(specs) - 2

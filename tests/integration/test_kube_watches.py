@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import yaml
 from tests.cluster.api import ApiClient
 
 from model_operator import handlers
+from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.cache import WATCHED_KINDS, Cache
 from model_operator.kube import Forbidden, KubeClient
 from model_operator.kube.resources import group_and_plural
+from model_operator.manifests import Owner, child_labels, preview_service, service, track_selector
 from model_operator.world import Key, Kind, Object, ObjectRef
 
 SECONDS = 60
@@ -147,6 +149,67 @@ async def test_the_resync_enqueues_what_changed_unseen_and_every_model_deploymen
     await seen.until(lambda: later)
     resync.cancel()
     assert seen.keys == set(later) == {(namespace, "churn")}
+
+
+@pytest.fixture
+def node(api: ApiClient, namespace: str) -> Iterator[str]:
+    """The name of a node that nobody runs: without one a pod has no endpoint."""
+    name = f"node-of-{namespace}"
+    created = api.http.post("/api/v1/nodes", json={"metadata": {"name": name}})
+    assert created.status_code == 201, created.text
+    yield name
+    api.http.delete(f"/api/v1/nodes/{name}")
+
+
+async def test_the_endpoint_slices_of_our_service_are_seen_with_their_pods_and_follow_a_switch(
+    seen: Seen, somebody: KubeClient, api: ApiClient, namespace: str, node: str
+) -> None:
+    owner = Owner(namespace, "churn", "uid-of-nobody")
+    spec = ModelDeploymentSpec.model_validate({"model": {"name": "churn", "alias": "champion"}})
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    for last, track in enumerate(("churn", "churn-green"), start=1):
+        metadata = {"name": f"{track}-1", "labels": child_labels(owner) | track_selector(owner, track)}
+        ports = [{"name": "http", "containerPort": 8080}]
+        server = {"name": "server", "image": "example.com/none:1", "ports": ports}
+        pod = {
+            "metadata": metadata,
+            "spec": {"nodeName": node, "containers": [server], "terminationGracePeriodSeconds": 0},
+        }
+        created = api.http.post(pods, json=pod)
+        assert created.status_code == 201, created.text
+        address = f"10.99.0.{last}"
+        ready = {"type": "Ready", "status": "True"}
+        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": [ready]}
+        patched = api.http.patch(
+            f"{pods}/{track}-1/status",
+            json={"status": status},
+            headers={"content-type": "application/merge-patch+json"},
+        )
+        assert patched.status_code == 200, patched.text
+
+    def in_service(name: str) -> set[str]:
+        return {
+            endpoint["targetRef"]["name"]
+            for found in seen.cache.snapshot((namespace, "churn"))[Kind.ENDPOINT_SLICE]
+            if found["metadata"]["labels"]["kubernetes.io/service-name"] == name
+            for endpoint in found["endpoints"]
+            if endpoint["conditions"]["ready"]
+        }
+
+    def unowned(body: dict[str, Any]) -> dict[str, Any]:
+        # its owner does not exist, so it would be collected
+        body["metadata"].pop("ownerReferences")
+        return body
+
+    ref = ObjectRef(Kind.SERVICE, namespace, "churn")
+    made = await somebody.create(ref, unowned(service(owner, spec)))
+    preview = ObjectRef(Kind.SERVICE, namespace, "churn-candidate")
+    await somebody.create(preview, unowned(preview_service(owner, spec, "churn-green")))
+    await seen.until(lambda: in_service("churn") == {"churn-1"})
+    await seen.until(lambda: in_service("churn-candidate") == {"churn-green-1"})
+    green = unowned(service(owner, spec, "churn-green"))
+    await somebody.apply(ref, green, uid=made["metadata"]["uid"])
+    await seen.until(lambda: in_service("churn") == {"churn-green-1"})
 
 
 @pytest.fixture

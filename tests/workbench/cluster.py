@@ -32,6 +32,9 @@ SYSTEM_NAMESPACE = "model-operator"
 """Of the operator. The demo and the end-to-end tests share it, so that there are never two operators at once."""
 OURS = {"app.kubernetes.io/managed-by": "model-operator-tests"}
 POD_SECRET = "registry-reader"
+STRANGER_SECRET = "registry-stranger"
+ASTRAY, STRANGER = "astray", "stranger"
+"""Entries of the same registry that pods can't reach, or that refuses them."""
 HELM_SECONDS = 180
 GONE_SECONDS = 120
 
@@ -99,13 +102,16 @@ class Workbench:
 
     def install_operator(self, registry: MlflowServer, poll_seconds: int = 2) -> None:
         """Installs (or changes) the operator by Helm and waits until it is ready. Raises WorkbenchError."""
+        entry = {
+            "url": registry.url,
+            "credentials": {"username": registry.username, "password": registry.password},
+            "podCredentials": {"secret": POD_SECRET},
+        }
         values = {
             "registries": {
-                "default": {
-                    "url": registry.url,
-                    "credentials": {"username": registry.username, "password": registry.password},
-                    "podCredentials": {"secret": POD_SECRET},
-                }
+                "default": entry,
+                ASTRAY: {**entry, "podUrl": "http://127.0.0.1:1"},
+                STRANGER: {**entry, "podCredentials": {"secret": STRANGER_SECRET}},
             },
             "image": {"tag": "dev"},
             "images": {"server": "model-operator.io/server:dev"},
@@ -172,6 +178,17 @@ class Workbench:
                 json={"gracePeriodSeconds": 0},
             ).raise_for_status()
 
+    def replace_operator(self) -> None:
+        """Kills the operator's pod and waits until another one is ready. Raises WorkbenchError."""
+        before = {pod["metadata"]["uid"] for pod in self.operator_pods()}
+        self.kill_operator()
+
+        def replaced() -> bool:
+            pods = self.operator_pods()
+            return any(_ready(pod) and pod["metadata"]["uid"] not in before for pod in pods)
+
+        self.wait("another operator is ready", replaced)
+
     def wait(self, what: str, true: Callable[[], Any], seconds: float = 120) -> None:
         """Waits until ``true()`` is truthy. Raises WorkbenchError that tells what the operator says."""
         deadline = time.monotonic() + seconds
@@ -185,6 +202,23 @@ class Workbench:
             pods = "\n".join(map(pod_line, self.operator_pods()))
             return f"--- the operator's pods\n{pods}\n--- its log\n{operator_log(self.api, SYSTEM_NAMESPACE)}"
         return "(the operator's pods can't be read)"
+
+    # the node
+
+    def offer(self, resource: str, number: int) -> None:
+        """Has the node offer so many of an extended resource, as a device plugin would. Raises WorkbenchError."""
+        (node,) = self.api.http.get("/api/v1/nodes").raise_for_status().json()["items"]
+        self.api.http.patch(
+            f"/api/v1/nodes/{node['metadata']['name']}/status",
+            json={"status": {"capacity": {resource: str(number)}}},
+            headers={"Content-Type": "application/merge-patch+json"},
+        ).raise_for_status()
+
+        def offers() -> bool:
+            (found,) = self.api.http.get("/api/v1/nodes").raise_for_status().json()["items"]
+            return bool(found["status"]["allocatable"].get(resource) == str(number))
+
+        self.wait(f"the node offers {number} {resource}", offers)
 
     # namespaces
 
@@ -226,10 +260,10 @@ class Workbench:
             self.remove_namespace(name)
 
 
-def make_pod_secret(namespace: Namespace, registry: MlflowServer) -> None:
+def make_pod_secret(namespace: Namespace, registry: MlflowServer, name: str = POD_SECRET) -> None:
     """The Secret with which the pods of the namespace fetch from the registry."""
     data = {"username": registry.username, "password": registry.password}
-    namespace.post("Secret", {"metadata": {"name": POD_SECRET}, "type": "Opaque", "stringData": data})
+    namespace.post("Secret", {"metadata": {"name": name}, "type": "Opaque", "stringData": data})
 
 
 def start_cluster() -> ClusterProvider:

@@ -23,12 +23,27 @@ class Counters:
     answered: dict[str, int] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
+    erred: dict[str, int] = field(default_factory=dict)
+    """Answers with status 500 that name their version: the model's own errors, which are no lost requests."""
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    """``at`` and ``version`` of each good answer on a fresh connection, where it is by another version than before,
+    or comes after a second without any. A kept connection stays with a pod that is still there."""
     failures: list[dict[str, Any]] = field(default_factory=list)
     slowest: float = 0.0
     """Seconds of the slowest good answer."""
     longest_gap: float = 0.0
     """The longest time, in seconds, between two good answers."""
     reconnects: int = 0
+
+    def answered_first(self, version: str, after: float) -> float:
+        """When that version answered for the first time after a moment (it had not answered just before it).
+
+        Raises LookupError when it did not.
+        """
+        later = [c["at"] for c in self.changes if c["version"] == version and c["at"] >= after]
+        if not later:
+            raise LookupError(f"version {version} has not answered since {after:.1f}: {self.changes}")
+        return float(later[0])
 
     def by_version(self) -> str:
         """Such as ``v1 120, v2 31``."""

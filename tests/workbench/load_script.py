@@ -21,6 +21,9 @@ THREADS = 2
 """Of each kind."""
 TIMEOUT_SECONDS = 10
 KEPT_FAILURES = 20
+KEPT_CHANGES = 500
+LONG_GAP_SECONDS = 1.0
+"""An answer after such a time without any is told like a change of version."""
 BODY = json.dumps(
     {
         "dataframe_split": {
@@ -31,16 +34,22 @@ BODY = json.dumps(
 ).encode()
 
 
+class ModelError(Exception):
+    """The model answered with a server's error; the text is its version."""
+
+
 class Counting:
     """What was sent and what came back."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last_good = 0.0
+        self._last_good = self._last_fresh = 0.0
         self.figures: dict[str, Any] = {
             "sent": 0,
             "failed": 0,
             "answered": {},
+            "erred": {},
+            "changes": [],
             "first": {},
             "last": {},
             "failures": [],
@@ -49,12 +58,19 @@ class Counting:
             "reconnects": 0,
         }
 
-    def answered(self, version: str, seconds: float) -> None:
+    def answered(self, version: str, seconds: float, fresh: bool = True) -> None:
+        """A good answer; ``fresh`` says that its connection was, so that it tells where the Service points."""
         now = time.time()
         with self._lock:
             figures = self.figures
             figures["sent"] += 1
             figures["answered"][version] = figures["answered"].get(version, 0) + 1
+            changes = figures["changes"]
+            resumed = now - self._last_fresh > LONG_GAP_SECONDS
+            if fresh and (not changes or changes[-1]["version"] != version or resumed):
+                change = {"at": now, "version": version}
+                figures["changes"] = [*changes, change][-KEPT_CHANGES:]
+            self._last_fresh = now if fresh else self._last_fresh
             figures["first"].setdefault(version, now)
             figures["last"][version] = now
             figures["slowest"] = max(figures["slowest"], seconds)
@@ -68,6 +84,12 @@ class Counting:
             self.figures["failed"] += 1
             failure = {"at": time.time(), "connection": connection, "error": error[:300]}
             self.figures["failures"] = [*self.figures["failures"], failure][-KEPT_FAILURES:]
+
+    def erred(self, version: str) -> None:
+        """The model itself answered with a server's error."""
+        with self._lock:
+            self.figures["sent"] += 1
+            self.figures["erred"][version] = self.figures["erred"].get(version, 0) + 1
 
     def reconnected(self) -> None:
         with self._lock:
@@ -102,11 +124,13 @@ class Sender(threading.Thread):
         kind = "kept alive" if self._keep_alive else "fresh"
         try:
             version = self._post()
+        except ModelError as error:
+            self._counting.erred(str(error))
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             self._counting.failed(kind, f"{type(error).__name__}: {error}")
         else:
-            self._counting.answered(version, time.monotonic() - began)
+            self._counting.answered(version, time.monotonic() - began, fresh=not self._keep_alive)
 
     def _post(self) -> str:
         connection = self._open()
@@ -116,6 +140,8 @@ class Sender(threading.Thread):
         version = answer.headers.get("X-Model-Version", "")
         if not self._keep_alive or answer.will_close:
             self.close()
+        if answer.status == 500 and version:
+            raise ModelError(version)
         if answer.status != 200 or not version or len(json.loads(body)["predictions"]) != 1:
             raise ValueError(f"status {answer.status}, version {version!r}: {body[:200]!r}")
         return version

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from tests.cluster.api import ApiClient
 from tests.workbench.objects import CHILDREN, path
 
@@ -58,6 +60,26 @@ class Namespace:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
+    def commit(self, name: str, spec: Object) -> None:
+        """Merge-patches a ModelDeployment's spec."""
+        self.patch("ModelDeployment", name, {"spec": spec})
+
+    def ask(self, name: str, request: str, value: str | None) -> None:
+        """Sets a person's request (retry, restart, revert, adopt) at a ModelDeployment, or takes it back."""
+        annotation = {f"model-operator.io/{request}": value}
+        self.patch("ModelDeployment", name, {"metadata": {"annotations": annotation}})
+
+    def evict(self, pod: str, *, only_try: bool = False) -> int:
+        """Asks for the eviction of a pod as ``kubectl drain`` does; the answer's status, 429 for a budget's no."""
+        body: Object = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": self.name},
+        }
+        if only_try:
+            body["deleteOptions"] = {"dryRun": ["All"]}
+        return self.api.http.post(path("Pod", self.name, pod, "eviction"), json=body).status_code
+
     def delete(self, kind: str, name: str, **options: Any) -> None:
         """Deletes an object, as somebody else than the operator."""
         body = {"propagationPolicy": "Background", **options}
@@ -83,6 +105,15 @@ class Namespace:
     def pod_versions(self, name: str) -> list[str]:
         """The model version of each serving pod."""
         return sorted(pod["metadata"]["annotations"][ANNOTATION_VERSION] for pod in self.pods(name))
+
+    def through(
+        self, kind: str, name: str, port: int, where: str, body: Object | None = None
+    ) -> httpx.Response:
+        """The answer of a Pod or Service to a GET, or to a POST of ``body``, by way of the API server."""
+        url = f"{path(kind, self.name, f'{name}:{port}', 'proxy')}{where}"
+        if body is None:
+            return self.api.http.get(url)
+        return self.api.http.post(url, json=body)
 
     def status(self, name: str) -> Object:
         """The ModelDeployment's status; empty before the first."""
@@ -165,6 +196,22 @@ class Namespace:
             return self.condition(name, "Reconciling") == {} and self.resource_versions() == before
 
         self.until(f"{name} is at rest", rests)
+
+    def until_version_serves(self, name: str, version: str, seconds: float = PATIENCE_SECONDS) -> Object:
+        """Waits until that version serves, wanted or not; returns the status."""
+
+        def serves() -> Object | None:
+            status = self.status(name)
+            return status if status.get("serving", {}).get("version") == version else None
+
+        return dict(self.until(f"version {version} serves in {name}", serves, seconds))
+
+    def status_stays(self, name: str, seconds: float) -> None:
+        """Looks again after so many seconds: nothing may be told that was not told before."""
+        before = self.status(name)
+        time.sleep(seconds)
+        after = self.status(name)
+        assert after == before, f"before: {before}\nafter: {after}\n{self.explain()}"
 
     @contextmanager
     def nothing_is_written(self, seconds: float) -> Iterator[None]:

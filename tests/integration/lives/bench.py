@@ -7,145 +7,78 @@ Everything else is real: the Deployment controller makes the pods, the garbage c
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 from tests.cluster.api import ApiClient
+from tests.integration.lives.kubelet import MERGE, ScriptedKubelet
 from tests.mlflow_server import MlflowServer
 
-MERGE = {"Content-Type": "application/merge-patch+json"}
 MODELDEPLOYMENTS = "/apis/model-operator.io/v1alpha1/namespaces/{}/modeldeployments"
 PLURALS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "ReplicaSet": "/apis/apps/v1/namespaces/{}/replicasets",
     "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
     "Service": "/api/v1/namespaces/{}/services",
     "ConfigMap": "/api/v1/namespaces/{}/configmaps",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Secret": "/api/v1/namespaces/{}/secrets",
+    "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
     "Event": "/api/v1/namespaces/{}/events",
     "HorizontalPodAutoscaler": "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     "ModelDeployment": MODELDEPLOYMENTS,
 }
+SETS = ("Deployment", "ReplicaSet")
 PATIENCE_SECONDS = 60
 
 
-@dataclass(frozen=True)
-class Script:
-    """What becomes of the pods of a model version."""
-
-    exit_code: int | None = None
-    """With it the server container ends so; without it the pod becomes ready."""
-    message: str = ""
-    stuck: bool = False
-    """The pod gets no node."""
-
-
-class ScriptedKubelet(threading.Thread):
-    """Gives every pod of the control plane its status, a few times a second."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        super().__init__(daemon=True, name="scripted-kubelet")
-        self._kubeconfig = kubeconfig
-        self._over = threading.Event()
-        self._done: set[tuple[str, bool]] = set()
-        self.scripts: dict[tuple[str, str], Script] = {}
-        """By model name and version; others are good."""
-        self.failure: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            with ApiClient(self._kubeconfig) as api:
-                while not self._over.wait(0.2):
-                    with contextlib.suppress(httpx.TransportError):
-                        self._round(api)
-        except Exception as error:
-            self.failure = error
-
-    def stop(self) -> None:
-        """Ends the thread; raises what it failed with."""
-        self._over.set()
-        self.join()
-        if self.failure:
-            raise self.failure
-
-    def _round(self, api: ApiClient) -> None:
-        found = api.get("/api/v1/pods")
-        for pod in found["items"] if found else []:
-            metadata = pod["metadata"]
-            annotations = metadata.get("annotations", {})
-            model = (
-                annotations.get("model-operator.io/model", ""),
-                annotations.get("model-operator.io/version", ""),
-            )
-            script = self.scripts.get(model, Script())
-            mark = (metadata["uid"], script.stuck)
-            if not model[1] or metadata.get("deletionTimestamp") or mark in self._done:
-                continue
-            path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
-            answer = api.http.patch(path, json={"status": _pod_status(script)}, headers=MERGE)
-            if answer.status_code not in (404, 409):
-                answer.raise_for_status()
-            self._done.add(mark)
-
-
-def _pod_status(script: Script) -> dict[str, Any]:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    def condition(kind: str, true: bool, **more: str) -> dict[str, Any]:
-        return {"type": kind, "status": "True" if true else "False", "lastTransitionTime": now, **more}
-
-    if script.stuck:
-        why = {"reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient cpu."}
-        return {"phase": "Pending", "conditions": [condition("PodScheduled", False, **why)]}
-    ready = script.exit_code is None
-    fetched = {"exitCode": 0, "message": json.dumps({"reason": "Fetched", "inputExample": True})}
-    ended = {"exitCode": script.exit_code, "reason": "Error", "message": script.message}
-    running = {"running": {"startedAt": now}}
-    server = running if ready else {"terminated": ended}
-    static = {"image": "server", "imageID": "", "restartCount": 0}
-    return {
-        "phase": "Running",
-        "conditions": [
-            condition("PodScheduled", True),
-            condition("Initialized", True),
-            condition("ContainersReady", ready),
-            condition("Ready", ready),
-        ],
-        "initContainerStatuses": [
-            {"name": "fetch", "ready": True, "state": {"terminated": fetched}, **static},
-        ],
-        "containerStatuses": [
-            {"name": "server", "ready": ready, "started": ready, "state": server, **static}
-        ],
-    }
-
-
 class OperatorProcess:
-    """``python -m model_operator`` against the control plane."""
+    """``python -m model_operator`` against the control plane, in a directory of its own."""
 
     def __init__(self, directory: Path, kubeconfig: Path, settings: dict[str, Any]) -> None:
         self.log = directory / "operator.log"
         self._config = directory / "config.yaml"
-        self._config.write_text(yaml.safe_dump(settings))
+        self._credentials = directory / "credentials"
+        self._credentials.mkdir()
+        self._settings = settings
+        self._settings["registries"]["default"]["credentialsDir"] = str(self._credentials)
         self._environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
         self._process: subprocess.Popen[bytes] | None = None
+
+    def log_in(self, username: str, password: str) -> None:
+        """Its credentials for the registry."""
+        (self._credentials / "username").write_text(username)
+        (self._credentials / "password").write_text(password)
+
+    def configure(self, **settings: Any) -> None:
+        """Changes its configuration; the next start has it."""
+        self._settings |= settings
+
+    def run_from(self, directory: Path) -> None:
+        """The next start takes the package from there."""
+        self._environment |= {"PYTHONPATH": str(directory)}
+
+    def starts(self) -> int:
+        """How often it came so far that it had seen the whole cluster."""
+        return self.all_words().count("objects in all, listed in")
+
+    def all_words(self) -> str:
+        """Its log."""
+        return self.log.read_text() if self.log.exists() else ""
 
     def start(self) -> None:
         """Starts it; a no-op while it runs."""
         if self._process is None:
+            self._config.write_text(yaml.safe_dump(self._settings))
             with self.log.open("ab") as output:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "model_operator", "--config", str(self._config)],
@@ -167,7 +100,7 @@ class OperatorProcess:
 
     def words(self) -> str:
         """The end of its log."""
-        return "\n".join(self.log.read_text().splitlines()[-40:]) if self.log.exists() else ""
+        return "\n".join(self.all_words().splitlines()[-40:])
 
     def _end(self, number: signal.Signals) -> int:
         process, self._process = self._process, None
@@ -207,6 +140,21 @@ class Bench:
         with self.mlflow.api() as api:
             body = {"name": model, "alias": alias, "version": str(version)}
             api.post("registered-models/alias", json=body)
+
+    def tags(self, model: str, version: int) -> dict[str, str]:
+        """The tags of a model version."""
+        with self.mlflow.api() as api:
+            found = api.get("model-versions/get", params={"name": model, "version": str(version)}).json()
+        return {tag["key"]: tag["value"] for tag in found["model_version"].get("tags", [])}
+
+    @contextlib.contextmanager
+    def silent_registry(self) -> Iterator[None]:
+        """The registry answers nothing while the block runs."""
+        os.killpg(self.mlflow.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.mlflow.pid, signal.SIGCONT)
 
     # --- cluster ----------------------------------------------------------------------------------
 
@@ -260,6 +208,67 @@ class Bench:
                 return condition["status"], condition["reason"]
         return "", ""
 
+    def annotate(self, name: str, **requests: str | None) -> None:
+        """A person's requests, by their short names; None takes one away."""
+        annotations = {f"model-operator.io/{request}": value for request, value in requests.items()}
+        self.patch("ModelDeployment", name, {"metadata": {"annotations": annotations}})
+
+    def traffic(self, service: str) -> str:
+        """The track that a Service selects; empty when there is no such Service."""
+        found = self.get("Service", service)
+        return str(found["spec"]["selector"]["model-operator.io/track"]) if found else ""
+
+    def size(self, track: str) -> int | None:
+        """How many pods a track should have; None when it has no Deployment."""
+        found = self.get("Deployment", track)
+        return int(found["spec"]["replicas"]) if found else None
+
+    def behind(self, service: str) -> set[str]:
+        """The model versions whose ready pods are behind a Service, as its EndpointSlices say."""
+        versions = {
+            pod["metadata"]["name"]: pod["metadata"]["annotations"].get("model-operator.io/version", "")
+            for pod in self.items("Pod")
+        }
+        return {
+            versions.get(endpoint["targetRef"]["name"], "")
+            for part in self.items("EndpointSlice")
+            if part["metadata"]["labels"]["kubernetes.io/service-name"] == service
+            for endpoint in part.get("endpoints") or []
+            if endpoint["conditions"]["ready"]
+        }
+
+    def pod_uids(self) -> set[str]:
+        """The uids of all pods of the namespace."""
+        return {str(pod["metadata"]["uid"]) for pod in self.items("Pod")}
+
+    def generation(self, track: str) -> int:
+        """How often the spec of a track's Deployment was changed."""
+        found = self.get("Deployment", track)
+        assert found
+        return int(found["metadata"]["generation"])
+
+    def events(self, name: str, reason: str) -> list[str]:
+        """The messages of the events with that reason, of a ModelDeployment; one for each time it was told."""
+        return [
+            event["message"]
+            for event in self.items("Event")
+            if event["involvedObject"]["name"] == name and event["reason"] == reason
+            for _ in range(event.get("count") or 1)
+        ]
+
+    def pods_made(self, track: str) -> int:
+        """How many pods the ReplicaSets of a track have made so far."""
+        sets = {
+            found["metadata"]["name"]
+            for found in self.items("ReplicaSet")
+            if found["metadata"]["labels"]["model-operator.io/track"] == track
+        }
+        return sum(
+            event.get("count") or 1
+            for event in self.items("Event")
+            if event["reason"] == "SuccessfulCreate" and event["involvedObject"]["name"] in sets
+        )
+
     # --- waiting ----------------------------------------------------------------------------------
 
     def until(self, what: str, true: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
@@ -269,7 +278,8 @@ class Bench:
             if found := true():
                 return found
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds} s: {what}\n{self._seen()}")
+                node = self.kubelet.failure or self.kubelet.trouble or "had no trouble"
+                raise AssertionError(f"not within {seconds} s: {what}; the kubelet: {node}\n{self._seen()}")
             time.sleep(0.1)
 
     def until_serving(self, name: str, version: int) -> dict[str, Any]:
@@ -295,20 +305,65 @@ class Bench:
 
         self.until(f"{name} is at rest", at_rest)
 
+    def until_settled(self, name: str, version: int) -> dict[str, Any]:
+        """Waits until that version serves and has outlived its watch; returns the status."""
+
+        def settled() -> dict[str, Any] | None:
+            serving = self.status(name).get("serving", {})
+            return serving if serving.get("version") == str(version) and serving.get("settled") else None
+
+        self.until(f"version {version} of {name} has settled", settled)
+        return self.until_serving(name, version)
+
+    def until_observed(self, name: str) -> None:
+        """Waits until the status speaks of the spec as it is now."""
+
+        def observed() -> bool:
+            found = self.get("ModelDeployment", name)
+            assert found
+            return bool(found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"])
+
+        self.until(f"the spec of {name} is seen", observed)
+
+    def until_a_later_second(self) -> None:
+        """Waits until the API's clock, which counts whole seconds, shows another one."""
+        now = int(time.time())
+        self.until("the next second", lambda: int(time.time()) > now + 1)
+
     def until_condition(self, name: str, kind: str, status: str, reason: str) -> None:
         """Waits for a condition."""
         self.until(
             f"{name} is {kind}={status} ({reason})", lambda: self.condition(name, kind) == (status, reason)
         )
 
+    def restart_operator(self) -> None:
+        """Kills the operator if it runs, starts it, and waits until it is at work."""
+        before = self.operator.starts()
+        self.operator.kill()
+        self.operator.start()
+        self.until("the operator is at work", lambda: self.operator.starts() > before)
+
     @contextlib.contextmanager
     def nothing_is_written(self, seconds: float) -> Iterator[None]:
-        """Runs the block, waits so long, and checks that nobody wrote to any object of the namespace."""
+        """Runs the block, waits so long, and checks that nobody wrote to any object of the namespace.
+
+        What Kubernetes' own controllers still have to count is waited for beforehand.
+        """
+        self.until("the controllers have counted the pods", self._is_counted)
         before = self._versions()
         yield
         time.sleep(seconds)
         after = self._versions()
         assert after == before, {k: (before.get(k), v) for k, v in after.items() if before.get(k) != v}
+
+    def _is_counted(self) -> bool:
+        if any(pod["metadata"].get("deletionTimestamp") for pod in self.items("Pod")):
+            return False
+        counted = [(o["spec"], o.get("status", {})) for kind in SETS for o in self.items(kind)]
+        return all(
+            status.get("replicas", 0) == spec.get("replicas", 1) and not status.get("terminatingReplicas")
+            for spec, status in counted
+        )
 
     def _versions(self) -> dict[tuple[str, str], str]:
         kinds = [kind for kind in PLURALS if kind != "Event"]

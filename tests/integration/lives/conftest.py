@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.api import ApiClient
-from tests.integration.lives.bench import Bench, OperatorProcess, ScriptedKubelet
+from tests.integration.lives.bench import Bench, OperatorProcess
+from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.mlflow_server import MlflowServer
 
 
@@ -39,18 +40,15 @@ def bench(
     tmp_path: Path,
 ) -> Iterator[Bench]:
     """A running operator that watches the test's own namespace only."""
-    credentials = tmp_path / "credentials"
-    credentials.mkdir()
-    (credentials / "username").write_text(registry.username)
-    (credentials / "password").write_text(registry.password)
     settings = {
-        "registries": {"default": {"url": registry.url, "credentialsDir": str(credentials)}},
+        "registries": {"default": {"url": registry.url}},
         "pollSeconds": 1,
         "maxConcurrentRollouts": 2,
         "watchNamespaces": [namespace],
         "metricsPort": 0,
     }
     operator = OperatorProcess(tmp_path, control_plane, settings)
+    operator.log_in(registry.username, registry.password)
     operator.start()
     try:
         yield Bench(api, namespace, registry, kubelet, operator)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import Any
 
 import pytest
-from tests.integration.lives.bench import Bench, Script
+from tests.integration.lives.bench import Bench
+from tests.integration.lives.kubelet import Script
 
 LOAD_FAILED = Script(50, '{"reason": "LoadFailed", "message": "ValueError: the pickle is broken"}')
 
@@ -133,14 +132,11 @@ def test_a_first_version_that_fails_has_nothing_to_go_back_to_and_says_so(bench:
 
 
 def test_a_silent_registry_changes_nothing(bench: Bench, churn: str) -> None:
-    os.killpg(bench.mlflow.pid, signal.SIGSTOP)
-    try:
+    with bench.silent_registry():
         bench.until_condition("churn", "Resolved", "Unknown", "RegistryUnreachable")
         assert bench.condition("churn", "Ready") == ("True", "Serving")
         bench.delete("Service", "churn")
         bench.until("the Service is back", lambda: bench.get("Service", "churn"))
-    finally:
-        os.killpg(bench.mlflow.pid, signal.SIGCONT)
     bench.until_condition("churn", "Current", "True", "Serving")
 
 

@@ -1,0 +1,61 @@
+"""What has to be true before a version takes requests, and what a serving pod tells about itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.stage import BETTER, GOOD, SEALED, Stage
+from tests.workbench.load_script import BODY
+
+pytestmark = pytest.mark.full
+PORT = 80
+SEALS = {"integrity": {"required": True}}
+BEFORE_TRAFFIC = {"approval": {"mode": "Manual", "at": "BeforeTraffic", "approved": GOOD}}
+
+
+def answering(stage: Stage, service: str) -> str:
+    """The version that answers a prediction request at that Service."""
+    answer = stage.cluster.through("Service", service, PORT, "/invocations", json.loads(BODY))
+    return str(answer.headers.get("X-Model-Version", f"status {answer.status_code}"))
+
+
+def test_a_version_with_the_right_digest_serves_where_one_is_required(stage: Stage) -> None:
+    cluster = stage.cluster
+    stage.create("iris", SEALED, gates=SEALS)
+    cluster.until_serving("iris", SEALED)
+    stage.alias("iris", BETTER)
+    condition = cluster.until_condition("iris", "Current", "False", "DigestMissing")
+    assert "sha256" in condition["message"]
+    assert cluster.status("iris")["serving"]["version"] == SEALED
+
+
+def test_a_candidate_can_be_tried_before_a_person_lets_it_take_requests(stage: Stage) -> None:
+    cluster = stage.cluster
+    stage.create_serving("iris", rollout={"strategy": "BlueGreen"}, gates=BEFORE_TRAFFIC)
+    stage.alias("iris", BETTER)
+    cluster.until_condition("iris", "Current", "False", "WaitingForApproval")
+    cluster.until("the candidate answers", lambda: answering(stage, "iris-candidate") == BETTER)
+    assert {answering(stage, "iris") for _ in range(10)} == {GOOD}
+
+    cluster.commit("iris", {"gates": {"approval": {"approved": BETTER}}})
+    cluster.until_serving("iris", BETTER)
+    cluster.until("it takes the requests", lambda: answering(stage, "iris") == BETTER)
+    cluster.until("the Service for trying is gone", lambda: cluster.get("Service", "iris-candidate") is None)
+
+
+def test_a_serving_pod_counts_its_requests_for_prometheus(stage: Stage) -> None:
+    cluster = stage.cluster
+    stage.create_serving("iris")
+    for _ in range(3):
+        assert answering(stage, "iris") == GOOD
+    (pod,) = cluster.pods("iris")
+    answer = cluster.through("Pod", pod["metadata"]["name"], 8080, "/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    lines = answer.text.splitlines()
+    counted = [line for line in lines if line.startswith("model_server_requests_total{")]
+    assert [line for line in counted if 'code="200"' in line and float(line.split()[-1]) == 3], counted
+    assert any(line.startswith("model_server_info{") and f'version="{GOOD}"' in line for line in lines)
+    assert any(line.startswith("model_server_request_seconds_bucket{") for line in lines)

@@ -1,0 +1,163 @@
+"""A node of which there is only the API's side: its pods get their status, as a script says, and run nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.cluster.api import ApiClient
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
+NODE = "scripted"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+VERSION = "model-operator.io/version"
+
+
+@dataclass(frozen=True)
+class Script:
+    """What becomes of the pods of a model version."""
+
+    exit_code: int | None = None
+    """With it the server container ends so; without it the pod becomes ready."""
+    message: str = ""
+    stuck: bool = False
+    """The pod gets no node."""
+    dies: str = ""
+    """The reason for which the server was killed once after it had started; it runs again and is not ready."""
+
+
+class ScriptedKubelet(threading.Thread):
+    """Binds every pod of a model to its node and gives it its status, a few times a second.
+
+    The pods have addresses, so the real controllers put them behind their Services; nobody listens there.
+    """
+
+    def __init__(self, kubeconfig: Path) -> None:
+        super().__init__(daemon=True, name="scripted-kubelet")
+        self._kubeconfig = kubeconfig
+        self._over = threading.Event()
+        self._told: dict[str, tuple[Script, str]] = {}
+        """By uid: the script that a pod's status follows, and the pod's address."""
+        self._addresses = _addresses()
+        self.scripts: dict[tuple[str, str], Script] = {}
+        """By model name and version; others are good. A changed script changes the pods that are there."""
+        self.failure: Exception | None = None
+        self.trouble = ""
+        """What the API server last refused; like a real kubelet, this one tries again."""
+
+    def run(self) -> None:
+        try:
+            with ApiClient(self._kubeconfig) as api:
+                _register(api)
+                while not self._over.wait(0.2):
+                    with contextlib.suppress(httpx.TransportError):
+                        self._round(api)
+        except Exception as error:
+            self.failure = error
+
+    def stop(self) -> None:
+        """Ends the thread; raises what it failed with."""
+        self._over.set()
+        self.join()
+        if self.failure:
+            raise self.failure
+
+    def _round(self, api: ApiClient) -> None:
+        try:
+            found = api.get("/api/v1/pods")
+        except httpx.HTTPStatusError as refused:
+            self.trouble = f"the list of pods: {refused}"
+            return
+        for pod in found["items"] if found else []:
+            metadata = pod["metadata"]
+            annotations = metadata.get("annotations", {})
+            model = (annotations.get("model-operator.io/model", ""), annotations.get(VERSION, ""))
+            if model[1]:
+                try:
+                    self._attend(api, pod, self.scripts.get(model, Script()))
+                except httpx.HTTPStatusError as refused:
+                    # one pod that can't be helped must not take the others with it
+                    self.trouble = f"pod {metadata['name']}: {refused}: {refused.response.text[:500]}"
+
+    def _attend(self, api: ApiClient, pod: dict[str, Any], script: Script) -> None:
+        metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        if metadata.get("deletionTimestamp"):
+            # its containers have ended: only the kubelet may take the object away
+            _accept(api.http.request("DELETE", path, json={"gracePeriodSeconds": 0}))
+            return
+        told, address = self._told.get(metadata["uid"], (None, ""))
+        if told == script:
+            return
+        if not script.stuck and not pod["spec"].get("nodeName"):
+            binding = {"metadata": {"name": metadata["name"]}, "target": {"kind": "Node", "name": NODE}}
+            _accept(api.http.post(f"{path}/binding", json=binding))
+        address = address or next(self._addresses)
+        _accept(
+            api.http.patch(f"{path}/status", json={"status": _pod_status(script, address)}, headers=MERGE)
+        )
+        self._told[metadata["uid"]] = (script, address)
+
+
+def _register(api: ApiClient) -> None:
+    answer = api.http.post("/api/v1/nodes", json={"metadata": {"name": NODE}})
+    if answer.status_code != 409:
+        answer.raise_for_status()
+
+
+def _accept(answer: httpx.Response) -> None:
+    if answer.status_code not in (404, 409):
+        answer.raise_for_status()
+
+
+def _addresses() -> Iterator[str]:
+    # kept for tests of networks: nobody answers there
+    for number in count(1):
+        yield f"198.18.{number // 250 % 250}.{number % 250 + 1}"
+
+
+def _pod_status(script: Script, address: str) -> dict[str, Any]:
+    moment = datetime.now(UTC)
+    now = moment.strftime(TIME)
+    # a ready pod is so for long enough already, whatever minReadySeconds the Deployment has
+    earlier = (moment - timedelta(seconds=10)).strftime(TIME)
+
+    def condition(kind: str, true: bool, **more: str) -> dict[str, Any]:
+        at = earlier if true else now
+        return {"type": kind, "status": "True" if true else "False", "lastTransitionTime": at, **more}
+
+    if script.stuck:
+        why = {"reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient cpu."}
+        return {"phase": "Pending", "conditions": [condition("PodScheduled", False, **why)]}
+    ready = script.exit_code is None and not script.dies
+    fetched = {"exitCode": 0, "message": json.dumps({"reason": "Fetched", "inputExample": True})}
+    server: dict[str, Any] = {"state": {"running": {"startedAt": now}}, "restartCount": 0}
+    if script.exit_code is not None:
+        ended = {"exitCode": script.exit_code, "reason": "Error", "message": script.message}
+        server["state"] = {"terminated": ended}
+    if script.dies:
+        killed = {"exitCode": 137, "reason": script.dies, "startedAt": now, "finishedAt": now}
+        server |= {"lastState": {"terminated": killed}, "restartCount": 1}
+    static = {"image": "server", "imageID": ""}
+    fetch = {"name": "fetch", "ready": True, "restartCount": 0, "state": {"terminated": fetched}}
+    return {
+        "phase": "Running",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "conditions": [
+            condition("PodScheduled", True),
+            condition("Initialized", True),
+            condition("ContainersReady", ready),
+            condition("Ready", ready),
+        ],
+        "initContainerStatuses": [fetch | static],
+        "containerStatuses": [{"name": "server", "ready": ready, "started": ready} | server | static],
+    }
