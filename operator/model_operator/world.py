@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.facts import FactsWanted, ImageContents, VersionFacts, VersionId
 
 Key = tuple[str, str]
 """Namespace and name of a ModelDeployment."""
@@ -213,6 +214,8 @@ class Defaults:
     fetch_image: str
     scripts: Mapping[str, str]
     """File name to text of the scripts that run in the pods."""
+    image_contents: Mapping[str, ImageContents] = field(default_factory=dict)
+    """By image, for those whose contents the configuration tells."""
 
 
 # --- the world -------------------------------------------------------------------------------------
@@ -301,6 +304,8 @@ class World:
     """What the API server refused while this plan's predecessor was carried out."""
     traffic: Traffic = Traffic()
     """Of the revision that the plan before this one said to watch."""
+    facts: Mapping[VersionId, VersionFacts] = field(default_factory=dict)
+    """What is known of the versions that the plan before this one wanted to know about."""
 
     @property
     def key(self) -> Key:
@@ -412,3 +417,5 @@ class Plan:
     """The revision whose pods' requests are to be counted; empty when none is under watch."""
     tags: Sequence[VersionTag] = ()
     """What to write back to the registry, best effort."""
+    facts: Sequence[FactsWanted] = ()
+    """What the gates have to know of versions; they are asked for until a plan no longer wants them."""

@@ -88,6 +88,17 @@ class Resolver:
         if wanted is not None and (poller := self._pollers.get(wanted.registry)) is not None:
             poller.refresh(wanted.reference)
 
+    def hint(self, entry: str, model: str) -> int:
+        """Somebody says that this model of that registry may have changed: ask again soon for who follows it.
+
+        Nothing is believed of it. Returns how many references are asked for.
+        """
+        poller = self._pollers.get(entry)
+        concerned = [w.reference for w in self._followers if (w.registry, w.reference.name) == (entry, model)]
+        for reference in concerned if poller else ():
+            poller.refresh(reference)
+        return len(concerned) if poller else 0
+
     async def run(self) -> None:
         """Poll all registries until cancelled. A registry that fails does not hold up the others."""
         async with asyncio.TaskGroup() as group:
