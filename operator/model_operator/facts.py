@@ -33,7 +33,7 @@ class ModelDescription:
     """What the model's own file (``MLmodel``) and its list of requirements say."""
 
     signature: Mapping[str, Any] | None = None
-    """``inputs``, ``outputs`` and ``params`` as the lists that MLflow writes, each may be absent; None: no signature."""
+    """``inputs``, ``outputs`` and ``params`` as the lists that MLflow writes, each may be absent. None: it has none."""
     input_example: bool = False
     """Whether the model carries an example that can be put through it."""
     size_bytes: int | None = None
