@@ -376,7 +376,7 @@ REFUSED = (
 
 # Only strict validation (kubectl's default) tells unknown fields; without it they are dropped before storage.
 UNKNOWN_FIELDS = (
-    ("a gate of metrics", _with(gates={"metrics": []}), "spec.gates.metrics"),
+    ("a gate of fairness", _with(gates={"fairness": []}), "spec.gates.fairness"),
     ("an approver", _with(gates={"approval": {"by": "me"}}), "spec.gates.approval.by"),
     ("a misspelt suspend", _with(suspended=True), "spec.suspended"),
     ("a misspelt replicas", _with(replica=2), "spec.replica"),
