@@ -92,6 +92,7 @@ def plan(world: World) -> Plan:
         watched=course.watched,
         tags=registry_tags(world, course.memory, course.revisions, course.wished),
         facts=course.facts,
+        kept_out=course.admission is not None and not course.admission.admitted,
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.mlflow_env import cache_root, ensure_python
+from tests.mlflow_env import REQUIREMENTS, cache_root, ensure_python
 
 START_SECONDS = 180
 STOP_SECONDS = 15
@@ -55,12 +55,14 @@ class MlflowServer:
         port: int = 0,
         basic_auth: bool = True,
         allowed_hosts: Sequence[str] = (),
+        requirements: Path = REQUIREMENTS,
     ) -> MlflowServer:
         """Start a server that keeps everything in ``directory``, and wait until it answers.
 
         ``host`` is the address to listen on, port 0 takes a free one. ``allowed_hosts`` are further Host
         headers (names, or name:port, or patterns with ``*``) to accept; without any, MLflow's own default
-        holds: loopback and private addresses. A server that runs for this directory already is returned.
+        holds: loopback and private addresses. ``requirements`` is the lock file of the MLflow to run. A server
+        that runs for this directory already is returned.
 
         Raises RuntimeError with the server's last words when it does not come up.
         """
@@ -70,7 +72,7 @@ class MlflowServer:
         directory.mkdir(parents=True, exist_ok=True)
         port = port or _free_port(host)
         password = _password(directory) if basic_auth else ""
-        python = ensure_python()
+        python = ensure_python(requirements)
         fresh = not (directory / "mlflow.db").exists()
         # MLflow's own making of an empty database goes through all its migrations: most of a first start
         empty = cache_root() / f"{python.parent.parent.name}-empty.db"

@@ -66,6 +66,7 @@ class Poller:
         self._answers: dict[ModelReference, Resolution] = {}
         self._last_good: dict[ModelReference, ResolvedVersion] = {}
         self._soon: set[ModelReference] = set()
+        self._closely: set[ModelReference] = set()
         self._answered_now: set[ModelReference] = set()
         self._failure: RegistryError | None = None
         self._failures = 0
@@ -98,6 +99,7 @@ class Poller:
         """Follow this reference no longer, and forget its answer."""
         self._wanted.discard(reference)
         self._soon.discard(reference)
+        self._closely.discard(reference)
         self._answers.pop(reference, None)
         self._last_good.pop(reference, None)
 
@@ -110,6 +112,10 @@ class Poller:
         else:
             self._soon.add(reference)
         self._wake.set()
+
+    def watch_closely(self, reference: ModelReference, closely: bool) -> None:
+        """Whether each round asks for this reference afresh, so that a changed tag is seen by the next one."""
+        (self._closely.add if closely else self._closely.discard)(reference)
 
     async def run(self) -> None:
         """Poll until cancelled. No failure of the registry, nor of this code, ends it."""
@@ -136,6 +142,8 @@ class Poller:
         """Make the round that is due: for all references, or only for those that can't wait for that."""
         regular = self._clock() >= self._next_at
         soon, self._soon = frozenset(self._soon), set()
+        if regular:
+            soon |= self._closely & self._wanted
         good = not soon or await self._round(soon, afresh=True)
         if regular and good and (rest := frozenset(self._wanted - soon)):
             good = await self._round(rest, afresh=False)
