@@ -17,6 +17,7 @@ from typing import Protocol, assert_never
 from model_operator.api import SpecError, names, parse
 from model_operator.background import Background
 from model_operator.contest import Contest
+from model_operator.facts import ImageContents
 from model_operator.kube import (
     AlreadyExists,
     ApiError,
@@ -114,7 +115,15 @@ class Reconciler:
         self._faults: dict[Key, tuple[Fault, ...]] = {}
         self._pod_registries = PodRegistries(kube)
         self._contest = Contest()
-        self._defaults = Defaults(settings.images.server, settings.images.fetch_image, pod_scripts())
+        self._defaults = Defaults(
+            settings.images.server,
+            settings.images.fetch_image,
+            pod_scripts(),
+            {
+                image: ImageContents(known.python_version, known.packages)
+                for image, known in settings.images.contents.items()
+            },
+        )
 
     def resume(self, keys: Iterable[Key]) -> None:
         """Gives the rollouts that an operator before this one left under way their slots back."""

@@ -112,6 +112,7 @@ clusterName: {{ .Values.clusterName | quote }}
 images:
   server: {{ default (printf "model-operator.io/server:%s" .Chart.AppVersion) .Values.images.server | quote }}
   fetch: {{ .Values.images.fetch | quote }}
+  contents: {{ toJson .Values.images.contents }}
 maxConcurrentRollouts: {{ .Values.maxConcurrentRollouts }}
 workers: {{ .Values.workers }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
