@@ -40,8 +40,34 @@ LONG, TEXT = {"type": "long"}, {"type": "string"}
             [column("a"), column("b")], [column("b"), column("a")], True, id="another order of names"
         ),
         pytest.param(
-            [column("a")], [column("a"), column("b", required=False)], True, id="an optional column more"
+            [column("a"), column("b")],
+            [column("a"), column("b"), column("c", required=False)],
+            True,
+            id="an optional column more",
         ),
+        pytest.param(
+            [column("a")],
+            [column("a"), column("b", required=False)],
+            False,
+            id="a single column no longer, so that values need its name",
+        ),
+        pytest.param(
+            [column("a"), column("b")],
+            [column("a"), column("b"), {**array(LONG), "required": False}],
+            False,
+            id="the first array changes how requests are read",
+        ),
+        pytest.param(
+            [column("a"), array(LONG)], [column("a")], False, id="without the last array, they are read anew"
+        ),
+        pytest.param([column("#0")], [{"type": "long"}], False, id="a name like a position is a name"),
+        pytest.param(
+            [{"type": "long"}],
+            [{"type": "long"}, {"type": "long", "required": False}],
+            False,
+            id="nothing nameless is optional",
+        ),
+        pytest.param([column("a")], [column("a"), column("a", "string")], False, id="a name given twice"),
         pytest.param([column("a")], [column("a"), column("b")], False, id="a required column more"),
         pytest.param([column("a"), column("b")], [column("a")], True, id="a column less"),
         pytest.param([column("a", required=False)], [column("a")], False, id="a column becomes required"),
@@ -64,6 +90,13 @@ LONG, TEXT = {"type": "long"}, {"type": "string"}
         ),
         pytest.param([tensor([-1, 4])], [tensor([-1, 4])], True, id="the same tensor"),
         pytest.param([tensor([2, 4])], [tensor([-1, 4])], True, id="a dimension becomes free"),
+        pytest.param([tensor([-1, 4])], [tensor([-1, -1])], False, id="tables fit fixed dimensions only"),
+        pytest.param(
+            [tensor([-1], name="x"), tensor([-1], name="y")],
+            [tensor([-1], name=name, required=False) for name in "xyz"],
+            False,
+            id="no tensor is optional",
+        ),
         pytest.param([tensor([-1, 4])], [tensor([2, 4])], False, id="a dimension becomes fixed"),
         pytest.param([tensor([-1, 4])], [tensor([-1, 4, 1])], False, id="a dimension more"),
         pytest.param([tensor([-1])], [tensor([-1], "float64")], False, id="another dtype"),
@@ -124,6 +157,12 @@ def param(name: str, kind: str = "double", **more: Any) -> Json:
         pytest.param([], [param("t")], True, id="one more has a default"),
         pytest.param([param("t")], [param("t", default=0.7)], True, id="another default"),
         pytest.param([param("t")], [param("t", "string")], False, id="another type"),
+        pytest.param(
+            [param("t", "object", properties={"k": LONG})],
+            [param("t", "object", properties={"k": TEXT})],
+            False,
+            id="another type inside an object",
+        ),
         pytest.param([param("t")], [param("t", shape=[-1])], False, id="a list for a single value"),
     ],
 )

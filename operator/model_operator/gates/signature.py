@@ -2,7 +2,10 @@
 
 What MLflow's own check of requests lets through is the measure (MLflow 3.17): columns that a request has and the
 model does not ask for are dropped, so a removed input is harmless; an unknown key inside an object is refused;
-integer passes for long and double, and float for double; an unknown parameter is ignored.
+integer passes for long and double, and float for double; an unknown parameter is ignored. Some of its ways
+are easily missed: a tensor takes tables only while all its dimensions but the first are fixed; the first column of
+arrays or objects changes how requests with ``inputs`` or ``instances`` are read; a single column takes values without
+its name, one of two does not. tests/contract/test_signatures.py asks MLflow.
 """
 
 from __future__ import annotations
@@ -95,21 +98,27 @@ class _Field(NamedTuple):
     name: str
     spec: Mapping[str, Any]
     required: bool
+    nameless: bool = False
 
 
-def _fields(value: object) -> dict[str, _Field]:
+def _fields(value: object) -> dict[str | int, _Field]:
     """The fields by name, or by position where they have none."""
     if value is None:
         return {}
     if not isinstance(value, list):
         raise _MalformedError("not a list")
-    fields: dict[str, _Field] = {}
+    fields: dict[str | int, _Field] = {}
     for position, item in enumerate(value):
         if not isinstance(item, dict):
             raise _MalformedError("an entry is not an object")
         name = item.get("name")
-        shown = name if isinstance(name, str) else f"#{position}"
-        fields[shown] = _Field(shown, item, _required(item))
+        if isinstance(name, str):
+            if name in fields:
+                raise _MalformedError(f"two entries are named {name[:60]}")
+            fields[name] = _Field(name, item, _required(item))
+        else:
+            # nothing can be left out where only the position counts
+            fields[position] = _Field(f"#{position}", item, True, nameless=True)
     return fields
 
 
@@ -121,6 +130,8 @@ def _pairs(old: object, new: object) -> Iterator[tuple[_Field | None, _Field | N
 
 
 def _required(item: Mapping[str, Any]) -> bool:
+    if item.get("type") == "tensor":
+        return True  # MLflow has no optional tensors, whatever the entry says
     # before MLflow 2.5 a signature said "optional"
     return item.get("required", True) is not False and item.get("optional", False) is not True
 
@@ -128,15 +139,25 @@ def _required(item: Mapping[str, Any]) -> bool:
 def _inputs(old: object, new: object) -> Iterator[_Line]:
     for was, now in _pairs(old, new):
         if now is None and was is not None:
-            by_position = was.name.startswith("#")
             # a request goes on sending it, and the server drops it
-            yield _Line(f"- input {_told(was)}", by_position)
+            yield _Line(f"- input {_told(was)}", was.nameless)
         elif was is None and now is not None:
             yield _Line(f"+ input {_told(now)}", now.required)
         elif was is not None and now is not None and was.spec != now.spec:
             harmless = _accepts(now.spec, was.spec) and not (now.required and not was.required)
             yield _Line(f"- input {_told(was)}", not harmless)
             yield _Line(f"+ input {_told(now)}", not harmless)
+    before, after = _fields(old), _fields(new)
+    if _one_row(before) != _one_row(after):
+        change = "several rows, no longer as one" if _one_row(before) else "one row, no longer as several"
+        yield _Line(f"~ inputs and instances of a request are read as {change}", True)
+    if len(after) > 1 and [field.nameless for field in before.values()] == [False]:
+        yield _Line("~ values without a column's name are refused where there is more than one column", True)
+
+
+def _one_row(fields: Mapping[str | int, _Field]) -> bool:
+    """Whether MLflow reads an object of named values as one row, and not as columns of several."""
+    return any(field.spec.get("type") in ("array", "object") for field in fields.values())
 
 
 def _outputs(old: object, new: object) -> Iterator[_Line]:
@@ -155,7 +176,7 @@ def _outputs(old: object, new: object) -> Iterator[_Line]:
             yield _Line(f"+ output {_told(now)}", True)
     before, after = _fields(old), _fields(new)
     if list(before) != list(after) and before.keys() == after.keys():
-        yield _Line(f"~ outputs in another order: {', '.join(after)}", False)
+        yield _Line(f"~ outputs in another order: {', '.join(field.name for field in after.values())}", False)
 
 
 def _same(was: _Field, now: _Field) -> bool:
@@ -174,9 +195,15 @@ def _params(old: object, new: object) -> Iterator[_Line]:
         elif was is None and now is not None:
             yield _Line(f"+ param {_param(now)}", False)
         elif was is not None and now is not None and was.spec != now.spec:
-            harmless = _wider(_type(was), _type(now)) and _shape(was.spec) == _shape(now.spec)
+            harmless = _takes(was, now) and _shape(was.spec) == _shape(now.spec)
             yield _Line(f"- param {_param(was)}", not harmless)
             yield _Line(f"+ param {_param(now)}", not harmless)
+
+
+def _takes(was: _Field, now: _Field) -> bool:
+    if _type(now) in ("object", "array", "map"):
+        return _accepts(now.spec, was.spec)
+    return _wider(_type(was), _type(now))
 
 
 def _type(field: _Field) -> str:
@@ -250,7 +277,14 @@ def _tensor_accepts(now: object, was: object) -> bool:
     shape, before = now.get("shape"), was.get("shape")
     if not isinstance(shape, list) or not isinstance(before, list):
         raise _MalformedError("a tensor without its shape")
+    if _takes_tables(before) and not _takes_tables(shape):
+        return False
     return len(shape) == len(before) and all(n in (-1, b) for n, b in zip(shape, before, strict=True))
+
+
+def _takes_tables(shape: Sequence[object]) -> bool:
+    """Whether MLflow fits a table's rows into a tensor of this shape."""
+    return shape[:1] == [-1] and -1 not in shape[1:]
 
 
 def _told(field: _Field) -> str:
