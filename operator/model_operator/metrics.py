@@ -57,7 +57,12 @@ class Metrics:
             ["registry", "outcome"],
             registry=self.registry,
         )
-
+        self._webhooks = Counter(
+            "model_operator_webhooks",
+            "Webhooks received, by the registry's name in the configuration and what became of them.",
+            ["registry", "outcome"],
+            registry=self.registry,
+        )
         self._scrapes = Counter(
             "model_operator_scrapes",
             "Times that a watched pod was asked for its figures: ok, absent (it has none) or failed.",
@@ -80,6 +85,10 @@ class Metrics:
     def answered(self, registry: str, outcome: str) -> None:
         """A model registry answered, or did not: ``ok``, or the reason of the failure."""
         self._registry_answers.labels(registry, outcome).inc()
+
+    def notified(self, registry: str, outcome: str) -> None:
+        """A webhook came: ``ok``, ``not_followed`` (nobody follows its model), or why it was refused."""
+        self._webhooks.labels(registry, outcome).inc()
 
     def scraped(self, outcome: str) -> None:
         """A watched pod was asked for its figures: ``ok``, ``absent`` or ``failed``."""
