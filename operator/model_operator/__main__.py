@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +38,7 @@ from model_operator.registry import (
 )
 from model_operator.settings import Settings, SettingsError
 from model_operator.traffic import TrafficCounter
+from model_operator.webhooks import receiving
 from model_operator.workqueue import WorkQueue, work
 from model_operator.world import Key, Kind, Object, ObjectRef
 
@@ -193,7 +194,8 @@ class _Process:
         )
         tasks.append(asyncio.create_task(watches, name="watches"))
         try:
-            await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            async with self._webhooks(resolver):
+                await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
             lost = [task for task in tasks if task.done()]
             for task in lost:
                 _tell_loss(task)
@@ -204,6 +206,12 @@ class _Process:
                 task.cancel()
             await asyncio.gather(stop, *tasks, return_exceptions=True)
         return EXIT_FAILED if lost else 0
+
+    def _webhooks(self, resolver: Resolver) -> AbstractAsyncContextManager[object]:
+        configured = self._settings
+        if not configured.webhooks.port:
+            return nullcontext()
+        return receiving(configured.webhooks, configured.registries, resolver.hint, self._metrics.notified)
 
     def _connect_registry(self, name: str, registry: RegistryConfig) -> RegistryClient:
         return TimedClient(MlflowClient(name, registry), partial(self._metrics.asked, name))

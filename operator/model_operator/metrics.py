@@ -65,7 +65,12 @@ class Metrics:
             ["registry"],
             registry=self.registry,
         )
-
+        self._webhooks = Counter(
+            "model_operator_webhooks",
+            "Webhooks received, by the registry's name in the configuration and what became of them.",
+            ["registry", "outcome"],
+            registry=self.registry,
+        )
         self._scrapes = Counter(
             "model_operator_scrapes",
             "Times that a watched pod was asked for its figures: ok, absent (it has none) or failed.",
@@ -90,6 +95,10 @@ class Metrics:
         self._registry.labels(registry, operation, outcome).observe(seconds)
         if outcome == "ok":
             self._registry_answered.labels(registry).set_to_current_time()
+
+    def notified(self, registry: str, outcome: str) -> None:
+        """A webhook came: ``ok``, ``not_followed`` (nobody follows its model), or why it was refused."""
+        self._webhooks.labels(registry, outcome).inc()
 
     def scraped(self, outcome: str) -> None:
         """A watched pod was asked for its figures: ``ok``, ``absent`` or ``failed``."""
