@@ -117,6 +117,10 @@ async def test_a_change_of_a_tag_is_told(bench: Bench) -> None:
 
 
 async def test_a_tag_is_seen_by_the_next_poll_while_somebody_watches_closely(bench: Bench) -> None:
+    # with many versions, a poll reads the details of a few of them again
+    for number in range(30):
+        bench.registry.add(f"model-{number}", versions=2, champion="1")
+        bench.resolver.want(("crm", f"other-{number}"), wanted(f"models:/model-{number}@champion"))
     bench.registry.add("churn", versions=2, champion="1")
     for key in (CHURN, OTHER):
         bench.resolver.want(key, wanted("models:/churn@champion"))
@@ -128,10 +132,10 @@ async def test_a_tag_is_seen_by_the_next_poll_while_somebody_watches_closely(ben
     tags[0]["value"] = "approved"
     assert await bench.next_poll() == [CHURN, OTHER], "one of the two still does"
     bench.resolver.want(OTHER, None)
-    before = len(bench.registry.requests)
+    before = bench.registry.requests.count("model-versions/get churn")
     for _ in range(10):
         await bench.next_poll()
-    assert len(bench.registry.requests) - before < 15, "most polls ask for the model only, as usual"
+    assert bench.registry.requests.count("model-versions/get churn") - before <= 2, "now and then, as usual"
 
 
 async def test_a_change_of_our_own_tags_wakes_nobody_and_is_known_all_the_same(bench: Bench) -> None:
