@@ -20,11 +20,15 @@ from kubernetes.aio.config import ConfigException
 
 from model_operator import handlers, settings
 from model_operator.api.names import CRD_NAME
+from model_operator.background import Background
 from model_operator.cache import Cache, TimeWentBack
+from model_operator.facts import Metric, ModelDescription
 from model_operator.kube import ApiError, Conflict, Forbidden, KubeClient, NotFound, Unavailable
 from model_operator.metrics import Metrics, serving
-from model_operator.reconciler import Background, Reconciler
+from model_operator.reconciler import Reconciler
 from model_operator.registry import (
+    Connections,
+    FactsReader,
     MlflowClient,
     RegistryClient,
     RegistryConfig,
@@ -143,6 +147,14 @@ class _CountedRegistry:
                 async for page in pages:
                     yield page
 
+    async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
+        with self._counting():
+            return await self._client.metrics(run_id, source)
+
+    async def description(self, name: str, version: str) -> ModelDescription:
+        with self._counting():
+            return await self._client.description(name, version)
+
     async def aclose(self) -> None:
         await self._client.aclose()
 
@@ -201,17 +213,20 @@ class _Process:
 
     async def _work(self, kube: KubeClient) -> int:
         configured = self._settings
+        connections = Connections(configured.registries, self._connect_registry)
         resolver = Resolver(
             configured.registries,
             configured.poll_seconds,
             self._queue.add,
-            connect=self._connect_registry,
+            connect=connections.entry,
             quiet_tags=tag_prefix(configured.cluster_name),
         )
-        write_back = WriteBack(configured.registries, configured.cluster_name, connect=self._connect_registry)
+        write_back = WriteBack(configured.registries, configured.cluster_name, connect=connections.entry)
+        facts = FactsReader(connections, configured.poll_seconds, self._queue.add)
         self._metrics.gauge("tags_waiting", "Tags to be written.", lambda: write_back.waiting)
         traffic = TrafficCounter(self._queue.add, self._metrics.scraped)
-        reconciler = Reconciler(kube, self._cache, resolver, configured, Background(write_back, traffic))
+        background = Background(resolver, write_back, traffic, facts)
+        reconciler = Reconciler(kube, self._cache, configured, background)
         reconciler.resume(self._cache.model_deployments())
 
         async def reconcile(key: Key) -> float | None:
@@ -225,6 +240,7 @@ class _Process:
         ]
         tasks.append(asyncio.create_task(resolver.run(), name="registry polling"))
         tasks.append(asyncio.create_task(write_back.run(), name="registry write-back"))
+        tasks.append(asyncio.create_task(facts.run(), name="reading for the gates"))
         tasks.append(asyncio.create_task(traffic.run(), name="traffic counting"))
         relist = handlers.resync(
             kube, self._cache, self._queue.add, self._queue.add_after, namespaces=namespaces

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from model_operator.facts import FactsWanted
+from model_operator.gates import GateReport
 from model_operator.health import Failure, Judgement
 from model_operator.memory import HISTORY_SHOWN, Memory, Past, Phase, Serving
 from model_operator.world import Announce, Revision, World
@@ -38,6 +40,10 @@ class Course:
     """What is wrong with what serves and not held against it."""
     look_at: datetime | None = None
     """When what is wrong with it becomes a failure if it lasts."""
+    admission: GateReport | None = None
+    """What the gates said of the revision that is wanted; None when there was nothing to ask."""
+    facts: Sequence[FactsWanted] = ()
+    """What the gates have to know."""
 
     def revision(self, name: str) -> Revision | None:
         """The kept revision of that name."""

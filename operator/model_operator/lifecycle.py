@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from model_operator.admission import admit, turn_away
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.candidate import approved, judge_candidate, judge_template_fault, time_for_a_pod
 from model_operator.children import child_actions, ownership_of
@@ -74,6 +75,7 @@ def plan(world: World) -> Plan:
         course.answers,
         course.held,
         course.trouble,
+        course.admission,
     )
     status = report(world, situation)
     if frozen:
@@ -89,6 +91,8 @@ def plan(world: World) -> Plan:
         rollout_in_flight=_takes_a_slot(world, course.memory.candidate),
         watched=course.watched,
         tags=registry_tags(world, course.memory, course.revisions, course.wished),
+        facts=course.facts,
+        kept_out=course.admission is not None and not course.admission.admitted,
     )
 
 
@@ -132,6 +136,9 @@ def _follow_wish(world: World, course: Course) -> Course:
     rejection = memory.rejection_of(wished.name)
     if memory.serving and rejection and not _retried_now(world, rejection):
         return _without_candidate(course, memory.serving)
+    course = admit(world, course, wished)
+    if course.admission and not course.admission.admitted:
+        return turn_away(course, course.admission)
     return _start(world, course, wished, alias)
 
 

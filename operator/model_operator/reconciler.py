@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Protocol, assert_never
 
 from model_operator.api import SpecError, names, parse
+from model_operator.background import Background
 from model_operator.contest import Contest
+from model_operator.facts import ImageContents
 from model_operator.kube import (
     AlreadyExists,
     ApiError,
@@ -50,10 +52,8 @@ from model_operator.world import (
     RecordVerdict,
     Resolution,
     ResolutionReason,
-    ResolvedVersion,
     Scale,
     Traffic,
-    VersionTag,
     World,
 )
 
@@ -70,56 +70,6 @@ class Snapshots(Protocol):
     def snapshot(self, key: Key) -> Mapping[Kind, Sequence[Object]]:
         """The ModelDeployment of that key and everything that carries its labels."""
         ...
-
-
-class Answers(Protocol):
-    """The registries' answers, as far as a reconcile asks for them."""
-
-    def want(self, key: Key, wanted: WantedModel | None) -> None:
-        """Registers what the key follows; None forgets it."""
-        ...
-
-    def answer(self, key: Key) -> Resolution:
-        """The present answer; never waits."""
-        ...
-
-
-class VerdictTags(Protocol):
-    """What writes to the registries, as far as a reconcile tells it."""
-
-    def note(
-        self, key: Key, registry_name: str, tags: Sequence[VersionTag], known: ResolvedVersion | None = None
-    ) -> None:
-        """What the registry should say from now on; ``known`` is what it says already. Never waits."""
-        ...
-
-    def forget(self, key: Key) -> None:
-        """The key is gone."""
-        ...
-
-
-class Counts(Protocol):
-    """What counts the requests of watched pods, as far as a reconcile uses it."""
-
-    def follow(self, key: Key, revision: str, pods: Sequence[Object]) -> None:
-        """Count for that revision from now on."""
-        ...
-
-    def forget(self, key: Key) -> None:
-        """Count no longer."""
-        ...
-
-    def traffic(self, key: Key, revision: str = "") -> Traffic:
-        """What was counted; nothing when that revision is not followed."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Background:
-    """What works beside the reconciler, and is only told."""
-
-    tags: VerdictTags
-    counts: Counts
 
 
 class Slots:
@@ -151,14 +101,13 @@ class Reconciler:
         self,
         kube: KubeClient,
         cache: Snapshots,
-        answers: Answers,
         settings: Settings,
         background: Background,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kube = kube
         self._cache = cache
-        self._answers = answers
+        self._answers = background.answers
         self._settings = settings
         self._background = background
         self._clock = clock
@@ -166,7 +115,15 @@ class Reconciler:
         self._faults: dict[Key, tuple[Fault, ...]] = {}
         self._pod_registries = PodRegistries(kube)
         self._contest = Contest()
-        self._defaults = Defaults(settings.images.server, settings.images.fetch_image, pod_scripts())
+        self._defaults = Defaults(
+            settings.images.server,
+            settings.images.fetch_image,
+            pod_scripts(),
+            {
+                image: ImageContents(known.python_version, known.packages)
+                for image, known in settings.images.contents.items()
+            },
+        )
 
     def resume(self, keys: Iterable[Key]) -> None:
         """Gives the rollouts that an operator before this one left under way their slots back."""
@@ -197,26 +154,14 @@ class Reconciler:
             self._faults.pop(key, None)
             log.debug("stale view namespace=%s name=%s: %s", *key, stale)
             return CONFLICT_RETRY_SECONDS
-        self._tell_background(world, decided)
+        self._background.note(world, decided)
         if faults != self._faults.get(key, ()):
             self._faults[key] = faults
             return 0.0
         return decided.look_again.total_seconds() if decided.look_again else None
 
-    def _tell_background(self, world: World, decided: Plan) -> None:
-        if decided.watched:
-            self._background.counts.follow(world.key, decided.watched, world.children.pods)
-        else:
-            self._background.counts.forget(world.key)
-        if world.spec is not None:
-            self._background.tags.note(
-                world.key, world.spec.registry.name, decided.tags, world.resolution.version
-            )
-
     def _forget(self, key: Key) -> None:
-        self._answers.want(key, None)
-        self._background.tags.forget(key)
-        self._background.counts.forget(key)
+        self._background.forget(key)
         self._faults.pop(key, None)
         self._contest.forget(*key)
         self._slots.note(key, False)
@@ -267,6 +212,7 @@ class Reconciler:
             slot_free=self._slots.free_for(key),
             faults=self._faults.get(key, ()),
             traffic=self._traffic(key, status),
+            facts=self._background.facts.known(key),
         )
         return world, raw
 

@@ -13,11 +13,13 @@ from typing import Any
 from model_operator.api import names
 from model_operator.children import Ownership
 from model_operator.conditions import Condition, Status, merge
+from model_operator.gates import GateReport, GateResult
 from model_operator.health import Failure, Judgement, judge
 from model_operator.manifests import pod_shape, same_wish
 from model_operator.memory import Memory, Phase, Serving, applied_revision, rfc3339, selected_track, to_status
 from model_operator.requests import handled
-from model_operator.tracks import available_replicas, complete, pods_of, replicas_of, wanted_replicas
+from model_operator.step import admitted_condition, step_ahead
+from model_operator.tracks import available_replicas, complete, pods_of, replicas_of
 from model_operator.world import Announce, Fault, FaultKind, Kind, ResolutionReason, Revision, World
 
 
@@ -38,6 +40,13 @@ class Situation:
     """Whether a person holds a revision."""
     trouble: Failure | None = None
     """What is wrong with what serves and not held against it."""
+    admission: GateReport | None = None
+    """What the gates said of the revision that is wanted; None when there was nothing to ask."""
+
+    @property
+    def turned_away(self) -> GateResult | None:
+        """The gate that keeps the wanted revision from starting."""
+        return (self.admission.refusal or self.admission.pending) if self.admission else None
 
 
 def report(world: World, situation: Situation) -> dict[str, Any]:
@@ -62,7 +71,7 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     status |= remembered
     if answered := handled(world) | dict(situation.answers):
         status["handledRequests"] = answered
-    if step := step_ahead(world, situation.memory):
+    if step := step_ahead(world, situation.memory, _next(situation), situation.admission):
         status["plan"] = step
     status |= _size(world, situation.memory)
     if world.children.service is not None and world.spec is not None:
@@ -85,6 +94,7 @@ def troubles(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[An
         "Pending",
         "FirstVersionFailed",
         "Suspended",
+        "GatesPending",
     }
     told |= {"RevisionHeld", str(_mapping(after.get("serving")).get("reason"))}
     if after.get("rejected") != before.get("rejected"):
@@ -153,6 +163,8 @@ def _conditions(world: World, situation: Situation) -> Iterator[Condition]:
     if stalled:
         yield Condition("Stalled", "True", ready.reason, ready.message)
     yield _resolution_condition(world)
+    if admitted := admitted_condition(world, situation.memory, situation.wished, situation.admission):
+        yield admitted
 
 
 def _resolution_condition(world: World) -> Condition:
@@ -286,7 +298,11 @@ def _goes_on(world: World, situation: Situation) -> bool:
     if not world.resolution.ok:
         return not world.resolution.reason.definite
     candidate = situation.memory.candidate
-    if situation.problem or candidate is None:
+    if situation.problem:
+        return False
+    if situation.admission and not situation.admission.admitted:
+        return situation.admission.refusal is None
+    if candidate is None:
         return False
     if candidate.phase is Phase.WITHDRAWN:
         return candidate.retry_at is not None
@@ -309,6 +325,8 @@ def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool
         stalled = bool(candidate.reason) and candidate.deadline is None and candidate.phase.in_flight
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
         return Condition("Ready", "False", reason, text), stalled
+    if (gate := situation.turned_away) and situation.wished:
+        return _kept_out("Ready", situation.wished, gate), not _goes_on(world, situation)
     if _suspended(world):
         return Condition("Ready", "False", "Suspended", "spec.suspend is true, and nothing serves yet"), False
     if not resolution.ok:
@@ -345,6 +363,8 @@ def _current(world: World, situation: Situation) -> Condition:
         if applied_revision(world.deployment(serving.track)) == serving.revision:
             return Condition("Current", "True", "Serving", f"version {serving.version} is wanted and serves")
         return Condition("Current", "False", "RollingOut", f"version {serving.version} is being put back")
+    if wished and (gate := situation.turned_away):
+        return _kept_out("Current", wished, gate)
     if wished and (rejection := memory.rejection_of(wished.name)):
         text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
         if rejection.retry_at:
@@ -357,6 +377,22 @@ def _current(world: World, situation: Situation) -> Condition:
     return Condition("Current", "Unknown", "Pending", "nothing is decided yet")
 
 
+def _kept_out(kind: str, wished: Revision, gate: GateResult) -> Condition:
+    return Condition(
+        kind,
+        "False",
+        gate.reason,
+        f"version {wished.wish.version} is kept out by gate {gate.gate}: {gate.message}",
+    )
+
+
+def _next(situation: Situation) -> Revision | None:
+    """The revision that the next step is about: the candidate's, or the one that the gates keep out."""
+    if candidate := situation.memory.candidate:
+        return next((r for r in situation.revisions if r.name == candidate.revision), None)
+    return situation.wished if situation.turned_away else None
+
+
 def _moving(world: World, situation: Situation) -> Condition | None:
     """Why the operator is still at work, None when it is at rest."""
     candidate = situation.memory.candidate
@@ -364,6 +400,9 @@ def _moving(world: World, situation: Situation) -> Condition | None:
         reason = candidate.reason or "RollingOut"
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
         return Condition("Reconciling", "True", reason, text)
+    waits = situation.admission.pending if situation.admission and not situation.admission.refusal else None
+    if waits:
+        return Condition("Reconciling", "True", waits.reason, waits.message)
     if candidate and candidate.phase is Phase.WITHDRAWN and candidate.retry_at:
         text = f"version {candidate.version} is tried again at {rfc3339(candidate.retry_at)}"
         return Condition("Reconciling", "True", "Withdrawn", text)
@@ -383,37 +422,6 @@ def _moving(world: World, situation: Situation) -> Condition | None:
     if situation.ownership.going_away:
         return Condition("Reconciling", "True", "WaitingForDeletion", "an earlier ModelDeployment's children")
     return None
-
-
-def step_ahead(world: World, memory: Memory) -> dict[str, Any]:
-    """What the rollout that waits or runs does to the pods, in words; empty when there is none."""
-    candidate, spec = memory.candidate, world.spec
-    if candidate is None or spec is None or candidate.phase is Phase.FAILED:
-        return {}
-    serving = memory.serving
-    beside = serving is not None and candidate.track != serving.track
-    number = wanted_replicas(world, serving)
-    surge, missing = spec.rollout.max_surge, spec.rollout.max_unavailable
-    if serving is None:
-        text = f"{number} pods are started; nothing serves yet"
-    elif beside:
-        text = f"{number} pods are started beside the {number} that serve; then the Service moves to them at once"
-    elif surge in (0, "0%"):
-        text = (
-            f"there is no spare: up to {missing} of {number} pods are stopped before their successors start, and are "
-            "missing until those are ready"
-        )
-        text += "; with a single pod nothing serves meanwhile" if number == 1 else ""
-    else:
-        text = f"pods are replaced in place, up to {surge} above the {number} and {missing} below"
-    step = {
-        "from": serving.version if serving else "",
-        "to": candidate.version,
-        "revision": candidate.revision,
-        "strategy": "BlueGreen" if beside else "RollingUpdate",
-        "message": text,
-    }
-    return {name: value for name, value in step.items() if value}
 
 
 def _suspended(world: World) -> bool:

@@ -129,11 +129,42 @@ class RegistryConfig(_Section):
         return self.pod_url or self.url
 
 
+_PYTHON = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(\.[0-9A-Za-z.+-]{1,16})?")
+_PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+
+
+def _python_or_empty(value: str) -> str:
+    if value and not _PYTHON.fullmatch(value):
+        raise ValueError("must be a version of Python such as 3.11 or 3.11.9")
+    return value
+
+
+def _package(value: str) -> str:
+    if not _PACKAGE.fullmatch(value):
+        raise ValueError("must be the name of a Python package")
+    # one spelling for all, as PEP 503 has it
+    return re.sub(r"[-_.]+", "-", value).lower()
+
+
+class Contents(_Section):
+    """What is installed in a serving image, for the gate ``requirements``."""
+
+    python_version: Annotated[str, AfterValidator(_python_or_empty)] = ""
+    packages: dict[Annotated[str, AfterValidator(_package)], Annotated[str, Field(max_length=64)]] = Field(
+        default_factory=dict, max_length=2000
+    )
+    """Version by package. Empty: not known."""
+
+
 class Images(_Section):
     """The images of pods whose spec names none."""
 
     server: Annotated[str, AfterValidator(_image)] = DEFAULT_SERVER_IMAGE
     fetch: Annotated[str, AfterValidator(_image_or_empty)] = ""
+    contents: dict[Annotated[str, AfterValidator(_image)], Contents] = Field(
+        default_factory=dict, max_length=100
+    )
+    """By serving image, for those whose contents are known."""
 
     @property
     def fetch_image(self) -> str:

@@ -419,3 +419,5 @@ class Plan:
     """What to write back to the registry, best effort."""
     facts: Sequence[FactsWanted] = ()
     """What the gates have to know of versions; they are asked for until a plan no longer wants them."""
+    kept_out: bool = False
+    """Whether a gate keeps the wanted version out, so that each poll should look at its tags."""

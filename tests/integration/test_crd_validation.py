@@ -133,6 +133,9 @@ def test_the_defaults_of_the_design_appear_and_no_others(create):
         "gates": {
             "approval": {"mode": "Automatic", "at": "BeforeStart", "approved": ""},
             "integrity": {"digestTag": "sha256", "required": False},
+            "inputExample": "Ignore",
+            "signature": "Ignore",
+            "requirements": "Ignore",
         },
         "revert": {"policy": "Automatic", "historyLimit": 10, "tagVersion": "Auto"},
         "suspend": False,

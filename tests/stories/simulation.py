@@ -20,6 +20,7 @@ from tests.stories.pods import GOOD, Behaviour, Pod
 
 from model_operator.api import SpecError, names, parse
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.facts import FactsWanted, VersionFacts, VersionId
 from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision
 from model_operator.world import (
@@ -74,6 +75,9 @@ class SimulatedCluster:
         self.kubernetes.endpoints_lag = self.endpoints_lag
         self.version_tags: dict[str, dict[str, str]] = {}
         """The tags that versions have in the registry, such as a digest."""
+        self.facts: dict[str, VersionFacts] = {}
+        """By version: what the registry tells the gates; nothing of a version that is not in here."""
+        self.facts_wanted: tuple[FactsWanted, ...] = ()
         self.deleted_versions: set[str] = set()
         self.written_tags: dict[str, str] = {}
         """By version: what the operator wrote back to the registry."""
@@ -126,6 +130,18 @@ class SimulatedCluster:
         """Somebody moves the alias in the registry; the operator hears of it at once."""
         self.tell(f"@{alias} moves to version {version}")
         self.aliases[alias] = version
+        self.settle()
+
+    def tag(self, version: str, **tags: str) -> None:
+        """Somebody tags a version in the registry."""
+        self.version_tags[version] = {**self.version_tags.get(version, {}), **tags}
+        self.transcript.append(f"{self._clock()} > tag version {version}: {tags}")
+        self.settle()
+
+    def learn(self, version: str, text: str, facts: VersionFacts) -> None:
+        """The registry knows this of a version from now on."""
+        self.facts[version] = facts
+        self.transcript.append(f"{self._clock()} > {text}")
         self.settle()
 
     def delete_version(self, version: str) -> None:
@@ -284,6 +300,7 @@ class SimulatedCluster:
             slot_free=self.slot_free,
             faults=self.faults,
             traffic=self.kubernetes.traffic,
+            facts=self._known_facts(),
         )
 
     def live(self, kind: Kind, name: str = "") -> dict[str, Any]:
@@ -342,6 +359,9 @@ class SimulatedCluster:
         found = ResolvedVersion("churn", version, shown, f"run-{version}", f"models:/m-{version}", tags)
         return Resolution(ResolutionReason.RESOLVED, "", "http://mlflow:5000", found)
 
+    def _known_facts(self) -> dict[VersionId, VersionFacts]:
+        return {w.id: self.facts.get(w.id.version, VersionFacts()) for w in self.facts_wanted}
+
     def _wakes(self) -> bool:
         """Whether something that the operator can see changed, or the time has come that it named."""
         seen = json.dumps(
@@ -352,6 +372,7 @@ class SimulatedCluster:
                 [self.status, self.spec, self.generation, self.annotations, self.uid, self.slot_free],
                 [self.credentials_error, self.code_generation],
                 [repr(self._resolve()), repr(self.faults), repr(self.kubernetes.traffic)],
+                [repr(self._known_facts())],
             ]
         )
         due = self._wakes_at is not None and self.now >= self._wakes_at
@@ -381,6 +402,7 @@ class SimulatedCluster:
         changed = faults != self.faults
         self.faults = faults
         self.kubernetes.watch(decided.watched)
+        self.facts_wanted = tuple(decided.facts)
         self._write_back(decided)
         self._show_status()
         return wrote or changed or bool(done)

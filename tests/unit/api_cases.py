@@ -286,6 +286,63 @@ REFUSED = (
     ),
     Refused("suspend is a text", _with(suspend="yes"), ("spec.suspend", "boolean")),
     Refused("the gates are a list", _with(gates=[]), ("spec.gates", "object")),
+    *(
+        Refused(f"a metric gate {what}", _with(gates={"metrics": [{"name": "auc", **fields}]}), words)
+        for what, fields, words in (
+            ("has no bound", {}, ("needs a bound", "noWorseThanServingBy")),
+            ("compares without saying which is better", {"noWorseThanServingBy": 0.1}, ("stand together",)),
+            ("says which is better and compares nothing", {"min": 1, "better": "Lower"}, ("stand together",)),
+            ("lets nothing pass", {"min": 2, "max": 1}, ("is greater than max",)),
+            (
+                "allows less than nothing",
+                {"noWorseThanServingBy": -1, "better": "Lower"},
+                ("noWorseThanServingBy",),
+            ),
+            (
+                "is better in some other way",
+                {"noWorseThanServingBy": 1, "better": "Newer"},
+                ("better", "Lower"),
+            ),
+            ("has a bound that is a text", {"min": "0.8"}, ("gates.metrics[0].min",)),
+        )
+    ),
+    Refused(
+        "a metric with a control character",
+        _with(gates={"metrics": [{"name": "a\nb", "min": 1}]}),
+        ("gates.metrics[].name must be without control characters",),
+    ),
+    Refused(
+        "a tag gate without a test",
+        _with(gates={"tags": [{"key": "ok"}]}),
+        ("exactly one of value, notValue",),
+    ),
+    Refused(
+        "a tag gate with two tests",
+        _with(gates={"tags": [{"key": "ok", "value": "a", "exists": True}]}),
+        ("exactly one of value, notValue",),
+    ),
+    Refused(
+        "too many tag gates",
+        _with(gates={"tags": [{"key": "ok", "exists": True}] * 33}),
+        ("gates.tags", "32"),
+    ),
+    Refused(
+        "a signature mode is unknown", _with(gates={"signature": "Strict"}), ("gates.signature", "Compatible")
+    ),
+    *(
+        Refused(f"a size of {size!r}", _with(gates={"maxModelBytes": size}), ("gates.maxModelBytes",))
+        for size in (0, "0", "-1Gi", "big", "1.5Gi")
+    ),
+    Refused(
+        "an override of approval",
+        _with(gates={"overrides": [{"gate": "Approval", "approved": "8"}]}),
+        ("gates.overrides[0].gate",),
+    ),
+    Refused(
+        "an override that names no version",
+        _with(gates={"overrides": [{"gate": "Tags", "approved": "all"}]}),
+        ("gates.overrides[].approved must be a version number",),
+    ),
     Refused("an approval is no object", _with(gates={"approval": "Manual"}), ("spec.gates.approval",)),
     Refused("a way to approve is unknown", _approval(mode="Always"), ("spec.gates.approval.mode", "Manual")),
     Refused(
@@ -376,7 +433,7 @@ REFUSED = (
 
 # Only strict validation (kubectl's default) tells unknown fields; without it they are dropped before storage.
 UNKNOWN_FIELDS = (
-    ("a gate of metrics", _with(gates={"metrics": []}), "spec.gates.metrics"),
+    ("a gate of fairness", _with(gates={"fairness": []}), "spec.gates.fairness"),
     ("an approver", _with(gates={"approval": {"by": "me"}}), "spec.gates.approval.by"),
     ("a misspelt suspend", _with(suspended=True), "spec.suspended"),
     ("a misspelt replicas", _with(replica=2), "spec.replica"),

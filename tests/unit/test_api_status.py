@@ -57,6 +57,10 @@ GOOD = {
         "revision": "v8-5d9f8a2b1c",
         "strategy": "BlueGreen",
         "message": "Starts 3 pods beside the 3 that serve.",
+        "extraPods": 3,
+        "extraResources": {"cpu": "750m"},
+        "gates": [{"gate": "Metrics", "outcome": "Passed", "message": "within their bounds: auc 0.9"}],
+        "signature": ["+ input age: long (optional)"],
     },
     "rejected": [
         {

@@ -9,10 +9,12 @@ import pytest
 
 from model_operator import reconciler as module
 from model_operator import settings
+from model_operator.background import Background
 from model_operator.cache import Cache
+from model_operator.facts import FactsWanted, VersionFacts, VersionId
 from model_operator.kube import KubeClient
-from model_operator.reconciler import Background, Reconciler
-from model_operator.registry import WantedModel
+from model_operator.reconciler import Reconciler
+from model_operator.registry import RegistryId, WantedModel
 from model_operator.world import (
     Key,
     Kind,
@@ -39,12 +41,16 @@ class Told:
         self.noted: list[tuple[Any, ...]] = []
         self.followed: list[tuple[Key, str, list[str]]] = []
         self.forgotten: list[Key] = []
+        self.closely = False
 
     def want(self, key: Key, wanted: WantedModel | None) -> None:
         pass
 
     def answer(self, key: Key) -> Resolution:
         return Resolution(ResolutionReason.RESOLVED, "ok", "http://mlflow:5000", RESOLVED)
+
+    def watch_closely(self, key: Key, closely: bool) -> None:
+        self.closely = closely
 
     def note(self, *given: Any) -> None:
         self.noted.append(given)
@@ -59,6 +65,22 @@ class Told:
         return Traffic(requests=100, errors=7) if revision == "v8-abc" else Traffic()
 
 
+class Read:
+    """Stands for what reads for the gates."""
+
+    def __init__(self) -> None:
+        self.followed: list[tuple[Any, ...]] = []
+
+    def follow(self, *given: Any) -> None:
+        self.followed.append(given)
+
+    def forget(self, key: Key) -> None:
+        self.followed.append((key, None))
+
+    def known(self, key: Key) -> Mapping[VersionId, VersionFacts]:
+        return {VersionId("churn", "8"): VersionFacts(metrics=())}
+
+
 class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told = Told()
@@ -67,10 +89,11 @@ class Bench:
         self.worlds: list[World] = []
         monkeypatch.setattr(module, "plan", self._plan)
         configured = settings.parse("registries: {prod: {url: 'http://mlflow:5000'}}", "config.yaml")
-        background = Background(self.told, self.told)
+        self.read = Read()
+        background = Background(self.told, self.told, self.told, self.read)
         # a plan without actions and without news in the status asks the API server for nothing
         kube = cast(KubeClient, None)
-        self.reconciler = Reconciler(kube, self.cache, self.told, configured, background)
+        self.reconciler = Reconciler(kube, self.cache, configured, background)
 
     def put(self, status: Mapping[str, Any] = STATUS, **metadata: str) -> None:
         spec = {"model": {"uri": "models:/churn@champion"}, "registry": {"name": "prod"}}
@@ -118,6 +141,16 @@ async def test_when_the_watch_is_over_nothing_is_followed(bench: Bench) -> None:
     await bench.reconciler.reconcile(CHURN)
     assert bench.told.followed == []
     assert bench.told.forgotten == [CHURN]
+
+
+async def test_what_the_gates_ask_is_read_and_given_to_the_next_plan(bench: Bench) -> None:
+    bench.put()
+    wanted = FactsWanted(VersionId("churn", "8"), "run", "source", metrics=True)
+    bench.planned = Plan([], STATUS, facts=[wanted], kept_out=True)
+    await bench.reconciler.reconcile(CHURN)
+    assert bench.read.followed == [(CHURN, RegistryId("prod"), [wanted])]
+    assert bench.told.closely
+    assert bench.worlds[0].facts == {VersionId("churn", "8"): VersionFacts(metrics=())}
 
 
 @pytest.mark.parametrize(

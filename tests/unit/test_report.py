@@ -10,7 +10,7 @@ from tests.unit.planning import ago, carrying, live, revision, world
 
 from model_operator.health import Failure
 from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.report import Situation, report, step_ahead, troubles
+from model_operator.report import Situation, report, troubles
 from model_operator.world import (
     Fault,
     FaultKind,
@@ -363,68 +363,3 @@ def test_the_remedy_stands_in_the_message_of_a_conflict() -> None:
     (ready,) = [c for c in report(seen, Situation(Memory(SERVES_ONE)))["conditions"] if c["type"] == "Ready"]
     assert "Service churn" in ready["message"]
     assert "Rename this ModelDeployment" in ready["message"]
-
-
-# --- the step ahead -------------------------------------------------------------------------------------
-
-GREEN = "churn-green"
-
-
-@pytest.mark.parametrize(
-    ("spec", "memory", "strategy", "words"),
-    [
-        pytest.param(
-            {}, Memory(None, candidate()), "RollingUpdate", "2 pods are started; nothing", id="first"
-        ),
-        pytest.param(
-            {},
-            Memory(SERVES_ONE, candidate()),
-            "RollingUpdate",
-            "up to 1 above the 2 and 0 below",
-            id="in place with a spare",
-        ),
-        pytest.param(
-            {"rollout": {"maxSurge": 0, "maxUnavailable": 1}},
-            Memory(SERVES_ONE, candidate()),
-            "RollingUpdate",
-            "up to 1 of 2 pods are stopped before their successors start",
-            id="in place without a spare",
-        ),
-        pytest.param(
-            {"replicas": 1, "rollout": {"maxSurge": "0%", "maxUnavailable": 1}},
-            Memory(SERVES_ONE, candidate()),
-            "RollingUpdate",
-            "with a single pod nothing serves meanwhile",
-            id="a single pod without a spare",
-        ),
-        pytest.param(
-            {"rollout": {"strategy": "BlueGreen", "maxSurge": 0, "maxUnavailable": 1}},
-            Memory(SERVES_ONE, replace(candidate(), track=GREEN)),
-            "BlueGreen",
-            "2 pods are started beside the 2 that serve",
-            id="beside, where a surge does not matter",
-        ),
-    ],
-)
-def test_the_step_ahead_is_told(spec: Json, memory: Memory, strategy: str, words: str) -> None:
-    step = step_ahead(world(ONE, TWO, deployment=carrying(ONE), spec=spec), memory)
-    assert words in step["message"]
-    assert (step["strategy"], step["to"], step["revision"]) == (strategy, "2", TWO.name)
-    assert step.get("from") == ("1" if memory.serving else None)
-
-
-@pytest.mark.parametrize(
-    "memory",
-    [
-        pytest.param(Memory(SERVES_ONE), id="nothing is on its way"),
-        pytest.param(Memory(None, candidate(Phase.FAILED)), id="it failed"),
-    ],
-)
-def test_there_is_no_step_ahead_when(memory: Memory) -> None:
-    assert step_ahead(AT_REST, memory) == {}
-    assert "plan" not in report(AT_REST, Situation(memory))
-
-
-def test_what_waits_for_a_person_tells_the_step_ahead_too() -> None:
-    status = report(AT_REST, Situation(Memory(SERVES_ONE, candidate(Phase.WAITING_FOR_APPROVAL))))
-    assert status["plan"]["to"] == "2"

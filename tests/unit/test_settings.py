@@ -97,7 +97,7 @@ def test_settings_cannot_be_changed_once_read() -> None:
         ),
         pytest.param(
             SMALLEST + "images: {sever: a}\n",
-            "images.sever: unknown key; known here: fetch, server",
+            "images.sever: unknown key; known here: contents, fetch, server",
             id="a misspelt key of a section",
         ),
         pytest.param(SMALLEST + "pollSeconds: 0\n", "pollSeconds: .*greater", id="polling without a pause"),

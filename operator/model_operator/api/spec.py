@@ -16,14 +16,20 @@ from model_operator.api.schema import (
     TextMap,
     rules,
 )
-from model_operator.api.spec_model import ModelSpec, RegistrySpec, Stage
-from model_operator.api.spec_pod import FetchSpec, ImageFrom, PodSpec, Probes, Runtime, ServerSpec
-from model_operator.api.spec_rollout import (
+from model_operator.api.spec_gates import (
     ApprovalAt,
     ApprovalGate,
     ApprovalMode,
+    GateName,
+    GateOverride,
     GatesSpec,
     IntegrityGate,
+    MetricGate,
+    TagGate,
+)
+from model_operator.api.spec_model import ModelSpec, RegistrySpec, Stage
+from model_operator.api.spec_pod import FetchSpec, ImageFrom, PodSpec, Probes, Runtime, ServerSpec
+from model_operator.api.spec_rollout import (
     RevertPolicy,
     RevertSpec,
     RolloutSpec,
@@ -38,9 +44,12 @@ __all__ = [
     "AutoscalingSpec",
     "ConfigMapKey",
     "FetchSpec",
+    "GateName",
+    "GateOverride",
     "GatesSpec",
     "ImageFrom",
     "IntegrityGate",
+    "MetricGate",
     "ModelDeploymentSpec",
     "ModelSpec",
     "PodSpec",
@@ -58,6 +67,7 @@ __all__ = [
     "ServiceType",
     "Stage",
     "Strategy",
+    "TagGate",
     "TagVersion",
 ]
 

@@ -1,4 +1,4 @@
-"""spec.gates, spec.rollout and spec.revert: what lets a version in, how it comes, and how it goes."""
+"""spec.rollout and spec.revert: how a version comes, and how it goes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictInt,
     StrictStr,
     WithJsonSchema,
-    field_validator,
     model_validator,
 )
 
@@ -22,95 +20,6 @@ from model_operator.api.schema import Rule, SpecModel, rules
 Strategy = Literal["RollingUpdate", "BlueGreen"]
 RevertPolicy = Literal["Automatic", "Never"]
 TagVersion = Literal["Auto", "Never"]
-ApprovalMode = Literal["Automatic", "Manual"]
-ApprovalAt = Literal["BeforeStart", "BeforeTraffic"]
-
-_APPROVED_LENGTH = 64
-_APPROVED = r"[1-9][0-9]{0,9}|v[0-9]*-[0-9a-f]{10}"
-_APPROVED_RULE = Rule(
-    f"type(self) == int ? self > 0 && self < 10000000000 : self.matches(r'^({_APPROVED})?$')",
-    "gates.approval.approved must be a version number such as 8, or the name of a revision such as "
-    "v8-5d9f8a2b1c (status.candidate.revision)",
-)
-
-
-def _number_as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _names_a_version(approved: str) -> str:
-    if len(approved) > _APPROVED_LENGTH or not re.fullmatch(f"({_APPROVED})?", approved):
-        raise ValueError(_APPROVED_RULE.message)
-    return approved
-
-
-class ApprovalGate(SpecModel):
-    mode: ApprovalMode = Field(
-        default="Automatic",
-        description="Automatic: nobody is asked. Manual: a candidate waits, in phase WaitingForApproval, "
-        "until approved names it; what serves goes on serving. Going back never waits for a person.",
-    )
-    at: ApprovalAt = Field(
-        default="BeforeStart",
-        description="Where a candidate waits with mode Manual. BeforeStart: before any pod is started. "
-        "BeforeTraffic: with all its pods ready beside those that serve, so that a person can try it at the "
-        "Service NAME-candidate; needs rollout.strategy BlueGreen.",
-    )
-    # YAML reads a version without quotes as a number
-    approved: Annotated[
-        str,
-        BeforeValidator(_number_as_text),
-        AfterValidator(_names_a_version),
-        WithJsonSchema(
-            {"x-kubernetes-int-or-string": True, "maxLength": _APPROVED_LENGTH, **rules(_APPROVED_RULE)}
-        ),
-    ] = Field(
-        default="",
-        description="What may go on with mode Manual: a version number such as 8, which approves every "
-        "revision of that version, or the name of one revision as status.candidate.revision tells it, which "
-        "approves that version with those pods only. Empty: nothing.",
-    )
-
-
-_TAG_KEY = Rule(
-    r"!self.matches(r'\p{Cc}')",
-    "gates.integrity.digestTag must be the key of a tag, without control characters, for example sha256",
-)
-
-
-class IntegrityGate(SpecModel):
-    digest_tag: str = Field(
-        default="sha256",
-        min_length=1,
-        max_length=250,
-        description="Key of the tag of the model version that holds the digest of its files, as sha256: and "
-        "64 hex digits, or the digits alone. Where a version has the tag, the fetched files are compared "
-        "with it before anything loads them; a version whose files differ is rejected, with reason "
-        "DigestMismatch.",
-        json_schema_extra=rules(_TAG_KEY),
-    )
-    required: bool = Field(
-        default=False,
-        description="Whether a version without that tag is refused before anything starts. False: such a "
-        "version is served without the comparison.",
-    )
-
-    @field_validator("digest_tag")
-    @classmethod
-    def _is_a_tag_key(cls, key: str) -> str:
-        if re.search(r"[\x00-\x1f\x7f-\x9f]", key):
-            raise ValueError(_TAG_KEY.message)
-        return key
-
-
-class GatesSpec(SpecModel):
-    approval: ApprovalGate = Field(
-        default=ApprovalGate(), description="Whether a person has to approve a version, and when."
-    )
-    integrity: IntegrityGate = Field(
-        default=IntegrityGate(), description="Whether the fetched files are those that were registered."
-    )
-
 
 _SURGE_MESSAGE = "rollout.maxSurge must be a whole number from 0, or a percentage such as 25%"
 _UNAVAILABLE_MESSAGE = (

@@ -86,7 +86,14 @@ class StatusModel(BaseModel):
     def body(self) -> dict[str, Any]:
         """The JSON that is written to the API server: camelCase, without absent fields and empty lists."""
         dumped = self.model_dump(by_alias=True, exclude_none=True, mode="json")
-        return {key: value for key, value in dumped.items() if value not in ({}, [])}
+        return {key: _lean(value) for key, value in dumped.items() if value not in ({}, [])}
+
+
+def _lean(value: Any) -> Any:
+    """Without the empty lists and objects inside an object."""
+    if not isinstance(value, dict):
+        return value
+    return {key: part for key, part in value.items() if part not in ({}, [])}
 
 
 def _most(field: FieldInfo) -> int:
@@ -218,6 +225,16 @@ class Departed(StatusModel):
     message: Message | None = Field(default=None, description="Why it left.")
 
 
+class PlannedGate(StatusModel):
+    gate: ShortText = Field(description="The gate, for example Metrics.")
+    outcome: ShortText | None = Field(
+        default=None,
+        description="Passed, Failed, Overridden (it failed, and spec.gates.overrides names this version), Warned, or "
+        "Pending (the registry has not answered yet).",
+    )
+    message: Message | None = Field(default=None, description="The value, the bound, and what can be done.")
+
+
 class PlannedStep(StatusModel):
     from_: ShortText | None = Field(
         default=None, alias="from", description="Version that serves. Absent: none does."
@@ -231,6 +248,27 @@ class PlannedStep(StatusModel):
         default=None,
         description="What the step does to pods: how many run besides those that serve, or how many are "
         "missing where there is no room (maxSurge 0).",
+    )
+    extra_pods: Count | None = Field(
+        default=None, description="How many pods run at most above those that serve."
+    )
+    extra_resources: dict[str, ShortText] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="What the scheduler has to find for them together, such as cpu and memory.",
+    )
+    gates: list[PlannedGate] = Field(
+        default_factory=list,
+        max_length=16,
+        description="What each gate said, in their order.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    signature: list[ShortText] = Field(
+        default_factory=list,
+        max_length=64,
+        description="How the signature differs from that of the serving version, like a diff: - as it was, + as it "
+        "would be.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 
 
@@ -264,7 +302,7 @@ class ModelDeploymentStatus(StatusModel):
     candidate: Candidate | None = Field(default=None, description="What is being rolled out.")
     plan: PlannedStep | None = Field(
         default=None,
-        description="What the rollout under way, or the one that waits, does; present while there is a candidate.",
+        description="What the rollout under way, the one that waits, or the one that a gate keeps out does.",
     )
     rejected: list[Rejected] = Field(
         default_factory=list,

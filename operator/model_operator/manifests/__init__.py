@@ -13,6 +13,7 @@ from model_operator.manifests.drift import differs
 from model_operator.manifests.images import ImageProblem, resolve_images
 from model_operator.manifests.owner import ANNOTATION_BODY, Owner, child_labels, track_selector
 from model_operator.manifests.pods import TemplateInputs, pod_template, scripts_config_map
+from model_operator.manifests.quantity import parse_quantity
 from model_operator.manifests.revisions import controller_revision, read_revision, verdict_annotation
 from model_operator.manifests.wishes import pod_shape, revision_name, same_wish
 
@@ -29,6 +30,7 @@ __all__ = [
     "differs",
     "disruption_budget",
     "initial_replicas",
+    "parse_quantity",
     "pod_shape",
     "pod_template",
     "preview_service",

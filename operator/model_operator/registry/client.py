@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from model_operator.api.reference import ModelReference
+from model_operator.facts import Metric, ModelDescription
 from model_operator.world import Resolution, ResolutionReason, ResolvedVersion
 
 
@@ -121,9 +122,21 @@ class RegistryClient(Protocol):
         """
         ...
 
+    async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
+        """The last value of each metric of a version, by dataset where the registry knows that."""
+        ...
+
+    async def description(self, name: str, version: str) -> ModelDescription:
+        """What the version's own files say of it."""
+        ...
+
     async def aclose(self) -> None:
         """Let go of connections; the client can't be used afterwards."""
         ...
+
+
+Connect = Callable[[str, RegistryConfig], RegistryClient]
+"""Makes a client from an entry's name and its configuration; does no I/O."""
 
 
 async def resolve(client: RegistryClient, reference: ModelReference) -> Resolution:

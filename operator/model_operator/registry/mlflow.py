@@ -7,6 +7,8 @@ The alias route is not used: in 2.x it answers the same for a missing model and 
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -15,8 +17,20 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
+from model_operator.facts import Metric, ModelDescription
 from model_operator.registry.client import ModelRecord, RegistryConfig, RegistryError, VersionRecord, shown
 from model_operator.registry.http import MIB, Answer, JsonSource, Limits, Site
+from model_operator.registry.mlflow_facts import (
+    MalformedMetricsError,
+    Reading,
+    doubtful,
+    logged_model_of,
+    merged,
+    parse_metrics,
+    was_nan,
+)
+from model_operator.registry.mlmodel import MAX_BYTES as MAX_FILE_BYTES
+from model_operator.registry.mlmodel import MalformedModelError, parse_mlmodel
 from model_operator.world import ResolutionReason
 
 API = "/api/2.0/mlflow"
@@ -131,6 +145,85 @@ class MlflowClient:
         answer = await self._source.post(f"{API}/model-versions/set-tag", body, RECORD_BYTES)
         self._checked(answer, absent, what, _WRITE)
 
+    async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
+        """See RegistryClient.metrics: those of the logged model (MLflow 3), then those of the run."""
+        of_model: list[Metric] = []
+        if model_id := logged_model_of(source):
+            what = f"logged model {model_id}"
+            path = f"/logged-models/{model_id}"
+            body = await self._get(path, {}, PAGE_BYTES, ResolutionReason.VERSION_NOT_FOUND, what)
+            of_model = await self._without_false_zeros(self._readings_in(body, "model"))
+        if not run_id:
+            return merged(of_model, ())
+        what = f"run {shown(run_id)}"
+        absent = ResolutionReason.VERSION_NOT_FOUND
+        body = await self._get("/runs/get", {"run_id": run_id}, PAGE_BYTES, absent, what)
+        info = self._parsed(_mapping_of, (body.get("run"), "info"))
+        if info.get("lifecycle_stage") == "deleted":
+            if of_model:
+                return merged(of_model, ())
+            raise RegistryError(
+                absent, f"{what} was deleted at {self.url}; restore it, or log the model again"
+            )
+        return merged(of_model, [reading.metric for reading in self._readings_in(body, "run")])
+
+    async def _without_false_zeros(self, readings: Sequence[Reading]) -> list[Metric]:
+        false: set[Metric] = set()
+        for reading in doubtful(readings):
+            params = {"run_id": reading.run_id, "metric_key": reading.metric.name}
+            what = f"run {shown(reading.run_id)}"
+            absent = ResolutionReason.VERSION_NOT_FOUND
+            body = await self._get("/metrics/get-history", params, PAGE_BYTES, absent, what)
+            try:
+                if was_nan(reading, body.get("metrics", [])):
+                    false.add(reading.metric)
+            except MalformedMetricsError as error:
+                raise self._unexpected(f"a history with {error}") from None
+        return [replace(metric, value=math.nan) if metric in false else metric for metric, _, _ in readings]
+
+    def _readings_in(self, body: Mapping[str, Any], key: str) -> list[Reading]:
+        data = self._parsed(_mapping_of, (body.get(key), "data"))
+        try:
+            return parse_metrics(data.get("metrics", []))
+        except MalformedMetricsError as error:
+            raise self._unexpected(f"a {key} with {error}") from None
+
+    async def description(self, name: str, version: str) -> ModelDescription:
+        """See RegistryClient.description; the tracking server has to serve the version's files."""
+        text = await self._file(name, version, "MLmodel")
+        what = f"MLmodel of version {shown(version)} of model '{shown(name)}'"
+        if text is None:
+            raise self._not_found(ResolutionReason.VERSION_NOT_FOUND, f"the file {what}")
+        requirements = await self._file(name, version, "requirements.txt")
+        try:
+            # not in this thread: a large file takes longer than a turn of the event loop may
+            return await asyncio.to_thread(parse_mlmodel, text, requirements)
+        except MalformedModelError as error:
+            raise RegistryError(
+                ResolutionReason.UNEXPECTED_ANSWER,
+                f"the file {what} at {self.url} {error}; log the model again",
+            ) from None
+
+    async def _file(self, name: str, version: str, path: str) -> bytes | None:
+        """One file of a version, None when it does not exist."""
+        what = f"the file {path} of version {shown(version)} of model '{shown(name)}'"
+        params = {"name": name, "version": version, "path": path}
+        answer = await self._source.get("/model-versions/get-artifact", params, MAX_FILE_BYTES)
+        if answer.status == 200:
+            return answer.body
+        if answer.status == 404:
+            return None
+        if answer.status >= 500:
+            # MLflow 3.17 answers 500 for a file that a local store does not have, and for a store that fails
+            said = self._source.quote(_error(answer)[1])
+            raise RegistryError(
+                ResolutionReason.REGISTRY_ERROR,
+                f"{self.url} could not read {what} ({answer.status}{': ' + said if said else ''}); "
+                "see whether the tracking server itself may read its artifact store",
+            )
+        self._checked(answer, ResolutionReason.VERSION_NOT_FOUND, what, _READ)
+        raise AssertionError("what is no success raises")
+
     async def _pages(self, path: str, key: str) -> AsyncGenerator[list[Any], None]:
         rows, token = PAGE_ROWS, ""
         for _ in range(MAX_PAGES):
@@ -240,6 +333,12 @@ class MlflowClient:
             f"{self.url} answered {self._source.quote(what)}{quoted}; "
             f"is the url of registry '{self._entry}' an MLflow server's, with its static prefix if any?",
         )
+
+
+def _mapping_of(value: tuple[Any, str]) -> Mapping[str, Any]:
+    """A part of a record; empty where it is left out."""
+    record, field = value
+    return _mapping(_mapping(record, field).get(field, {}), field)
 
 
 class _ShapeError(ValueError):

@@ -72,6 +72,7 @@ class Poller:
         self._soon: set[ModelReference] = set()
         self._hinted: set[str] = set()
         self._hints_at = float("-inf")
+        self._closely: set[ModelReference] = set()
         self._answered_now: set[ModelReference] = set()
         self._failure: RegistryError | None = None
         self._failures = 0
@@ -110,6 +111,7 @@ class Poller:
         if not self._names[reference.name]:
             del self._names[reference.name]
         self._soon.discard(reference)
+        self._closely.discard(reference)
         self._answers.pop(reference, None)
         self._last_good.pop(reference, None)
 
@@ -136,6 +138,10 @@ class Poller:
             self._next_at = min(self._next_at, self._asked_at + self._pace.poll_seconds)
         self._wake.set()
         return concerned
+
+    def watch_closely(self, reference: ModelReference, closely: bool) -> None:
+        """Whether each round asks for this reference afresh, so that a changed tag is seen by the next one."""
+        (self._closely.add if closely else self._closely.discard)(reference)
 
     async def run(self) -> None:
         """Poll until cancelled. No failure of the registry, nor of this code, ends it."""
@@ -167,6 +173,8 @@ class Poller:
         if hinted:
             self._hinted = set()
             soon |= {reference for reference in self._wanted if reference.name in hinted}
+        if regular:
+            soon |= self._closely & self._wanted
         good = not soon or await self._round(soon, afresh=True)
         if hinted:
             # so that hints alone take a slow registry half of its time at most

@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
-from model_operator.registry.client import RegistryClient, RegistryConfig, WantedModel, shown
+from model_operator.registry.client import Connect, RegistryConfig, WantedModel, shown
 from model_operator.registry.mlflow import MlflowClient
 from model_operator.registry.poller import Pace, Poller
 from model_operator.world import Key, Resolution, ResolutionReason
-
-Connect = Callable[[str, RegistryConfig], RegistryClient]
 
 
 class Resolver:
@@ -41,6 +39,7 @@ class Resolver:
         self._on_change = on_change
         self._wants: dict[Key, WantedModel] = {}
         self._followers: dict[WantedModel, set[Key]] = {}
+        self._closely: set[Key] = set()
         self._pollers: dict[str, Poller] = {}
         for entry, config in registries.items():
             pace = Pace(poll_seconds)
@@ -57,8 +56,10 @@ class Resolver:
             self._followers.setdefault(wanted, set()).add(key)
             if (poller := self._pollers.get(wanted.registry)) is not None:
                 poller.add(wanted.reference)
+            self._look_closely(wanted)
         else:
             del self._wants[key]
+            self._closely.discard(key)
         if before is not None:
             self._leave(key, before)
 
@@ -88,6 +89,19 @@ class Resolver:
         if wanted is not None and (poller := self._pollers.get(wanted.registry)) is not None:
             poller.refresh(wanted.reference)
 
+    def watch_closely(self, key: Key, closely: bool) -> None:
+        """Let each poll read the details (tags) of what ``key`` follows anew, or only now and then, as usual."""
+        if closely == (key in self._closely):
+            return
+        (self._closely.add if closely else self._closely.discard)(key)
+        if (wanted := self._wants.get(key)) is not None:
+            self._look_closely(wanted)
+
+    def _look_closely(self, wanted: WantedModel) -> None:
+        if (poller := self._pollers.get(wanted.registry)) is not None:
+            closely = not self._closely.isdisjoint(self._followers.get(wanted, ()))
+            poller.watch_closely(wanted.reference, closely)
+
     def hint(self, entry: str, model: str) -> int:
         """Somebody says that this model of that registry may have changed: ask again soon for who follows it.
 
@@ -106,6 +120,7 @@ class Resolver:
         followers = self._followers[wanted]
         followers.discard(key)
         if followers:
+            self._look_closely(wanted)
             return
         del self._followers[wanted]
         if (poller := self._pollers.get(wanted.registry)) is not None:

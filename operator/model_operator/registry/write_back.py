@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
-from model_operator.registry.client import RegistryClient, RegistryConfig, RegistryError, shown
+from model_operator.registry.client import Connect, RegistryClient, RegistryConfig, RegistryError, shown
 from model_operator.registry.mlflow import MlflowClient
-from model_operator.registry.resolver import Connect
 from model_operator.world import Key, ResolutionReason, ResolvedVersion, VersionTag
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,285 @@
+"""Whether a new version accepts every request that the serving one accepts, and answers in the same shape.
+
+What MLflow's own check of requests lets through is the measure (MLflow 3.17): columns that a request has and the
+model does not ask for are dropped, so a removed input is harmless; an unknown key inside an object is refused;
+integer passes for long and double, and float for double; an unknown parameter is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+MAX_LINES = 40
+MAX_LINE = 200
+MAX_DEPTH = 16
+_BREAKING = " (breaks callers)"
+
+_WIDER = frozenset({("integer", "long"), ("integer", "double"), ("float", "double")})
+_SCALARS = frozenset({"boolean", "integer", "long", "float", "double", "string", "binary", "datetime"})
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureComparison:
+    """What a change of signatures means for callers."""
+
+    compatible: bool
+    missing: str = ""
+    """Which side has no signature (or none of its inputs), in words; then nothing can be compared."""
+    differences: Sequence[str] = ()
+    """Lines like a diff's: ``-`` as it was, ``+`` as it would be, bounded in number and length."""
+
+
+class _Line(NamedTuple):
+    text: str
+    breaking: bool
+
+
+class _MalformedError(ValueError):
+    """A part of a signature that is none that we know."""
+
+
+def compare(serving: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None) -> SignatureComparison:
+    """Compares two signatures as ``ModelDescription`` has them. Raises nothing, whatever they hold.
+
+    A part that can't be read is a breaking difference when it changed, and none when both sides have it alike.
+    """
+    absent = [
+        name
+        for name, side in (("the serving version", serving), ("the new version", candidate))
+        if side is None or side.get("inputs") is None
+    ]
+    if absent:
+        return SignatureComparison(True, f"{' and '.join(absent)} {_has(absent)} no signature of inputs")
+    assert serving is not None and candidate is not None  # noqa: S101, PT018 - for mypy
+    lines: list[_Line] = []
+    for part, differ in (("inputs", _inputs), ("params", _params), ("outputs", _outputs)):
+        old, new = serving.get(part), candidate.get(part)
+        if old == new:
+            continue
+        try:
+            # a signature has at most a few thousand columns; what is shown is far less
+            lines += islice(differ(old, new), 10_000)
+        except _MalformedError as problem:
+            lines.append(_Line(f"~ {part} can't be compared: {problem}", True))
+    return SignatureComparison(not any(line.breaking for line in lines), "", _bounded(lines))
+
+
+def _has(absent: Sequence[str]) -> str:
+    return "have" if len(absent) > 1 else "has"
+
+
+def _bounded(lines: Sequence[_Line]) -> tuple[str, ...]:
+    """Breaking ones first, so that they are not what is left out."""
+    ordered = [line for line in lines if line.breaking] + [line for line in lines if not line.breaking]
+    shown = [_cut(line.text) + (_BREAKING if line.breaking else "") for line in ordered[:MAX_LINES]]
+    if len(ordered) > MAX_LINES:
+        shown.append(f"... and {len(ordered) - MAX_LINES} more")
+    return tuple(shown)
+
+
+def _cut(text: str) -> str:
+    clean = "".join(c if c.isprintable() else " " for c in text[: MAX_LINE * 2])
+    return clean if len(clean) <= MAX_LINE else clean[: MAX_LINE - 3] + "..."
+
+
+# --- columns and tensors ---------------------------------------------------------------------------
+
+
+class _Field(NamedTuple):
+    """One column, tensor, property or parameter."""
+
+    name: str
+    spec: Mapping[str, Any]
+    required: bool
+
+
+def _fields(value: object) -> dict[str, _Field]:
+    """The fields by name, or by position where they have none."""
+    if value is None:
+        return {}
+    if not isinstance(value, list):
+        raise _MalformedError("not a list")
+    fields: dict[str, _Field] = {}
+    for position, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise _MalformedError("an entry is not an object")
+        name = item.get("name")
+        shown = name if isinstance(name, str) else f"#{position}"
+        fields[shown] = _Field(shown, item, _required(item))
+    return fields
+
+
+def _pairs(old: object, new: object) -> Iterator[tuple[_Field | None, _Field | None]]:
+    """Each field as it was and as it would be."""
+    before, after = _fields(old), _fields(new)
+    for name in [*before, *(added for added in after if added not in before)]:
+        yield before.get(name), after.get(name)
+
+
+def _required(item: Mapping[str, Any]) -> bool:
+    # before MLflow 2.5 a signature said "optional"
+    return item.get("required", True) is not False and item.get("optional", False) is not True
+
+
+def _inputs(old: object, new: object) -> Iterator[_Line]:
+    for was, now in _pairs(old, new):
+        if now is None and was is not None:
+            by_position = was.name.startswith("#")
+            # a request goes on sending it, and the server drops it
+            yield _Line(f"- input {_told(was)}", by_position)
+        elif was is None and now is not None:
+            yield _Line(f"+ input {_told(now)}", now.required)
+        elif was is not None and now is not None and was.spec != now.spec:
+            harmless = _accepts(now.spec, was.spec) and not (now.required and not was.required)
+            yield _Line(f"- input {_told(was)}", not harmless)
+            yield _Line(f"+ input {_told(now)}", not harmless)
+
+
+def _outputs(old: object, new: object) -> Iterator[_Line]:
+    if new is None:
+        yield _Line("- outputs: the new version does not say what it answers", False)
+        return
+    if old is None:
+        yield _Line("+ outputs: the serving version does not say what it answers", False)
+        return
+    for was, now in _pairs(old, new):
+        if was is not None and now is not None and _same(was, now):
+            continue
+        if was is not None:
+            yield _Line(f"- output {_told(was)}", True)
+        if now is not None:
+            yield _Line(f"+ output {_told(now)}", True)
+    before, after = _fields(old), _fields(new)
+    if list(before) != list(after) and before.keys() == after.keys():
+        yield _Line(f"~ outputs in another order: {', '.join(after)}", False)
+
+
+def _same(was: _Field, now: _Field) -> bool:
+    """Whether an answer keeps its shape: each accepts the other, and what was always there still is."""
+    return (
+        _accepts(now.spec, was.spec)
+        and _accepts(was.spec, now.spec)
+        and not (was.required and not now.required)
+    )
+
+
+def _params(old: object, new: object) -> Iterator[_Line]:
+    for was, now in _pairs(old, new):
+        if now is None and was is not None:
+            yield _Line(f"- param {_param(was)}", False)
+        elif was is None and now is not None:
+            yield _Line(f"+ param {_param(now)}", False)
+        elif was is not None and now is not None and was.spec != now.spec:
+            harmless = _wider(_type(was), _type(now)) and _shape(was.spec) == _shape(now.spec)
+            yield _Line(f"- param {_param(was)}", not harmless)
+            yield _Line(f"+ param {_param(now)}", not harmless)
+
+
+def _type(field: _Field) -> str:
+    return str(field.spec.get("type", field.spec.get("dtype")))
+
+
+def _shape(spec: Mapping[str, Any]) -> object:
+    return spec.get("shape")
+
+
+def _param(field: _Field) -> str:
+    default = json.dumps(field.spec.get("default"), default=str)[:60]
+    shape = f", shape {_shape(field.spec)}" if _shape(field.spec) is not None else ""
+    return f"{field.name}: {_type(field)}{shape}, default {default}"
+
+
+# --- types -----------------------------------------------------------------------------------------
+
+
+def _wider(was: str, now: str) -> bool:
+    return was == now or (was, now) in _WIDER
+
+
+def _accepts(now: object, was: object, depth: int = 0) -> bool:
+    """Whether everything of the type ``was`` is also of the type ``now``; raises _MalformedError for unknown types."""
+    if depth > MAX_DEPTH:
+        raise _MalformedError("nested too deeply")
+    if not isinstance(now, dict) or not isinstance(was, dict):
+        raise _MalformedError("a type is not an object")
+    kind, before = now.get("type"), was.get("type")
+    if kind == "any":
+        return True
+    if before != kind:
+        return isinstance(before, str) and isinstance(kind, str) and _wider(before, kind)
+    match kind:
+        case "tensor":
+            return _tensor_accepts(now.get("tensor-spec"), was.get("tensor-spec"))
+        case "array":
+            return _accepts(now.get("items"), was.get("items"), depth + 1)
+        case "map":
+            return _accepts(now.get("values"), was.get("values"), depth + 1)
+        case "object":
+            return _object_accepts(now.get("properties"), was.get("properties"), depth + 1)
+        case _ if kind in _SCALARS:
+            return True
+        case _:
+            raise _MalformedError(f"the type {str(kind)[:40]} is unknown")
+
+
+def _object_accepts(now: object, was: object, depth: int) -> bool:
+    if not isinstance(now, dict) or not isinstance(was, dict):
+        raise _MalformedError("an object without properties")
+    if was.keys() - now.keys():
+        return False  # unlike a column, an unknown key of an object is refused
+    for name, spec in now.items():
+        required = _required(spec) if isinstance(spec, dict) else True
+        before = was.get(name)
+        if before is None:
+            if required:
+                return False
+        elif not _accepts(spec, before, depth) or (required and not _required(before)):
+            return False
+    return True
+
+
+def _tensor_accepts(now: object, was: object) -> bool:
+    if not isinstance(now, dict) or not isinstance(was, dict):
+        raise _MalformedError("a tensor without its spec")
+    if now.get("dtype") != was.get("dtype"):
+        return False
+    shape, before = now.get("shape"), was.get("shape")
+    if not isinstance(shape, list) or not isinstance(before, list):
+        raise _MalformedError("a tensor without its shape")
+    return len(shape) == len(before) and all(n in (-1, b) for n, b in zip(shape, before, strict=True))
+
+
+def _told(field: _Field) -> str:
+    """A field in words, such as ``age: long (required)``."""
+    needed = "required" if field.required else "optional"
+    return f"{field.name}: {_spelled(field.spec)} ({needed})"
+
+
+def _spelled(spec: object, depth: int = 0) -> str:
+    if not isinstance(spec, dict) or depth > MAX_DEPTH:
+        return "?"
+    kind = spec.get("type")
+    match kind:
+        case "tensor":
+            inner = spec.get("tensor-spec")
+            return (
+                f"tensor {inner.get('dtype')} {inner.get('shape')}" if isinstance(inner, dict) else "tensor"
+            )
+        case "array":
+            return f"array of {_spelled(spec.get('items'), depth + 1)}"
+        case "map":
+            return f"map of {_spelled(spec.get('values'), depth + 1)}"
+        case "object":
+            properties = spec.get("properties")
+            listed = properties.items() if isinstance(properties, dict) else ()
+            inside = (
+                f"{name}{'' if isinstance(inner, dict) and _required(inner) else '?'}: {_spelled(inner, depth + 1)}"
+                for name, inner in islice(listed, 32)
+            )
+            return "{" + ", ".join(inside) + "}"
+        case _:
+            return str(kind)[:40]

@@ -1,0 +1,135 @@
+"""What gates have to know, as real MLflow servers tell it: the newest that we support, and the oldest."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.contract.registry.conftest import Access
+from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python
+from tests.mlflow_server import MlflowServer
+from tests.mlflow_server.server import client_environment
+
+from model_operator.facts import Metric
+from model_operator.registry import MlflowClient, RegistryError
+from model_operator.registry.http import Limits
+
+LOGGER = Path(__file__).with_name("log_facts.py")
+LOG_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Told:
+    """A registry with versions in it, by name: run_id and source."""
+
+    client: MlflowClient
+    versions: dict[str, dict[str, str]]
+    newest: bool
+
+    async def metrics(self, name: str) -> dict[tuple[str, str], float]:
+        """By name and dataset."""
+        version = self.versions[name]
+        found = await self.client.metrics(version["run_id"], version["source"])
+        assert all(isinstance(metric, Metric) for metric in found)
+        return {(metric.name, metric.dataset): metric.value for metric in found}
+
+
+@pytest.fixture(scope="module", params=[REQUIREMENTS, OLDEST], ids=["MLflow 3", "MLflow 2"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[MlflowServer, dict[str, Any]]]:
+    """A server of that version, and what a client of the same version logged there."""
+    requirements = request.param
+    server = MlflowServer.start(
+        tmp_path_factory.mktemp("mlflow-facts"), basic_auth=False, requirements=requirements
+    )
+    try:
+        logged = subprocess.run(
+            [str(ensure_python(requirements)), str(LOGGER)],
+            env=client_environment(server.url, "", ""),
+            capture_output=True,
+            check=False,
+            timeout=LOG_SECONDS,
+        )
+        assert logged.returncode == 0, logged.stderr[-3000:]
+        yield server, json.loads(logged.stdout.splitlines()[-1])
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def told(
+    server: tuple[MlflowServer, dict[str, Any]], request: pytest.FixtureRequest
+) -> AsyncIterator[Told]:
+    where, versions = server
+    client = MlflowClient("prod", Access(where.url), limits=Limits(retry_seconds=0.01))
+    yield Told(client, versions, "MLflow 3" in request.node.name)
+    await client.aclose()
+
+
+async def test_the_last_value_of_each_metric_is_read(told: Told) -> None:
+    found = await told.metrics("described")
+    assert found["auc", ""] == 0.7
+    assert math.isnan(found["undefined", ""])
+    assert found["endless", ""] == -math.inf
+
+
+async def test_the_same_metric_on_two_datasets_is_told_apart_where_mlflow_knows_them(told: Told) -> None:
+    found = await told.metrics("described")
+    datasets = {dataset: value for (name, dataset), value in found.items() if name == "f1"}
+    assert datasets == ({"train": 0.99, "holdout": 0.7} if told.newest else {})
+
+
+async def test_a_deleted_run_tells_no_metrics(told: Told) -> None:
+    if told.newest:
+        # the logged model outlives the run, and has its own
+        assert (await told.metrics("orphan"))["f1", "holdout"] == 0.7
+        return
+    with pytest.raises(RegistryError, match="was deleted"):
+        await told.metrics("orphan")
+
+
+async def test_a_version_without_a_run_has_no_metrics(told: Told) -> None:
+    assert await told.metrics("elsewhere") == {}
+
+
+async def test_a_run_that_never_was_is_named(told: Told) -> None:
+    with pytest.raises(RegistryError, match="run 0123456789abcdef0123456789abcdef does not exist"):
+        await told.client.metrics("0123456789abcdef0123456789abcdef", "")
+
+
+async def test_the_description_has_what_gates_ask(told: Told) -> None:
+    model = await told.client.description("described", "1")
+    assert model.signature is not None
+    assert [(c["name"], c["type"]) for c in model.signature["inputs"]] == [
+        ("age", "long"),
+        ("income", "double"),
+    ]
+    assert [column["required"] for column in model.signature["inputs"]] == [True, False]
+    assert [param["name"] for param in model.signature["params"]] == ["threshold"]
+    assert model.input_example
+    assert (model.size_bytes or 0) > 0
+    assert model.python_version.startswith("3.")
+    assert model.requirements == ("mlflow", "pandas>=2")
+
+
+async def test_a_model_without_signature_and_example_says_so(told: Told) -> None:
+    model = await told.client.description("bare", "1")
+    assert (model.signature, model.input_example) == (None, False)
+
+
+async def test_files_that_the_tracking_server_cannot_read_are_named_with_the_remedy(told: Told) -> None:
+    with pytest.raises(RegistryError, match="MLmodel of version 1 of model 'elsewhere'") as refused:
+        await told.client.description("elsewhere", "1")
+    assert "artifact store" in refused.value.message or "does not exist" in refused.value.message
+
+
+async def test_a_version_that_does_not_exist_is_named(told: Told) -> None:
+    with pytest.raises(RegistryError, match="version 99 of model 'described'"):
+        await told.client.description("described", "99")

@@ -1,0 +1,61 @@
+"""Whether an image has what a model needs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_operator.facts import ImageContents, ModelDescription
+from model_operator.gates.requirements import unmet
+
+IMAGE = ImageContents("3.11.7", {"scikit-learn": "1.7.1", "torch": "2.3.0+cpu", "mlflow": "3.17.2"})
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        pytest.param("scikit-learn==1.7.1", "", id="the same version"),
+        pytest.param("Scikit_Learn>=1.5,<2", "", id="a range, and a name written in another way"),
+        pytest.param("scikit-learn", "", id="any version"),
+        pytest.param(
+            "scikit-learn==1.5.0", "needs scikit-learn==1.5.0, the image has 1.7.1", id="another version"
+        ),
+        pytest.param("xgboost==2.0", "needs xgboost==2.0, which the image has not", id="not installed"),
+        pytest.param("torch==2.3.0", "", id="how it was built does not matter"),
+        pytest.param("mlflow[extras]==3.17.2", "", id="extras"),
+        pytest.param('pywin32>=300; sys_platform == "win32"', "", id="for another system"),
+        pytest.param('tomli; python_version < "3.11"', "", id="for another Python"),
+        pytest.param(
+            'tomli; python_version >= "3.11"', "needs tomli, which the image has not", id="for this Python"
+        ),
+        pytest.param("-r other.txt", "", id="an option"),
+        pytest.param("thing @ https://example.com/thing.whl", "", id="an address"),
+        pytest.param("!!!", "", id="nonsense"),
+    ],
+)
+def test_a_requirement(line: str, complaint: str) -> None:
+    assert list(unmet(ModelDescription(requirements=(line,)), IMAGE)) == ([complaint] if complaint else [])
+
+
+@pytest.mark.parametrize(
+    ("needed", "complaint"),
+    [
+        pytest.param("3.11.9", "", id="another patch"),
+        pytest.param("3.12.1", "was made with Python 3.12, the image has 3.11", id="another minor version"),
+        pytest.param("", "", id="the model does not say"),
+        pytest.param("python", "", id="nonsense"),
+    ],
+)
+def test_the_python_version(needed: str, complaint: str) -> None:
+    assert list(unmet(ModelDescription(python_version=needed), IMAGE)) == ([complaint] if complaint else [])
+
+
+def test_of_an_unknown_image_nothing_is_asked() -> None:
+    assert unmet(ModelDescription(python_version="2.7", requirements=("xgboost",)), ImageContents()) == ()
+
+
+@given(st.lists(st.text(max_size=60), max_size=5), st.text(max_size=20))
+def test_no_line_raises(lines: list[str], version: str) -> None:
+    image = ImageContents(version, {"a": version})
+    assert unmet(ModelDescription(python_version=version, requirements=(*lines, "a>=1")), image) is not None
