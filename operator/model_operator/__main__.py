@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,6 @@ from model_operator import handlers, settings
 from model_operator.api.names import CRD_NAME
 from model_operator.background import Background
 from model_operator.cache import Cache, TimeWentBack
-from model_operator.facts import Metric, ModelDescription
 from model_operator.kube import ApiError, Conflict, Forbidden, KubeClient, NotFound, Unavailable
 from model_operator.metrics import Metrics, serving
 from model_operator.reconciler import Reconciler
@@ -32,14 +31,14 @@ from model_operator.registry import (
     MlflowClient,
     RegistryClient,
     RegistryConfig,
-    RegistryError,
     Resolver,
+    TimedClient,
     WriteBack,
     tag_prefix,
 )
-from model_operator.registry.client import ModelRecord, VersionRecord
 from model_operator.settings import Settings, SettingsError
 from model_operator.traffic import TrafficCounter
+from model_operator.webhooks import receiving
 from model_operator.workqueue import WorkQueue, work
 from model_operator.world import Key, Kind, Object, ObjectRef
 
@@ -109,62 +108,6 @@ class _WriteThrough:
     def forget(self, ref: ObjectRef, uid: str | None = None) -> None:
         for key in self._cache.forget(ref, uid):
             self._enqueue(key)
-
-
-class _CountedRegistry:
-    """A registry's client that tells of every answer."""
-
-    def __init__(self, client: RegistryClient, answered: Callable[[str], None]) -> None:
-        self._client = client
-        self._answered = answered
-
-    @property
-    def url(self) -> str:
-        return self._client.url
-
-    async def model(self, name: str) -> ModelRecord:
-        with self._counting():
-            return await self._client.model(name)
-
-    async def version(self, name: str, version: str) -> VersionRecord:
-        with self._counting():
-            return await self._client.version(name, version)
-
-    async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
-        with self._counting():
-            await self._client.set_version_tag(name, version, key, value)
-
-    async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
-        with self._counting():
-            async with aclosing(self._client.models()) as pages:
-                async for page in pages:
-                    yield page
-
-    async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
-        with self._counting():
-            async with aclosing(self._client.versions()) as pages:
-                async for page in pages:
-                    yield page
-
-    async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
-        with self._counting():
-            return await self._client.metrics(run_id, source)
-
-    async def description(self, name: str, version: str) -> ModelDescription:
-        with self._counting():
-            return await self._client.description(name, version)
-
-    async def aclose(self) -> None:
-        await self._client.aclose()
-
-    @contextmanager
-    def _counting(self) -> Iterator[None]:
-        try:
-            yield
-        except RegistryError as error:
-            self._answered(str(error.reason))
-            raise
-        self._answered("ok")
 
 
 class _Process:
@@ -251,7 +194,8 @@ class _Process:
         )
         tasks.append(asyncio.create_task(watches, name="watches"))
         try:
-            await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            async with self._webhooks(resolver):
+                await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
             lost = [task for task in tasks if task.done()]
             for task in lost:
                 _tell_loss(task)
@@ -263,8 +207,14 @@ class _Process:
             await asyncio.gather(stop, *tasks, return_exceptions=True)
         return EXIT_FAILED if lost else 0
 
+    def _webhooks(self, resolver: Resolver) -> AbstractAsyncContextManager[object]:
+        configured = self._settings
+        if not configured.webhooks.port:
+            return nullcontext()
+        return receiving(configured.webhooks, configured.registries, resolver.hint, self._metrics.notified)
+
     def _connect_registry(self, name: str, registry: RegistryConfig) -> RegistryClient:
-        return _CountedRegistry(MlflowClient(name, registry), partial(self._metrics.answered, name))
+        return TimedClient(MlflowClient(name, registry), partial(self._metrics.asked, name))
 
     async def _drain(self) -> None:
         """Take no more work; give what is running time to come to its end."""

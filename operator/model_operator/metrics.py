@@ -51,13 +51,26 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._registry_answers = Counter(
-            "model_operator_registry_answers",
-            "Answers of model registries, by the registry's name in the configuration and outcome.",
+        self._registry = Histogram(
+            "model_operator_registry_request_seconds",
+            "Questions to model registries, by the registry's name in the configuration, what was asked, and ok or the "
+            "reason of the failure.",
+            ["registry", "operation", "outcome"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._registry_answered = Gauge(
+            "model_operator_registry_last_answer_timestamp_seconds",
+            "When a registry last gave a usable answer; what time() is above it is how old our knowledge is.",
+            ["registry"],
+            registry=self.registry,
+        )
+        self._webhooks = Counter(
+            "model_operator_webhooks",
+            "Webhooks received, by the registry's name in the configuration and what became of them.",
             ["registry", "outcome"],
             registry=self.registry,
         )
-
         self._scrapes = Counter(
             "model_operator_scrapes",
             "Times that a watched pod was asked for its figures: ok, absent (it has none) or failed.",
@@ -77,9 +90,15 @@ class Metrics:
         """One request went to the API server."""
         self._api.labels(verb, kind, str(status)).observe(seconds)
 
-    def answered(self, registry: str, outcome: str) -> None:
-        """A model registry answered, or did not: ``ok``, or the reason of the failure."""
-        self._registry_answers.labels(registry, outcome).inc()
+    def asked(self, registry: str, operation: str, outcome: str, seconds: float) -> None:
+        """A model registry was asked; ``outcome`` is ``ok``, ``left`` (before its end) or a failure's reason."""
+        self._registry.labels(registry, operation, outcome).observe(seconds)
+        if outcome == "ok":
+            self._registry_answered.labels(registry).set_to_current_time()
+
+    def notified(self, registry: str, outcome: str) -> None:
+        """A webhook came: ``ok``, ``not_followed`` (nobody follows its model), or why it was refused."""
+        self._webhooks.labels(registry, outcome).inc()
 
     def scraped(self, outcome: str) -> None:
         """A watched pod was asked for its figures: ``ok``, ``absent`` or ``failed``."""

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 CONFIG_VARIABLE = "MODEL_OPERATOR_CONFIG"
@@ -172,6 +172,25 @@ class Images(_Section):
         return self.fetch or self.server
 
 
+class Webhooks(_Section):
+    """The receiver of MLflow's webhooks, which only say earlier what a poll would find."""
+
+    port: int = Field(default=0, ge=0, le=65535)
+    """0: off."""
+    certificate_dir: str = ""
+    """Directory with tls.crt and tls.key, read again when they change. Empty: plain http."""
+    secret_dir: str = ""
+    """Directory whose files are the secrets that deliveries may be signed with, one a file."""
+    max_age_seconds: float = Field(default=300, ge=10, le=3600)
+    """How far a delivery's timestamp may be away from our clock, before or after."""
+
+    @model_validator(mode="after")
+    def _signed(self) -> Webhooks:
+        if self.port and not self.secret_dir:
+            raise ValueError("port needs secretDir: without a secret anybody could send webhooks")
+        return self
+
+
 class Settings(_Section):
     """Everything that is configured for the operator as a whole."""
 
@@ -186,6 +205,7 @@ class Settings(_Section):
     """The namespaces that are served. Empty: all."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
+    webhooks: Webhooks = Webhooks()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 

@@ -82,11 +82,20 @@ EVERY_OPTION_OF_THE_POD: Values = {
     "podLabels": {"team": "ml", "app.kubernetes.io/name": "not-this"},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}],
 }
+WEBHOOKS: Values = {
+    "webhooks": {
+        "enabled": True,
+        "port": 9444,
+        "tls": {"secretName": "operator-tls"},
+        "secretName": "webhook-secrets",
+    },
+}
 CASES = {
     "default-values": DEFAULTS,
     "existing-secrets": EXISTING_SECRETS,
     "namespaced": NAMESPACED,
     "credentials-from-values": CREDENTIALS_FROM_VALUES,
+    "webhooks": WEBHOOKS,
     "every-option-of-the-pod": EVERY_OPTION_OF_THE_POD,
 }
 each_case = pytest.mark.parametrize("values", CASES.values(), ids=CASES.keys())
@@ -392,6 +401,8 @@ def test_every_path_of_the_configuration_is_mounted_where_nothing_else_is(
         for path in (registry["credentialsDir"], registry["caFile"].removesuffix("/ca.crt"))
         if path
     ]
+    webhooks = yaml.safe_load(_config(objects))["webhooks"]
+    named += [path for path in (webhooks["certificateDir"], webhooks["secretDir"]) if path]
 
     assert sorted(mounts) == sorted(["/etc/model-operator", "/tmp", *named])
     # the runtime can't make a mount point inside a read-only volume

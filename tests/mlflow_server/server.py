@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -12,9 +13,10 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -23,6 +25,16 @@ from tests.mlflow_env import REQUIREMENTS, cache_root, ensure_python
 START_SECONDS = 180
 STOP_SECONDS = 15
 ADMIN = "admin"
+WEBHOOKS: Mapping[str, str] = MappingProxyType(
+    {
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(32)).decode(),
+        # a new webhook counts at once, and not only within a minute
+        "MLFLOW_WEBHOOK_CACHE_TTL": "0",
+    }
+)
+"""Variables with which a server sends webhooks to this machine."""
 AUTH_INI = """\
 [mlflow]
 default_permission = NO_PERMISSIONS
@@ -56,13 +68,14 @@ class MlflowServer:
         basic_auth: bool = True,
         allowed_hosts: Sequence[str] = (),
         requirements: Path = REQUIREMENTS,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> MlflowServer:
         """Start a server that keeps everything in ``directory``, and wait until it answers.
 
         ``host`` is the address to listen on, port 0 takes a free one. ``allowed_hosts`` are further Host
         headers (names, or name:port, or patterns with ``*``) to accept; without any, MLflow's own default
-        holds: loopback and private addresses. ``requirements`` is the lock file of the MLflow to run. A server
-        that runs for this directory already is returned.
+        holds: loopback and private addresses. ``requirements`` is the lock file of the MLflow to run,
+        ``environment`` are further variables for it. A server that runs for this directory already is returned.
 
         Raises RuntimeError with the server's last words when it does not come up.
         """
@@ -93,7 +106,7 @@ class MlflowServer:
             process = subprocess.Popen(
                 command,
                 cwd=directory,
-                env=_environment(directory, password),
+                env=_environment(directory, password) | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -167,6 +180,21 @@ class MlflowServer:
             event_hooks={"response": [raise_for_status]},
         ) as client:
             yield client
+
+    @contextlib.contextmanager
+    def webhook(self, url: str, secret: str) -> Iterator[str]:
+        """Registers a webhook for aliases while the block runs; gives its id."""
+        events = [
+            {"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"},
+            {"entity": "MODEL_VERSION_ALIAS", "action": "DELETED"},
+        ]
+        with self.api() as api:
+            body = {"name": "model-operator", "url": url, "secret": secret, "events": events}
+            made = api.post("webhooks", json=body).json()["webhook"]["webhook_id"]
+            try:
+                yield str(made)
+            finally:
+                api.delete(f"webhooks/{made}")
 
     def _save(self) -> None:
         path = self.directory / "server.json"

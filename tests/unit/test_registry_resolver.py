@@ -116,6 +116,28 @@ async def test_a_change_of_a_tag_is_told(bench: Bench) -> None:
     assert found.tags == {"serving_image": "server:2"}
 
 
+async def test_a_tag_is_seen_by_the_next_poll_while_somebody_watches_closely(bench: Bench) -> None:
+    # with many versions, a poll reads the details of a few of them again
+    for number in range(30):
+        bench.registry.add(f"model-{number}", versions=2, champion="1")
+        bench.resolver.want(("crm", f"other-{number}"), wanted(f"models:/model-{number}@champion"))
+    bench.registry.add("churn", versions=2, champion="1")
+    for key in (CHURN, OTHER):
+        bench.resolver.want(key, wanted("models:/churn@champion"))
+        bench.resolver.watch_closely(key, True)
+    await bench.poll()
+    tags = bench.registry.versions["churn"]["1"]["tags"] = [{"key": "status", "value": "pending"}]
+    assert await bench.next_poll() == [CHURN, OTHER]
+    bench.resolver.watch_closely(CHURN, False)
+    tags[0]["value"] = "approved"
+    assert await bench.next_poll() == [CHURN, OTHER], "one of the two still does"
+    bench.resolver.want(OTHER, None)
+    before = bench.registry.requests.count("model-versions/get churn")
+    for _ in range(10):
+        await bench.next_poll()
+    assert bench.registry.requests.count("model-versions/get churn") - before <= 2, "now and then, as usual"
+
+
 async def test_a_change_of_our_own_tags_wakes_nobody_and_is_known_all_the_same(bench: Bench) -> None:
     bench.registry.add("churn", versions=2, champion="1")
     bench.resolver.want(CHURN, wanted("models:/churn@champion"))
@@ -348,3 +370,90 @@ async def test_the_polls_of_a_running_resolver_see_an_alias_move() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_thousand_hints_in_a_second_are_two_requests(bench: Bench) -> None:
+    bench.registry.add("churn", versions=2, champion="1")
+    bench.resolver.want(CHURN, wanted("models:/churn@champion"))
+    await bench.poll()
+    bench.registry.asked()
+    bench.registry.aliases["churn"]["champion"] = "2"
+    for _ in range(1000):
+        assert bench.resolver.hint("default", "churn") == 1
+        if bench.poller._seconds_to_wait() == 0:
+            await bench.poll()
+        bench.clock.now += 0.000_9
+    bench.clock.now += 0.2
+    await bench.poll()
+    assert bench.version() == "2"
+    assert bench.registry.asked() == ["registered-models/get churn"] * 2
+
+
+async def test_hints_for_all_models_at_once_are_answered_by_a_listing(bench: Bench) -> None:
+    names = [f"m{number}" for number in range(500)]
+    for name in names:
+        bench.registry.add(name, champion="1")
+        bench.resolver.want(("crm", name), wanted(f"models:/{name}@champion"))
+    await bench.poll()
+    bench.registry.asked()
+    for name in names * 2:
+        bench.resolver.hint("default", name)
+    await bench.poll()
+    assert len(bench.registry.asked()) < 30
+
+
+async def test_a_hint_that_comes_while_its_model_is_asked_for_is_not_lost(bench: Bench) -> None:
+    bench.registry.add("churn", versions=2, champion="1")
+    bench.resolver.want(CHURN, wanted("models:/churn@champion"))
+    await bench.poll()
+    bench.resolver.hint("default", "churn")
+
+    def moves_just_after_it_was_read(request: httpx.Request) -> None:
+        if request.url.path.endswith("model-versions/get"):
+            bench.registry.aliases["churn"]["champion"] = "2"
+            bench.resolver.hint("default", "churn")
+
+    bench.registry.fail = moves_just_after_it_was_read
+    await bench.poll()
+    bench.registry.fail = lambda request: None
+    assert bench.version() == "1"
+    assert bench.poller._seconds_to_wait() == pytest.approx(1.0)
+    bench.clock.now += 1
+    assert await bench.poll() == [CHURN]
+    assert bench.version() == "2"
+
+
+@pytest.mark.parametrize(
+    ("entry", "model"),
+    [
+        pytest.param("default", "other", id="a model that nobody follows"),
+        pytest.param("elsewhere", "churn", id="an unknown registry"),
+        pytest.param("default", "gone", id="a model that nobody follows any more"),
+    ],
+)
+async def test_a_hint_asks_for_nothing_that_speaks_of(bench: Bench, entry: str, model: str) -> None:
+    bench.registry.add("churn", champion="1")
+    bench.registry.add("gone", champion="1")
+    bench.resolver.want(CHURN, wanted("models:/churn@champion"))
+    bench.resolver.want(OTHER, wanted("models:/gone@champion"))
+    bench.resolver.want(OTHER, None)
+    await bench.poll()
+    bench.registry.asked()
+    assert bench.resolver.hint(entry, model) == 0
+    await bench.poll()
+    assert bench.registry.asked() == []
+
+
+async def test_hints_do_not_hurry_a_registry_that_fails_beyond_its_interval(bench: Bench) -> None:
+    bench.registry.add("churn", champion="1")
+    bench.resolver.want(CHURN, wanted("models:/churn@champion"))
+    bench.registry.fail = lambda request: httpx.ConnectError("down")
+    for _ in range(5):
+        bench.clock.now += 1000
+        await bench.poll()
+    bench.resolver.hint("default", "churn")
+    assert 0 < bench.poller._seconds_to_wait() <= 15
+    bench.registry.fail = lambda request: None
+    bench.clock.now += 15
+    await bench.poll()
+    assert bench.reason() is ResolutionReason.RESOLVED

@@ -28,6 +28,7 @@ workers: 4
 watchNamespaces: [crm, shop]
 metricsPort: 9090
 logLevel: DEBUG
+webhooks: {port: 9443, certificateDir: /etc/tls, secretDir: /etc/secrets, maxAgeSeconds: 60}
 """
 
 
@@ -59,6 +60,8 @@ def test_every_key_of_the_file_arrives() -> None:
     assert loaded.watch_namespaces == ("crm", "shop")
     assert loaded.cluster_name == "prod-eu.1"
     assert (loaded.metrics_port, loaded.log_level) == (9090, "DEBUG")
+    assert (loaded.webhooks.port, loaded.webhooks.max_age_seconds) == (9443, 60)
+    assert (loaded.webhooks.certificate_dir, loaded.webhooks.secret_dir) == ("/etc/tls", "/etc/secrets")
 
 
 def test_settings_cannot_be_changed_once_read() -> None:
@@ -76,6 +79,11 @@ def test_settings_cannot_be_changed_once_read() -> None:
         pytest.param(b"\xff\xfe\xfa", "is not YAML", id="no text at all"),
         pytest.param("pollSeconds: 15\n", "registries: must be given", id="no registry key"),
         pytest.param("registries: {}\n", "registries: ", id="no registry"),
+        pytest.param(
+            SMALLEST + "webhooks: {port: 9443}\n",
+            "webhooks: port needs secretDir",
+            id="webhooks that nobody signs",
+        ),
         pytest.param("registries: {default: {}}\n", "registries.default.url: must be given", id="no URL"),
         pytest.param(
             "registries: {default: {ulr: 'http://a'}}\n",

@@ -71,8 +71,24 @@ A registry that the user adds has only the keys that were written, hence the dig
 /var/run/secrets/model-operator.io/ca/{{ .name }}
 {{- end -}}
 
+{{- define "model-operator.webhookCertificateDir" -}}
+/var/run/secrets/model-operator.io/webhook-tls
+{{- end -}}
+
+{{- define "model-operator.webhookSecretDir" -}}
+/var/run/secrets/model-operator.io/webhook-secrets
+{{- end -}}
+
 {{- /* What a schema can't say in words that help. */ -}}
 {{- define "model-operator.validate" -}}
+{{- if .Values.webhooks.enabled -}}
+{{- if not .Values.webhooks.secretName -}}
+{{- fail "webhooks.secretName: name the Secret that deliveries are signed with, or set webhooks.enabled=false" -}}
+{{- end -}}
+{{- if eq (int .Values.webhooks.port) (int .Values.metricsPort) -}}
+{{- fail "webhooks.port: must be another port than metricsPort" -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $registry := .Values.registries -}}
 {{- $credentials := default dict $registry.credentials -}}
 {{- $ways := 0 -}}
@@ -118,4 +134,9 @@ workers: {{ .Values.workers }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 metricsPort: {{ .Values.metricsPort }}
 logLevel: {{ .Values.logLevel }}
+webhooks:
+  port: {{ ternary .Values.webhooks.port 0 .Values.webhooks.enabled }}
+  certificateDir: {{ ternary (include "model-operator.webhookCertificateDir" .) "" (and .Values.webhooks.enabled (ne .Values.webhooks.tls.secretName "")) | quote }}
+  secretDir: {{ ternary (include "model-operator.webhookSecretDir" .) "" .Values.webhooks.enabled | quote }}
+  maxAgeSeconds: 300
 {{- end -}}

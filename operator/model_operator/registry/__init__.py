@@ -6,6 +6,7 @@ from model_operator.registry.facts import FactsReader
 from model_operator.registry.mlflow import MlflowClient
 from model_operator.registry.resolver import Resolver
 from model_operator.registry.sources import RegistryId
+from model_operator.registry.timed import TimedClient
 from model_operator.registry.write_back import WriteBack, tag_prefix
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "RegistryError",
     "RegistryId",
     "Resolver",
+    "TimedClient",
     "WantedModel",
     "WriteBack",
     "resolve",

@@ -11,6 +11,7 @@ import yaml
 from model_operator.facts import ModelDescription
 
 MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 64
 MAX_COLUMNS = 10_000
 MAX_REQUIREMENTS = 1000
 MAX_LINE = 500
@@ -32,7 +33,10 @@ def parse_mlmodel(text: bytes, requirements: bytes | None = None) -> ModelDescri
     if len(text) > MAX_BYTES:
         raise MalformedModelError(f"is larger than {MAX_BYTES} bytes")
     try:
+        _refuse_towers(text)
         document = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    except MalformedModelError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
         raise MalformedModelError("is not YAML") from None
     if not isinstance(document, dict):
@@ -46,6 +50,22 @@ def parse_mlmodel(text: bytes, requirements: bytes | None = None) -> ModelDescri
         python_version=_python_version(document.get("flavors")),
         requirements=None if requirements is None else _lines(requirements),
     )
+
+
+def _refuse_towers(text: bytes) -> None:
+    """Raises MalformedModelError for YAML that is nested too deeply.
+
+    The C parser's composer calls itself for each level and has no limit: a hundred kilobytes of brackets end the
+    whole process. Its events come without that.
+    """
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise MalformedModelError(f"is nested more than {MAX_DEPTH} deep")
 
 
 def _signature(value: object) -> Mapping[str, Any] | None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,8 @@ class Pace:
     longest_backoff_seconds: float = 120.0
     coalesce_seconds: float = 0.05
     """How long a newly wanted reference waits for others that are wanted in the same breath."""
+    hint_seconds: float = 1.0
+    """From the end of one round for hints to the next one; longer where such a round takes longer."""
     jitter: float = 0.1
     """The share by which an interval is longer or shorter at random."""
 
@@ -65,8 +68,11 @@ class Poller:
         self._wanted: set[ModelReference] = set()
         self._answers: dict[ModelReference, Resolution] = {}
         self._last_good: dict[ModelReference, ResolvedVersion] = {}
+        self._names: Counter[str] = Counter()
         self._soon: set[ModelReference] = set()
         self._closely: set[ModelReference] = set()
+        self._hinted: set[str] = set()
+        self._hints_at = float("-inf")
         self._answered_now: set[ModelReference] = set()
         self._failure: RegistryError | None = None
         self._failures = 0
@@ -88,6 +94,7 @@ class Poller:
         if reference in self._wanted:
             return
         self._wanted.add(reference)
+        self._names[reference.name] += 1
         if self._failure is None:
             self._soon.add(reference)
         else:
@@ -97,7 +104,12 @@ class Poller:
 
     def discard(self, reference: ModelReference) -> None:
         """Follow this reference no longer, and forget its answer."""
-        self._wanted.discard(reference)
+        if reference not in self._wanted:
+            return
+        self._wanted.remove(reference)
+        self._names[reference.name] -= 1
+        if not self._names[reference.name]:
+            del self._names[reference.name]
         self._soon.discard(reference)
         self._closely.discard(reference)
         self._answers.pop(reference, None)
@@ -117,6 +129,20 @@ class Poller:
         """Whether each round asks for this reference afresh, so that a changed tag is seen by the next one."""
         (self._closely.add if closely else self._closely.discard)(reference)
 
+    def hint(self, model: str) -> int:
+        """Somebody says that this model changed: ask again, however many say so at most once a second.
+
+        A registry that fails is asked within a poll's interval. Returns how many references are asked for.
+        """
+        if (concerned := self._names[model]) == 0:
+            return 0
+        if self._failure is None:
+            self._hinted.add(model)
+        else:
+            self._next_at = min(self._next_at, self._asked_at + self._pace.poll_seconds)
+        self._wake.set()
+        return concerned
+
     async def run(self) -> None:
         """Poll until cancelled. No failure of the registry, nor of this code, ends it."""
         try:
@@ -135,16 +161,25 @@ class Poller:
                     await self._wake.wait()
             except TimeoutError:
                 continue
-        if self._soon:
+        if self._soon or self._hinted:
             await asyncio.sleep(self._pace.coalesce_seconds)
 
     async def step(self) -> None:
         """Make the round that is due: for all references, or only for those that can't wait for that."""
-        regular = self._clock() >= self._next_at
+        started = self._clock()
+        regular = started >= self._next_at
         soon, self._soon = frozenset(self._soon), set()
         if regular:
             soon |= self._closely & self._wanted
+        hinted = self._hinted if started >= self._hints_at else set()
+        if hinted:
+            self._hinted = set()
+            soon |= {reference for reference in self._wanted if reference.name in hinted}
         good = not soon or await self._round(soon, afresh=True)
+        if hinted:
+            # so that hints alone take a slow registry half of its time at most
+            took = self._clock() - started
+            self._hints_at = self._clock() + max(self._pace.hint_seconds, took)
         if regular and good and (rest := frozenset(self._wanted - soon)):
             good = await self._round(rest, afresh=False)
         if regular or not good:
@@ -210,7 +245,8 @@ class Poller:
     def _seconds_to_wait(self) -> float:
         if not self._wanted:
             return float("inf")
-        return 0.0 if self._soon else max(0.0, self._next_at - self._clock())
+        due = min(self._next_at, self._hints_at) if self._hinted else self._next_at
+        return 0.0 if self._soon else max(0.0, due - self._clock())
 
     def _same(self, before: Resolution, answer: Resolution) -> bool:
         before, answer = self._news(before), self._news(answer)

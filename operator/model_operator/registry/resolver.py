@@ -108,12 +108,7 @@ class Resolver:
         Nothing is believed of it. Returns how many references are asked for.
         """
         poller = self._pollers.get(entry)
-        if poller is None:
-            return 0
-        concerned = [w.reference for w in self._followers if (w.registry, w.reference.name) == (entry, model)]
-        for reference in concerned:
-            poller.refresh(reference)
-        return len(concerned)
+        return poller.hint(model) if poller is not None else 0
 
     async def run(self) -> None:
         """Poll all registries until cancelled. A registry that fails does not hold up the others."""

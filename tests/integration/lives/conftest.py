@@ -11,12 +11,13 @@ from tests.cluster.api import ApiClient
 from tests.integration.lives.bench import Bench, OperatorProcess
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.mlflow_server import MlflowServer
+from tests.mlflow_server.server import WEBHOOKS
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """A real MLflow server without models."""
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"))
+    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"), environment=WEBHOOKS)
     yield server
     server.stop()
 
