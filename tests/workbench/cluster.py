@@ -20,6 +20,7 @@ from tests.cluster.binaries import ensure
 from tests.cluster.provider import ClusterProvider, select
 from tests.cluster.safety import assert_ours
 from tests.images import build
+from tests.images.contents import server_contents
 from tests.mlflow_server import MlflowServer
 from tests.workbench.diagnosis import diagnosis, operator_log, pod_line
 from tests.workbench.namespace import Namespace
@@ -28,6 +29,7 @@ from tests.workbench.objects import path
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "model-operator"
 RELEASE = "model-operator"
+SERVER_IMAGE = "model-operator.io/server:dev"
 SYSTEM_NAMESPACE = "model-operator"
 """Of the operator. The demo and the end-to-end tests share it, so that there are never two operators at once."""
 OURS = {"app.kubernetes.io/managed-by": "model-operator-tests"}
@@ -114,7 +116,7 @@ class Workbench:
                 STRANGER: {**entry, "podCredentials": {"secret": STRANGER_SECRET}},
             },
             "image": {"tag": "dev"},
-            "images": {"server": "model-operator.io/server:dev"},
+            "images": {"server": SERVER_IMAGE, "contents": {SERVER_IMAGE: server_contents()}},
             "pollSeconds": poll_seconds,
             # the tag stays when the image changes
             "podAnnotations": {

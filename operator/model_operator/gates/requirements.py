@@ -68,7 +68,11 @@ def _concerns(requirement: Requirement, contents: ImageContents) -> bool:
 
 def _fits(requirement: Requirement, found: str) -> bool:
     try:
-        # a local part such as +cpu says how it was built, not what it can do
-        return requirement.specifier.contains(Version(Version(found).public), prereleases=True)
+        version = Version(found)
     except InvalidVersion:
         return True
+    # a local part such as +cpu says how it was built, not what it can do; but it may be asked for
+    return any(
+        requirement.specifier.contains(candidate, prereleases=True)
+        for candidate in (version, Version(version.public))
+    )
