@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from model_operator.kube import Forbidden, KubeClient, NotFound
 from model_operator.settings import RegistryConfig
@@ -33,7 +34,7 @@ class PodRegistries:
         if config is None:
             return PodRegistry(""), ""  # an unknown registry is told by the resolver
         secret, ca = config.pod_credentials.secret, config.pod_ca.config_map
-        plain = PodRegistry(config.url_for_pods, ca_config_map=ca)
+        plain = PodRegistry(config.url_for_pods, ca_config_map=ca, workspace=config.workspace)
         if ca:
             where = ObjectRef(Kind.CONFIG_MAP, namespace, ca)
             keys, error = await self._keys(where)
@@ -48,7 +49,7 @@ class PodRegistries:
         if "token" not in keys and not {"username", "password"} <= keys:
             missing = ", ".join(sorted({"username", "password"} - keys))
             return plain, f"the {where} in namespace {namespace} has no value for {missing} (or token)"
-        return PodRegistry(config.url_for_pods, secret, keys & USABLE_KEYS, ca), ""
+        return replace(plain, secret=secret, secret_keys=keys & USABLE_KEYS), ""
 
     async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
         """The keys that hold something, and what is wrong."""

@@ -83,6 +83,13 @@ def _cluster_name(value: str) -> str:
     return value
 
 
+def _workspace(value: str) -> str:
+    # goes into a header and into the pods' environment
+    if value and (len(value) > 255 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value)):
+        raise ValueError("must be letters, digits, '-', '_' and '.', and begin with a letter or digit")
+    return value
+
+
 DNSLabel = Annotated[str, AfterValidator(_dns_label)]
 ObjectName = Annotated[str, AfterValidator(_object_name_or_empty)]
 
@@ -120,6 +127,8 @@ class RegistryConfig(_Section):
     credentials_dir: str = ""
     """Directory with the files username and password, or token. Empty: the operator sends no credentials."""
     ca_file: str = ""
+    workspace: Annotated[str, AfterValidator(_workspace)] = ""
+    """MLflow's workspace (3.10 and newer), for the operator and the pods. Empty: the server's own choice."""
     pod_credentials: PodCredentials = PodCredentials()
     pod_ca: PodCA = PodCA()
 

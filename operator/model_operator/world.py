@@ -204,6 +204,7 @@ class PodRegistry:
     secret_keys: frozenset[str] = frozenset()
     """Which of username, password and token the Secret has."""
     ca_config_map: str = ""
+    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

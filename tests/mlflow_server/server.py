@@ -69,13 +69,16 @@ class MlflowServer:
         allowed_hosts: Sequence[str] = (),
         requirements: Path = REQUIREMENTS,
         environment: Mapping[str, str] = MappingProxyType({}),
+        options: Sequence[str] = (),
+        prefix: str = "",
     ) -> MlflowServer:
         """Start a server that keeps everything in ``directory``, and wait until it answers.
 
         ``host`` is the address to listen on, port 0 takes a free one. ``allowed_hosts`` are further Host
         headers (names, or name:port, or patterns with ``*``) to accept; without any, MLflow's own default
         holds: loopback and private addresses. ``requirements`` is the lock file of the MLflow to run,
-        ``environment`` are further variables for it. A server that runs for this directory already is returned.
+        ``environment`` are further variables and ``options`` further options for it, and
+        ``prefix`` is the path below which it answers. A server that runs for this directory already is returned.
 
         Raises RuntimeError with the server's last words when it does not come up.
         """
@@ -101,6 +104,7 @@ class MlflowServer:
         if allowed_hosts:
             own = [f"{name}:{port}" for name in (host, "127.0.0.1", "localhost")]
             command += ["--allowed-hosts", ",".join(dict.fromkeys([*own, *allowed_hosts]))]
+        command += [*options, *(["--static-prefix", prefix] if prefix else [])]
         log = directory / "server.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -113,7 +117,7 @@ class MlflowServer:
                 start_new_session=True,
             )
         server = cls(
-            url=f"http://{host}:{port}",
+            url=f"http://{host}:{port}{prefix}",
             username=ADMIN if basic_auth else "",
             password=password,
             directory=directory,

@@ -54,7 +54,7 @@ class RegistryDouble:
 
     def client(self) -> MlflowClient:
         """A client of this registry."""
-        config = SimpleNamespace(url=URL, credentials_dir="", ca_file="")
+        config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="")
         return MlflowClient("default", config, QUICK, httpx.MockTransport(self._answer))
 
     def asked(self) -> list[str]:

@@ -136,6 +136,13 @@ def test_a_registry_without_credentials_leaves_them_to_the_user() -> None:
     assert env(fetch(fetch=given))["MLFLOW_TRACKING_TOKEN"] == key_of("mine", "t")
 
 
+def test_only_the_fetching_container_is_told_the_workspace():
+    rendered = template(registry=PodRegistry("https://m", workspace="north"))["spec"]
+    (fetch,), (server,) = rendered["initContainers"], rendered["containers"]
+    assert {"name": "MLFLOW_WORKSPACE", "value": "north"} in fetch["env"]
+    assert "MLFLOW_WORKSPACE" not in {variable["name"] for variable in server["env"]}
+
+
 def test_the_registrys_ca_is_mounted_where_the_variable_says() -> None:
     rendered = template(registry=PodRegistry("https://m", ca_config_map="mlflow-ca"))
     container = rendered["spec"]["initContainers"][0]

@@ -118,6 +118,7 @@ registries:
     podUrl: {{ $registry.podUrl | default "" | quote }}
     credentialsDir: {{ ternary (include "model-operator.credentialsDir" $scope) "" (ne (include "model-operator.credentialsSecret" $scope) "") | quote }}
     caFile: {{ ternary (printf "%s/ca.crt" (include "model-operator.caDir" $scope)) "" (eq (include "model-operator.hasCa" $scope) "true") | quote }}
+    workspace: {{ $registry.workspace | default "" | quote }}
     podCredentials:
       secret: {{ dig "podCredentials" "secret" "" $registry | quote }}
     podCa:

@@ -235,6 +235,8 @@ def _digest_env(wish: Wish) -> list[_Object]:
 
 def _registry_env(registry: PodRegistry) -> list[_Object]:
     variables = [_variable("MLFLOW_TRACKING_URI", registry.url)]
+    if registry.workspace:
+        variables.append(_variable("MLFLOW_WORKSPACE", registry.workspace))
     if registry.secret:
         known = registry.secret_keys
         for key in ("username", "password", "token"):

@@ -68,6 +68,7 @@ class Site:
     url: str
     credentials_dir: Path | None = None
     ca_file: Path | None = None
+    workspace: str = ""
 
     def misconfigured(self, what: str) -> RegistryError:
         """A failure that names this entry."""
@@ -191,6 +192,8 @@ class JsonSource:
             # MLflow answers a kept connection about 44 ms later, and closes it between two polls anyway
             "connection": "close",
         }
+        if self.site.workspace:
+            headers["x-mlflow-workspace"] = self.site.workspace
         if self._credentials.authorization is not None:
             headers["authorization"] = self._credentials.authorization
         if request.content is not None:

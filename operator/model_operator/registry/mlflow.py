@@ -80,6 +80,7 @@ class MlflowClient:
             url=config.url,
             credentials_dir=_path(config.credentials_dir),
             ca_file=_path(config.ca_file),
+            workspace=config.workspace,
         )
         self._entry = entry
         self._credentials_dir = site.credentials_dir

@@ -25,6 +25,7 @@ class Access:
     url: str
     credentials_dir: str = ""
     ca_file: str = ""
+    workspace: str = ""
 
 
 class Registry:
