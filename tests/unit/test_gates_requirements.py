@@ -26,6 +26,12 @@ IMAGE = ImageContents("3.11.7", {"scikit-learn": "1.7.1", "torch": "2.3.0+cpu", 
         pytest.param("torch==2.3.0+cpu", "", id="it was built as asked for"),
         pytest.param("torch<=2.3.0", "", id="how it was built does not make it newer"),
         pytest.param("mlflow[extras]==3.17.2", "", id="extras"),
+        pytest.param("mlflow==3.4.1", "", id="MLflow of another minor version"),
+        pytest.param("mlflow<4,>=3.1", "", id="a range of MLflow"),
+        pytest.param("mlflow>=3.18", "needs mlflow>=3.18, the image has 3.17.2", id="a range of newer ones"),
+        pytest.param(
+            "mlflow==2.22.5", "needs mlflow==2.22.5, the image has 3.17.2", id="MLflow of another major"
+        ),
         pytest.param('pywin32>=300; sys_platform == "win32"', "", id="for another system"),
         pytest.param('tomli; python_version < "3.11"', "", id="for another Python"),
         pytest.param(

@@ -13,6 +13,8 @@ from model_operator.facts import ImageContents, ModelDescription
 
 MAX_LINES = 500
 MAX_LINE = 300
+# MLflow pins itself to the last digit in every model that it logs, and loads those of all its minor versions
+_MLFLOW = frozenset({"mlflow", "mlflow-skinny"})
 _MAJOR_MINOR = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(?=\.|$)")
 
 
@@ -66,11 +68,22 @@ def _concerns(requirement: Requirement, contents: ImageContents) -> bool:
         return False
 
 
+def _major(version: str) -> int | None:
+    try:
+        return Version(version.removesuffix(".*")).major
+    except InvalidVersion:
+        return None
+
+
 def _fits(requirement: Requirement, found: str) -> bool:
     try:
         version = Version(found)
     except InvalidVersion:
         return True
+    if canonicalize_name(requirement.name) in _MLFLOW:
+        pinned = [wanted.version for wanted in requirement.specifier if wanted.operator == "=="]
+        if pinned and all(_major(pin) == version.major for pin in pinned):
+            return True
     # a local part such as +cpu says how it was built, not what it can do; but it may be asked for
     return any(
         requirement.specifier.contains(candidate, prereleases=True)
