@@ -15,7 +15,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url
 .PHONY: help
 help: ## Explain every target
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: install ## The main job on a real cluster: v1 serves, the alias moves, a bad version is reverted
@@ -73,6 +73,12 @@ generate: install ## Make the CRD anew from the models, also the chart's copy
 	$(BIN)/python -m model_operator.api.crd > crds/modeldeployments.yaml.new
 	mv crds/modeldeployments.yaml.new crds/modeldeployments.yaml
 	cp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+
+##@ Benchmarks
+
+.PHONY: benchmark-registry
+benchmark-registry: install programs ## Cost of polling 5,000 models, and time from alias move to first write
+	$(BIN)/python -m benchmarks.registry
 
 ##@ Set-up
 
