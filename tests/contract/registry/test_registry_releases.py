@@ -1,4 +1,4 @@
-"""What gates have to know, as real MLflow servers tell it: the newest that we support, and the oldest."""
+"""What real MLflow servers tell of models and versions: the newest that we support, and the oldest."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python
 from tests.mlflow_server import MlflowServer
 from tests.mlflow_server.server import client_environment
 
+from model_operator.api.reference import ModelReference, parse_reference
 from model_operator.facts import Metric
-from model_operator.registry import MlflowClient, RegistryError
+from model_operator.registry import MlflowClient, RegistryError, resolve
 from model_operator.registry.http import Limits
+from model_operator.world import ResolutionReason
 
 LOGGER = Path(__file__).with_name("log_facts.py")
 LOG_SECONDS = 180
@@ -133,3 +135,74 @@ async def test_files_that_the_tracking_server_cannot_read_are_named_with_the_rem
 async def test_a_version_that_does_not_exist_is_named(told: Told) -> None:
     with pytest.raises(RegistryError, match="version 99 of model 'described'"):
         await told.client.description("described", "99")
+
+
+# --- following, also where the oldest answers in another way ------------------------------------------------
+
+
+def register(server: MlflowServer, name: str, versions: int = 2, **aliases: str) -> None:
+    with server.api() as api:
+        api.post("registered-models/create", json={"name": name})
+        for _ in range(versions):
+            api.post("model-versions/create", json={"name": name, "source": "s3://bucket/model"})
+        for alias, version in aliases.items():
+            api.post("registered-models/alias", json={"name": name, "alias": alias, "version": version})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["with space", "100%", "a%20b", "what?", "a&b=c", "a+b", "a#b", "Größe", "模型", "🌸", "x" * 255],
+    ids=[
+        "a space",
+        "a percent sign",
+        "an escape",
+        "?",
+        "&=",
+        "+",
+        "#",
+        "umlauts",
+        "Chinese",
+        "an emoji",
+        "255 long",
+    ],
+)
+async def test_a_name_is_followed_to_the_letter(
+    told: Told, server: tuple[MlflowServer, dict[str, Any]], name: str
+) -> None:
+    register(server[0], name, champion="1")
+    for reference, version in (
+        (ModelReference(name, alias="champion"), "1"),
+        (ModelReference(name, version="2"), "2"),
+        (ModelReference(name, latest=True), "2"),
+    ):
+        resolution = await resolve(told.client, reference)
+        assert resolution.version is not None, resolution.message
+        assert (resolution.version.model, resolution.version.version) == (name, version)
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        pytest.param("models:/never-made@champion", ResolutionReason.MODEL_NOT_FOUND, id="no such model"),
+        pytest.param("models:/described@nobody", ResolutionReason.ALIAS_NOT_FOUND, id="no such alias"),
+        pytest.param("models:/described/99", ResolutionReason.VERSION_NOT_FOUND, id="no such version"),
+        pytest.param("models:/never-made/1", ResolutionReason.MODEL_NOT_FOUND, id="a version of no model"),
+        pytest.param("models:/described/Production", ResolutionReason.STAGE_NOT_FOUND, id="an empty stage"),
+    ],
+)
+async def test_what_is_missing_is_told_apart(told: Told, uri: str, reason: ResolutionReason) -> None:
+    assert (await resolve(told.client, parse_reference(uri))).reason is reason
+
+
+async def test_a_listing_tells_all_aliases(told: Told, server: tuple[MlflowServer, dict[str, Any]]) -> None:
+    register(server[0], "listed", champion="1", challenger="2")
+    rows = [row async for page in told.client.models() for row in page if row.name == "listed"]
+    assert [row.aliases for row in rows] == [{"champion": "1", "challenger": "2"}]
+
+
+async def test_a_verdict_is_written_back(told: Told, server: tuple[MlflowServer, dict[str, Any]]) -> None:
+    register(server[0], "tagged", champion="1")
+    await told.client.set_version_tag("tagged", "1", "model-operator.io/default/crm/churn", "Settled")
+    resolution = await resolve(told.client, parse_reference("models:/tagged@champion"))
+    assert resolution.version is not None
+    assert resolution.version.tags == {"model-operator.io/default/crm/churn": "Settled"}
