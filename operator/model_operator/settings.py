@@ -125,7 +125,8 @@ class RegistryConfig(_Section):
     url: Annotated[str, AfterValidator(_http_url)]
     pod_url: Annotated[str, AfterValidator(_http_url_or_empty)] = ""
     credentials_dir: str = ""
-    """Directory with the files username and password, or token. Empty: the operator sends no credentials."""
+    """Directory with the files username and password, or token, and tls.crt with tls.key where the server asks for a
+    client certificate. Empty: the operator sends no credentials."""
     ca_file: str = ""
     workspace: Annotated[str, AfterValidator(_workspace)] = ""
     """MLflow's workspace (3.10 and newer), for the operator and the pods. Empty: the server's own choice."""

@@ -10,7 +10,7 @@ from model_operator.registry.client import RegistryError
 from model_operator.world import ResolutionReason
 
 MAX_BYTES = 65_536
-KEYS = "username and password, or token"
+KEYS = "username and password, or token, or tls.crt and tls.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ def read_credentials(directory: Path | None, entry: str) -> Credentials:
         if username is not None or password is not None:
             raise _misconfigured(entry, directory, f"has token beside username or password; keep {KEYS}")
         return Credentials(f"Bearer {token}", (token,))
+    if username is None and password is None and (directory / CERTIFICATE).exists():
+        return Credentials()  # the certificate says who we are
     if username is None and password is None:
         raise _misconfigured(entry, directory, f"has none of the files {KEYS}")
     if username is None or password is None:
@@ -56,6 +58,41 @@ def read_credentials(directory: Path | None, entry: str) -> Credentials:
         )
     encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
     return Credentials(f"Basic {encoded}", tuple(sorted({encoded, password}, key=len, reverse=True)))
+
+
+CERTIFICATE, KEY = "tls.crt", "tls.key"
+
+
+def read_certificate(directory: Path | None, entry: str) -> bytes:
+    """The client certificate in the registry entry's credentials directory, followed by its key; empty without one.
+
+    They are the two files of a Secret of type kubernetes.io/tls. Raises RegistryError (RegistryMisconfigured) when
+    one of the two is missing.
+    """
+    if directory is None:
+        return b""
+    certificate, key = _bytes(directory, CERTIFICATE, entry), _bytes(directory, KEY, entry)
+    if (certificate is None) != (key is None):
+        missing, present = (CERTIFICATE, KEY) if certificate is None else (KEY, CERTIFICATE)
+        raise _misconfigured(
+            entry, directory, f"has a file {present} and no {missing}; it needs both or none"
+        )
+    return certificate + b"\n" + key if certificate and key else b""
+
+
+def _bytes(directory: Path, name: str, entry: str) -> bytes | None:
+    try:
+        with (directory / name).open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _misconfigured(
+            entry, directory, f"has a file {name} that can't be read: {error.strerror}"
+        ) from None
+    if not raw or len(raw) > MAX_BYTES:
+        raise _misconfigured(entry, directory, f"has a file {name} that is empty or over 64 KiB")
+    return raw
 
 
 def _read(directory: Path, key: str, entry: str) -> str | None:

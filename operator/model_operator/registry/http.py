@@ -16,7 +16,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from model_operator.registry.client import RegistryError, shown
-from model_operator.registry.credentials import Credentials, read_credentials
+from model_operator.registry.credentials import (
+    CERTIFICATE,
+    KEY,
+    Credentials,
+    read_certificate,
+    read_credentials,
+)
 from model_operator.world import ResolutionReason
 
 MIB = 1024 * 1024
@@ -87,6 +93,15 @@ class _Request:
     tries: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """What a TLS connection is made with, as PEM; empty is none."""
+
+    ca: bytes
+    certificate: bytes = field(repr=False)
+    """Our own, with its key."""
+
+
 class JsonSource:
     """JSON objects below one base URL. Follows no redirect, keeps no connection, retries only GETs."""
 
@@ -103,7 +118,7 @@ class JsonSource:
         self._transport = transport
         self._clock = clock
         self._http: httpx.AsyncClient | None = None
-        self._ca: bytes | None = None
+        self._trust: _Trust | None = None
         self._credentials = Credentials()
         self._read_at = float("-inf")
         self._renewing = asyncio.Lock()
@@ -231,16 +246,18 @@ class JsonSource:
         async with self._renewing:
             if self._http is not None and self._clock() - self._read_at < only_after:
                 return
-            credentials, ca = await asyncio.to_thread(self._read_files)
-            if self._http is None or ca != self._ca:
+            credentials, trust = await asyncio.to_thread(self._read_files)
+            if self._http is None or trust != self._trust:
+                http = await asyncio.to_thread(self._new_http, trust)
                 await self.aclose()
-                self._http = await asyncio.to_thread(self._new_http, ca)
-            self._credentials, self._ca, self._read_at = credentials, ca, self._clock()
+                self._http = http
+            self._credentials, self._trust, self._read_at = credentials, trust, self._clock()
 
-    def _read_files(self) -> tuple[Credentials, bytes]:
+    def _read_files(self) -> tuple[Credentials, _Trust]:
         credentials = read_credentials(self.site.credentials_dir, self.site.entry)
+        certificate = read_certificate(self.site.credentials_dir, self.site.entry)
         if self.site.ca_file is None:
-            return credentials, b""
+            return credentials, _Trust(b"", certificate)
         try:
             with self.site.ca_file.open("rb") as file:
                 ca = file.read(MIB)
@@ -248,24 +265,34 @@ class JsonSource:
             raise self.site.misconfigured(
                 f"CA file {self.site.ca_file} can't be read: {error.strerror}; mount the CA's ConfigMap there"
             ) from None
-        return credentials, ca
+        return credentials, _Trust(ca, certificate)
 
-    def _new_http(self, ca: bytes) -> httpx.AsyncClient:
-        verify: ssl.SSLContext | bool = True
-        if ca:
-            try:
-                verify = ssl.create_default_context(cadata=ca.decode("ascii", "replace"))
-            except (ssl.SSLError, ValueError):
-                raise self.site.misconfigured(
-                    f"CA file {self.site.ca_file} is not a PEM certificate"
-                ) from None
+    def _new_http(self, trust: _Trust) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            verify=verify,
+            verify=self._tls(trust),
             timeout=httpx.Timeout(self._limits.total_seconds, connect=self._limits.connect_seconds),
             follow_redirects=False,
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=0),
             transport=self._transport,
         )
+
+    def _tls(self, trust: _Trust) -> ssl.SSLContext:
+        try:
+            text = trust.ca.decode("ascii", "replace")
+            context = ssl.create_default_context(cadata=text) if text else httpx.create_ssl_context()
+        except (ssl.SSLError, ValueError):
+            raise self.site.misconfigured(f"CA file {self.site.ca_file} is not a PEM certificate") from None
+        where = self.site.credentials_dir
+        if trust.certificate and where:
+            try:
+                # a rotation between our reading and this shows as another certificate at the next look
+                context.load_cert_chain(where / CERTIFICATE, where / KEY, password=_no_password)
+            except (OSError, ValueError):
+                what = (
+                    f"{CERTIFICATE} and {KEY} in {where} are no PEM certificate with its own unencrypted key"
+                )
+                raise self.site.misconfigured(what) from None
+        return context
 
     def _unauthorized(self) -> str:
         site = self.site
@@ -297,6 +324,10 @@ class JsonSource:
                 f"check {self.site.ca_file}" if self.site.ca_file else "set caFile to the CA that signed it"
             )
             return f"its certificate is not trusted ({self.quote(problem)}); {remedy}"
+        if isinstance(error, httpx.ReadError) and self.base.startswith("https:"):
+            # with TLS 1.3 a server says after the handshake that it does not like our certificate, and hangs up
+            said = self.quote(str(error)) or "it closed the connection"
+            return f"{said}; if it asks for a client certificate, put tls.crt and tls.key into credentialsDir"
         return self.quote(str(error)) or type(error).__name__
 
     def _unreachable(self, what: str) -> RegistryError:
@@ -305,6 +336,11 @@ class JsonSource:
             f"{self.base} can't be reached: {what}; "
             f"check the url of registry '{self.site.entry}', DNS and network policies",
         )
+
+
+def _no_password() -> str:
+    # OpenSSL would ask the terminal
+    raise ValueError("the key is encrypted")
 
 
 def _certificate_problem(error: BaseException | None) -> str:

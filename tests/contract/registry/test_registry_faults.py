@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.cluster.certificates import Authority, KeyPair
 from tests.contract.registry.conftest import Access, ask
 from tests.contract.registry.faulty import Answer, document, dripping, endless, faulty, response, silent
 
@@ -353,6 +354,51 @@ async def test_a_certificate_is_trusted_by_the_configured_authority_only(tmp_pat
     assert distrusted.reason is ResolutionReason.UNREACHABLE
     assert "not trusted" in distrusted.message
     assert "caFile" in distrusted.message
+
+
+async def test_a_server_that_asks_for_a_certificate_lets_in_whom_it_trusts(tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path / "ours", "ours"), Authority(tmp_path / "theirs", "theirs")
+    server_pair = ours.issue("server", "registry", addresses=["127.0.0.1"])
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ours.certificate)
+    tls.load_cert_chain(server_pair.certificate, server_pair.key)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    directory = tmp_path / "credentials"
+    directory.mkdir()
+
+    def present(pair: KeyPair) -> None:
+        (directory / "tls.crt").write_bytes(pair.certificate.read_bytes())
+        (directory / "tls.key").write_bytes(pair.key.read_bytes())
+
+    async with faulty(GOOD, tls=tls) as server:
+        access = Access(server.url, str(directory), str(ours.certificate))
+        present(theirs.issue("client", "operator"))
+        refused = await ask(access, REFERENCE)
+        present(ours.issue("client", "operator"))
+        let_in = await ask(access, REFERENCE)
+        without = await ask(Access(server.url, ca_file=str(ours.certificate)), REFERENCE)
+    assert refused.reason is ResolutionReason.UNREACHABLE
+    assert let_in.reason is ResolutionReason.RESOLVED, let_in.message
+    assert without.reason is ResolutionReason.UNREACHABLE
+    assert [r.message for r in (refused, without) if "client certificate" not in r.message] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        pytest.param({"tls.crt": "x"}, ["tls.key"], id="without its key"),
+        pytest.param({"tls.key": "x"}, ["none of the files"], id="a key alone"),
+        pytest.param({"tls.crt": "x", "tls.key": "y"}, ["no PEM certificate"], id="no certificate at all"),
+    ],
+)
+async def test_an_unusable_client_certificate_is_named(
+    tmp_path: Path, files: dict[str, str], words: list[str]
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    async with faulty(GOOD) as server:
+        resolution = await ask(Access(server.url, str(tmp_path)), REFERENCE)
+    assert resolution.reason is ResolutionReason.MISCONFIGURED
+    assert [word for word in [*words, str(tmp_path), "'prod'"] if word not in resolution.message] == []
 
 
 @pytest.mark.parametrize(
