@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,15 @@ from model_operator.registry.mlflow_facts import (
     parse_metrics,
     was_nan,
 )
+from model_operator.registry.mlflow_records import (
+    MAX_TEXT,
+    ShapeError,
+    is_version_number,
+    parse_model,
+    parse_version,
+    part_of,
+    renamed,
+)
 from model_operator.registry.mlmodel import MAX_BYTES as MAX_FILE_BYTES
 from model_operator.registry.mlmodel import MalformedModelError, parse_mlmodel
 from model_operator.world import ResolutionReason
@@ -40,13 +49,6 @@ PAGE_BYTES = 8 * MIB
 PAGE_ROWS = 1000
 SMALLEST_PAGE_ROWS = 50
 MAX_PAGES = 500
-
-MAX_NAME = 256
-MAX_TEXT = 4096
-MAX_VERSION_DIGITS = 18
-MAX_TAGS = 256
-MAX_ALIASES = 1000
-MAX_STAGES = 16
 
 T = TypeVar("T")
 
@@ -104,13 +106,13 @@ class MlflowClient:
             ResolutionReason.MODEL_NOT_FOUND,
             f"model '{shown(name)}'",
         )
-        return _renamed(self._parsed(_model, body.get("registered_model")), name)
+        return renamed(self._parsed(parse_model, body.get("registered_model")), name)
 
     async def version(self, name: str, version: str) -> VersionRecord:
         """See RegistryClient.version."""
         what = f"version {shown(version)} of model '{shown(name)}'"
         absent = ResolutionReason.VERSION_NOT_FOUND
-        if not _is_version(version):
+        if not is_version_number(version):
             # MLflow answers a number that its database can't hold with 500
             raise self._not_found(absent, what)
         try:
@@ -122,25 +124,25 @@ class MlflowClient:
                 # MLflow says the same for a missing model; this raises ModelNotFound in that case
                 await self.model(name)
             raise
-        return replace(self._parsed(_version, body.get("model_version")), model=name)
+        return replace(self._parsed(parse_version, body.get("model_version")), model=name)
 
     async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
         """See RegistryClient.models; a page has at most 1,000 rows, fewer where the rows are large."""
         async with aclosing(self._pages("/registered-models/search", "registered_models")) as pages:
             async for rows in pages:
-                yield self._parsed_rows(_model, rows)
+                yield self._parsed_rows(parse_model, rows)
 
     async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
         """See RegistryClient.versions."""
         async with aclosing(self._pages("/model-versions/search", "model_versions")) as pages:
             async for rows in pages:
-                yield self._parsed_rows(_version, rows)
+                yield self._parsed_rows(parse_version, rows)
 
     async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
         """See RegistryClient.set_version_tag."""
         what = f"tags of version {shown(version)} of model '{shown(name)}'"
         absent = ResolutionReason.VERSION_NOT_FOUND
-        if not _is_version(version):
+        if not is_version_number(version):
             raise self._not_found(absent, what)
         body = {"name": name, "version": version, "key": key, "value": value}
         answer = await self._source.post(f"{API}/model-versions/set-tag", body, RECORD_BYTES)
@@ -159,7 +161,7 @@ class MlflowClient:
         what = f"run {shown(run_id)}"
         absent = ResolutionReason.VERSION_NOT_FOUND
         body = await self._get("/runs/get", {"run_id": run_id}, PAGE_BYTES, absent, what)
-        info = self._parsed(_mapping_of, (body.get("run"), "info"))
+        info = self._parsed(part_of, (body.get("run"), "info"))
         if info.get("lifecycle_stage") == "deleted":
             if of_model:
                 return merged(of_model, ())
@@ -183,7 +185,7 @@ class MlflowClient:
         return [replace(metric, value=math.nan) if metric in false else metric for metric, _, _ in readings]
 
     def _readings_in(self, body: Mapping[str, Any], key: str) -> list[Reading]:
-        data = self._parsed(_mapping_of, (body.get(key), "data"))
+        data = self._parsed(part_of, (body.get(key), "data"))
         try:
             return parse_metrics(data.get("metrics", []))
         except MalformedMetricsError as error:
@@ -290,14 +292,14 @@ class MlflowClient:
     def _parsed(self, parse: Callable[[Any], T], value: Any) -> T:
         try:
             return parse(value)
-        except _ShapeError as error:
+        except ShapeError as error:
             raise self._unexpected(f"a record of an unexpected shape ({error})") from None
 
     def _parsed_rows(self, parse: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
         """The rows that can be read; one odd model must not blind us to a thousand others."""
         parsed = []
         for row in rows:
-            with suppress(_ShapeError):
+            with suppress(ShapeError):
                 parsed.append(parse(row))
         if rows and not parsed:
             raise self._unexpected("a listing without a single record of the expected shape")
@@ -334,93 +336,6 @@ class MlflowClient:
             f"{self.url} answered {self._source.quote(what)}{quoted}; "
             f"is the url of registry '{self._entry}' an MLflow server's, with its static prefix if any?",
         )
-
-
-def _mapping_of(value: tuple[Any, str]) -> Mapping[str, Any]:
-    """A part of a record; empty where it is left out."""
-    record, field = value
-    return _mapping(_mapping(record, field).get(field, {}), field)
-
-
-class _ShapeError(ValueError):
-    """A record that is not what the API promises; the text names the field."""
-
-
-def _model(value: Any) -> ModelRecord:
-    row = _mapping(value, "registered_model")
-    aliases = {}
-    for item in _list(row, "aliases", MAX_ALIASES):
-        alias = _mapping(item, "aliases")
-        aliases[_text(alias, "alias", MAX_NAME)] = _number(alias, "version")
-    newest = tuple(_version(item) for item in _list(row, "latest_versions", MAX_STAGES))
-    name = _text(row, "name", MAX_NAME, required=True)
-    return _renamed(ModelRecord(name, aliases, newest), name)
-
-
-def _renamed(model: ModelRecord, name: str) -> ModelRecord:
-    """The record under the name that was asked for: a registry must not answer for another of its models."""
-    return ModelRecord(name, model.aliases, tuple(replace(version, model=name) for version in model.newest))
-
-
-def _version(value: Any) -> VersionRecord:
-    row = _mapping(value, "model_version")
-    status = _text(row, "status", MAX_NAME) or "READY"
-    return VersionRecord(
-        model=_text(row, "name", MAX_NAME, required=True),
-        version=_number(row, "version"),
-        ready=status == "READY",
-        status=status,
-        stage=_text(row, "current_stage", MAX_NAME),
-        run_id=_text(row, "run_id", MAX_NAME),
-        source=_text(row, "source", MAX_TEXT),
-        tags=_tags(_list(row, "tags", None)),
-    )
-
-
-def _tags(items: Iterable[Any]) -> Mapping[str, str]:
-    """Key to value. Left out: values over 4,096 characters, and all tags after the 256th."""
-    tags: dict[str, str] = {}
-    for item in items:
-        tag = _mapping(item, "tags")
-        key, value = tag.get("key"), tag.get("value", "")
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise _ShapeError("tags")
-        if len(key) <= MAX_NAME and len(value) <= MAX_TEXT and len(tags) < MAX_TAGS:
-            tags[key] = value
-    return tags
-
-
-def _mapping(value: Any, field: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise _ShapeError(field)
-    return value
-
-
-def _list(row: Mapping[str, Any], field: str, limit: int | None) -> list[Any]:
-    value = row.get(field, [])
-    if not isinstance(value, list) or (limit is not None and len(value) > limit):
-        raise _ShapeError(field)
-    return value
-
-
-def _text(row: Mapping[str, Any], field: str, limit: int, required: bool = False) -> str:
-    value = row.get(field)
-    if value is None and not required:
-        return ""
-    if not isinstance(value, str) or len(value) > limit or (required and not value):
-        raise _ShapeError(field)
-    return value
-
-
-def _number(row: Mapping[str, Any], field: str) -> str:
-    value = row.get(field)
-    if not isinstance(value, str) or not _is_version(value):
-        raise _ShapeError(field)
-    return value
-
-
-def _is_version(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= MAX_VERSION_DIGITS
 
 
 def _error(answer: Answer) -> tuple[str, str]:
