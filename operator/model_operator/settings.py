@@ -130,6 +130,8 @@ class RegistryConfig(_Section):
     ca_file: str = ""
     workspace: Annotated[str, AfterValidator(_workspace)] = ""
     """MLflow's workspace (3.10 and newer), for the operator and the pods. Empty: the server's own choice."""
+    requests_per_second: float = Field(default=50, ge=1, le=10_000)
+    """How fast the operator asks this registry at most, in the long run; a second's worth may come at once."""
     pod_credentials: PodCredentials = PodCredentials()
     pod_ca: PodCA = PodCA()
 

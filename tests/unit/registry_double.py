@@ -54,7 +54,9 @@ class RegistryDouble:
 
     def client(self) -> MlflowClient:
         """A client of this registry."""
-        config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="")
+        config = SimpleNamespace(
+            url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0
+        )
         return MlflowClient("default", config, QUICK, httpx.MockTransport(self._answer))
 
     def asked(self) -> list[str]:

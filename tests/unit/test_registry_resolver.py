@@ -24,7 +24,9 @@ class Bench:
         self.registry = RegistryDouble()
         self.clock = Clock()
         self.woken: list[Key] = []
-        config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="")
+        config = SimpleNamespace(
+            url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0
+        )
         self.resolver = Resolver(
             {"default": config},
             poll_seconds=15,
@@ -334,7 +336,7 @@ async def test_the_resolver_runs_until_it_is_cancelled_and_asks_as_soon_as_somet
     registry = RegistryDouble()
     registry.add("churn", champion="1")
     changed: asyncio.Queue[Key] = asyncio.Queue()
-    config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="")
+    config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0)
     resolver = Resolver(
         {"default": config}, 3600, changed.put_nowait, connect=lambda entry, config: registry.client()
     )
@@ -353,7 +355,7 @@ async def test_the_polls_of_a_running_resolver_see_an_alias_move() -> None:
     registry = RegistryDouble()
     registry.add("churn", versions=2, champion="1")
     changed: asyncio.Queue[Key] = asyncio.Queue()
-    config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="")
+    config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0)
     resolver = Resolver(
         {"default": config}, 0.02, changed.put_nowait, connect=lambda entry, config: registry.client()
     )

@@ -31,7 +31,9 @@ class Bench:
         """Model, version and value of each write that arrived."""
         self.asked = 0
         self.fail: Callable[[httpx.Request], httpx.Response | Exception | None] = lambda request: None
-        config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="")
+        config = SimpleNamespace(
+            url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0
+        )
         self.write_back = WriteBack(
             {"default": config, "other": config},
             "prod",

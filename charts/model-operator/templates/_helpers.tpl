@@ -119,6 +119,7 @@ registries:
     credentialsDir: {{ ternary (include "model-operator.credentialsDir" $scope) "" (ne (include "model-operator.credentialsSecret" $scope) "") | quote }}
     caFile: {{ ternary (printf "%s/ca.crt" (include "model-operator.caDir" $scope)) "" (eq (include "model-operator.hasCa" $scope) "true") | quote }}
     workspace: {{ $registry.workspace | default "" | quote }}
+    requestsPerSecond: {{ $registry.requestsPerSecond | default 50 }}
     podCredentials:
       secret: {{ dig "podCredentials" "secret" "" $registry | quote }}
     podCa:

@@ -75,6 +75,7 @@ class Site:
     credentials_dir: Path | None = None
     ca_file: Path | None = None
     workspace: str = ""
+    requests_per_second: float = 50.0
 
     def misconfigured(self, what: str) -> RegistryError:
         """A failure that names this entry."""
@@ -122,6 +123,7 @@ class JsonSource:
         self._credentials = Credentials()
         self._read_at = float("-inf")
         self._renewing = asyncio.Lock()
+        self._next_turn = float("-inf")
 
     async def get(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
         """GET base + path; the answer may have any status but 401 and 3xx, and is at most ``max_bytes`` long.
@@ -196,6 +198,14 @@ class JsonSource:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
         raise AssertionError("the last try returns or raises")
 
+    async def _turn(self) -> None:
+        """Wait until one more request is within the registry's rate; unused turns of the last second are kept."""
+        now = self._clock()
+        turn = max(self._next_turn, now - 1.0)
+        self._next_turn = turn + 1.0 / self.site.requests_per_second
+        if turn > now:
+            await asyncio.sleep(turn - now)
+
     async def _send_once(self, request: _Request) -> Answer:
         http = self._http
         if http is None:
@@ -213,6 +223,7 @@ class JsonSource:
             headers["authorization"] = self._credentials.authorization
         if request.content is not None:
             headers["content-type"] = "application/json"
+        await self._turn()
         async with http.stream(
             request.method,
             f"{self.base}{request.path}",

@@ -83,6 +83,7 @@ class MlflowClient:
             credentials_dir=_path(config.credentials_dir),
             ca_file=_path(config.ca_file),
             workspace=config.workspace,
+            requests_per_second=config.requests_per_second,
         )
         self._entry = entry
         self._credentials_dir = site.credentials_dir

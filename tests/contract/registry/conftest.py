@@ -26,6 +26,7 @@ class Access:
     credentials_dir: str = ""
     ca_file: str = ""
     workspace: str = ""
+    requests_per_second: float = 10_000.0
 
 
 class Registry:
