@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import nan
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.stories.pods import Behaviour
 from tests.stories.simulation import SimulatedCluster, serving
 
 from model_operator.api import names
+from model_operator.facts import Metric, VersionFacts
 from model_operator.world import Kind
 
 Json = dict[str, Any]
@@ -39,7 +41,9 @@ def something_happens(cluster: SimulatedCluster, dice: random.Random, may_change
         "status",
         "operator",
     ]
-    match dice.choice([*events, "strategy"] if may_change_strategy else events):
+    events += ["strategy"] * may_change_strategy
+    events += ["tag", "measured"] * 3 if "gates" in cluster.spec else []
+    match dice.choice(events):
         case "alias":
             cluster.move_alias("champion", dice.choice("12345"))
         case "shape":
@@ -59,6 +63,11 @@ def something_happens(cluster: SimulatedCluster, dice: random.Random, may_change
         case "operator":
             cluster.dies_after_actions = dice.randint(0, 4)
             cluster.restart_operator(str(dice.randint(1, 3)))
+        case "tag":
+            cluster.tag(dice.choice("12345"), quality=dice.choice(["good", "bad"]))
+        case "measured":
+            metrics = (Metric("auc", dice.choice([0.5, 0.9, nan])),)
+            cluster.learn(version := dice.choice("12345"), f"auc of {version}", VersionFacts(metrics))
         case "strategy":
             cluster.commit("rollout.strategy", other_strategy)
     cluster.pass_time(dice.choice([1, 2, 5, 9, 15, 20, 40, 90]))
@@ -99,3 +108,32 @@ def test_whatever_people_do_nobody_waits_for_an_answer(
     assert cluster.status["serving"]["settled"] is True
     assert sorted(cluster.sizes().values())[-1:] == [2]
     assert sum(cluster.sizes().values()) == 2, "nothing is kept for ever"
+
+
+GATES = {
+    "tags": [{"key": "quality", "notValue": "bad"}],
+    "metrics": [{"name": "auc", "min": 0.8}, {"name": "auc", "noWorseThanServingBy": 1, "better": "Higher"}],
+}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_people_do_at_a_gate_nobody_waits_for_an_answer(manifest: Json, seed: int) -> None:
+    dice = random.Random(1000 + seed)
+    how = dice.choice(["RollingUpdate", "BlueGreen"])
+    cluster = serving(strategy(manifest, how, watchSeconds=60, warmSeconds=60), "1", behaviours=dict(LIVES))
+    cluster.facts["1"] = VersionFacts((Metric("auc", 0.9),))
+    cluster.commit("gates", lambda spec: spec.update(gates=GATES))
+    for _ in range(dice.randint(5, 20)):
+        something_happens(cluster, dice, may_change_strategy=True)
+    release(cluster)
+    cluster.dies_after_actions = -1
+    if cluster.spec.get("suspend"):
+        cluster.commit("suspend: false", lambda spec: spec.update(suspend=False))
+    for version in "123459":
+        cluster.learn(version, f"auc of {version} is mended", VersionFacts((Metric("auc", 0.9),)))
+    cluster.move_alias("champion", "9")
+    cluster.pass_time(150)
+    story = "\n".join(cluster.transcript)
+    assert cluster.requests_lost == 0, story
+    assert cluster.serving_versions() == {"9": 2}, story
+    assert cluster.condition("Admitted") == ("True", "Admitted"), story
