@@ -60,7 +60,8 @@ def _rebuilt(world: World) -> tuple[Serving | None, Candidate | None]:
     pointed = selected_track(world.children.service) or world.name
     serving = None
     if lived:
-        verdict, revision = max(lived, key=lambda pair: pair[0].at)
+        # the clock shows whole seconds, and a rollout may take less than one
+        verdict, revision = max(lived, key=lambda pair: (pair[0].at, pair[1].number))
         tracks = sorted(
             (t for t, name in carried.items() if name == revision.name), key=lambda t: t != pointed
         )

@@ -232,6 +232,17 @@ def test_a_status_lost_in_the_middle_of_a_blue_green_switch_finds_what_serves() 
         assert (memory.candidate is None) == (verdict is not None)
 
 
+def test_of_two_versions_that_went_live_in_one_second_the_later_is_found_again() -> None:
+    green = "churn-green"
+    one, two = replace(ONE, verdict=live(5)), replace(TWO, number=ONE.number + 1, verdict=live(5))
+    for kept in ((one, two), (two, one)):
+        tracks = {"churn": carrying(one), green: carrying(two, track=green)}
+        seen = world(*kept, version="2", deployments=tracks, service=pointing(green))
+        memory = recall(seen)
+        assert memory.serving is not None
+        assert (memory.serving.version, memory.serving.track) == ("2", green)
+
+
 def test_a_status_that_lost_only_what_serves_is_no_first_deployment() -> None:
     three = revision("3")
     tried = Candidate(three.name, "3", "@champion", ago(5), Phase.STARTING, track="churn-green")

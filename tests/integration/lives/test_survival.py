@@ -138,7 +138,6 @@ def test_a_status_that_is_wiped_in_the_watch_costs_no_revert(bench: Bench, churn
     bench.until_serving("churn", 2)
     bench.until_at_rest("churn")
     serving = bench.status("churn")["serving"]
-    # once in many runs of a busy machine it was the other track: then the operator's words are wanted
     assert serving["track"] == "churn-green", bench.operator.all_words()
     assert not serving["settled"]
     assert bench.pod_uids() == pods, "the old track is as warm as before"
