@@ -228,6 +228,11 @@ class PodSpec(SpecModel):
     service_account_name: OptionalText = Field(
         default=None, description="Service account of the pods. Left out: the namespace's default."
     )
+    automount_service_account_token: bool = Field(
+        default=False,
+        description="Whether the pods get the account's token for the Kubernetes API. Identities that a cloud gives to "
+        "the account (IRSA and its like) bring tokens of their own and don't need it.",
+    )
     node_selector: LabelMap = Field(
         default_factory=dict, description="Labels that a node must have to run the pods."
     )

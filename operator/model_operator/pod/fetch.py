@@ -6,6 +6,8 @@ Runs in an image that has MLflow, non-root, on a read-only root file system. The
     MODEL_DIR                    an empty, writable volume, default /model
     MODEL_DIGEST                 what the files must be, as the version's tag says it; left out: not compared
     MLFLOW_TRACKING_URI          the registry; with MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN
+    MLFLOW_REGISTRY_URI          databricks-uc for Unity Catalog; then with DATABRICKS_HOST and _TOKEN
+    REGISTRY_CLIENT_CERT_DIR     a directory with tls.crt and tls.key, where the registry asks for a certificate
 
 and whatever MLflow's client and the artifact store's client read. A container that starts again after a
 success has nothing to do; after a failure it begins anew. The end is one of the exit codes below, and a line
@@ -29,7 +31,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -105,7 +107,10 @@ class Settings:
             )
         if digest:
             digest = "sha256:" + digest.removeprefix("sha256:")
-        return cls(env["MODEL_NAME"], version, model_dir, env["MLFLOW_TRACKING_URI"], digest)
+        registry = env["MLFLOW_TRACKING_URI"]
+        if env.get("MLFLOW_REGISTRY_URI", "").startswith("databricks"):
+            registry = env.get("DATABRICKS_HOST") or registry
+        return cls(env["MODEL_NAME"], version, model_dir, registry, digest)
 
     @property
     def model(self) -> str:
@@ -125,6 +130,7 @@ def fetch(settings: Settings) -> None:
     partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=settings.model_dir))
     try:
         try:
+            _show_certificate(os.environ)
             source = _ask_registry(settings)
             _download(settings, partial)
         except FetchError:
@@ -146,6 +152,27 @@ def fetch(settings: Settings) -> None:
         raise judged(error, settings, source) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _show_certificate(env: MutableMapping[str, str]) -> None:
+    """Lets MLflow's client show the certificate in REGISTRY_CLIENT_CERT_DIR. Raises FetchError.
+
+    It wants certificate and key in one file. That file is in memory: the volumes are the server's, too.
+    """
+    directory = env.get("REGISTRY_CLIENT_CERT_DIR")
+    if not directory:
+        return
+    try:
+        parts = [(Path(directory) / name).read_bytes() for name in ("tls.crt", "tls.key")]
+    except OSError as error:
+        raise FetchError(
+            FETCH_MISCONFIGURED,
+            f"the client certificate for the registry can't be read ({error.filename}: {error.strerror}): check"
+            " tls.crt and tls.key in the registry's credentials Secret in this namespace",
+        ) from error
+    file = os.memfd_create("registry-client-certificate")
+    os.write(file, b"\n".join(parts))
+    env["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = f"/proc/self/fd/{file}"
 
 
 def _ask_registry(settings: Settings) -> str:
@@ -446,6 +473,7 @@ def _prepare_environment() -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT": "20",
     }.items():
         os.environ.setdefault(variable, value)
 
