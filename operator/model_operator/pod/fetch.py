@@ -60,6 +60,11 @@ PARTIAL_PREFIX = ".model-operator-partial-"
 NOT_THE_MODELS = (b"./registered_model_meta", f"./{MARKER}".encode())
 # by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
 SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
+# of the clients of S3, of Google's and of Azure's store
+STORE_CLIENTS = frozenset({"botocore", "boto3", "s3transfer", "google", "azure"})
+NO_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "CredentialUnavailableError"}
+)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -320,13 +325,21 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
             f"{where} refuses the host name that this pod calls it by (Invalid Host header): start the MLflow"
             f" server with --allowed-hosts that include {host}",
         )
+    remedy = "check the registry's credentials Secret in this namespace, and what its user may read"
+    if _is_direct(causes):
+        remedy = (
+            "check the store's credentials in spec.fetch.env and spec.fetch.envFrom, or the identity of the pods'"
+            " service account, and what they may read"
+        )
+    if any(type(cause).__name__ in NO_CREDENTIALS for cause in causes):
+        return FetchError(STORE_REFUSED, f"{where} got no credentials from this pod: {remedy} ({why})")
+    asks_for_certificate = "put tls.crt and tls.key into the registry's credentials Secret in this namespace"
+    if re.search(r"certificate[ _]required", text, re.I):
+        why = f"{asks_for_certificate} ({why})"
+        return FetchError(STORE_REFUSED, f"{where} asks for a client certificate: {why}")
     if status in (401, 403):
         what = "does not know who is asking" if status == 401 else "does not permit it"
-        return FetchError(
-            STORE_REFUSED,
-            f"{where} {what} ({status}): check the registry's credentials Secret in this namespace, and what"
-            f" its user may read ({why})",
-        )
+        return FetchError(STORE_REFUSED, f"{where} {what} ({status}): {remedy} ({why})")
     if source == "?" and _says_missing(causes):
         return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({why})")
     if source == "?" and status == 404:
@@ -345,6 +358,11 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
         or any(_is_network(cause) for cause in causes)
         or _unreached(text)
     ):
+        if "CERTIFICATE_VERIFY_FAILED" in text and _is_direct(causes):
+            why = f"name the authority that signed its certificate in spec.fetch.env, for S3 in AWS_CA_BUNDLE; {why}"
+        if "EOF occurred in violation of protocol" in text:
+            # how a server hangs up that misses our certificate, when its alert is lost
+            why = f"{why}; if it asks for a client certificate, {asks_for_certificate}"
         return FetchError(STORE_UNREACHABLE, f"{where} can't be reached ({why})")
     if status >= 400:
         return FetchError(FETCH_MISCONFIGURED, f"{where} does not understand the request ({why})")
@@ -412,6 +430,11 @@ def _says_missing(causes: list[BaseException]) -> bool:
     return any(
         isinstance(cause, FileNotFoundError) or getattr(cause, "error_code", "") in codes for cause in causes
     ) or any("No such file or directory" in str(cause) for cause in causes)
+
+
+def _is_direct(causes: list[BaseException]) -> bool:
+    """Whether the store's own client failed, and not MLflow's, which shows the registry's credentials."""
+    return any(type(cause).__module__.split(".")[0] in STORE_CLIENTS for cause in causes)
 
 
 def _is_network(cause: BaseException) -> bool:
