@@ -166,6 +166,15 @@ def test_a_client_certificate_is_mounted_into_the_fetching_container_only() -> N
     assert "REGISTRY_CLIENT_CERT_DIR" not in env(serving)
 
 
+def test_the_fetching_container_mounts_what_is_asked_for_and_never_over_what_is_ours() -> None:
+    mounts = [
+        {"name": "ca", "mountPath": "/store-ca", "readOnly": True},
+        {"name": "ca", "mountPath": "/model/"},
+    ]
+    mounted = fetch(fetch={"volumeMounts": mounts})["volumeMounts"]
+    assert mounted == [*fetch()["volumeMounts"], mounts[0]]
+
+
 def test_pods_reach_unity_catalog_as_mlflows_client_expects_it() -> None:
     registry = PodRegistry(
         "https://dbc-1.example.com", "databricks", frozenset({"token", "username"}), type="UnityCatalog"

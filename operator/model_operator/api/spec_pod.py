@@ -61,6 +61,11 @@ class FetchSpec(SpecModel):
         description="Secrets and ConfigMaps of the same namespace whose keys become environment variables of "
         "the fetching container, for example the artifact store's credentials.",
     )
+    volume_mounts: MountList = Field(
+        default_factory=list,
+        description="Mounts of the volumes of pod.volumes in the fetching container, for example the artifact store's "
+        "certificate authority.",
+    )
     resources: Resources = Field(
         default_factory=dict, description="CPU and memory requests and limits of the fetching container."
     )

@@ -150,6 +150,7 @@ def _fetch_container(inputs: TemplateInputs) -> _Object:
         mounts.append(_mount(VOLUME_REGISTRY_CA, REGISTRY_CA_DIR, read_only=True))
     if _shows_certificate(inputs.registry):
         mounts.append(_mount(VOLUME_REGISTRY_CLIENT, REGISTRY_CLIENT_DIR, read_only=True))
+    mounts += _elsewhere(fetch.volume_mounts, mounts)
     container: _Object = {
         "name": names.CONTAINER_FETCH,
         "image": inputs.images[names.CONTAINER_FETCH],
@@ -177,8 +178,7 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         ours.append(_scripts_mount())
     if inputs.spec.self_test.payload:
         ours.append(_mount(names.VOLUME_PAYLOAD, PAYLOAD_DIR, read_only=True))
-    taken = {mount["mountPath"] for mount in ours}
-    theirs = [mount for mount in server.volume_mounts if str(mount.get("mountPath")).rstrip("/") not in taken]
+    theirs = _elsewhere(server.volume_mounts, ours)
     # a bigger or faster /tmp of their own replaces ours
     if all(str(mount.get("mountPath")).rstrip("/") != TMP_DIR for mount in theirs):
         ours.append(_mount(names.VOLUME_TMP, TMP_DIR))
@@ -195,7 +195,7 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         ),
         "envFrom": server.env_from,
         "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
-        "volumeMounts": [*ours, *deepcopy(theirs)],
+        "volumeMounts": [*ours, *theirs],
         "securityContext": _merged(_CONTAINER_SECURITY, server.security_context),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -339,6 +339,12 @@ def _scripts_mount() -> _Object:
 def _mount(volume: str, path: str, *, read_only: bool = False) -> _Object:
     mount: _Object = {"name": volume, "mountPath": path}
     return mount | {"readOnly": True} if read_only else mount
+
+
+def _elsewhere(theirs: Sequence[Mapping[str, Any]], ours: Sequence[_Object]) -> list[_Object]:
+    """Of a user's mounts those that don't stand where ours do."""
+    taken = {mount["mountPath"] for mount in ours}
+    return [dict(deepcopy(m)) for m in theirs if str(m.get("mountPath")).rstrip("/") not in taken]
 
 
 def _variable(name: str, value: str) -> _Object:

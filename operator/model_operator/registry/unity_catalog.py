@@ -87,12 +87,14 @@ class UnityCatalogClient:
 
     async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
         """Empty: rows of its listing have no aliases (``lists_models``)."""
-        for page in ():
+        nothing: tuple[Sequence[ModelRecord], ...] = ()
+        for page in nothing:
             yield page
 
     async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
         """Empty: rows of its listing have no tags (``lists_models``)."""
-        for page in ():
+        nothing: tuple[Sequence[VersionRecord], ...] = ()
+        for page in nothing:
             yield page
 
     async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
