@@ -62,6 +62,7 @@ verify: install ## Linters, types, floors, and generated files without drift
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m model_operator.api.crd --check crds/modeldeployments.yaml
 	cmp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+	$(BIN)/python -m generators --check
 
 .PHONY: format
 format: install ## Format the code
@@ -69,10 +70,11 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: install ## Make the CRD anew from the models, also the chart's copy
+generate: install ## Make anew what is generated: CRD, field reference, table of values, plain manifests
 	$(BIN)/python -m model_operator.api.crd > crds/modeldeployments.yaml.new
 	mv crds/modeldeployments.yaml.new crds/modeldeployments.yaml
 	cp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+	$(BIN)/python -m generators
 
 ##@ Benchmarks
 

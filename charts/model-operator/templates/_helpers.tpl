@@ -79,6 +79,17 @@ A registry that the user adds has only the keys that were written, hence the dig
 /var/run/secrets/model-operator.io/webhook-secrets
 {{- end -}}
 
+{{- /* The ports of the registries' URLs, each once, as a JSON list. */ -}}
+{{- define "model-operator.registryPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.registries -}}
+{{- $url := urlParse .url -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- $ports = append $ports (int (default (ternary 443 80 (eq $url.scheme "https")) $port)) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
+
 {{- /* What a schema can't say in words that help. */ -}}
 {{- define "model-operator.validate" -}}
 {{- if .Values.webhooks.enabled -}}
