@@ -22,6 +22,7 @@ from model_operator.kube import (
     AlreadyExists,
     ApiError,
     Conflict,
+    EventRecorder,
     Forbidden,
     Invalid,
     KubeClient,
@@ -111,6 +112,7 @@ class Reconciler:
         self._settings = settings
         self._background = background
         self._clock = clock
+        self._events = EventRecorder(kube)
         self._slots = Slots(settings.max_concurrent_rollouts)
         self._faults: dict[Key, tuple[Fault, ...]] = {}
         self._pod_registries = PodRegistries(kube)
@@ -233,11 +235,9 @@ class Reconciler:
         for news in decided.announcements:
             level = logging.WARNING if news.warning else logging.INFO
             log.log(level, "%s namespace=%s name=%s: %s", news.reason, *world.key, news.message)
+            regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
             try:
-                regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
-                await self._kube.create_event(
-                    regarding, warning=news.warning, reason=news.reason, message=news.message
-                )
+                await self._events.tell(regarding, news)
             except ApiError as error:
                 log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
         return raw
