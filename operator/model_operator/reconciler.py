@@ -32,6 +32,7 @@ from model_operator.kube import (
 from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision, verdict_annotation
 from model_operator.memory import Phase
+from model_operator.outcomes import outcomes
 from model_operator.pod_registry import PodRegistries
 from model_operator.registry import WantedModel
 from model_operator.settings import Settings
@@ -232,6 +233,8 @@ class Reconciler:
             raw = await self._kube.patch_status(
                 ref, decided.status, was=world.status, resource_version=raw["metadata"]["resourceVersion"]
             )
+            for outcome in outcomes(world, decided.status):
+                self._background.happened(outcome)
         for news in decided.announcements:
             level = logging.WARNING if news.warning else logging.INFO
             log.log(level, "%s namespace=%s name=%s: %s", news.reason, *world.key, news.message)
