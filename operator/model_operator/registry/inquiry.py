@@ -34,6 +34,8 @@ ROWS_PER_REQUEST = 50
 """That many rows of a listing cost the registry as much as one GET of a single model."""
 FIRST_LISTING_COST = 3.0
 """What a listing is thought to cost before there was one: a small registry's one page."""
+NAMES_IN_ONE_GO = 20
+"""So many models that need no request are gone through before others get their turn; a millisecond or two."""
 HOPELESS_AFTER = 8
 """When so many models failed in a round and none was answered, the rest isn't asked."""
 
@@ -134,9 +136,10 @@ class Inquiry:
             raise this.failed[0]
 
     async def _work(self, queue: Iterator[tuple[str, list[ModelReference]]], this: _Round) -> None:
-        for name, references in queue:
-            # thousands that a listing answered would hold up the event loop
-            await asyncio.sleep(0)
+        for count, (name, references) in enumerate(queue):
+            if count % NAMES_IN_ONE_GO == 0:
+                # thousands that a listing answered would hold up the event loop
+                await asyncio.sleep(0)
             for reference in references:
                 if this.hopeless is not None:
                     return

@@ -40,6 +40,8 @@ def parse_model(value: Any) -> ModelRecord:
 
 def renamed(model: ModelRecord, name: str) -> ModelRecord:
     """The record under the name that was asked for: a registry must not answer for another of its models."""
+    if model.name == name and all(version.model == name for version in model.newest):
+        return model  # as nearly always: copies are what costs most of reading a listing
     return ModelRecord(name, model.aliases, tuple(replace(version, model=name) for version in model.newest))
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contract.registry.conftest import Access
+from tests.stories.simulation import serving
 
 from model_operator.api.reference import parse_reference
-from model_operator.facts import Metric, ModelDescription
+from model_operator.facts import Metric, ModelDescription, VersionFacts, VersionId
+from model_operator.lifecycle import plan
 from model_operator.registry import MlflowClient, RegistryError, resolve
 from model_operator.registry.client import SAID_NO, with_last_good
 from model_operator.registry.http import Limits
-from model_operator.world import ResolutionReason, ResolvedVersion
+from model_operator.world import Kind, Plan, Resolution, ResolutionReason, ResolvedVersion, World
 
 GOOD: dict[str, Any] = {
     "registered_model": {
@@ -35,7 +39,13 @@ GOOD: dict[str, Any] = {
     "model": {"data": {"metrics": [{"key": "auc", "value": 0.5, "dataset_name": "holdout"}]}},
     "metrics": [],
 }
-LAST = ResolvedVersion("iris", "1", "@champion")
+LAST = ResolvedVersion("churn", "1", "@champion")
+GOOD_ANSWER = Resolution(
+    ResolutionReason.RESOLVED,
+    "",
+    "http://mlflow:5000",
+    ResolvedVersion("churn", "2", "@champion", "r", "s", {"a": "b"}),
+)
 MESSAGE = 1500
 
 SCALARS = (
@@ -142,6 +152,78 @@ async def test_whatever_it_answers_what_serves_stays_and_a_reason_is_given(
         assert resolution.version.version.isdecimal()
     remembered = with_last_good(resolution, LAST)
     assert remembered.version is not None or remembered.reason in SAID_NO
+
+
+@cache
+def at_rest() -> World:
+    """What a reconcile sees of a ModelDeployment whose version 1 has settled, with gates of every kind."""
+    gates = {
+        "tags": [{"key": "a", "value": "b"}],
+        "metrics": [{"name": "auc", "min": 0.4}],
+        "inputExample": "Required",
+        "maxModelBytes": "1Gi",
+        "signature": "Compatible",
+        "requirements": "Enforce",
+    }
+    spec = {"model": {"name": "churn", "alias": "champion"}, "replicas": 2}
+    cluster = serving(spec, "1")
+    cluster.commit("gates", lambda spec: spec.update(gates=gates))
+    world = cluster.world()
+    assert list(plan(world).actions) == []
+    return world
+
+
+def untouched(decided: Plan) -> bool:
+    """What serves is left alone: nothing is done to its pods, its Service or its scale."""
+    return not any(action.ref.kind in (Kind.DEPLOYMENT, Kind.SERVICE) for action in decided.actions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STATUS, HEADERS, wrong_somewhere() | damaged())
+async def test_whatever_it_answers_the_plan_leaves_what_serves_alone_and_says_why(
+    status: int, headers: dict[str, str], body: bytes
+) -> None:
+    client = answering(status, headers, body)
+    resolution = with_last_good(await resolve(client, parse_reference("models:/churn@champion")), LAST)
+    await client.aclose()
+    decided = plan(replace(at_rest(), resolution=resolution))
+    # a good answer names version 2, which the gates keep out: nothing is known of it yet
+    assert untouched(decided)
+    conditions = {condition["type"]: condition for condition in decided.status["conditions"]}
+    assert conditions["Ready"]["status"] == "True"
+    assert conditions["Resolved"]["reason"] == resolution.reason
+    assert conditions["Current"]["status"] in ("False", "Unknown")
+    assert readable(conditions["Resolved"]["message"])
+    assert readable(conditions["Current"]["message"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(STATUS, HEADERS, wrong_somewhere() | damaged())
+async def test_whatever_a_gate_is_told_no_version_gets_in_by_it(
+    status: int, headers: dict[str, str], body: bytes
+) -> None:
+    client = answering(status, headers, body)
+    metrics, description, problem = None, None, ""
+    try:
+        metrics = await client.metrics("r", "models:/m-0123456789abcdef0123456789abcdef")
+        description = await client.description("churn", "2")
+    except RegistryError as error:
+        problem = error.message
+    await client.aclose()
+    world = replace(
+        at_rest(),
+        resolution=GOOD_ANSWER,
+        facts={
+            VersionId("churn", "2"): VersionFacts(metrics, description, problem, problem),
+            VersionId("churn", "1"): VersionFacts(),
+        },
+    )
+    decided = plan(world)
+    # no answer of this fuzz has an input example, which the gates require
+    assert untouched(decided)
+    conditions = {condition["type"]: condition for condition in decided.status["conditions"]}
+    assert conditions["Admitted"]["status"] in ("False", "Unknown")
+    assert readable(conditions["Admitted"]["message"])
 
 
 @settings(max_examples=200, deadline=None)
