@@ -17,6 +17,7 @@ from model_operator.gates import GateReport, GateResult
 from model_operator.health import Failure, Judgement, judge
 from model_operator.manifests import pod_shape, same_wish
 from model_operator.memory import Memory, Phase, Serving, applied_revision, rfc3339, selected_track, to_status
+from model_operator.rendering import scripts_are_lost
 from model_operator.requests import handled
 from model_operator.step import admitted_condition, step_ahead
 from model_operator.tracks import available_replicas, complete, pods_of, replicas_of
@@ -42,6 +43,8 @@ class Situation:
     """What is wrong with what serves and not held against it."""
     admission: GateReport | None = None
     """What the gates said of the revision that is wanted; None when there was nothing to ask."""
+    stand_in: Revision | None = None
+    """What brings a commit into force while the wanted revision may not start; None while that is not needed."""
 
     @property
     def turned_away(self) -> GateResult | None:
@@ -163,7 +166,10 @@ def _conditions(world: World, situation: Situation) -> Iterator[Condition]:
     if stalled:
         yield Condition("Stalled", "True", ready.reason, ready.message)
     yield _resolution_condition(world)
-    if admitted := admitted_condition(world, situation.memory, situation.wished, situation.admission):
+    admitted = admitted_condition(world, situation.memory, situation.wished, situation.admission)
+    if admitted and _waits_behind_a_commit(situation):
+        yield Condition("Admitted", "False", "WaitingForApproval", _waits_for_a_person(situation))
+    elif admitted:
         yield admitted
 
 
@@ -192,11 +198,43 @@ def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:
         if warning := situation.trouble:
             text = f"version {serving.version} serves; {warning.message}"
             return Condition("Ready", "True", warning.reason, text), False
+        if lost := _lost_scripts(world, situation, serving):
+            return Condition("Ready", "True", "ScriptsMissing", lost), False
         return Condition("Ready", "True", "Serving", f"version {serving.version} serves"), False
+    if (other := situation.stand_in) and not _suspended(world):
+        return _commit_on_its_way(situation, serving, other)
     current = _current(world, situation)
     stalled = not _goes_on(world, situation) and not _suspended(world)
     message = f"the spec is not in force: {current.message}; version {serving.version} serves on"
     return Condition("Ready", "False", current.reason, message), stalled
+
+
+def _commit_on_its_way(situation: Situation, serving: Serving, stand_in: Revision) -> tuple[Condition, bool]:
+    """Ready while a commit is brought into force with the version that serves, or could not be."""
+    candidate, rejection = situation.memory.candidate, situation.memory.rejection_of(stand_in.name)
+    text = f"the spec is not in force: version {stand_in.wish.version} with the changed spec"
+    if candidate and candidate.revision == stand_in.name:
+        waits = candidate.phase is Phase.WITHDRAWN and candidate.retry_at is None
+        text += f": {candidate.message or candidate.phase.value}; version {serving.version} serves on"
+        return Condition("Ready", "False", candidate.reason or "RollingOut", text), waits
+    if rejection:
+        text += (
+            f" was rejected ({rejection.reason}): {rejection.message}; version {serving.version} serves on"
+        )
+        return Condition("Ready", "False", "VersionRejected", text), rejection.retry_at is None
+    return Condition("Ready", "False", "RollingOut", f"{text} comes next"), False
+
+
+def _lost_scripts(world: World, situation: Situation, serving: Serving) -> str:
+    """What is to be said of a serving revision whose new pods could not start; empty when they could."""
+    kept = next((r for r in situation.revisions if r.name == serving.revision), None)
+    if kept is None or not scripts_are_lost(world, kept):
+        return ""
+    return (
+        f"version {serving.version} serves, but new pods of it could not start: the ConfigMap {kept.config_map} with "
+        "the scripts of an earlier build of the operator was deleted and can't be made again; have the pods "
+        f"rendered by the present build with a new value of the annotation {names.REQUEST_RESTART}"
+    )
 
 
 def _serving_trouble(world: World, situation: Situation, serving: Serving) -> _Obstacle | None:
@@ -370,11 +408,29 @@ def _current(world: World, situation: Situation) -> Condition:
         if rejection.retry_at:
             text += f"; tried again at {rfc3339(rejection.retry_at)}"
         return Condition("Current", "False", "VersionRejected" if serving else "FirstVersionFailed", text)
+    if _waits_behind_a_commit(situation):
+        return Condition("Current", "False", "WaitingForApproval", _waits_for_a_person(situation))
     if candidate:
         reason = candidate.reason or "RollingOut"
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
         return Condition("Current", "False", reason, text)
     return Condition("Current", "Unknown", "Pending", "nothing is decided yet")
+
+
+def _waits_behind_a_commit(situation: Situation) -> bool:
+    """Whether the wanted version lacks only a person's approval, and a commit is brought in meanwhile."""
+    wished = situation.wished
+    if wished is None or situation.stand_in is None or situation.turned_away:
+        return False
+    return situation.memory.rejection_of(wished.name) is None
+
+
+def _waits_for_a_person(situation: Situation) -> str:
+    version = situation.wished.wish.version if situation.wished else ""
+    return (
+        f"version {version} waits until a person agrees; meanwhile the changed spec is brought into force with the "
+        "version that serves"
+    )
 
 
 def _kept_out(kind: str, wished: Revision, gate: GateResult) -> Condition:
