@@ -7,7 +7,7 @@ from typing import Any
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script
 
-MANY = 20
+MANY = 60
 SLOTS = 5
 VERSION = "model-operator.io/version"
 
@@ -29,7 +29,7 @@ def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Benc
         return serving(bench, "2") == MANY
 
     bench.alias(model, "champion", 2)
-    bench.until("all serve version 2", all_serve_version_2, seconds=120)
+    bench.until("all serve version 2", all_serve_version_2, seconds=300)
     assert max(seen) > 0
     assert bench.items("Deployment")[0]["spec"]["replicas"] == 1
 
@@ -42,7 +42,7 @@ def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Benc
         waited.update(s["candidate"]["phase"] for s in found if s.get("candidate"))
         return all(s["serving"]["version"] == "1" and s["rejected"][0]["version"] == "2" for s in found if s)
 
-    bench.until("all are back", lambda: serving(bench, "1") == MANY and all_are_back(), seconds=120)
+    bench.until("all are back", lambda: serving(bench, "1") == MANY and all_are_back(), seconds=300)
     assert waited == set(), "a revert waits for no slot"
 
 
