@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -81,6 +82,8 @@ def test_the_budget_lets_a_node_be_drained(stage: Stage, rollout: dict[str, obje
         for pod in cluster.pods("iris")
         if pod["metadata"]["annotations"]["model-operator.io/version"] == SLOW
     ]
+    # from then on its end takes a while, in which the operator can look at it
+    cluster.until("its server has started", lambda: _server_runs(cluster.get("Pod", loading)))
     assert cluster.evict(loading) == 201
     condition = cluster.until_condition("iris", "Current", "False", "Evicted")
     assert "the pod was put out by its node" in condition["message"]
@@ -89,6 +92,11 @@ def test_the_budget_lets_a_node_be_drained(stage: Stage, rollout: dict[str, obje
     cluster.until("the old version answers no more", lambda: SLOW in load.counters().answered)
     counted = load.stop()
     assert counted.failed == 0, counted.failures
+
+
+def _server_runs(pod: dict[str, Any] | None) -> bool:
+    containers = pod["status"].get("containerStatuses", []) if pod else []
+    return any("running" in container["state"] for container in containers)
 
 
 @pytest.mark.full

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script
 
@@ -12,6 +13,7 @@ SLOTS = 5
 VERSION = "model-operator.io/version"
 
 
+@pytest.mark.timeout(1000)
 def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Bench, model: str) -> None:
     bench.operator.stop()
     bench.operator.configure(maxConcurrentRollouts=SLOTS)
@@ -20,7 +22,7 @@ def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Benc
     for name in names:
         spec = {"model": {"name": model, "alias": "champion"}, "replicas": 1}
         bench.create(name, spec)
-    bench.until("all serve version 1", lambda: serving(bench, "1") == MANY)
+    bench.until("all serve version 1", lambda: serving(bench, "1") == MANY, seconds=300)
     seen: list[int] = []
 
     def all_serve_version_2() -> bool:
