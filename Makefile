@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Suites print how long their slowest tests took; figures themselves belong in benchmarks/.
 PYTEST := $(BIN)/pytest --durations=5
-SUITES := tests/unit tests/stories tests/golden tests/contract tests/integration
+SUITES := tests/unit tests/stories tests/golden tests/monitoring tests/contract tests/integration
 UV_COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
 ##@ Start here
@@ -62,6 +62,7 @@ verify: install ## Linters, types, floors, and generated files without drift
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m model_operator.api.crd --check crds/modeldeployments.yaml
 	cmp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+	$(BIN)/python -m generators --check
 
 .PHONY: format
 format: install ## Format the code
@@ -69,16 +70,21 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: install ## Make the CRD anew from the models, also the chart's copy
+generate: install ## Make anew what is generated: CRD, field reference, table of values, plain manifests
 	$(BIN)/python -m model_operator.api.crd > crds/modeldeployments.yaml.new
 	mv crds/modeldeployments.yaml.new crds/modeldeployments.yaml
 	cp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+	$(BIN)/python -m generators
 
 ##@ Benchmarks
 
 .PHONY: benchmark-registry
 benchmark-registry: install programs ## Cost of polling 5,000 models, and time from alias move to first write
 	$(BIN)/python -m benchmarks.registry
+
+.PHONY: dashboard-picture
+dashboard-picture: install programs ## Draw the dashboard's panels with data of a real Prometheus: docs/dashboard.png
+	$(BIN)/python -m tests.monitoring.picture docs/dashboard.png
 
 ##@ Set-up
 
@@ -96,7 +102,8 @@ install: .venv/installed ## The Python environment in .venv, exactly as locked
 
 .PHONY: programs
 programs: install ## Build or find what the suites run: a control plane, helm, an environment with MLflow
-	@$(BIN)/python -m tests.cluster programs etcd kube-apiserver kube-controller-manager kubectl helm >/dev/null
+	@$(BIN)/python -m tests.cluster programs etcd kube-apiserver kube-controller-manager kubectl helm \
+	  prometheus promtool amtool >/dev/null
 	@$(BIN)/python -m tests.mlflow_env >/dev/null
 
 .PHONY: lock
@@ -105,6 +112,7 @@ lock: install ## Choose the newest allowed dependencies and lock them, with hash
 	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/operator.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow2.in -o requirements/mlflow2.txt
+	$(UV_COMPILE) --upgrade requirements/object-store.in -o requirements/object-store.txt
 
 .PHONY: clean
 clean: ## Remove the Python environment and caches of this checkout (the cluster stays)

@@ -122,6 +122,7 @@ class PodCA(_Section):
 class RegistryConfig(_Section):
     """One model registry: how the operator reaches it, and how the pods do."""
 
+    type: Literal["MLflow", "UnityCatalog"] = "MLflow"
     url: Annotated[str, AfterValidator(_http_url)]
     pod_url: Annotated[str, AfterValidator(_http_url_or_empty)] = ""
     credentials_dir: str = ""
@@ -134,6 +135,12 @@ class RegistryConfig(_Section):
     """How fast the operator asks this registry at most, in the long run; a second's worth may come at once."""
     pod_credentials: PodCredentials = PodCredentials()
     pod_ca: PodCA = PodCA()
+
+    @model_validator(mode="after")
+    def _catalogs_have_no_workspaces(self) -> RegistryConfig:
+        if self.type == "UnityCatalog" and self.workspace:
+            raise ValueError("workspace is MLflow's; a Databricks workspace is named by its url")
+        return self
 
     @property
     def url_for_pods(self) -> str:
@@ -217,6 +224,8 @@ class Settings(_Section):
     """The namespaces that are served. Empty: all."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
+    metrics_max_model_deployments: int = Field(default=2000, ge=0, le=100_000)
+    """How many ModelDeployments get series of their own at /metrics, in the order of their names."""
     webhooks: Webhooks = Webhooks()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

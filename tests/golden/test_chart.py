@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -18,6 +20,7 @@ from tests.cluster import versions
 from tests.cluster.binaries import ensure
 
 from model_operator import settings
+from model_operator.api import names, parse
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "model-operator"
@@ -26,6 +29,9 @@ GOLDEN = Path(__file__).parent / "chart"
 Object = dict[str, Any]
 Values = Mapping[str, Any]
 Render = Callable[..., list[Object]]
+
+FOREIGN = "monitoring.coreos.com/"
+"""Kinds of Prometheus' operator."""
 
 SECRET_WORDS = ("hunter2", "reader-of-all", "tok-3n-prod")
 
@@ -90,6 +96,60 @@ WEBHOOKS: Values = {
         "secretName": "webhook-secrets",
     },
 }
+AROUND_THE_OPERATOR: Values = {
+    "watchNamespaces": ["crm", "shop"],
+    "registries": {
+        "default": {"url": "http://mlflow:5000"},
+        "prod": {"url": "https://mlflow.example.com/prefix"},
+        "six": {"url": "http://[fd00::1]"},
+    },
+    "webhooks": {"enabled": True, "secretName": "webhook-secrets"},
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"},
+        {
+            "maxSkew": 2,
+            "topologyKey": "topology.kubernetes.io/zone",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"team": "ml"}},
+        },
+    ],
+    "networkPolicy": {
+        "enabled": True,
+        "metricsFrom": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+        ],
+        "webhooksFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "mlflow"}}}],
+        "apiServerTo": [{"ipBlock": {"cidr": "10.0.0.1/32"}}],
+        "apiServerPorts": [6443],
+        "registriesTo": [{"namespaceSelector": {}}],
+        "dnsTo": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}],
+        "extraEgress": [{"to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}],
+    },
+    "extraObjects": [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": "{{ .Release.Name }}-serving"},
+            "value": 1000,
+        },
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {{ include `model-operator.fullname` . }}-ci\n",
+    ],
+}
+MONITORING: Values = {
+    "watchNamespaces": ["crm"],
+    "monitoring": {
+        "maxModelDeployments": 500,
+        "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+        "podMonitor": {"enabled": True, "interval": "30s", "labels": {"release": "prometheus"}},
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "runbookUrl": "https://wiki.example.com/runbooks/",
+            "disabled": ["ModelApprovalPending", "ModelVersionKeptOut"],
+        },
+        "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Models"}},
+    },
+}
 CASES = {
     "default-values": DEFAULTS,
     "existing-secrets": EXISTING_SECRETS,
@@ -97,6 +157,8 @@ CASES = {
     "credentials-from-values": CREDENTIALS_FROM_VALUES,
     "webhooks": WEBHOOKS,
     "every-option-of-the-pod": EVERY_OPTION_OF_THE_POD,
+    "around-the-operator": AROUND_THE_OPERATOR,
+    "monitoring": MONITORING,
 }
 each_case = pytest.mark.parametrize("values", CASES.values(), ids=CASES.keys())
 
@@ -172,7 +234,7 @@ def _pod(objects: list[Object]) -> Object:
 
 
 def _config(objects: list[Object]) -> str:
-    (config,) = _of_kind(objects, "ConfigMap")
+    config, *_ = [it for it in _of_kind(objects, "ConfigMap") if "config.yaml" in it["data"]]
     assert list(config["data"]) == ["config.yaml"]
     return str(config["data"]["config.yaml"])
 
@@ -212,7 +274,7 @@ def test_the_chart_renders_what_the_golden_file_says(
 @each_case
 def test_every_field_is_one_that_kubernetes_knows(values: Values, render: Render) -> None:
     for it in render(values):
-        if it["kind"] != "CustomResourceDefinition":
+        if it["kind"] != "CustomResourceDefinition" and not it["apiVersion"].startswith(FOREIGN):
             model = getattr(client, f"V1{it['kind']}")
             assert model.model_validate(it).model_dump(by_alias=True, exclude_none=True, mode="json") == it
 
@@ -257,6 +319,16 @@ def test_no_two_objects_have_the_same_name(values: Values, render: Render) -> No
             "Prod_EU",
             id="a registry name that no ModelDeployment could give",
         ),
+        pytest.param(
+            {"monitoring": {"serviceMonitor": {"enabled": True}}, "metrics": {"service": {"enabled": False}}},
+            "monitoring.serviceMonitor: needs the Service",
+            id="a monitor without the Service that it needs",
+        ),
+        pytest.param(
+            {"monitoring": {"prometheusRule": {"disable": ["ModelReverted"]}}},
+            "'disable' not allowed",
+            id="a misspelt key of the rule",
+        ),
         pytest.param({"watchNamespaces": ["Crm"]}, "/watchNamespaces/0'", id="an impossible namespace"),
         pytest.param(
             {"podSecurityContext": {"runAsUser": 0}}, "/podSecurityContext/runAsUser'", id="running as root"
@@ -297,6 +369,19 @@ def test_every_value_of_the_chart_is_described_by_the_schema() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
 
     assert set(values) == set(schema["properties"]) - {"global"}
+    assert not list(_undescribed(values, schema, ""))
+
+
+def _undescribed(values: Object, schema: Object, path: str) -> Iterator[str]:
+    """The keys of values that the schema has no type for; where it knows no keys, any will do."""
+    for key, value in values.items():
+        known = schema.get("properties", {}).get(key)
+        if known is None and isinstance(schema.get("additionalProperties"), dict):
+            known = schema["additionalProperties"]
+        if known is None or ("type" not in known and "enum" not in known):
+            yield f"{path}{key}"
+        elif isinstance(value, dict):
+            yield from _undescribed(value, known, f"{path}{key}.")
 
 
 @each_case
@@ -352,14 +437,163 @@ def test_without_credentials_of_pods_the_operator_may_read_no_secret(render: Ren
 
 
 def test_watching_some_namespaces_asks_for_no_right_in_the_cluster(render: Render) -> None:
-    objects = render(NAMESPACED)
+    objects = render({**NAMESPACED, "crd": {"install": False}})
 
-    assert not _of_kind(objects, "ClusterRole", "ClusterRoleBinding")
+    assert not [it for it in objects if it["kind"].startswith("Cluster")]
     assert [it["metadata"]["namespace"] for it in _of_kind(objects, "Role")] == ["crm", "shop"]
     for binding in _of_kind(objects, "RoleBinding"):
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": "model-operator", "namespace": "model-operator-system"}
         ]
+
+
+def test_with_the_crd_people_who_may_view_or_edit_a_namespace_may_do_so_with_its_model_deployments(
+    render: Render,
+) -> None:
+    roles = {it["metadata"]["name"]: it for it in _of_kind(render(NAMESPACED), "ClusterRole")}
+    extended = {
+        name: sorted(key.rpartition("-")[2] for key in it["metadata"]["labels"] if "aggregate-to" in key)
+        for name, it in roles.items()
+    }
+
+    assert extended == {
+        "model-operator-view": ["admin", "edit", "view"],
+        "model-operator-edit": ["admin", "edit"],
+    }
+    assert not _of_kind(render(NAMESPACED), "ClusterRoleBinding")
+    written = {
+        it
+        for rule in roles["model-operator-edit"]["rules"]
+        for it in rule["resources"]
+        if set(rule["verbs"]) & {"create", "update", "patch"}
+    }
+    assert "modeldeployments/status" not in written
+
+
+def test_those_roles_can_be_left_out(render: Render) -> None:
+    objects = render({"rbac": {"aggregateRoles": False}})
+
+    assert [it["metadata"]["name"] for it in _of_kind(objects, "ClusterRole")] == ["model-operator"]
+
+
+def test_a_budget_comes_with_the_second_replica_only(render: Render) -> None:
+    assert not _of_kind(render(DEFAULTS), "PodDisruptionBudget")
+
+
+def _network_policy(objects: list[Object]) -> Object:
+    (policy,) = _of_kind(objects, "NetworkPolicy")
+    return dict(policy["spec"])
+
+
+def test_a_network_policy_is_made_only_when_asked_for(render: Render) -> None:
+    assert not _of_kind(render(DEFAULTS), "NetworkPolicy")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"networkPolicy": {"enabled": True}}, id="with the defaults"),
+        pytest.param(AROUND_THE_OPERATOR, id="with every option"),
+    ],
+)
+def test_the_network_policy_selects_the_operator_and_leaves_it_what_it_needs(
+    values: Values, render: Render
+) -> None:
+    objects = render(values)
+    spec = _network_policy(objects)
+    pod = _pod(objects)
+    ports = {port["port"] for rule in spec["egress"] for port in rule.get("ports", [])}
+    registries = yaml.safe_load(_config(objects))["registries"].values()
+
+    assert spec["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"]
+    assert {53, 6443} <= ports
+    for it in registries:
+        parts = urlsplit(it["url"])
+        assert (parts.port or {"http": 80, "https": 443}[parts.scheme]) in ports
+    (to_pods,) = [rule["to"][0] for rule in spec["egress"] if "podSelector" in (rule.get("to") or [{}])[0]]
+    assert to_pods["podSelector"]["matchLabels"] == {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    let_in = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
+    assert let_in == {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+
+
+def test_a_spread_without_a_selector_counts_the_operators_pods(render: Render) -> None:
+    (deployment,) = _of_kind(render(AROUND_THE_OPERATOR), "Deployment")
+    ours, theirs = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+
+    assert ours["labelSelector"] == deployment["spec"]["selector"]
+    assert theirs["labelSelector"] == {"matchLabels": {"team": "ml"}}
+
+
+def test_artifact_hub_is_told_the_truth() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    told = {
+        key.removeprefix("artifacthub.io/"): yaml.safe_load(value)
+        for key, value in chart["annotations"].items()
+        if key.startswith("artifacthub.io/")
+    }
+    (crd,), images = told["crds"], {it["name"]: it["image"] for it in told["images"]}
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert (crd["kind"], crd["version"], crd["name"]) == (names.KIND, names.VERSION, names.CRD_NAME)
+    assert images["operator"] == f"{values['image']['repository']}:{chart['appVersion']}"
+    assert images["server"] == f"model-operator.io/server:{chart['appVersion']}"
+    for example in told["crdsExamples"]:
+        example["metadata"].setdefault("namespace", "default")
+        assert parse(example).spec.model.reference().name
+
+
+def test_nothing_that_needs_a_foreign_crd_is_made_unless_asked_for(render: Render) -> None:
+    assert not [it for it in render(DEFAULTS) if it["apiVersion"].startswith(FOREIGN)]
+
+
+def test_the_rule_has_the_committed_alerts_but_those_that_are_disabled(render: Render) -> None:
+    (rule,) = _of_kind(render(MONITORING), "PrometheusRule")
+    committed = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    wanted = [it for group in committed["groups"] for it in group["rules"]]
+    made = [it for group in rule["spec"]["groups"] for it in group["rules"]]
+    left_out = MONITORING["monitoring"]["prometheusRule"]["disabled"]
+
+    assert [it["alert"] for it in wanted if it["alert"] not in left_out] == [it["alert"] for it in made]
+    for it in made:
+        page = f"https://wiki.example.com/runbooks/{it['alert']}.md"
+        assert it["annotations"].pop("runbook_url") == page
+        assert it in wanted
+
+
+def test_the_dashboard_is_the_committed_one_with_the_label_that_the_sidecar_looks_for(render: Render) -> None:
+    (board,) = [it for it in _of_kind(render(MONITORING), "ConfigMap") if "config.yaml" not in it["data"]]
+
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert board["data"] == {
+        "model-operator.json": (CHART / "dashboards" / "model-operator.json").read_text()
+    }
+
+
+def test_the_monitors_select_what_they_are_for(render: Render) -> None:
+    objects = render(MONITORING)
+    (service,) = [it for it in _of_kind(objects, "Service") if it["metadata"]["name"].endswith("-metrics")]
+    (operator,), (pods,) = _of_kind(objects, "ServiceMonitor"), _of_kind(objects, "PodMonitor")
+    selected = pods["spec"]["selector"]["matchLabels"]
+
+    assert operator["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert operator["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    assert operator["spec"]["endpoints"][0]["honorLabels"] is True
+    assert selected == {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_APP_NAME: names.APP_NAME}
+    assert pods["spec"]["namespaceSelector"] == {"matchNames": ["crm"]}
+    relabelled = {
+        it["targetLabel"]: it["sourceLabels"] for it in pods["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    }
+    assert relabelled == {
+        "modeldeployment": [_discovered(names.LABEL_DEPLOYMENT)],
+        "track": [_discovered(names.LABEL_TRACK)],
+        "revision": [_discovered(names.LABEL_REVISION)],
+    }
+
+
+def _discovered(label: str) -> str:
+    """The name under which Prometheus' discovery has a pod's label."""
+    return "__meta_kubernetes_pod_label_" + re.sub(r"[^A-Za-z0-9]", "_", label)
 
 
 @each_case

@@ -79,8 +79,22 @@ A registry that the user adds has only the keys that were written, hence the dig
 /var/run/secrets/model-operator.io/webhook-secrets
 {{- end -}}
 
+{{- /* The ports of the registries' URLs, each once, as a JSON list. */ -}}
+{{- define "model-operator.registryPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.registries -}}
+{{- $url := urlParse .url -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- $ports = append $ports (int (default (ternary 443 80 (eq $url.scheme "https")) $port)) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
+
 {{- /* What a schema can't say in words that help. */ -}}
 {{- define "model-operator.validate" -}}
+{{- if and .Values.monitoring.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
+{{- fail "monitoring.serviceMonitor: needs the Service that it scrapes through; set metrics.service.enabled=true" -}}
+{{- end -}}
 {{- if .Values.webhooks.enabled -}}
 {{- if not .Values.webhooks.secretName -}}
 {{- fail "webhooks.secretName: name the Secret that deliveries are signed with, or set webhooks.enabled=false" -}}
@@ -114,6 +128,7 @@ registries:
 {{- range $name, $registry := .Values.registries }}
 {{- $scope := dict "root" $ "name" $name "registry" $registry }}
   {{ $name }}:
+    type: {{ $registry.type | default "MLflow" }}
     url: {{ $registry.url | quote }}
     podUrl: {{ $registry.podUrl | default "" | quote }}
     credentialsDir: {{ ternary (include "model-operator.credentialsDir" $scope) "" (ne (include "model-operator.credentialsSecret" $scope) "") | quote }}
@@ -135,6 +150,7 @@ maxConcurrentRollouts: {{ .Values.maxConcurrentRollouts }}
 workers: {{ .Values.workers }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 metricsPort: {{ .Values.metricsPort }}
+metricsMaxModelDeployments: {{ int .Values.monitoring.maxModelDeployments }}
 logLevel: {{ .Values.logLevel }}
 webhooks:
   port: {{ ternary .Values.webhooks.port 0 .Values.webhooks.enabled }}
