@@ -36,6 +36,7 @@ class Kind(StrEnum):
     ENDPOINT_SLICE = "EndpointSlice"
     SECRET = "Secret"  # noqa: S105 - a kind, not a password
     EVENT = "Event"
+    LEASE = "Lease"
 
 
 @dataclass(frozen=True, slots=True)
