@@ -338,12 +338,14 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply to an object of ours, bound to the uid (and resourceVersion) that was seen."""
+    """Server-side apply to an object of ours, bound to the uid and the resourceVersion that were seen."""
 
     ref: ObjectRef
     body: Object
     uid: str
     resource_version: str = ""
+    repair: bool = False
+    """It only puts back what somebody changed, and moves nothing on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,10 +368,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an object of ours, bound to its uid."""
+    """Delete an object of ours, bound to the uid and the resourceVersion that were seen."""
 
     ref: ObjectRef
     uid: str
+    resource_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +381,7 @@ class RecordVerdict:
 
     ref: ObjectRef
     verdict: Verdict | None
+    resource_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,16 +244,18 @@ class KubeClient:
         ref: ObjectRef,
         *,
         uid: str | None = None,
+        resource_version: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
     ) -> bool:
-        """Delete the object (with that uid, else Conflict); False when there was none."""
+        """Delete the object (with that uid, in that state, else Conflict); False when there was none."""
         options: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": propagation,
         }
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        bonds = {"uid": uid, "resourceVersion": resource_version}
+        if preconditions := {key: value for key, value in bonds.items() if value}:
+            options["preconditions"] = preconditions
         try:
             answer = await self._send("delete", ref.kind, "DELETE", object_path(ref), body=options)
         except NotFound:
