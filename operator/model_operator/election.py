@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import secrets
 import socket
@@ -33,6 +34,7 @@ from model_operator.world import Kind, Object, ObjectRef
 
 log = logging.getLogger(__name__)
 
+POD_VARIABLE = "MODEL_OPERATOR_POD_UID"
 _LOOK_AGAIN_SECONDS = 0.05
 """After the very moment at which a Lease runs out."""
 _COMPLAIN_SECONDS = 60.0
@@ -105,8 +107,12 @@ def decide(seen: Seen, me: str, renewed: float | None, now: float, terms: Leader
 
 
 def identity() -> str:
-    """A name for this process that no other one has: a restarted container is another candidate."""
-    return f"{socket.gethostname()}_{secrets.token_hex(4)}"
+    """A name for this process that no other running one has.
+
+    A container that is started again in its pod is the same candidate, since the one before it is dead for sure:
+    it goes on at once. Outside a pod each process has a name of its own.
+    """
+    return f"{socket.gethostname()}_{os.environ.get(POD_VARIABLE) or secrets.token_hex(4)}"
 
 
 def steady_clock() -> float:

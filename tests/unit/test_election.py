@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.election import Seen, Step, decide, identity, looked, steady_clock
+from model_operator.election import POD_VARIABLE, Seen, Step, decide, identity, looked, steady_clock
 from model_operator.settings import MAX_LEASE_SECONDS, LeaderElection
 
 TERMS = LeaderElection(lease_seconds=15, renew_seconds=10, retry_seconds=2)
@@ -76,8 +76,18 @@ def test_only_a_changed_spec_is_a_sign_of_life() -> None:
     assert looked(renewed, None, 10.0).since == 10.0
 
 
-def test_an_identity_is_never_had_twice() -> None:
+def test_two_processes_are_never_the_same_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(POD_VARIABLE, raising=False)
     assert identity() != identity()
+
+
+def test_a_container_that_is_started_again_in_its_pod_is_the_same_candidate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(POD_VARIABLE, "a7c1")
+    assert identity() == identity()
+    assert identity().endswith("_a7c1")
+    assert decide(seen(identity()), identity(), None, 0, TERMS) is Step.RENEW
 
 
 def test_the_clock_never_runs_backwards_and_is_not_the_walls() -> None:
