@@ -62,6 +62,7 @@ verify: install ## Linters, types, floors, and generated files without drift
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m model_operator.api.crd --check crds/modeldeployments.yaml
 	cmp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+	$(BIN)/python -m generators --check
 
 .PHONY: format
 format: install ## Format the code
@@ -69,10 +70,11 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 
 .PHONY: generate
-generate: install ## Make the CRD anew from the models, also the chart's copy
+generate: install ## Make anew what is generated: CRD, field reference, table of values, plain manifests
 	$(BIN)/python -m model_operator.api.crd > crds/modeldeployments.yaml.new
 	mv crds/modeldeployments.yaml.new crds/modeldeployments.yaml
 	cp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
+	$(BIN)/python -m generators
 
 ##@ Benchmarks
 
@@ -105,6 +107,7 @@ lock: install ## Choose the newest allowed dependencies and lock them, with hash
 	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/operator.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow2.in -o requirements/mlflow2.txt
+	$(UV_COMPILE) --upgrade requirements/object-store.in -o requirements/object-store.txt
 
 .PHONY: clean
 clean: ## Remove the Python environment and caches of this checkout (the cluster stays)

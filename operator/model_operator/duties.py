@@ -16,13 +16,13 @@ from model_operator.reconciler import Reconciler
 from model_operator.registry import (
     Connections,
     FactsReader,
-    MlflowClient,
     RegistryClient,
     RegistryConfig,
     RegistryError,
     Resolver,
     TimedClient,
     WriteBack,
+    connect,
     tag_prefix,
 )
 from model_operator.settings import Settings
@@ -103,7 +103,7 @@ class Duties:
 
     def _connect_registry(self, name: str, registry: RegistryConfig) -> RegistryClient:
         asked = partial(self._metrics.asked, name)
-        return _LeadersClient(MlflowClient(name, registry), asked, self._kube.may_write)
+        return _LeadersClient(connect(name, registry), asked, self._kube.may_write)
 
 
 class _LeadersClient(TimedClient):

@@ -64,7 +64,7 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def watch_settings() -> kopf.OperatorSettings:
+def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
     """kopf as a pump of events: it writes nothing, scans for nothing and posts nothing."""
     settings = kopf.OperatorSettings()
     settings.process.ultimate_exiting_timeout = None
@@ -74,7 +74,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NothingStored()
     settings.persistence.progress_storage = _NoProgress()
     settings.watching.chunk_size = _PAGE
-    settings.watching.inactivity_timeout = 70
+    settings.watching.inactivity_timeout = silence_seconds
     # each watch is asked for anew so often, where it left off: the answers are its signs of life
     settings.watching.server_timeout = 120
     settings.watching.connect_timeout = 10
@@ -146,17 +146,18 @@ async def watch(
     namespaces: Sequence[str] = (),
     started: Callable[[], None] = lambda: None,
     liveness: Liveness | None = None,
+    silence_seconds: float = 70.0,
 ) -> None:
     """Run kopf's watches; returns or raises when any of them is lost for good.
 
     ``started`` is called once kopf's tasks exist, and after it has taken the process's signals for itself;
-    ``liveness`` is told of every sign of life.
+    ``liveness`` is told of every sign of life. A watch that is silent for so many seconds is asked for anew.
     """
     liveness = liveness or Liveness(lambda: 0.0)
     liveness.expect(collection_path(kind, space) for kind in WATCHED_KINDS for space in namespaces or (None,))
     tasks = await kopf.spawn_tasks(
         registry=watch_registry(kube, cache, enqueue, liveness.heard),
-        settings=watch_settings(),
+        settings=watch_settings(silence_seconds),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=list(namespaces),

@@ -6,7 +6,7 @@ Checked before anything starts, since a pod whose Secret is missing only waits a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from model_operator.kube import Forbidden, KubeClient, NotFound
@@ -14,7 +14,9 @@ from model_operator.settings import RegistryConfig
 from model_operator.world import Kind, ObjectRef, PodRegistry
 
 TTL_SECONDS = 60.0
-USABLE_KEYS = frozenset({"username", "password", "token"})
+CERTIFICATE_KEYS = frozenset({"tls.crt", "tls.key"})
+PASSWORD_KEYS = frozenset({"username", "password"})
+USABLE_KEYS = PASSWORD_KEYS | CERTIFICATE_KEYS | {"token"}
 CA_KEY = "ca.crt"
 
 
@@ -34,7 +36,9 @@ class PodRegistries:
         if config is None:
             return PodRegistry(""), ""  # an unknown registry is told by the resolver
         secret, ca = config.pod_credentials.secret, config.pod_ca.config_map
-        plain = PodRegistry(config.url_for_pods, ca_config_map=ca, workspace=config.workspace)
+        plain = PodRegistry(
+            config.url_for_pods, ca_config_map=ca, workspace=config.workspace, type=config.type
+        )
         if ca:
             where = ObjectRef(Kind.CONFIG_MAP, namespace, ca)
             keys, error = await self._keys(where)
@@ -46,9 +50,8 @@ class PodRegistries:
         keys, error = await self._keys(where)
         if error:
             return plain, error
-        if "token" not in keys and not {"username", "password"} <= keys:
-            missing = ", ".join(sorted({"username", "password"} - keys))
-            return plain, f"the {where} in namespace {namespace} has no value for {missing} (or token)"
+        if lacking := _lacking(keys, config.type):
+            return plain, f"the {where} in namespace {namespace} has no value for {lacking}"
         return replace(plain, secret=secret, secret_keys=keys & USABLE_KEYS), ""
 
     async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
@@ -82,3 +85,16 @@ class PodRegistries:
         except NotFound:
             return None
         return frozenset(key for key, value in (found.get("data") or {}).items() if value)
+
+
+def _lacking(keys: Collection[str], kind: str) -> str:
+    """Which keys the Secret lacks, and what would do instead; empty where it has enough."""
+    has = frozenset(keys)
+    if kind == "UnityCatalog":
+        return "" if "token" in has else "token"
+    certificate, password = CERTIFICATE_KEYS & has, PASSWORD_KEYS & has
+    if certificate and certificate != CERTIFICATE_KEYS:
+        return ", ".join(CERTIFICATE_KEYS - certificate)
+    if "token" in has or password == PASSWORD_KEYS or (certificate and not password):
+        return ""
+    return f"{', '.join(sorted(PASSWORD_KEYS - password))} (or token)"

@@ -130,6 +130,7 @@ class Process:
             namespaces=self._settings.watch_namespaces,
             started=self._take_signals,
             liveness=self._liveness,
+            silence_seconds=self._settings.watch_silence_seconds,
         )
         tasks = [asyncio.create_task(watches, name="watches")]
         competing = None

@@ -127,6 +127,7 @@ class PodCA(_Section):
 class RegistryConfig(_Section):
     """One model registry: how the operator reaches it, and how the pods do."""
 
+    type: Literal["MLflow", "UnityCatalog"] = "MLflow"
     url: Annotated[str, AfterValidator(_http_url)]
     pod_url: Annotated[str, AfterValidator(_http_url_or_empty)] = ""
     credentials_dir: str = ""
@@ -139,6 +140,12 @@ class RegistryConfig(_Section):
     """How fast the operator asks this registry at most, in the long run; a second's worth may come at once."""
     pod_credentials: PodCredentials = PodCredentials()
     pod_ca: PodCA = PodCA()
+
+    @model_validator(mode="after")
+    def _catalogs_have_no_workspaces(self) -> RegistryConfig:
+        if self.type == "UnityCatalog" and self.workspace:
+            raise ValueError("workspace is MLflow's; a Databricks workspace is named by its url")
+        return self
 
     @property
     def url_for_pods(self) -> str:
@@ -246,6 +253,8 @@ class Settings(_Section):
     workers: int = Field(default=8, ge=1, le=256)
     watch_namespaces: tuple[DNSLabel, ...] = ()
     """The namespaces that are served. Empty: all."""
+    watch_silence_seconds: float = Field(default=70, ge=1, le=3600)
+    """A watch that says nothing for so long is asked for anew; an API server speaks at least once a minute."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
     webhooks: Webhooks = Webhooks()

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from tests.cluster import versions
 from tests.cluster.binaries import ensure
 
 from model_operator import settings
+from model_operator.api import names, parse
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "model-operator"
@@ -91,6 +93,45 @@ WEBHOOKS: Values = {
         "secretName": "webhook-secrets",
     },
 }
+AROUND_THE_OPERATOR: Values = {
+    "watchNamespaces": ["crm", "shop"],
+    "registries": {
+        "default": {"url": "http://mlflow:5000"},
+        "prod": {"url": "https://mlflow.example.com/prefix"},
+        "six": {"url": "http://[fd00::1]"},
+    },
+    "webhooks": {"enabled": True, "secretName": "webhook-secrets"},
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"},
+        {
+            "maxSkew": 2,
+            "topologyKey": "topology.kubernetes.io/zone",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"team": "ml"}},
+        },
+    ],
+    "networkPolicy": {
+        "enabled": True,
+        "metricsFrom": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+        ],
+        "webhooksFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "mlflow"}}}],
+        "apiServerTo": [{"ipBlock": {"cidr": "10.0.0.1/32"}}],
+        "apiServerPorts": [6443],
+        "registriesTo": [{"namespaceSelector": {}}],
+        "dnsTo": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}],
+        "extraEgress": [{"to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}],
+    },
+    "extraObjects": [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": "{{ .Release.Name }}-serving"},
+            "value": 1000,
+        },
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {{ include `model-operator.fullname` . }}-ci\n",
+    ],
+}
 CASES = {
     "default-values": DEFAULTS,
     "existing-secrets": EXISTING_SECRETS,
@@ -98,6 +139,7 @@ CASES = {
     "credentials-from-values": CREDENTIALS_FROM_VALUES,
     "webhooks": WEBHOOKS,
     "every-option-of-the-pod": EVERY_OPTION_OF_THE_POD,
+    "around-the-operator": AROUND_THE_OPERATOR,
 }
 each_case = pytest.mark.parametrize("values", CASES.values(), ids=CASES.keys())
 
@@ -308,6 +350,19 @@ def test_every_value_of_the_chart_is_described_by_the_schema() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
 
     assert set(values) == set(schema["properties"]) - {"global"}
+    assert not list(_undescribed(values, schema, ""))
+
+
+def _undescribed(values: Object, schema: Object, path: str) -> Iterator[str]:
+    """The keys of values that the schema has no type for; where it knows no keys, any will do."""
+    for key, value in values.items():
+        known = schema.get("properties", {}).get(key)
+        if known is None and isinstance(schema.get("additionalProperties"), dict):
+            known = schema["additionalProperties"]
+        if known is None or ("type" not in known and "enum" not in known):
+            yield f"{path}{key}"
+        elif isinstance(value, dict):
+            yield from _undescribed(value, known, f"{path}{key}.")
 
 
 @each_case
@@ -387,9 +442,9 @@ def test_without_credentials_of_pods_the_operator_may_read_no_secret(render: Ren
 
 
 def test_watching_some_namespaces_asks_for_no_right_in_the_cluster(render: Render) -> None:
-    objects = render(NAMESPACED)
+    objects = render({**NAMESPACED, "crd": {"install": False}})
 
-    assert not _of_kind(objects, "ClusterRole", "ClusterRoleBinding")
+    assert not [it for it in objects if it["kind"].startswith("Cluster")]
     roles = [(it["metadata"]["namespace"], it["metadata"]["name"]) for it in _of_kind(objects, "Role")]
     assert roles == [
         ("crm", "model-operator"),
@@ -400,6 +455,102 @@ def test_watching_some_namespaces_asks_for_no_right_in_the_cluster(render: Rende
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": "model-operator", "namespace": "model-operator-system"}
         ]
+
+
+def test_with_the_crd_people_who_may_view_or_edit_a_namespace_may_do_so_with_its_model_deployments(
+    render: Render,
+) -> None:
+    roles = {it["metadata"]["name"]: it for it in _of_kind(render(NAMESPACED), "ClusterRole")}
+    extended = {
+        name: sorted(key.rpartition("-")[2] for key in it["metadata"]["labels"] if "aggregate-to" in key)
+        for name, it in roles.items()
+    }
+
+    assert extended == {
+        "model-operator-view": ["admin", "edit", "view"],
+        "model-operator-edit": ["admin", "edit"],
+    }
+    assert not _of_kind(render(NAMESPACED), "ClusterRoleBinding")
+    written = {
+        it
+        for rule in roles["model-operator-edit"]["rules"]
+        for it in rule["resources"]
+        if set(rule["verbs"]) & {"create", "update", "patch"}
+    }
+    assert "modeldeployments/status" not in written
+
+
+def test_those_roles_can_be_left_out(render: Render) -> None:
+    objects = render({"rbac": {"aggregateRoles": False}})
+
+    assert [it["metadata"]["name"] for it in _of_kind(objects, "ClusterRole")] == ["model-operator"]
+
+
+def test_a_budget_comes_with_the_second_replica_only(render: Render) -> None:
+    assert not _of_kind(render(DEFAULTS), "PodDisruptionBudget")
+
+
+def _network_policy(objects: list[Object]) -> Object:
+    (policy,) = _of_kind(objects, "NetworkPolicy")
+    return dict(policy["spec"])
+
+
+def test_a_network_policy_is_made_only_when_asked_for(render: Render) -> None:
+    assert not _of_kind(render(DEFAULTS), "NetworkPolicy")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"networkPolicy": {"enabled": True}}, id="with the defaults"),
+        pytest.param(AROUND_THE_OPERATOR, id="with every option"),
+    ],
+)
+def test_the_network_policy_selects_the_operator_and_leaves_it_what_it_needs(
+    values: Values, render: Render
+) -> None:
+    objects = render(values)
+    spec = _network_policy(objects)
+    pod = _pod(objects)
+    ports = {port["port"] for rule in spec["egress"] for port in rule.get("ports", [])}
+    registries = yaml.safe_load(_config(objects))["registries"].values()
+
+    assert spec["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"]
+    assert {53, 6443} <= ports
+    for it in registries:
+        parts = urlsplit(it["url"])
+        assert (parts.port or {"http": 80, "https": 443}[parts.scheme]) in ports
+    (to_pods,) = [rule["to"][0] for rule in spec["egress"] if "podSelector" in (rule.get("to") or [{}])[0]]
+    assert to_pods["podSelector"]["matchLabels"] == {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    let_in = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
+    assert let_in == {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+
+
+def test_a_spread_without_a_selector_counts_the_operators_pods(render: Render) -> None:
+    (deployment,) = _of_kind(render(AROUND_THE_OPERATOR), "Deployment")
+    ours, theirs = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+
+    assert ours["labelSelector"] == deployment["spec"]["selector"]
+    assert theirs["labelSelector"] == {"matchLabels": {"team": "ml"}}
+
+
+def test_artifact_hub_is_told_the_truth() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    told = {
+        key.removeprefix("artifacthub.io/"): yaml.safe_load(value)
+        for key, value in chart["annotations"].items()
+        if key.startswith("artifacthub.io/")
+    }
+    (crd,), images = told["crds"], {it["name"]: it["image"] for it in told["images"]}
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert (crd["kind"], crd["version"], crd["name"]) == (names.KIND, names.VERSION, names.CRD_NAME)
+    assert images["operator"] == f"{values['image']['repository']}:{chart['appVersion']}"
+    assert images["server"] == f"model-operator.io/server:{chart['appVersion']}"
+    for example in told["crdsExamples"]:
+        example["metadata"].setdefault("namespace", "default")
+        assert parse(example).spec.model.reference().name
 
 
 @each_case

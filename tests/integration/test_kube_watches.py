@@ -234,7 +234,7 @@ async def test_one_watch_that_is_lost_for_good_ends_them_all_with_its_error(
 ) -> None:
     hasty = handlers.watch_settings()
     hasty.networking.error_backoffs = (0.1, 0.1)
-    monkeypatch.setattr(handlers, "watch_settings", lambda: hasty)
+    monkeypatch.setattr(handlers, "watch_settings", lambda silence_seconds: hasty)
     client = await KubeClient.connect(kubeconfig=without_pods)
     before = asyncio.all_tasks()
     try:

@@ -79,6 +79,17 @@ A registry that the user adds has only the keys that were written, hence the dig
 /var/run/secrets/model-operator.io/webhook-secrets
 {{- end -}}
 
+{{- /* The ports of the registries' URLs, each once, as a JSON list. */ -}}
+{{- define "model-operator.registryPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.registries -}}
+{{- $url := urlParse .url -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- $ports = append $ports (int (default (ternary 443 80 (eq $url.scheme "https")) $port)) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
+
 {{- /* What a schema can't say in words that help. */ -}}
 {{- define "model-operator.validate" -}}
 {{- if .Values.webhooks.enabled -}}
@@ -121,6 +132,7 @@ registries:
 {{- range $name, $registry := .Values.registries }}
 {{- $scope := dict "root" $ "name" $name "registry" $registry }}
   {{ $name }}:
+    type: {{ $registry.type | default "MLflow" }}
     url: {{ $registry.url | quote }}
     podUrl: {{ $registry.podUrl | default "" | quote }}
     credentialsDir: {{ ternary (include "model-operator.credentialsDir" $scope) "" (ne (include "model-operator.credentialsSecret" $scope) "") | quote }}
@@ -141,6 +153,7 @@ images:
 maxConcurrentRollouts: {{ .Values.maxConcurrentRollouts }}
 workers: {{ .Values.workers }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
+watchSilenceSeconds: 70
 metricsPort: {{ .Values.metricsPort }}
 logLevel: {{ .Values.logLevel }}
 webhooks:

@@ -2,81 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
 import yaml
-from tests.cluster.api import ApiClient
-from tests.cluster.binaries import ensure
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.process import wait_until
+from tests.integration.chart.programs import CHART, MODEL_DEPLOYMENTS, NAMESPACE, Program
 
-CHART = Path(__file__).parents[2] / "charts" / "model-operator"
-NAMESPACE = "model-operator-system"
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:model-operator"
-CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/modeldeployments.model-operator.io"
-MODEL_DEPLOYMENTS = "/apis/model-operator.io/v1alpha1/namespaces/default/modeldeployments"
-
-Helm = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """An API server of its own, since a CRD and cluster roles come and go in here."""
-    plane = ControlPlane.start(tmp_path_factory.mktemp("plane"))
-    yield plane
-    plane.stop()
-
-
-@pytest.fixture
-def api(plane: ControlPlane) -> Iterator[httpx.Client]:
-    """The API server, as its administrator."""
-    with ApiClient(plane.kubeconfig) as client:
-        yield client.http
-
-
-@pytest.fixture
-def helm(plane: ControlPlane, tmp_path: Path) -> Helm:
-    """Run the real helm in the release's namespace; its output."""
-
-    def run(*arguments: str) -> str:
-        result = subprocess.run(
-            [ensure("helm")["helm"], *arguments, "--namespace", NAMESPACE],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "KUBECONFIG": str(plane.kubeconfig),
-                "NO_PROXY": "127.0.0.1",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
-
-    return run
-
-
-@pytest.fixture
-def install(helm: Helm, api: httpx.Client) -> Iterator[Callable[..., str]]:
-    """Install the chart with these --set values; everything is gone afterwards."""
-
-    def run(*sets: str) -> str:
-        values = [argument for value in sets for argument in ("--set", value)]
-        return helm("install", "model-operator", str(CHART), "--create-namespace", *values)
-
-    yield run
-    helm("uninstall", "model-operator", "--ignore-not-found")
-    api.delete(CRD)
-    # the server first deletes every ModelDeployment; until then no other test can install
-    assert wait_until(lambda: api.get(CRD).status_code == 404, 30)
 
 
 def _may(
@@ -186,7 +119,7 @@ def test_watching_one_namespace_gives_no_right_in_another(
 
 
 def test_an_uninstall_keeps_the_crd_and_every_model_deployment_for_the_next_install(
-    install: Callable[..., str], helm: Helm, api: httpx.Client
+    install: Callable[..., str], helm: Program, api: httpx.Client
 ) -> None:
     install()
     api.post(
@@ -206,7 +139,7 @@ def test_an_uninstall_keeps_the_crd_and_every_model_deployment_for_the_next_inst
 
 
 def test_an_upgrade_with_another_configuration_changes_the_pod_and_keeps_the_selector(
-    install: Callable[..., str], helm: Helm, api: httpx.Client
+    install: Callable[..., str], helm: Program, api: httpx.Client
 ) -> None:
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/model-operator"
     install()

@@ -1,0 +1,49 @@
+"""Write what is generated from the sources, or with --check compare it: `python -m generators [--check]`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from generators import chart_values, field_reference, plain_install
+
+ROOT = Path(__file__).parents[1]
+
+
+def generated() -> dict[Path, str]:
+    """The text of each generated file."""
+    return {
+        ROOT / "charts" / "model-operator" / "README.md": chart_values.rendered(),
+        ROOT / "docs" / "reference.md": field_reference.rendered(),
+        **{ROOT / "deploy" / name: text for name, text in plain_install.rendered().items()},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 1 where --check finds a file that is not what would be generated."""
+    parser = argparse.ArgumentParser(prog="python -m generators", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff")
+    check: bool = parser.parse_args(arguments).check
+    drifted = False
+    for path, wanted in generated().items():
+        found = path.read_text("utf-8") if path.exists() else ""
+        if found == wanted:
+            continue
+        drifted = True
+        if check:
+            lines = (found.splitlines(keepends=True), wanted.splitlines(keepends=True))
+            sys.stdout.writelines(difflib.unified_diff(*lines, str(path.relative_to(ROOT)), "generated"))
+        else:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(wanted, "utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+    if check and drifted:
+        print("generated files are not up to date: make generate", file=sys.stderr)
+    return 1 if check and drifted else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

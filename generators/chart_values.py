@@ -1,0 +1,122 @@
+"""The chart's README: every value with its default, and the comment that stands above it in values.yaml."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "charts" / "model-operator"
+VALUES = CHART / "values.yaml"
+
+_INTRODUCTION = """\
+<!-- Generated from values.yaml by `make generate`: change it there. -->
+# model-operator
+
+Follows MLflow aliases: move an alias in the model registry, and the pods that serve the model follow. A version that
+can't be loaded, fails its own input example, or gets sick soon after it went live is taken back by itself.
+
+```sh
+helm upgrade --install model-operator charts/model-operator --namespace model-operator-system --create-namespace \\
+  --set registries.default.url=http://mlflow.mlflow.svc:5000
+```
+
+It needs Kubernetes 1.31 or newer. The release brings the CRD, upgrades it, and leaves it when it is uninstalled: the
+ModelDeployments and the pods that serve stay. `NAME` below is the name of a registry; Helm merges maps, so that the
+chart's own entry `default` stays beside yours unless you write `default: null`. Every key is checked by
+`values.schema.json`: a misspelt one is refused.
+
+## Values
+"""
+_HEADING = re.compile(r"# -- (.+?) -+$")
+_KEY = re.compile(r"( *)([A-Za-z][A-Za-z0-9]*):")
+_EXAMPLE_INDENT = "  "
+
+
+class UndescribedValueError(ValueError):
+    """A value has no comment; the message names it."""
+
+
+@dataclass
+class _Comment:
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """As Markdown, in one line: what is indented is an example."""
+        words: list[str] = []
+        for line in self.lines:
+            example = line.startswith(_EXAMPLE_INDENT)
+            words.append(f"`{line.strip()}`" if example else line.strip())
+        return " ".join(words).replace("|", "\\|")
+
+
+def rendered() -> str:
+    """The text of the README. Raises UndescribedValueError."""
+    text = VALUES.read_text("utf-8")
+    comments, sections = _comments(text)
+    lines = [_INTRODUCTION]
+    for path, value in _rows(yaml.safe_load(text), comments, ()):
+        if path[0] in sections:
+            lines += [
+                "",
+                f"### {sections.pop(path[0])}",
+                "",
+                "| Value | Default | Meaning |",
+                "|---|---|---|",
+            ]
+        lines.append(f"| `{_name(path)}` | {_default(value)} | {comments[path].text} |")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
+
+
+def _comments(text: str) -> tuple[dict[tuple[str, ...], _Comment], dict[str, str]]:
+    """The comment above each key, by its path; and the headings, by the first key below each."""
+    comments: dict[tuple[str, ...], _Comment] = {}
+    sections: dict[str, str] = {}
+    path: list[str] = []
+    pending, heading = _Comment(), ""
+    for line in text.splitlines():
+        bare = line.strip()
+        if found := _HEADING.fullmatch(bare):
+            heading, pending = found[1], _Comment()
+        elif bare.startswith("#"):
+            pending.lines.append(bare.removeprefix("#").removeprefix(" "))
+        elif key := _KEY.match(line):
+            path = [*path[: len(key[1]) // 2], key[2]]
+            if pending.lines:
+                comments[tuple(path)] = pending
+            if heading:
+                sections[path[0]], heading = heading, ""
+            pending = _Comment()
+        else:
+            pending = _Comment()
+    return comments, sections
+
+
+def _rows(
+    values: Mapping[str, Any], comments: Mapping[tuple[str, ...], _Comment], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The values that are worth a row: leaves, and maps of which only the whole is described."""
+    for key, value in values.items():
+        path = (*above, key)
+        described_inside = any(known[: len(path)] == path and known != path for known in comments)
+        if isinstance(value, Mapping) and value and described_inside:
+            yield from _rows(value, comments, path)
+        elif path in comments:
+            yield path, value
+        else:
+            raise UndescribedValueError(f"{VALUES.name}: {'.'.join(path)} has no comment above it")
+
+
+def _name(path: tuple[str, ...]) -> str:
+    return re.sub(r"^registries\.default\b", "registries.NAME", ".".join(path))
+
+
+def _default(value: Any) -> str:
+    return "none" if value == "" else f"`{json.dumps(value)}`"
