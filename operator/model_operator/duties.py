@@ -12,8 +12,10 @@ from model_operator.background import Background
 from model_operator.cache import Cache
 from model_operator.kube import ApiError, Conflict, KubeClient, Unavailable
 from model_operator.metrics import Metrics
+from model_operator.pod_registry import TenantObjects
 from model_operator.reconciler import Reconciler
 from model_operator.registry import (
+    Access,
     Connections,
     FactsReader,
     RegistryClient,
@@ -49,21 +51,25 @@ class Duties:
         self._queue = queue
         self._settings = configured
         self._metrics = metrics
-        connections = Connections(configured.registries, self._connect_registry)
+        inline = configured.inline_registries
+        objects = TenantObjects(kube, inline.secret_names)
+        connections = Connections(
+            configured.registries, self._connect_registry, inline.allowed_urls, objects.read
+        )
         self._resolver = Resolver(
             configured.registries,
             configured.poll_seconds,
             queue.add,
-            connect=connections.entry,
+            clients=connections,
             quiet_tags=tag_prefix(configured.cluster_name),
         )
-        self._write_back = WriteBack(
-            configured.registries, configured.cluster_name, connect=connections.entry
-        )
+        self._write_back = WriteBack(connections.entries(), configured.cluster_name)
         self._facts = FactsReader(connections, configured.poll_seconds, queue.add)
-        metrics.gauge("tags_waiting", "Tags to be written.", lambda: self._write_back.waiting)
+        metrics.gauge("tags_waiting", lambda: self._write_back.waiting)
         self._traffic = TrafficCounter(queue.add, metrics.scraped)
-        background = Background(self._resolver, self._write_back, self._traffic, self._facts)
+        background = Background(
+            self._resolver, self._write_back, self._traffic, self._facts, metrics.happened
+        )
         self._reconciler = Reconciler(kube, cache, configured, background)
         self._reconciler.resume(cache.model_deployments())
 
@@ -101,9 +107,9 @@ class Duties:
             configured.webhooks, configured.registries, self._resolver.hint, self._metrics.notified
         )
 
-    def _connect_registry(self, name: str, registry: RegistryConfig) -> RegistryClient:
+    def _connect_registry(self, name: str, registry: RegistryConfig, access: Access | None) -> RegistryClient:
         asked = partial(self._metrics.asked, name)
-        return _LeadersClient(connect(name, registry), asked, self._kube.may_write)
+        return _LeadersClient(connect(name, registry, access), asked, self._kube.may_write)
 
 
 class _LeadersClient(TimedClient):

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from kubernetes.aio.config import ConfigException
@@ -21,7 +21,7 @@ from model_operator.duties import Duties
 from model_operator.election import Election, LeadershipLost
 from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound, RetryPolicy
 from model_operator.liveness import Liveness
-from model_operator.metrics import Metrics, serving
+from model_operator.metrics import Metrics, ModelDeployments, serving
 from model_operator.settings import Settings
 from model_operator.workqueue import WorkQueue
 from model_operator.world import Key, Kind, Object, ObjectRef
@@ -55,23 +55,19 @@ class Process:
 
     def __init__(self, configured: Settings) -> None:
         self._settings = configured
-        self._metrics = Metrics()
         self._cache = Cache()
+        self._metrics = Metrics(ModelDeployments(self._told_of, configured.metrics_max_model_deployments))
         self._queue: WorkQueue[Key] = WorkQueue(on_wait=self._metrics.waited)
         self._liveness = Liveness(lambda: self._queue.longest_work_seconds)
         self._election: Election | None = None
         self._filled = False
         self._stop = asyncio.Event()
         gauge = self._metrics.gauge
-        gauge("queue_depth", "ModelDeployments that wait.", lambda: self._queue.depth)
-        gauge("in_work", "ModelDeployments in work.", lambda: self._queue.in_work)
-        gauge("cached_objects", "Objects known of.", lambda: len(self._cache))
-        gauge("is_leader", "1 where this replica works, 0 where it stands by.", lambda: self._leads())
-        gauge(
-            "leader_transitions",
-            "How often the Lease of the election has changed hands.",
-            lambda: self._election.transitions if self._election else 0,
-        )
+        gauge("queue_depth", lambda: self._queue.depth)
+        gauge("in_work", lambda: self._queue.in_work)
+        gauge("cached_objects", lambda: len(self._cache))
+        gauge("is_leader", lambda: self._leads())
+        gauge("leader_transitions", lambda: self._election.transitions if self._election else 0)
 
     async def run(self) -> int:
         """Run until a signal or a loss; returns the exit code."""
@@ -227,6 +223,10 @@ class Process:
         self._metrics.called(verb, kind, status, seconds)
         if 200 <= status < 500:
             self._liveness.answered()
+
+    def _told_of(self) -> Sequence[Object]:
+        """The ModelDeployments that have figures of their own here: none while another replica shows them."""
+        return self._cache.of_kind(Kind.MODEL_DEPLOYMENT) if self._leads() else ()
 
     def _leads(self) -> bool:
         return self._election.leads if self._election else not self._settings.leader_election.enabled

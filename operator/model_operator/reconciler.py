@@ -14,14 +14,18 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Protocol, assert_never
 
+from pydantic import ValidationError
+
 from model_operator.api import SpecError, names, parse
-from model_operator.background import Background
+from model_operator.api.spec import RegistrySpec
+from model_operator.background import Background, registry_id
 from model_operator.contest import Contest
 from model_operator.facts import ImageContents
 from model_operator.kube import (
     AlreadyExists,
     ApiError,
     Conflict,
+    EventRecorder,
     Forbidden,
     Invalid,
     KubeClient,
@@ -31,7 +35,8 @@ from model_operator.kube import (
 from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision, verdict_annotation
 from model_operator.memory import Phase
-from model_operator.pod_registry import PodRegistries
+from model_operator.outcomes import outcomes
+from model_operator.pod_registry import PodRegistries, described
 from model_operator.registry import WantedModel
 from model_operator.settings import Settings
 from model_operator.world import (
@@ -49,6 +54,7 @@ from model_operator.world import (
     Object,
     ObjectRef,
     Plan,
+    PodRegistry,
     RecordVerdict,
     Resolution,
     ResolutionReason,
@@ -111,6 +117,7 @@ class Reconciler:
         self._settings = settings
         self._background = background
         self._clock = clock
+        self._events = EventRecorder(kube)
         self._slots = Slots(settings.max_concurrent_rollouts)
         self._faults: dict[Key, tuple[Fault, ...]] = {}
         self._pod_registries = PodRegistries(kube)
@@ -173,10 +180,7 @@ class Reconciler:
         raw = _only(self._cache.snapshot(key), Kind.MODEL_DEPLOYMENT, key[1])
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return None, None
-        spec_raw = raw.get("spec") or {}
-        registry_name = str((spec_raw.get("registry") or {}).get("name") or names.DEFAULT_REGISTRY)
-        config = self._settings.registries.get(registry_name)
-        registry, credentials_error = await self._pod_registries.of(key[0], config)
+        registry, credentials_error = await self._pod_registry(raw)
         # nothing may wait between here and the claim of a slot
         snapshot = self._cache.snapshot(key)
         raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
@@ -190,7 +194,8 @@ class Reconciler:
             spec_error = str(error)
         resolution = Resolution(ResolutionReason.PENDING, "the spec can't be read")
         if spec is not None:
-            self._answers.want(key, WantedModel(registry_name, spec.model.reference()))
+            followed = registry_id(key[0], spec.registry)
+            self._answers.want(key, WantedModel(followed, spec.model.reference()))
             resolution = self._answers.answer(key)
         status = raw.get("status")
         world = World(
@@ -216,6 +221,16 @@ class Reconciler:
         )
         return world, raw
 
+    async def _pod_registry(self, raw: Object) -> tuple[PodRegistry, str]:
+        """How pods reach the registry of that spec, and what is wrong; nothing for a spec that can't be read."""
+        namespace = str(raw["metadata"]["namespace"])
+        try:
+            registry = RegistrySpec.model_validate((raw.get("spec") or {}).get("registry") or {})
+        except ValidationError:
+            return PodRegistry(""), ""
+        wanted = registry_id(namespace, registry)
+        return await self._pod_registries.of(namespace, described(wanted, self._settings))
+
     def _traffic(self, key: Key, status: object) -> Traffic:
         serving = status.get("serving") if isinstance(status, Mapping) else None
         revision = serving.get("revision") if isinstance(serving, Mapping) else None
@@ -230,14 +245,14 @@ class Reconciler:
             raw = await self._kube.patch_status(
                 ref, decided.status, was=world.status, resource_version=raw["metadata"]["resourceVersion"]
             )
+            for outcome in outcomes(world, decided.status):
+                self._background.happened(outcome)
         for news in decided.announcements:
             level = logging.WARNING if news.warning else logging.INFO
             log.log(level, "%s namespace=%s name=%s: %s", news.reason, *world.key, news.message)
+            regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
             try:
-                regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
-                await self._kube.create_event(
-                    regarding, warning=news.warning, reason=news.reason, message=news.message
-                )
+                await self._events.tell(regarding, news)
             except ApiError as error:
                 log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
         return raw

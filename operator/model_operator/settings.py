@@ -241,10 +241,20 @@ class LeaderElection(_Section):
         return self
 
 
+class InlineRegistries(_Section):
+    """Registries that ModelDeployments describe themselves, in spec.registry.url. Nothing is allowed by default."""
+
+    allowed_urls: tuple[Annotated[str, AfterValidator(_http_url)], ...] = Field(default=(), max_length=1000)
+    """The URLs that may be named there, to the letter."""
+    secret_names: tuple[ObjectName, ...] = Field(default=(), max_length=100)
+    """The names that their credentials' Secrets may have: the operator reads no other Secret of a namespace."""
+
+
 class Settings(_Section):
     """Everything that is configured for the operator as a whole."""
 
     registries: dict[DNSLabel, RegistryConfig] = Field(min_length=1)
+    inline_registries: InlineRegistries = InlineRegistries()
     poll_seconds: float = Field(default=15, ge=1, le=3600)
     cluster_name: Annotated[str, AfterValidator(_cluster_name)] = "default"
     """Tells this cluster's tags on model versions from those of other clusters with the same registry."""
@@ -257,6 +267,8 @@ class Settings(_Section):
     """A watch that says nothing for so long is asked for anew; an API server speaks at least once a minute."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
+    metrics_max_model_deployments: int = Field(default=2000, ge=0, le=100_000)
+    """How many ModelDeployments get series of their own at /metrics, in the order of their names."""
     webhooks: Webhooks = Webhooks()
     leader_election: LeaderElection = LeaderElection()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

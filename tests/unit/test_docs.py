@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "operator" / "model_operator"
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
 FAILURES = ROOT / "docs" / "failures.md"
@@ -39,7 +39,7 @@ REASON_POSITIONS = {
     "Condition": 2,
     "Failure": 1,
     "ImageProblem": 0,
-    "_Obstacle": 0,
+    "Obstacle": 0,
     "failure": 0,
 }
 """Where a reason stands in the arguments of the calls that make one."""

@@ -92,6 +92,9 @@ A registry that the user adds has only the keys that were written, hence the dig
 
 {{- /* What a schema can't say in words that help. */ -}}
 {{- define "model-operator.validate" -}}
+{{- if and .Values.monitoring.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
+{{- fail "monitoring.serviceMonitor: needs the Service that it scrapes through; set metrics.service.enabled=true" -}}
+{{- end -}}
 {{- if .Values.webhooks.enabled -}}
 {{- if not .Values.webhooks.secretName -}}
 {{- fail "webhooks.secretName: name the Secret that deliveries are signed with, or set webhooks.enabled=false" -}}
@@ -144,6 +147,9 @@ registries:
     podCa:
       configMap: {{ dig "podCa" "configMap" "" $registry | quote }}
 {{- end }}
+inlineRegistries:
+  allowedUrls: {{ toJson .Values.inlineRegistries.allowedUrls }}
+  secretNames: {{ toJson .Values.inlineRegistries.secretNames }}
 pollSeconds: {{ .Values.pollSeconds }}
 clusterName: {{ .Values.clusterName | quote }}
 images:
@@ -155,6 +161,7 @@ workers: {{ .Values.workers }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 watchSilenceSeconds: 70
 metricsPort: {{ .Values.metricsPort }}
+metricsMaxModelDeployments: {{ int .Values.monitoring.maxModelDeployments }}
 logLevel: {{ .Values.logLevel }}
 webhooks:
   port: {{ ternary .Values.webhooks.port 0 .Values.webhooks.enabled }}
