@@ -1,21 +1,30 @@
 """How the pods of a namespace reach a registry, and whether the objects that they need for it are there.
 
-Checked before anything starts, since a pod whose Secret is missing only waits and says little.
+Checked before anything starts, since a pod whose Secret is missing only waits and says little. What is read of a
+Secret is used for one thing more: to strike its values out of a container's last words before anybody quotes them.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
 
 from model_operator.kube import Forbidden, KubeClient, NotFound
 from model_operator.settings import RegistryConfig
-from model_operator.world import Kind, ObjectRef, PodRegistry
+from model_operator.world import Kind, Object, ObjectRef, PodRegistry
 
 TTL_SECONDS = 60.0
 USABLE_KEYS = frozenset({"username", "password", "token"})
 CA_KEY = "ca.crt"
+STRUCK_OUT = "***"
+_SHORTEST_SECRET = 4
+"""Anything shorter would strike out half of a sentence, and protects nothing."""
+_NO_SECRET = frozenset({"username", CA_KEY})
 
 
 class PodRegistries:
@@ -25,6 +34,8 @@ class PodRegistries:
         self._kube = kube
         self._clock = clock
         self._found: dict[ObjectRef, tuple[float, frozenset[str]]] = {}
+        self._words: dict[ObjectRef, tuple[frozenset[str], frozenset[str]]] = {}
+        """Of each Secret: every form in which it could be quoted, now and before it last changed."""
 
     async def of(self, namespace: str, config: RegistryConfig | None) -> tuple[PodRegistry, str]:
         """How pods of ``namespace`` use that registry, and what is wrong with it; empty when nothing is.
@@ -51,6 +62,15 @@ class PodRegistries:
             return plain, f"the {where} in namespace {namespace} has no value for {missing} (or token)"
         return replace(plain, secret=secret, secret_keys=keys & USABLE_KEYS), ""
 
+    def discreet(self, namespace: str, pods: Sequence[Object]) -> list[Object]:
+        """The pods, with the known secrets of their namespace struck out of what their status says.
+
+        A server that is none of ours may print its password before it dies, and the kubelet keeps the end of its log.
+        """
+        found = [both for where, both in self._words.items() if where.namespace == namespace]
+        words = sorted({word for both in found for word in (*both[0], *both[1])}, key=len, reverse=True)
+        return [_struck_out(pod, words) for pod in pods] if words else list(pods)
+
     async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
         """The keys that hold something, and what is wrong."""
         now = self._clock()
@@ -76,9 +96,47 @@ class PodRegistries:
 
     async def _ask(self, where: ObjectRef) -> frozenset[str] | None:
         if where.kind is Kind.SECRET:
-            return await self._kube.get_secret_keys(where.namespace, where.name)
+            secret = await self._kube.get_secret(where.namespace, where.name)
+            if secret is None:
+                return None
+            words, (known, before) = _forms(secret), self._words.get(where, (frozenset(), frozenset()))
+            # a pod that started before the change has the words of then
+            self._words[where] = (words, before if words == known else known)
+            return frozenset(secret)
         try:
             found = await self._kube.get(where)
         except NotFound:
             return None
         return frozenset(key for key, value in (found.get("data") or {}).items() if value)
+
+
+def _forms(secret: Mapping[str, bytes]) -> frozenset[str]:
+    """The secret values as they stand, in base64, in a URL, in JSON, and as a basic Authorization header has them."""
+    user = secret.get("username", b"")
+    words: set[str] = set()
+    for key, value in secret.items():
+        text = value.decode(errors="replace").strip()
+        if key in _NO_SECRET or len(text) < _SHORTEST_SECRET:
+            continue
+        words |= {text, quote(text, safe=""), json.dumps(text)[1:-1], base64.b64encode(value).decode()}
+        words.add(base64.b64encode(user + b":" + value).decode())
+    return frozenset(words)
+
+
+def _struck_out(pod: Object, words: Sequence[str]) -> Object:
+    status = pod.get("status")
+    return {**pod, "status": _without(status, words)} if status else pod
+
+
+def _without(value: Any, words: Sequence[str]) -> Any:
+    match value:
+        case str():
+            for word in words:
+                value = value.replace(word, STRUCK_OUT)
+            return value
+        case Mapping():
+            return {key: _without(part, words) for key, part in value.items()}
+        case list() | tuple():
+            return [_without(part, words) for part in value]
+        case _:
+            return value

@@ -182,6 +182,9 @@ class Reconciler:
         raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return None, None
+        # from here on nobody can quote a secret that is known
+        pods = self._pod_registries.discreet(key[0], snapshot.get(Kind.POD, ()))
+        snapshot = {**snapshot, Kind.POD: pods}
         metadata = raw["metadata"]
         spec, spec_error = None, ""
         try:
