@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import base64
-import shutil
-from pathlib import Path
 from typing import Any
 
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script
-
-import model_operator
 
 LOAD_FAILED = Script(50, '{"reason": "LoadFailed", "message": "ValueError: the pickle is broken"}')
 
@@ -21,7 +17,7 @@ def pods_secret(name: str, **values: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
 
 
-def live(bench: Bench, model: str, secret: dict[str, Any], directory: Path) -> None:
+def live(bench: Bench, model: str, secret: dict[str, Any]) -> None:
     """Credentials come late, versions come, fail and are taken back, people ask, others interfere.
 
     Returns when the operator is at rest; one ModelDeployment is left, and its pods serve.
@@ -43,7 +39,7 @@ def live(bench: Bench, model: str, secret: dict[str, Any], directory: Path) -> N
     _blue_and_green(bench, model)
     _orphans(bench)
     _a_service_of_somebody_else(bench, model)
-    _a_newer_operator(bench, directory)
+    _what_nothing_mounts(bench)
 
 
 def _versions(bench: Bench, model: str) -> None:
@@ -130,33 +126,12 @@ def _a_service_of_somebody_else(bench: Bench, model: str) -> None:
     bench.until("its Service is gone", lambda: bench.get("Service", "taken") is None)
 
 
-def _a_newer_operator(bench: Bench, directory: Path) -> None:
-    """Whose scripts are other ones, so that those of the operator before are no longer needed."""
-    copy = directory / "newer"
-    package = Path(model_operator.__file__).parent
-    shutil.copytree(package, copy / "model_operator", ignore=shutil.ignore_patterns("__pycache__"))
-    script = copy / "model_operator" / "pod" / "serve.py"
-    script.write_text(script.read_text() + "# a newer build\n")
-    before = {found["metadata"]["name"] for found in bench.items("ConfigMap")}
-    bench.operator.stop()
-    bench.operator.run_from(copy)
-    bench.restart_operator()
-    for number in ("one", "two"):
-        bench.annotate("churn", restart=number)
-        bench.until(
-            "the restart is heard",
-            lambda: bench.status("churn").get("handledRequests", {}).get("restart") == number,  # noqa: B023
-        )
-        bench.until_settled("churn", 1)
-    bench.until(
-        "the scripts of before are gone",
-        lambda: (
-            not any(
-                found["metadata"]["name"] in before and "-scripts-" in found["metadata"]["name"]
-                for found in bench.items("ConfigMap")
-            )
-        ),
-    )
+def _what_nothing_mounts(bench: Bench) -> None:
+    """Scripts as an older operator made them, which no revision names any more."""
+    (scripts,) = [it for it in bench.items("ConfigMap") if "-scripts-" in it["metadata"]["name"]]
+    metadata = {key: scripts["metadata"][key] for key in ("labels", "ownerReferences")}
+    bench.post("ConfigMap", {"metadata": metadata | {"name": "churn-scripts-0000000000"}, "data": {}})
+    bench.until("they are gone", lambda: bench.get("ConfigMap", "churn-scripts-0000000000") is None)
     bench.until_at_rest("churn")
 
 

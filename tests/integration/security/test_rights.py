@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 
 import pytest
 from tests.cluster.api import ApiClient
@@ -40,12 +39,12 @@ def _tell(installation: Installation, bench: Bench) -> str:
 
 @pytest.mark.timeout(900)
 def test_in_a_whole_life_no_call_is_denied_and_no_right_is_left_over(
-    guarded: Guarded, admin: ApiClient, serving_namespace: str, tmp_path: Path
+    guarded: Guarded, admin: ApiClient, serving_namespace: str
 ) -> None:
     installation, bench = guarded()
     model = followed_model(bench)
 
-    live(bench, model, pods_secret(POD_SECRET, username="reader", password="p4ss"), tmp_path)
+    live(bench, model, pods_secret(POD_SECRET, username="reader", password="p4ss"))
 
     calls = installation.calls()
     assert len(calls) > 100, "the record is there"
