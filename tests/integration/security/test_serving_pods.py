@@ -36,42 +36,42 @@ def followed(model: str, **spec: Any) -> dict[str, Any]:
     return {"model": {"name": model, "alias": "champion"}, **spec}
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        pytest.param({}, id="with nothing said"),
-        pytest.param(
-            {
-                "autoscaling": {"maxReplicas": 2},
-                "rollout": {"strategy": "BlueGreen"},
-                "selfTest": {"payload": {"configMap": {"name": "smoke", "key": "request.json"}}},
-                "fetch": {"volume": {"emptyDir": {"sizeLimit": "1Gi"}}},
-                "server": {"resources": {"limits": {"memory": "1Gi"}}},
-                "pod": {"serviceAccountName": "default", "securityContext": {"fsGroup": 10001}},
-            },
-            id="with many options",
-        ),
-        pytest.param(
-            {"server": {"runtime": "Custom", "image": "registry.example.com/server:1"}},
-            id="of their own image",
-        ),
-    ],
-)
-def test_serving_pods_are_admitted_where_only_restricted_pods_are(
-    bench: Bench, model: str, shape: dict[str, Any]
-) -> None:
-    bench.create("churn", followed(model, **shape))
-    bench.until_serving("churn", 1)
+SHAPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "many-options": {
+        "autoscaling": {"maxReplicas": 2},
+        "rollout": {"strategy": "BlueGreen"},
+        "selfTest": {"payload": {"configMap": {"name": "smoke", "key": "request.json"}}},
+        "fetch": {"volume": {"emptyDir": {"sizeLimit": "1Gi"}}},
+        "server": {"resources": {"limits": {"memory": "1Gi"}}},
+        "pod": {"serviceAccountName": "default", "securityContext": {"fsGroup": 10001}},
+    },
+    "own-image": {"server": {"runtime": "Custom", "image": "registry.example.com/server:1"}},
+}
+FORBIDDEN: dict[str, dict[str, Any]] = {
+    "host-files": {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]},
+    "root": {"securityContext": {"runAsUser": 0, "runAsNonRoot": False}},
+    "no-seccomp": {"securityContext": {"seccompProfile": None}},
+}
 
-    (pod,) = bench.items("Pod")
-    for container in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
-        assert container["securityContext"]["readOnlyRootFilesystem"] is True
-        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+def test_serving_pods_are_admitted_where_only_restricted_pods_are(bench: Bench, model: str) -> None:
+    for name, shape in SHAPES.items():
+        bench.create(name, followed(model, **shape))
+    for name in SHAPES:
+        bench.until_serving(name, 1)
+
+    pods = bench.items("Pod")
+    assert len(pods) == len(SHAPES)
+    for pod in pods:
+        assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_serving_pods_get_no_token_of_a_service_account(bench: Bench, model: str) -> None:
-    bench.create("churn", followed(model))
+    bench.create("churn", followed(model, pod={"serviceAccountName": "default"}))
     bench.until_serving("churn", 1)
 
     (pod,) = bench.items("Pod")
@@ -79,23 +79,18 @@ def test_serving_pods_get_no_token_of_a_service_account(bench: Bench, model: str
     assert not [volume for volume in pod["spec"]["volumes"] if "projected" in volume]
 
 
-@pytest.mark.parametrize(
-    "pod",
-    [
-        pytest.param({"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}, id="the node's files"),
-        pytest.param({"securityContext": {"runAsUser": 0, "runAsNonRoot": False}}, id="root"),
-        pytest.param({"securityContext": {"seccompProfile": None}}, id="no seccomp profile"),
-    ],
-)
 def test_what_the_level_forbids_is_refused_for_a_manifest_as_for_anybody_and_the_status_says_so(
-    bench: Bench, model: str, pod: dict[str, Any]
+    bench: Bench, model: str
 ) -> None:
-    bench.create("churn", followed(model, pod=pod))
+    for name, pod in FORBIDDEN.items():
+        bench.create(name, followed(model, pod=pod))
 
-    bench.until(
-        "the refusal is told", lambda: "violates PodSecurity" in str(bench.status("churn").get("candidate"))
-    )
-    assert bench.status("churn")["candidate"]["reason"] == "PodsRefused"
+    for name in FORBIDDEN:
+        bench.until(
+            f"the refusal of {name} is told",
+            lambda: "violates PodSecurity" in str(bench.status(name).get("candidate")),  # noqa: B023
+        )
+        assert bench.status(name)["candidate"]["reason"] == "PodsRefused"
     assert bench.items("Pod") == []
 
 
