@@ -123,6 +123,7 @@ lock: install ## Choose the newest allowed dependencies and lock them, with hash
 	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/operator.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow2.in -o requirements/mlflow2.txt
+	$(UV_COMPILE) --upgrade requirements/object-store.in -o requirements/object-store.txt
 	$(UV_COMPILE) --upgrade requirements/audit.in -o requirements/audit.txt
 
 .PHONY: clean

@@ -28,12 +28,12 @@ from model_operator.reconciler import Reconciler
 from model_operator.registry import (
     Connections,
     FactsReader,
-    MlflowClient,
     RegistryClient,
     RegistryConfig,
     Resolver,
     TimedClient,
     WriteBack,
+    connect,
     tag_prefix,
 )
 from model_operator.settings import Settings, SettingsError
@@ -214,7 +214,7 @@ class _Process:
         return receiving(configured.webhooks, configured.registries, resolver.hint, self._metrics.notified)
 
     def _connect_registry(self, name: str, registry: RegistryConfig) -> RegistryClient:
-        return TimedClient(MlflowClient(name, registry), partial(self._metrics.asked, name))
+        return TimedClient(connect(name, registry), partial(self._metrics.asked, name))
 
     async def _drain(self) -> None:
         """Take no more work; give what is running time to come to its end."""

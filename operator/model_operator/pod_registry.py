@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -19,12 +19,14 @@ from model_operator.settings import RegistryConfig
 from model_operator.world import Kind, Object, ObjectRef, PodRegistry
 
 TTL_SECONDS = 60.0
-USABLE_KEYS = frozenset({"username", "password", "token"})
+CERTIFICATE_KEYS = frozenset({"tls.crt", "tls.key"})
+PASSWORD_KEYS = frozenset({"username", "password"})
+USABLE_KEYS = PASSWORD_KEYS | CERTIFICATE_KEYS | {"token"}
 CA_KEY = "ca.crt"
 STRUCK_OUT = "***"
 _SHORTEST_SECRET = 4
 """Anything shorter would strike out half of a sentence, and protects nothing."""
-_NO_SECRET = frozenset({"username", CA_KEY})
+_NO_SECRET = frozenset({"username", "tls.crt", CA_KEY})
 
 
 class PodRegistries:
@@ -45,7 +47,9 @@ class PodRegistries:
         if config is None:
             return PodRegistry(""), ""  # an unknown registry is told by the resolver
         secret, ca = config.pod_credentials.secret, config.pod_ca.config_map
-        plain = PodRegistry(config.url_for_pods, ca_config_map=ca, workspace=config.workspace)
+        plain = PodRegistry(
+            config.url_for_pods, ca_config_map=ca, workspace=config.workspace, type=config.type
+        )
         if ca:
             where = ObjectRef(Kind.CONFIG_MAP, namespace, ca)
             keys, error = await self._keys(where)
@@ -57,9 +61,8 @@ class PodRegistries:
         keys, error = await self._keys(where)
         if error:
             return plain, error
-        if "token" not in keys and not {"username", "password"} <= keys:
-            missing = ", ".join(sorted({"username", "password"} - keys))
-            return plain, f"the {where} in namespace {namespace} has no value for {missing} (or token)"
+        if lacking := _lacking(keys, config.type):
+            return plain, f"the {where} in namespace {namespace} has no value for {lacking}"
         return replace(plain, secret=secret, secret_keys=keys & USABLE_KEYS), ""
 
     def discreet(self, namespace: str, pods: Sequence[Object]) -> list[Object]:
@@ -69,7 +72,9 @@ class PodRegistries:
         """
         found = [both for where, both in self._words.items() if where.namespace == namespace]
         words = sorted({word for both in found for word in (*both[0], *both[1])}, key=len, reverse=True)
-        return [_struck_out(pod, words) for pod in pods] if words else list(pods)
+        if not words:
+            return list(pods)
+        return [{**pod, "status": _struck_out(pod.get("status") or {}, words)} for pod in pods]
 
     async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
         """The keys that hold something, and what is wrong."""
@@ -118,25 +123,41 @@ def _forms(secret: Mapping[str, bytes]) -> frozenset[str]:
         text = value.decode(errors="replace").strip()
         if key in _NO_SECRET or len(text) < _SHORTEST_SECRET:
             continue
-        words |= {text, quote(text, safe=""), json.dumps(text)[1:-1], base64.b64encode(value).decode()}
-        words.add(base64.b64encode(user + b":" + value).decode())
+        # of a private key any line says too much
+        lines = [line for line in text.splitlines() if len(line) >= _SHORTEST_SECRET and "-----" not in line]
+        words |= {text, *lines, quote(text, safe=""), json.dumps(text)[1:-1]}
+        words |= {base64.b64encode(whole).decode() for whole in (value, user + b":" + value)}
     return frozenset(words)
 
 
-def _struck_out(pod: Object, words: Sequence[str]) -> Object:
-    status = pod.get("status")
-    return {**pod, "status": _without(status, words)} if status else pod
-
-
-def _without(value: Any, words: Sequence[str]) -> Any:
+def _struck_out(value: Any, words: Sequence[str]) -> Any:
+    """Only messages: what else a status says are Kubernetes' own words, and one of them may be somebody's password."""
     match value:
-        case str():
-            for word in words:
-                value = value.replace(word, STRUCK_OUT)
-            return value
         case Mapping():
-            return {key: _without(part, words) for key, part in value.items()}
+            return {
+                key: _without(part, words) if key == "message" else _struck_out(part, words)
+                for key, part in value.items()
+            }
         case list() | tuple():
-            return [_without(part, words) for part in value]
+            return [_struck_out(part, words) for part in value]
         case _:
             return value
+
+
+def _without(message: Any, words: Sequence[str]) -> Any:
+    for word in words if isinstance(message, str) else ():
+        message = message.replace(word, STRUCK_OUT)
+    return message
+
+
+def _lacking(keys: Collection[str], kind: str) -> str:
+    """Which keys the Secret lacks, and what would do instead; empty where it has enough."""
+    has = frozenset(keys)
+    if kind == "UnityCatalog":
+        return "" if "token" in has else "token"
+    certificate, password = CERTIFICATE_KEYS & has, PASSWORD_KEYS & has
+    if certificate and certificate != CERTIFICATE_KEYS:
+        return ", ".join(CERTIFICATE_KEYS - certificate)
+    if "token" in has or password == PASSWORD_KEYS or (certificate and not password):
+        return ""
+    return f"{', '.join(sorted(PASSWORD_KEYS - password))} (or token)"

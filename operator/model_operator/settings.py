@@ -122,6 +122,7 @@ class PodCA(_Section):
 class RegistryConfig(_Section):
     """One model registry: how the operator reaches it, and how the pods do."""
 
+    type: Literal["MLflow", "UnityCatalog"] = "MLflow"
     url: Annotated[str, AfterValidator(_http_url)]
     pod_url: Annotated[str, AfterValidator(_http_url_or_empty)] = ""
     credentials_dir: str = ""
@@ -134,6 +135,12 @@ class RegistryConfig(_Section):
     """How fast the operator asks this registry at most, in the long run; a second's worth may come at once."""
     pod_credentials: PodCredentials = PodCredentials()
     pod_ca: PodCA = PodCA()
+
+    @model_validator(mode="after")
+    def _catalogs_have_no_workspaces(self) -> RegistryConfig:
+        if self.type == "UnityCatalog" and self.workspace:
+            raise ValueError("workspace is MLflow's; a Databricks workspace is named by its url")
+        return self
 
     @property
     def url_for_pods(self) -> str:

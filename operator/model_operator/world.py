@@ -202,9 +202,11 @@ class PodRegistry:
     url: str
     secret: str = ""
     secret_keys: frozenset[str] = frozenset()
-    """Which of username, password and token the Secret has."""
+    """Which of username, password, token, tls.crt and tls.key the Secret has."""
     ca_config_map: str = ""
     workspace: str = ""
+    type: str = "MLflow"
+    """What kind of registry it is, as the operator's configuration names it."""
 
 
 @dataclass(frozen=True, slots=True)

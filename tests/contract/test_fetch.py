@@ -63,7 +63,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]
                 (ODD_NAME, f"{run['artifact_uri']}/good"),
                 ("iris", f"{run['artifact_uri']}/gone"),
                 ("iris", f"{run['artifact_uri']}/half"),
-                ("iris", "s3://bucket/model"),
+                ("iris", "gs://bucket/model"),
             ):
                 version = {"name": name, "source": source, "run_id": run["run_id"]}
                 api.post("model-versions/create", json=version)
@@ -114,7 +114,7 @@ ENDINGS = {
         41, "ArtifactMissing", ("no MLmodel file", "/artifacts/half"), version="3"
     ),
     "a store whose client the image lacks": Ending(
-        44, "FetchMisconfigured", ("s3://bucket/model", "botocore", "spec.fetch.image"), version="4"
+        44, "FetchMisconfigured", ("gs://bucket/model", "google", "spec.fetch.image"), version="4"
     ),
     "nobody listening": Ending(
         42,

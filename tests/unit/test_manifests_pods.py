@@ -152,6 +152,45 @@ def test_the_registrys_ca_is_mounted_where_the_variable_says() -> None:
     assert volume["configMap"]["name"] == "mlflow-ca"
 
 
+def test_a_client_certificate_is_mounted_into_the_fetching_container_only() -> None:
+    certificate = frozenset({"tls.crt", "tls.key"})
+    rendered = template(registry=PodRegistry("https://m", secret="mlflow", secret_keys=certificate))["spec"]
+    (volume,) = (v for v in rendered["volumes"] if v.get("secret"))
+    assert volume["secret"]["secretName"] == "mlflow"
+    assert [item["key"] for item in volume["secret"]["items"]] == ["tls.crt", "tls.key"]
+    (fetching,), (serving,) = rendered["initContainers"], rendered["containers"]
+    (mount,) = (m for m in fetching["volumeMounts"] if m["name"] == volume["name"])
+    assert mount["readOnly"]
+    assert env(fetching)["REGISTRY_CLIENT_CERT_DIR"] == mount["mountPath"]
+    assert volume["name"] not in {m["name"] for m in serving["volumeMounts"]}
+    assert "REGISTRY_CLIENT_CERT_DIR" not in env(serving)
+
+
+def test_the_fetching_container_mounts_what_is_asked_for_and_never_over_what_is_ours() -> None:
+    mounts = [
+        {"name": "ca", "mountPath": "/store-ca", "readOnly": True},
+        {"name": "ca", "mountPath": "/model/"},
+    ]
+    mounted = fetch(fetch={"volumeMounts": mounts})["volumeMounts"]
+    assert mounted == [*fetch()["volumeMounts"], mounts[0]]
+
+
+def test_pods_reach_unity_catalog_as_mlflows_client_expects_it() -> None:
+    registry = PodRegistry(
+        "https://dbc-1.example.com", "databricks", frozenset({"token", "username"}), type="UnityCatalog"
+    )
+    rendered = template(registry=registry, model="ml.crm.churn")["spec"]
+    variables = env(rendered["initContainers"][0])
+    assert variables["MLFLOW_REGISTRY_URI"] == "databricks-uc"
+    assert variables["MLFLOW_TRACKING_URI"] == "databricks"
+    assert variables["DATABRICKS_HOST"] == "https://dbc-1.example.com"
+    assert variables["DATABRICKS_TOKEN"] == key_of("databricks", "token")
+    assert not any(
+        name.startswith("MLFLOW_TRACKING_") and name != "MLFLOW_TRACKING_URI" for name in variables
+    )
+    assert not any(name.startswith("DATABRICKS") for name in env(rendered["containers"][0]))
+
+
 # --- environment -----------------------------------------------------------------------------------
 
 
@@ -250,11 +289,12 @@ def test_a_users_security_context_changes_only_what_it_names_and_a_null_takes_aw
     assert rendered["initContainers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_a_token_for_the_api_server_is_mounted_only_where_an_account_was_chosen() -> None:
-    assert template()["spec"]["automountServiceAccountToken"] is False
-    chosen = template(pod={"serviceAccountName": "churn"})["spec"]
-    assert "automountServiceAccountToken" not in chosen
-    assert chosen["serviceAccountName"] == "churn"
+@pytest.mark.parametrize("account", [{}, {"serviceAccountName": "churn"}])
+def test_a_token_for_the_api_server_is_mounted_only_where_that_is_asked_for(account: dict[str, str]) -> None:
+    assert template(pod=account)["spec"]["automountServiceAccountToken"] is False
+    asked = template(pod={**account, "automountServiceAccountToken": True})["spec"]
+    assert asked["automountServiceAccountToken"] is True
+    assert asked.get("serviceAccountName") == account.get("serviceAccountName")
 
 
 # --- volumes ---------------------------------------------------------------------------------------

@@ -125,6 +125,7 @@ registries:
 {{- range $name, $registry := .Values.registries }}
 {{- $scope := dict "root" $ "name" $name "registry" $registry }}
   {{ $name }}:
+    type: {{ $registry.type | default "MLflow" }}
     url: {{ $registry.url | quote }}
     podUrl: {{ $registry.podUrl | default "" | quote }}
     credentialsDir: {{ ternary (include "model-operator.credentialsDir" $scope) "" (ne (include "model-operator.credentialsSecret" $scope) "") | quote }}

@@ -61,6 +61,11 @@ class FetchSpec(SpecModel):
         description="Secrets and ConfigMaps of the same namespace whose keys become environment variables of "
         "the fetching container, for example the artifact store's credentials.",
     )
+    volume_mounts: MountList = Field(
+        default_factory=list,
+        description="Mounts of the volumes of pod.volumes in the fetching container, for example the artifact store's "
+        "certificate authority.",
+    )
     resources: Resources = Field(
         default_factory=dict, description="CPU and memory requests and limits of the fetching container."
     )
@@ -227,6 +232,11 @@ _RESERVED_VOLUME = Rule(
 class PodSpec(SpecModel):
     service_account_name: OptionalText = Field(
         default=None, description="Service account of the pods. Left out: the namespace's default."
+    )
+    automount_service_account_token: bool = Field(
+        default=False,
+        description="Whether the pods get the account's token for the Kubernetes API. Identities that a cloud gives to "
+        "the account (IRSA and its like) bring tokens of their own and don't need it.",
     )
     node_selector: LabelMap = Field(
         default_factory=dict, description="Labels that a node must have to run the pods."

@@ -19,8 +19,11 @@ PAYLOAD_DIR = "/opt/model-operator-payload"
 PAYLOAD_FILE = f"{PAYLOAD_DIR}/payload.json"
 REGISTRY_CA_DIR = "/opt/model-operator-registry-ca"
 REGISTRY_CA_KEY = "ca.crt"
-# a name that no volume of a user's has
+REGISTRY_CLIENT_DIR = "/opt/model-operator-registry-client"
+CLIENT_CERTIFICATE_KEYS = ("tls.crt", "tls.key")
+# names that no volume of a user's has
 VOLUME_REGISTRY_CA = "model-operator-registry-ca"
+VOLUME_REGISTRY_CLIENT = "model-operator-registry-client"
 PORT_NAME = "http"
 USER_ID = 65532
 
@@ -102,9 +105,8 @@ def pod_template(inputs: TemplateInputs) -> _Object:
     pod = inputs.spec.pod
     optional: _Object = {
         "serviceAccountName": pod.service_account_name,
-        # without an account of their own the pods have no business with the API server; with one, the
-        # account's own setting decides
-        "automountServiceAccountToken": None if pod.service_account_name else False,
+        # a model has no business with the API server, also where its account is one that a cloud knows
+        "automountServiceAccountToken": pod.automount_service_account_token,
         "priorityClassName": pod.priority_class_name,
         "runtimeClassName": pod.runtime_class_name,
         "imagePullSecrets": pod.image_pull_secrets,
@@ -146,6 +148,9 @@ def _fetch_container(inputs: TemplateInputs) -> _Object:
     mounts = [_mount(names.VOLUME_MODEL, MODEL_DIR), _mount(names.VOLUME_TMP, TMP_DIR), _scripts_mount()]
     if inputs.registry.ca_config_map:
         mounts.append(_mount(VOLUME_REGISTRY_CA, REGISTRY_CA_DIR, read_only=True))
+    if _shows_certificate(inputs.registry):
+        mounts.append(_mount(VOLUME_REGISTRY_CLIENT, REGISTRY_CLIENT_DIR, read_only=True))
+    mounts += _elsewhere(fetch.volume_mounts, mounts)
     container: _Object = {
         "name": names.CONTAINER_FETCH,
         "image": inputs.images[names.CONTAINER_FETCH],
@@ -173,8 +178,7 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         ours.append(_scripts_mount())
     if inputs.spec.self_test.payload:
         ours.append(_mount(names.VOLUME_PAYLOAD, PAYLOAD_DIR, read_only=True))
-    taken = {mount["mountPath"] for mount in ours}
-    theirs = [mount for mount in server.volume_mounts if str(mount.get("mountPath")).rstrip("/") not in taken]
+    theirs = _elsewhere(server.volume_mounts, ours)
     # a bigger or faster /tmp of their own replaces ours
     if all(str(mount.get("mountPath")).rstrip("/") != TMP_DIR for mount in theirs):
         ours.append(_mount(names.VOLUME_TMP, TMP_DIR))
@@ -191,7 +195,7 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         ),
         "envFrom": server.env_from,
         "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
-        "volumeMounts": [*ours, *deepcopy(theirs)],
+        "volumeMounts": [*ours, *theirs],
         "securityContext": _merged(_CONTAINER_SECURITY, server.security_context),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -234,25 +238,44 @@ def _digest_env(wish: Wish) -> list[_Object]:
 
 
 def _registry_env(registry: PodRegistry) -> list[_Object]:
+    ca_file = f"{REGISTRY_CA_DIR}/{REGISTRY_CA_KEY}"
+    if registry.type == "UnityCatalog":
+        variables = [
+            _variable("MLFLOW_TRACKING_URI", "databricks"),
+            _variable("MLFLOW_REGISTRY_URI", "databricks-uc"),
+            _variable("DATABRICKS_HOST", registry.url),
+            *_credentials_env(registry, {"token": "DATABRICKS_TOKEN"}),
+        ]
+        # the workspace's client and those of the clouds read no variable of MLflow's
+        return [*variables, _variable("REQUESTS_CA_BUNDLE", ca_file)] if registry.ca_config_map else variables
     variables = [_variable("MLFLOW_TRACKING_URI", registry.url)]
     if registry.workspace:
         variables.append(_variable("MLFLOW_WORKSPACE", registry.workspace))
-    if registry.secret:
-        known = registry.secret_keys
-        for key in ("username", "password", "token"):
-            # keys that nobody could look up are all tried; a known key that is gone keeps the pod waiting
-            if key in known or not known:
-                reference: _Object = {"name": registry.secret, "key": key}
-                if not known:
-                    reference["optional"] = True
-                variables.append(
-                    {"name": f"MLFLOW_TRACKING_{key.upper()}", "valueFrom": {"secretKeyRef": reference}}
-                )
+    names_of_keys = {key: f"MLFLOW_TRACKING_{key.upper()}" for key in ("username", "password", "token")}
+    variables += _credentials_env(registry, names_of_keys)
     if registry.ca_config_map:
-        variables.append(
-            _variable("MLFLOW_TRACKING_SERVER_CERT_PATH", f"{REGISTRY_CA_DIR}/{REGISTRY_CA_KEY}")
-        )
+        variables.append(_variable("MLFLOW_TRACKING_SERVER_CERT_PATH", ca_file))
+    if _shows_certificate(registry):
+        variables.append(_variable("REGISTRY_CLIENT_CERT_DIR", REGISTRY_CLIENT_DIR))
     return variables
+
+
+def _credentials_env(registry: PodRegistry, variables: Mapping[str, str]) -> list[_Object]:
+    """The variables, by the key of the Secret that each is read from."""
+    known = registry.secret_keys
+    given: list[_Object] = []
+    for key, name in variables.items() if registry.secret else ():
+        # keys that nobody could look up are all tried; a known key that is gone keeps the pod waiting
+        if key in known or not known:
+            reference: _Object = {"name": registry.secret, "key": key}
+            if not known:
+                reference["optional"] = True
+            given.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
+    return given
+
+
+def _shows_certificate(registry: PodRegistry) -> bool:
+    return registry.type == "MLflow" and registry.secret_keys.issuperset(CLIENT_CERTIFICATE_KEYS)
 
 
 def _server_env(spec: ModelDeploymentSpec) -> list[_Object]:
@@ -302,6 +325,10 @@ def _volumes(inputs: TemplateInputs) -> list[_Object]:
         items = [{"key": REGISTRY_CA_KEY, "path": REGISTRY_CA_KEY}]
         source_map = {"name": inputs.registry.ca_config_map, "items": items}
         volumes.append({"name": VOLUME_REGISTRY_CA, "configMap": source_map})
+    if _shows_certificate(inputs.registry):
+        items = [{"key": key, "path": key} for key in CLIENT_CERTIFICATE_KEYS]
+        secret = {"secretName": inputs.registry.secret, "items": items}
+        volumes.append({"name": VOLUME_REGISTRY_CLIENT, "secret": secret})
     return volumes
 
 
@@ -312,6 +339,12 @@ def _scripts_mount() -> _Object:
 def _mount(volume: str, path: str, *, read_only: bool = False) -> _Object:
     mount: _Object = {"name": volume, "mountPath": path}
     return mount | {"readOnly": True} if read_only else mount
+
+
+def _elsewhere(theirs: Sequence[Mapping[str, Any]], ours: Sequence[_Object]) -> list[_Object]:
+    """Of a user's mounts those that don't stand where ours do."""
+    taken = {mount["mountPath"] for mount in ours}
+    return [dict(deepcopy(m)) for m in theirs if str(m.get("mountPath")).rstrip("/") not in taken]
 
 
 def _variable(name: str, value: str) -> _Object:

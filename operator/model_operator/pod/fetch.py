@@ -6,6 +6,8 @@ Runs in an image that has MLflow, non-root, on a read-only root file system. The
     MODEL_DIR                    an empty, writable volume, default /model
     MODEL_DIGEST                 what the files must be, as the version's tag says it; left out: not compared
     MLFLOW_TRACKING_URI          the registry; with MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN
+    MLFLOW_REGISTRY_URI          databricks-uc for Unity Catalog; then with DATABRICKS_HOST and _TOKEN
+    REGISTRY_CLIENT_CERT_DIR     a directory with tls.crt and tls.key, where the registry asks for a certificate
 
 and whatever MLflow's client and the artifact store's client read. A container that starts again after a
 success has nothing to do; after a failure it begins anew. The end is one of the exit codes below, and a line
@@ -29,7 +31,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,6 +60,11 @@ PARTIAL_PREFIX = ".model-operator-partial-"
 NOT_THE_MODELS = (b"./registered_model_meta", f"./{MARKER}".encode())
 # by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
 SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
+# of the clients of S3, of Google's and of Azure's store
+STORE_CLIENTS = frozenset({"botocore", "boto3", "s3transfer", "google", "azure"})
+NO_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "CredentialUnavailableError"}
+)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -105,7 +112,10 @@ class Settings:
             )
         if digest:
             digest = "sha256:" + digest.removeprefix("sha256:")
-        return cls(env["MODEL_NAME"], version, model_dir, env["MLFLOW_TRACKING_URI"], digest)
+        registry = env["MLFLOW_TRACKING_URI"]
+        if env.get("MLFLOW_REGISTRY_URI", "").startswith("databricks"):
+            registry = env.get("DATABRICKS_HOST") or registry
+        return cls(env["MODEL_NAME"], version, model_dir, registry, digest)
 
     @property
     def model(self) -> str:
@@ -125,6 +135,7 @@ def fetch(settings: Settings) -> None:
     partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=settings.model_dir))
     try:
         try:
+            _show_certificate(os.environ)
             source = _ask_registry(settings)
             _download(settings, partial)
         except FetchError:
@@ -146,6 +157,27 @@ def fetch(settings: Settings) -> None:
         raise judged(error, settings, source) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _show_certificate(env: MutableMapping[str, str]) -> None:
+    """Lets MLflow's client show the certificate in REGISTRY_CLIENT_CERT_DIR. Raises FetchError.
+
+    It wants certificate and key in one file. That file is in memory: the volumes are the server's, too.
+    """
+    directory = env.get("REGISTRY_CLIENT_CERT_DIR")
+    if not directory:
+        return
+    try:
+        parts = [(Path(directory) / name).read_bytes() for name in ("tls.crt", "tls.key")]
+    except OSError as error:
+        raise FetchError(
+            FETCH_MISCONFIGURED,
+            f"the client certificate for the registry can't be read ({error.filename}: {error.strerror}): check"
+            " tls.crt and tls.key in the registry's credentials Secret in this namespace",
+        ) from error
+    file = os.memfd_create("registry-client-certificate")
+    os.write(file, b"\n".join(parts))
+    env["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = f"/proc/self/fd/{file}"
 
 
 def _ask_registry(settings: Settings) -> str:
@@ -293,13 +325,21 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
             f"{where} refuses the host name that this pod calls it by (Invalid Host header): start the MLflow"
             f" server with --allowed-hosts that include {host}",
         )
+    remedy = "check the registry's credentials Secret in this namespace, and what its user may read"
+    if _is_direct(causes):
+        remedy = (
+            "check the store's credentials in spec.fetch.env and spec.fetch.envFrom, or the identity of the pods'"
+            " service account, and what they may read"
+        )
+    if any(type(cause).__name__ in NO_CREDENTIALS for cause in causes):
+        return FetchError(STORE_REFUSED, f"{where} got no credentials from this pod: {remedy} ({why})")
+    asks_for_certificate = "put tls.crt and tls.key into the registry's credentials Secret in this namespace"
+    if re.search(r"certificate[ _]required", text, re.I):
+        why = f"{asks_for_certificate} ({why})"
+        return FetchError(STORE_REFUSED, f"{where} asks for a client certificate: {why}")
     if status in (401, 403):
         what = "does not know who is asking" if status == 401 else "does not permit it"
-        return FetchError(
-            STORE_REFUSED,
-            f"{where} {what} ({status}): check the registry's credentials Secret in this namespace, and what"
-            f" its user may read ({why})",
-        )
+        return FetchError(STORE_REFUSED, f"{where} {what} ({status}): {remedy} ({why})")
     if source == "?" and _says_missing(causes):
         return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({why})")
     if source == "?" and status == 404:
@@ -318,6 +358,11 @@ def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
         or any(_is_network(cause) for cause in causes)
         or _unreached(text)
     ):
+        if "CERTIFICATE_VERIFY_FAILED" in text and _is_direct(causes):
+            why = f"name the authority that signed its certificate in spec.fetch.env, for S3 in AWS_CA_BUNDLE; {why}"
+        if "EOF occurred in violation of protocol" in text:
+            # how a server hangs up that misses our certificate, when its alert is lost
+            why = f"{why}; if it asks for a client certificate, {asks_for_certificate}"
         return FetchError(STORE_UNREACHABLE, f"{where} can't be reached ({why})")
     if status >= 400:
         return FetchError(FETCH_MISCONFIGURED, f"{where} does not understand the request ({why})")
@@ -387,6 +432,11 @@ def _says_missing(causes: list[BaseException]) -> bool:
     ) or any("No such file or directory" in str(cause) for cause in causes)
 
 
+def _is_direct(causes: list[BaseException]) -> bool:
+    """Whether the store's own client failed, and not MLflow's, which shows the registry's credentials."""
+    return any(type(cause).__module__.split(".")[0] in STORE_CLIENTS for cause in causes)
+
+
 def _is_network(cause: BaseException) -> bool:
     if isinstance(cause, (ConnectionError, TimeoutError)):
         return True
@@ -446,6 +496,7 @@ def _prepare_environment() -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT": "20",
     }.items():
         os.environ.setdefault(variable, value)
 

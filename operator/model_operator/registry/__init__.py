@@ -3,13 +3,16 @@
 from model_operator.registry.client import RegistryClient, RegistryConfig, RegistryError, WantedModel, resolve
 from model_operator.registry.connections import Connections
 from model_operator.registry.facts import FactsReader
+from model_operator.registry.kinds import KINDS, connect
 from model_operator.registry.mlflow import MlflowClient
 from model_operator.registry.resolver import Resolver
 from model_operator.registry.sources import RegistryId
 from model_operator.registry.timed import TimedClient
+from model_operator.registry.unity_catalog import UnityCatalogClient
 from model_operator.registry.write_back import WriteBack, tag_prefix
 
 __all__ = [
+    "KINDS",
     "Connections",
     "FactsReader",
     "MlflowClient",
@@ -19,8 +22,10 @@ __all__ = [
     "RegistryId",
     "Resolver",
     "TimedClient",
+    "UnityCatalogClient",
     "WantedModel",
     "WriteBack",
+    "connect",
     "resolve",
     "tag_prefix",
 ]

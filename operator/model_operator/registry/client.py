@@ -24,6 +24,8 @@ class RegistryConfig(Protocol):
     def workspace(self) -> str: ...
     @property
     def requests_per_second(self) -> float: ...
+    @property
+    def type(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class ModelRecord:
     name: str
     aliases: Mapping[str, str] = field(default_factory=dict)
     newest: Sequence[VersionRecord] = ()
+    aliases_only: bool = False
+    """The registry has no stages and names no newest version: an alias or an exact version is all it can follow."""
 
 
 class RegistryError(Exception):
@@ -96,7 +100,15 @@ SAID_NO = frozenset(
 
 
 class RegistryClient(Protocol):
-    """One registry with one set of credentials. Every method raises RegistryError and nothing else."""
+    """One registry with one set of credentials. Every method raises RegistryError and nothing else.
+
+    This is all that the operator asks of a registry: another kind of it is one more file (docs/registries.md).
+    """
+
+    @property
+    def lists_models(self) -> bool:
+        """Whether listings tell as much as single questions do. Where not, they are empty, and nobody reads them."""
+        ...
 
     @property
     def url(self) -> str:
@@ -170,6 +182,13 @@ def version_of(model: ModelRecord, reference: ModelReference, url: str) -> str:
             ResolutionReason.ALIAS_NOT_FOUND,
             f"model '{shown(model.name)}' has no alias '{shown(reference.alias)}' at {url}; "
             + (f"it has {shown(known)}" if known else "it has no aliases; set one on the version to serve"),
+        )
+    if model.aliases_only:
+        stage = reference.stage is not None
+        raise RegistryError(
+            ResolutionReason.STAGE_NOT_FOUND if stage else ResolutionReason.VERSION_NOT_FOUND,
+            f"{url} knows no {'stages' if stage else 'newest version'} of a model; follow an alias of "
+            f"'{shown(model.name)}', or name an exact version",
         )
     if reference.stage is not None:
         wanted = reference.stage.lower()

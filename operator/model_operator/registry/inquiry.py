@@ -120,7 +120,7 @@ class Inquiry:
         for reference in references:
             by_name.setdefault(reference.name, []).append(reference)
         followed = {reference.name for reference in references if reference.version is None}
-        if len(followed) > self._listing_cost:
+        if self._client.lists_models and len(followed) > self._listing_cost:
             this.listed = await self._list_models(followed)
         await self._list_versions(self._unknown_versions(references, this), this)
         # every worker takes the next model from here
@@ -203,7 +203,7 @@ class Inquiry:
 
     async def _list_versions(self, wanted: set[VersionId], this: _Round) -> None:
         # there are more versions than models, so a listing of them costs no less
-        if len(wanted) <= self._listing_cost:
+        if not self._client.lists_models or len(wanted) <= self._listing_cost:
             return
         # what it does not have is asked for singly, and that fails where the registry does
         with suppress(RegistryError):

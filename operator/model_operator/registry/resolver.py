@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
 from model_operator.registry.client import Connect, RegistryConfig, WantedModel, shown
-from model_operator.registry.mlflow import MlflowClient
+from model_operator.registry.kinds import connect as connect_registry
 from model_operator.registry.poller import Pace, Poller
 from model_operator.world import Key, Resolution, ResolutionReason
 
@@ -27,7 +27,7 @@ class Resolver:
         poll_seconds: float,
         on_change: Callable[[Key], None],
         clock: Callable[[], float] = time.monotonic,
-        connect: Connect = MlflowClient,
+        connect: Connect = connect_registry,
         quiet_tags: str = RESERVED_KEY_PREFIX,
     ) -> None:
         """``registries`` are the entries of the configuration, ``poll_seconds`` the time between two polls.

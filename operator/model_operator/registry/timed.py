@@ -20,6 +20,11 @@ class TimedClient:
         self._asked = asked
 
     @property
+    def lists_models(self) -> bool:
+        """See RegistryClient."""
+        return self._client.lists_models
+
+    @property
     def url(self) -> str:
         """See RegistryClient."""
         return self._client.url

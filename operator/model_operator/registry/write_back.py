@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.registry.client import Connect, RegistryClient, RegistryConfig, RegistryError, shown
-from model_operator.registry.mlflow import MlflowClient
+from model_operator.registry.kinds import connect as connect_registry
 from model_operator.world import Key, ResolutionReason, ResolvedVersion, VersionTag
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class WriteBack:
         registries: Mapping[str, RegistryConfig],
         cluster: str,
         clock: Callable[[], float] = time.monotonic,
-        connect: Connect = MlflowClient,
+        connect: Connect = connect_registry,
         patience: Patience | None = None,
     ) -> None:
         """``registries`` are the entries of the configuration; ``cluster`` is a part of the tags' keys."""

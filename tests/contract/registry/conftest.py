@@ -27,6 +27,7 @@ class Access:
     ca_file: str = ""
     workspace: str = ""
     requests_per_second: float = 10_000.0
+    type: str = "MLflow"
 
 
 class Registry:
