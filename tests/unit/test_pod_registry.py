@@ -142,15 +142,16 @@ async def test_what_a_status_says_in_kubernetes_own_words_is_left_alone() -> Non
 
 
 async def test_the_secret_of_before_a_change_is_struck_out_as_well() -> None:
-    now = 0.0
+    moments = [0.0]
     values = iter([b"first-password", b"second-password", b"second-password"])
 
     class Rotated(Cluster):
         async def get_secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
             return {"token": next(values)}
 
-    registries = PodRegistries(Rotated(), clock=lambda: now)  # type: ignore[arg-type]
-    for now in (0.0, TTL_SECONDS, 2 * TTL_SECONDS):
+    registries = PodRegistries(Rotated(), clock=lambda: moments[-1])  # type: ignore[arg-type]
+    for moment in (0.0, TTL_SECONDS, 2 * TTL_SECONDS):
+        moments.append(moment)
         await registries.of("crm", config())
 
     (discreet,) = registries.discreet("crm", [dying("first-password, then second-password")])
