@@ -123,7 +123,6 @@ def _a_service_of_somebody_else(bench: Bench, model: str) -> None:
     bench.annotate("taken", adopt="Service/taken")
     bench.until_serving("taken", 2)
     bench.delete("ModelDeployment", "taken")
-    bench.until("its Service is gone", lambda: bench.get("Service", "taken") is None)
 
 
 def _what_nothing_mounts(bench: Bench) -> None:

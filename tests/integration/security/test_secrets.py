@@ -77,7 +77,7 @@ def test_a_known_secret_value_is_nowhere_in_logs_events_status_metrics_and_tags(
     bench.post("Secret", pods_secret("store", AWS_SECRET_ACCESS_KEY=store.value))
     # what a server that is none of ours may print before it dies; the kubelet makes it the termination message
     talkative = f"GET https://reader:{pods.value}@mlflow failed: {pods.value}, {_basic(pods)}\nAborted"
-    bench.kubelet.scripts[(model, "2")] = Script(1, talkative)
+    bench.kubelet.scripts[(model, "2")] = Script(50, talkative)
     bench.kubelet.scripts[(model, "3")] = Script(
         43, json.dumps({"reason": "StoreRefused", "message": f"401 for {pods.value}"})
     )
@@ -93,7 +93,7 @@ def test_a_known_secret_value_is_nowhere_in_logs_events_status_metrics_and_tags(
     bench.alias(model, "champion", 3)
     bench.until_condition("churn", "Current", "False", "VersionRejected")
     bench.alias(model, "champion", 2)
-    bench.until("version 2 has failed", lambda: "CrashLoop" in json.dumps(bench.status("churn")))
+    bench.until("version 2 has failed", lambda: "Aborted" in json.dumps(bench.status("churn").get("rejected")))
     bench.operator.log_in(wrong.user, wrong.value)
     bench.until_condition("churn", "Resolved", "False", "Unauthorized")
     bench.operator.log_in(own.user, own.value)
