@@ -23,7 +23,7 @@ from model_operator.api.names import CRD_NAME
 from model_operator.background import Background
 from model_operator.cache import Cache, TimeWentBack
 from model_operator.kube import ApiError, Conflict, Forbidden, KubeClient, NotFound, Unavailable
-from model_operator.metrics import Metrics, serving
+from model_operator.metrics import Metrics, ModelDeployments, serving
 from model_operator.reconciler import Reconciler
 from model_operator.registry import (
     Connections,
@@ -115,14 +115,18 @@ class _Process:
 
     def __init__(self, configured: Settings) -> None:
         self._settings = configured
-        self._metrics = Metrics()
         self._cache = Cache()
+        self._metrics = Metrics(
+            ModelDeployments(
+                partial(self._cache.of_kind, Kind.MODEL_DEPLOYMENT), configured.metrics_max_model_deployments
+            )
+        )
         self._queue: WorkQueue[Key] = WorkQueue(on_wait=self._metrics.waited)
         self._filled = False
         self._stop = asyncio.Event()
-        self._metrics.gauge("queue_depth", "ModelDeployments that wait.", lambda: self._queue.depth)
-        self._metrics.gauge("in_work", "ModelDeployments in work.", lambda: self._queue.in_work)
-        self._metrics.gauge("cached_objects", "Objects known of.", lambda: len(self._cache))
+        self._metrics.gauge("queue_depth", lambda: self._queue.depth)
+        self._metrics.gauge("in_work", lambda: self._queue.in_work)
+        self._metrics.gauge("cached_objects", lambda: len(self._cache))
 
     async def run(self) -> int:
         """Run until a signal or a loss; returns the exit code."""
@@ -165,9 +169,9 @@ class _Process:
         )
         write_back = WriteBack(configured.registries, configured.cluster_name, connect=connections.entry)
         facts = FactsReader(connections, configured.poll_seconds, self._queue.add)
-        self._metrics.gauge("tags_waiting", "Tags to be written.", lambda: write_back.waiting)
+        self._metrics.gauge("tags_waiting", lambda: write_back.waiting)
         traffic = TrafficCounter(self._queue.add, self._metrics.scraped)
-        background = Background(resolver, write_back, traffic, facts)
+        background = Background(resolver, write_back, traffic, facts, self._metrics.happened)
         reconciler = Reconciler(kube, self._cache, configured, background)
         reconciler.resume(self._cache.model_deployments())
 

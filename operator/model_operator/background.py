@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from model_operator.facts import FactsWanted, VersionFacts, VersionId
+from model_operator.outcomes import Outcome
 from model_operator.registry import RegistryId, WantedModel
 from model_operator.world import Key, Object, Plan, Resolution, ResolvedVersion, Traffic, VersionTag, World
 
@@ -81,6 +82,8 @@ class Background:
     tags: VerdictTags
     counts: Counts
     facts: Facts
+    happened: Callable[[Outcome], None] = lambda outcome: None
+    """Is told what came of rollouts."""
 
     def note(self, world: World, decided: Plan) -> None:
         """Tells what a plan wants of everybody."""

@@ -169,6 +169,10 @@ class Cache:
         """The keys of all ModelDeployments."""
         return sorted((ref.namespace, ref.name) for ref in self._entries if ref.kind is Kind.MODEL_DEPLOYMENT)
 
+    def of_kind(self, kind: Kind) -> list[Object]:
+        """All objects of that kind, in no order."""
+        return [entry.body for ref, entry in self._entries.items() if ref.kind is kind]
+
     def __len__(self) -> int:
         return len(self._entries)
 

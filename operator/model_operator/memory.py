@@ -149,8 +149,8 @@ def applied_revision(deployment: Object | None) -> str:
     """The revision that the Deployment's pod template names; empty when it names none."""
     if deployment is None:
         return ""
-    template = _part(_part(deployment, "spec"), "template")
-    return str(_part(_part(template, "metadata"), "labels").get(names.LABEL_REVISION, ""))
+    template = part(part(deployment, "spec"), "template")
+    return str(part(part(template, "metadata"), "labels").get(names.LABEL_REVISION, ""))
 
 
 def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
@@ -236,11 +236,19 @@ def read_time(text: object) -> datetime | None:
 
 def selected_track(service: Object | None) -> str:
     """The track that a Service sends its requests to; empty when there is none."""
-    selector = _part(_part(service or {}, "spec"), "selector")
+    selector = part(part(service or {}, "spec"), "selector")
     return str(selector.get(names.LABEL_TRACK, ""))
 
 
-def _part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def newest(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The first entry of a list of the status that is kept newest first; empty when there is none."""
+    found = status.get(name)
+    first = found[0] if isinstance(found, list) and found else {}
+    return first if isinstance(first, Mapping) else {}
+
+
+def part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object under that name; empty when there is none."""
     value = raw.get(name)
     return value if isinstance(value, Mapping) else {}
 

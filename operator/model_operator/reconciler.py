@@ -22,6 +22,7 @@ from model_operator.kube import (
     AlreadyExists,
     ApiError,
     Conflict,
+    EventRecorder,
     Forbidden,
     Invalid,
     KubeClient,
@@ -31,6 +32,7 @@ from model_operator.kube import (
 from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision, verdict_annotation
 from model_operator.memory import Phase
+from model_operator.outcomes import outcomes
 from model_operator.pod_registry import PodRegistries
 from model_operator.registry import WantedModel
 from model_operator.settings import Settings
@@ -111,6 +113,7 @@ class Reconciler:
         self._settings = settings
         self._background = background
         self._clock = clock
+        self._events = EventRecorder(kube)
         self._slots = Slots(settings.max_concurrent_rollouts)
         self._faults: dict[Key, tuple[Fault, ...]] = {}
         self._pod_registries = PodRegistries(kube)
@@ -233,14 +236,14 @@ class Reconciler:
             raw = await self._kube.patch_status(
                 ref, decided.status, was=world.status, resource_version=raw["metadata"]["resourceVersion"]
             )
+            for outcome in outcomes(world, decided.status):
+                self._background.happened(outcome)
         for news in decided.announcements:
             level = logging.WARNING if news.warning else logging.INFO
             log.log(level, "%s namespace=%s name=%s: %s", news.reason, *world.key, news.message)
+            regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
             try:
-                regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
-                await self._kube.create_event(
-                    regarding, warning=news.warning, reason=news.reason, message=news.message
-                )
+                await self._events.tell(regarding, news)
             except ApiError as error:
                 log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
         return raw

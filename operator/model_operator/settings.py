@@ -224,6 +224,8 @@ class Settings(_Section):
     """The namespaces that are served. Empty: all."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
+    metrics_max_model_deployments: int = Field(default=2000, ge=0, le=100_000)
+    """How many ModelDeployments get series of their own at /metrics, in the order of their names."""
     webhooks: Webhooks = Webhooks()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -140,12 +140,18 @@ def ensure(*names: str) -> dict[str, Path]:
     """The paths of these programs, found or built. Says what it does when that takes time.
 
     Safe when several processes call it at once: one builds, the others wait for it.
-    Raises BinaryUnavailableError (also for a name that is not in PROGRAMS) and packages.PackagesMissingError.
+    Raises BinaryUnavailableError (also for an unknown name) and packages.PackagesMissingError.
     """
-    unknown = sorted(set(names) - set(PROGRAMS))
+    known = (*PROGRAMS, *packages.UNPACKED)
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise BinaryUnavailableError(f"no such program: {', '.join(unknown)}; known: {', '.join(PROGRAMS)}")
-    return {name: _ensure(PROGRAMS[name]) for name in names}
+        raise BinaryUnavailableError(f"no such program: {', '.join(unknown)}; known: {', '.join(known)}")
+    return {
+        name: _ensure(PROGRAMS[name])
+        if name in PROGRAMS
+        else packages.ensure_unpacked(name, cache_directory())
+        for name in names
+    }
 
 
 def _ensure(program: Program) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -112,4 +114,64 @@ def _systemctl(*arguments: str) -> bool:
     return (
         subprocess.run(["systemctl", *arguments], capture_output=True, timeout=30, check=False).returncode
         == 0
+    )
+
+
+UNPACKED = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "amtool": "prometheus-alertmanager",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+}
+
+
+def ensure_unpacked(program: str, cache: Path) -> Path:
+    """The path of a program of UNPACKED: the machine's own, or that of Debian's package, unpacked into ``cache``.
+
+    Nothing is installed and no service begins. Safe when several processes call it at once. Raises
+    PackagesMissingError when the package can't be fetched.
+    """
+    if found := find_program(program):
+        return found
+    package = UNPACKED[program]
+    home = cache / "debian" / package
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (home.parent / f".{package}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.exists():
+            _unpack(package, home)
+    return home / "usr" / "bin" / program
+
+
+def _unpack(package: str, home: Path) -> None:
+    if shutil.which("apt-get") is None:
+        raise PackagesMissingError(f"Missing here: {package} (Debian's name). Install it first.")
+    say(f"Fetching Debian's package {package} into {home} ...")
+    with tempfile.TemporaryDirectory(dir=home.parent) as directory:
+        fetched = _fetch(package, Path(directory))
+        if fetched.returncode != 0 and can_install():
+            # a fresh machine has no package lists
+            subprocess.run(["apt-get", "update", "-q"], capture_output=True, timeout=300, check=False)
+            fetched = _fetch(package, Path(directory))
+        archives = list(Path(directory).glob("*.deb"))
+        if fetched.returncode != 0 or not archives:
+            raise PackagesMissingError(f"`apt-get download {package}` failed: {fetched.stderr.strip()}")
+        tree = Path(directory) / "tree"
+        subprocess.run(
+            ["dpkg-deb", "--extract", str(archives[0]), str(tree)],
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+        tree.rename(home)
+
+
+def _fetch(package: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["apt-get", "download", "-q", package],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,9 @@ GOLDEN = Path(__file__).parent / "chart"
 Object = dict[str, Any]
 Values = Mapping[str, Any]
 Render = Callable[..., list[Object]]
+
+FOREIGN = "monitoring.coreos.com/"
+"""Kinds of Prometheus' operator."""
 
 SECRET_WORDS = ("hunter2", "reader-of-all", "tok-3n-prod")
 
@@ -131,6 +135,21 @@ AROUND_THE_OPERATOR: Values = {
         "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {{ include `model-operator.fullname` . }}-ci\n",
     ],
 }
+MONITORING: Values = {
+    "watchNamespaces": ["crm"],
+    "monitoring": {
+        "maxModelDeployments": 500,
+        "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+        "podMonitor": {"enabled": True, "interval": "30s", "labels": {"release": "prometheus"}},
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "runbookUrl": "https://wiki.example.com/runbooks/",
+            "disabled": ["ModelApprovalPending", "ModelVersionKeptOut"],
+        },
+        "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Models"}},
+    },
+}
 CASES = {
     "default-values": DEFAULTS,
     "existing-secrets": EXISTING_SECRETS,
@@ -139,6 +158,7 @@ CASES = {
     "webhooks": WEBHOOKS,
     "every-option-of-the-pod": EVERY_OPTION_OF_THE_POD,
     "around-the-operator": AROUND_THE_OPERATOR,
+    "monitoring": MONITORING,
 }
 each_case = pytest.mark.parametrize("values", CASES.values(), ids=CASES.keys())
 
@@ -214,7 +234,7 @@ def _pod(objects: list[Object]) -> Object:
 
 
 def _config(objects: list[Object]) -> str:
-    (config,) = _of_kind(objects, "ConfigMap")
+    config, *_ = [it for it in _of_kind(objects, "ConfigMap") if "config.yaml" in it["data"]]
     assert list(config["data"]) == ["config.yaml"]
     return str(config["data"]["config.yaml"])
 
@@ -254,7 +274,7 @@ def test_the_chart_renders_what_the_golden_file_says(
 @each_case
 def test_every_field_is_one_that_kubernetes_knows(values: Values, render: Render) -> None:
     for it in render(values):
-        if it["kind"] != "CustomResourceDefinition":
+        if it["kind"] != "CustomResourceDefinition" and not it["apiVersion"].startswith(FOREIGN):
             model = getattr(client, f"V1{it['kind']}")
             assert model.model_validate(it).model_dump(by_alias=True, exclude_none=True, mode="json") == it
 
@@ -298,6 +318,16 @@ def test_no_two_objects_have_the_same_name(values: Values, render: Render) -> No
             {"registries": {"Prod_EU": {"url": "http://mlflow"}}},
             "Prod_EU",
             id="a registry name that no ModelDeployment could give",
+        ),
+        pytest.param(
+            {"monitoring": {"serviceMonitor": {"enabled": True}}, "metrics": {"service": {"enabled": False}}},
+            "monitoring.serviceMonitor: needs the Service",
+            id="a monitor without the Service that it needs",
+        ),
+        pytest.param(
+            {"monitoring": {"prometheusRule": {"disable": ["ModelReverted"]}}},
+            "'disable' not allowed",
+            id="a misspelt key of the rule",
         ),
         pytest.param({"watchNamespaces": ["Crm"]}, "/watchNamespaces/0'", id="an impossible namespace"),
         pytest.param(
@@ -511,6 +541,59 @@ def test_artifact_hub_is_told_the_truth() -> None:
     for example in told["crdsExamples"]:
         example["metadata"].setdefault("namespace", "default")
         assert parse(example).spec.model.reference().name
+
+
+def test_nothing_that_needs_a_foreign_crd_is_made_unless_asked_for(render: Render) -> None:
+    assert not [it for it in render(DEFAULTS) if it["apiVersion"].startswith(FOREIGN)]
+
+
+def test_the_rule_has_the_committed_alerts_but_those_that_are_disabled(render: Render) -> None:
+    (rule,) = _of_kind(render(MONITORING), "PrometheusRule")
+    committed = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    wanted = [it for group in committed["groups"] for it in group["rules"]]
+    made = [it for group in rule["spec"]["groups"] for it in group["rules"]]
+    left_out = MONITORING["monitoring"]["prometheusRule"]["disabled"]
+
+    assert [it["alert"] for it in wanted if it["alert"] not in left_out] == [it["alert"] for it in made]
+    for it in made:
+        page = f"https://wiki.example.com/runbooks/{it['alert']}.md"
+        assert it["annotations"].pop("runbook_url") == page
+        assert it in wanted
+
+
+def test_the_dashboard_is_the_committed_one_with_the_label_that_the_sidecar_looks_for(render: Render) -> None:
+    (board,) = [it for it in _of_kind(render(MONITORING), "ConfigMap") if "config.yaml" not in it["data"]]
+
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert board["data"] == {
+        "model-operator.json": (CHART / "dashboards" / "model-operator.json").read_text()
+    }
+
+
+def test_the_monitors_select_what_they_are_for(render: Render) -> None:
+    objects = render(MONITORING)
+    (service,) = [it for it in _of_kind(objects, "Service") if it["metadata"]["name"].endswith("-metrics")]
+    (operator,), (pods,) = _of_kind(objects, "ServiceMonitor"), _of_kind(objects, "PodMonitor")
+    selected = pods["spec"]["selector"]["matchLabels"]
+
+    assert operator["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert operator["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    assert operator["spec"]["endpoints"][0]["honorLabels"] is True
+    assert selected == {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_APP_NAME: names.APP_NAME}
+    assert pods["spec"]["namespaceSelector"] == {"matchNames": ["crm"]}
+    relabelled = {
+        it["targetLabel"]: it["sourceLabels"] for it in pods["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    }
+    assert relabelled == {
+        "modeldeployment": [_discovered(names.LABEL_DEPLOYMENT)],
+        "track": [_discovered(names.LABEL_TRACK)],
+        "revision": [_discovered(names.LABEL_REVISION)],
+    }
+
+
+def _discovered(label: str) -> str:
+    """The name under which Prometheus' discovery has a pod's label."""
+    return "__meta_kubernetes_pod_label_" + re.sub(r"[^A-Za-z0-9]", "_", label)
 
 
 @each_case

@@ -369,16 +369,6 @@ async def test_a_status_patch_on_an_outdated_version_is_a_conflict(kube: KubeCli
         await kube.patch_status(target, {"modelName": "b"}, resource_version=old)
 
 
-async def test_an_event_names_the_object_and_is_cut_to_what_the_api_takes(
-    kube: KubeClient, namespace: str
-) -> None:
-    created = await kube.create(ref(namespace, Kind.MODEL_DEPLOYMENT), wish())
-    event = await kube.create_event(created, warning=True, reason="Reverted", message="ü" * 2000)
-    assert event["involvedObject"]["uid"] == created["metadata"]["uid"]
-    assert event["type"] == "Warning"
-    assert event["message"].endswith("…")
-
-
 async def test_of_a_secret_the_filled_keys_are_told(kube: KubeClient, namespace: str) -> None:
     target = ref(namespace, Kind.SECRET, "mlflow")
     assert await kube.get_secret(namespace, "mlflow") is None

@@ -1,11 +1,18 @@
 """The operator's own HTTP server: figures, health, readiness."""
 
+import re
 import socket
+from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
 from model_operator.metrics import Metrics, serving
+from model_operator.metrics.described import Described
+from model_operator.outcomes import Ended, Followed, Reverted, Started
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
 async def ask(port: int, path: str) -> httpx.Response:
@@ -17,7 +24,7 @@ async def test_figures_are_shown_in_the_format_of_prometheus() -> None:
     metrics = Metrics()
     metrics.waited(0.2)
     metrics.called("apply", "Deployment", 200, 0.02)
-    metrics.gauge("queue_depth", "Keys that wait.", lambda: 3)
+    metrics.gauge("queue_depth", lambda: 3)
     with metrics.reconciling():
         pass
     with pytest.raises(RuntimeError), metrics.reconciling():
@@ -60,3 +67,66 @@ async def test_a_port_that_is_taken_is_an_error() -> None:
         with pytest.raises(OSError, match="in use"):
             async with serving(Metrics(), taken.getsockname()[1], healthy=str, ready=str, host="127.0.0.1"):
                 raise AssertionError("the port was taken")
+
+
+def documented() -> list[tuple[str, ...]]:
+    rows = re.findall(r"^\| (`model_operator_.*) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    return [tuple(cell.strip() for cell in row.split("|")) for row in rows]
+
+
+def as_a_row(described: Described) -> tuple[str, ...]:
+    labels = ", ".join(f"`{label}`" for label in described.labels)
+    return f"`{described.name}`", described.type, labels, described.meaning
+
+
+def test_the_page_of_metrics_has_what_is_registered_word_by_word() -> None:
+    assert sorted(documented()) == sorted(map(as_a_row, Metrics().described))
+
+
+def test_what_is_described_is_what_prometheus_gets() -> None:
+    metrics = Metrics()
+    families = {
+        family.name + ("_total" if family.type == "counter" else ""): (family.type, family.documentation)
+        for family in metrics.registry.collect()
+        if family.name.startswith("model_operator_")
+    }
+    assert families == {d.name: (d.type, d.meaning) for d in metrics.described}
+    labels = {d.name.removesuffix("_total"): d.labels for d in metrics.described}
+    registered = [c for c in vars(metrics).values() if isinstance(c, MetricWrapperBase)]
+    assert registered
+    for collector in registered:
+        assert labels[collector._name] == collector._labelnames
+
+
+@pytest.mark.parametrize("described", Metrics().described, ids=lambda described: described.name)
+def test_names_and_units_follow_the_conventions_of_prometheus(described: Described) -> None:
+    assert re.fullmatch(r"model_operator_[a-z_]+", described.name)
+    assert described.name.endswith("_total") == (described.type == "counter")
+    assert described.type != "histogram" or described.name.endswith("_seconds")
+    # base units only
+    assert not re.search(r"_(ms|milliseconds|minutes|hours|percent|mb|kb)(_|$)", described.name)
+    assert "timestamp" not in described.name or described.name.endswith("_timestamp_seconds")
+    assert described.meaning.endswith(".")
+
+
+async def test_what_came_of_rollouts_is_counted() -> None:
+    metrics = Metrics()
+    for outcome in (
+        Started(),
+        Ended("live", "", 42),
+        Ended("withdrawn", "InsufficientCapacity", None),
+        Reverted("watch", "Model", "OutOfMemory"),
+        Followed("Automatic", 57),
+    ):
+        metrics.happened(outcome)
+    lines = (await metrics.shown()).decode().splitlines()
+    for line in (
+        "model_operator_rollouts_started_total 1.0",
+        'model_operator_rollouts_total{outcome="live",reason=""} 1.0',
+        'model_operator_rollouts_total{outcome="withdrawn",reason="InsufficientCapacity"} 1.0',
+        'model_operator_rollout_seconds_sum{outcome="live"} 42.0',
+        'model_operator_reverts_total{reason="OutOfMemory",side="Model",stage="watch"} 1.0',
+        'model_operator_alias_move_to_serving_seconds_bucket{approval="Automatic",le="60.0"} 1.0',
+        'model_operator_alias_move_to_serving_seconds_bucket{approval="Automatic",le="30.0"} 0.0',
+    ):
+        assert line in lines

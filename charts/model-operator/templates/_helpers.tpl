@@ -92,6 +92,9 @@ A registry that the user adds has only the keys that were written, hence the dig
 
 {{- /* What a schema can't say in words that help. */ -}}
 {{- define "model-operator.validate" -}}
+{{- if and .Values.monitoring.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
+{{- fail "monitoring.serviceMonitor: needs the Service that it scrapes through; set metrics.service.enabled=true" -}}
+{{- end -}}
 {{- if .Values.webhooks.enabled -}}
 {{- if not .Values.webhooks.secretName -}}
 {{- fail "webhooks.secretName: name the Secret that deliveries are signed with, or set webhooks.enabled=false" -}}
@@ -147,6 +150,7 @@ maxConcurrentRollouts: {{ .Values.maxConcurrentRollouts }}
 workers: {{ .Values.workers }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 metricsPort: {{ .Values.metricsPort }}
+metricsMaxModelDeployments: {{ int .Values.monitoring.maxModelDeployments }}
 logLevel: {{ .Values.logLevel }}
 webhooks:
   port: {{ ternary .Values.webhooks.port 0 .Values.webhooks.enabled }}

@@ -12,6 +12,7 @@ from model_operator.kube.errors import (
     Unauthorized,
     Unavailable,
 )
+from model_operator.kube.events import EventRecorder
 from model_operator.kube.resources import API_VERSIONS
 from model_operator.kube.transport import CallObserver, Connection, RetryPolicy
 
@@ -22,6 +23,7 @@ __all__ = [
     "CallObserver",
     "Conflict",
     "Connection",
+    "EventRecorder",
     "Forbidden",
     "Invalid",
     "KubeClient",

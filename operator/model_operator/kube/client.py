@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -33,7 +31,6 @@ _PAGE = 500
 _HAND_OVER_ATTEMPTS = 10
 """A Deployment's controller writes its status many times in the seconds after a change, and each time is a conflict."""
 _HAND_OVER_PAUSE_SECONDS = 0.1
-_MAX_EVENT_MESSAGE = 1024
 
 
 class WriteObserver(Protocol):
@@ -262,36 +259,6 @@ class KubeClient:
             self._gone(ref, uid)
         return True
 
-    async def create_event(
-        self, regarding: Object, *, warning: bool, reason: str, message: str
-    ) -> dict[str, Any]:
-        """A Kubernetes event on an object (its body, with kind, name and uid). Raises like ``create``."""
-        metadata = regarding["metadata"]
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        ref = ObjectRef(Kind.EVENT, metadata["namespace"], f"{metadata['name']}.{secrets.token_hex(8)}")
-        event = {
-            "apiVersion": API_VERSIONS[Kind.EVENT],
-            "kind": "Event",
-            "metadata": {"namespace": ref.namespace, "name": ref.name},
-            "involvedObject": {
-                "apiVersion": regarding["apiVersion"],
-                "kind": regarding["kind"],
-                "namespace": metadata["namespace"],
-                "name": metadata["name"],
-                "uid": metadata.get("uid", ""),
-                "resourceVersion": metadata.get("resourceVersion", ""),
-            },
-            "type": "Warning" if warning else "Normal",
-            "reason": reason,
-            "message": _at_most(message, _MAX_EVENT_MESSAGE),
-            "source": {"component": FIELD_MANAGER},
-            "reportingComponent": FIELD_MANAGER,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-        return await self.create(ref, event)
-
     # --- parts -------------------------------------------------------------------------------------
 
     async def _apply(
@@ -412,7 +379,3 @@ def _removing(was: Object, wanted: Object) -> dict[str, Any]:
         else:
             patch[key] = value
     return patch
-
-
-def _at_most(text: str, limit: int) -> str:
-    return text if len(text.encode()) <= limit else text.encode()[: limit - 3].decode(errors="ignore") + "…"

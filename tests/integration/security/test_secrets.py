@@ -93,7 +93,9 @@ def test_a_known_secret_value_is_nowhere_in_logs_events_status_metrics_and_tags(
     bench.alias(model, "champion", 3)
     bench.until_condition("churn", "Current", "False", "VersionRejected")
     bench.alias(model, "champion", 2)
-    bench.until("version 2 has failed", lambda: "Aborted" in json.dumps(bench.status("churn").get("rejected")))
+    bench.until(
+        "version 2 has failed", lambda: "Aborted" in json.dumps(bench.status("churn").get("rejected"))
+    )
     bench.operator.log_in(wrong.user, wrong.value)
     bench.until_condition("churn", "Resolved", "False", "Unauthorized")
     bench.operator.log_in(own.user, own.value)

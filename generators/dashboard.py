@@ -1,0 +1,521 @@
+"""The Grafana dashboard of the chart. Its panels are listed here; where they stand and what Grafana needs is added."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "charts" / "model-operator" / "dashboards" / "model-operator.json"
+
+_COLUMNS = 24
+_HERE = 'namespace=~"$namespace", modeldeployment=~"$modeldeployment"'
+_STATE = "model_operator_modeldeployment"
+_CONDITION = f"{_STATE}_condition{{{_HERE}"
+_EACH = "max by (namespace, modeldeployment"
+
+Kind = Literal["stat", "timeseries", "table"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a panel, and what its series are called."""
+
+    expression: str
+    legend: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a panel asks and how it shows the answer; ``width`` in 24ths."""
+
+    title: str
+    says: str
+    queries: Sequence[Query]
+    kind: Kind = "timeseries"
+    unit: str = "short"
+    width: int = 8
+    height: int = 7
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Of a table: label to heading, in their order; ``Value`` is the sample."""
+    bad_above: float | None = None
+    """From here on a number is red."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels under a heading."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+def _quantile(quantile: float, histogram: str, *by: str, matching: str = "", window: str = "") -> str:
+    labels = ", ".join(("le", *by))
+    rate = f"rate({histogram}_bucket{matching}[{window or '$__rate_interval'}])"
+    return f"histogram_quantile({quantile}, sum by ({labels}) ({rate}))"
+
+
+_NOW = Row(
+    "Now",
+    [
+        Panel(
+            "Models",
+            "ModelDeployments that the operator knows of.",
+            [Query("max(model_operator_modeldeployments)")],
+            "stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Ready",
+            "What the spec asks for is in force and serves.",
+            [Query(f'count({_EACH}) ({_CONDITION}, condition="Ready", status="True"}})) or vector(0)')],
+            "stat",
+            width=4,
+            height=4,
+        ),
+        Panel(
+            "Not current",
+            "The registry names another version than the one that serves.",
+            [Query(f'count({_EACH}) ({_CONDITION}, condition="Current", status!="True"}})) or vector(0)')],
+            "stat",
+            width=4,
+            height=4,
+            bad_above=1,
+        ),
+        Panel(
+            "Stalled",
+            "Stays so until a person acts.",
+            [Query(f'count({_EACH}) ({_CONDITION}, condition="Stalled", status="True"}})) or vector(0)')],
+            "stat",
+            width=4,
+            height=4,
+            bad_above=1,
+        ),
+        Panel(
+            "Registry's last answer",
+            "How old the operator's knowledge is, of the registry that has been silent for the longest time.",
+            [
+                Query(
+                    "max(time() - max by (registry) (model_operator_registry_last_answer_timestamp_seconds))"
+                )
+            ],
+            "stat",
+            "s",
+            width=4,
+            height=4,
+            bad_above=300,
+        ),
+        Panel(
+            "Rolling out",
+            "Rollouts under way or waiting.",
+            [Query(f"count({_EACH}) ({_STATE}_candidate_since_timestamp_seconds{{{_HERE}}})) or vector(0)")],
+            "stat",
+            width=4,
+            height=4,
+        ),
+    ],
+)
+
+_MODELS = Row(
+    "Models",
+    [
+        Panel(
+            "What serves where",
+            "The version that serves, and the one that the registry names.",
+            [Query(f"{_EACH}, model, alias, serving_version, wanted_version) ({_STATE}_info{{{_HERE}}})")],
+            "table",
+            width=12,
+            columns={
+                "namespace": "Namespace",
+                "modeldeployment": "ModelDeployment",
+                "model": "Model",
+                "alias": "Follows",
+                "serving_version": "Serving",
+                "wanted_version": "Wanted",
+            },
+        ),
+        Panel(
+            "What is not as it should be",
+            "Conditions that are not True, and Stalled, with their reasons.",
+            [
+                Query(
+                    f'{_EACH}, condition, status, reason) ({_CONDITION}, condition!="Stalled", status!="True"}})'
+                    f' or {_EACH}, condition, status, reason) ({_CONDITION}, condition="Stalled"}})'
+                )
+            ],
+            "table",
+            width=12,
+            columns={
+                "namespace": "Namespace",
+                "modeldeployment": "ModelDeployment",
+                "condition": "Condition",
+                "status": "Status",
+                "reason": "Reason",
+            },
+        ),
+        Panel(
+            "Rejected",
+            "What was rejected last, or is wanted and rejected; how long ago.",
+            [
+                Query(
+                    f"time() - {_EACH}, version, stage, side, reason)"
+                    f" ({_STATE}_rejected_timestamp_seconds{{{_HERE}}})"
+                )
+            ],
+            "table",
+            "s",
+            width=12,
+            columns={
+                "namespace": "Namespace",
+                "modeldeployment": "ModelDeployment",
+                "version": "Version",
+                "stage": "In",
+                "side": "Fault of",
+                "reason": "Reason",
+                "Value": "Ago",
+            },
+        ),
+        Panel(
+            "Pods ready",
+            "Of what serves.",
+            [
+                Query(
+                    f"{_EACH}) ({_STATE}_ready_replicas{{{_HERE}}})",
+                    "{{namespace}}/{{modeldeployment}} ready",
+                ),
+                Query(f"{_EACH}) ({_STATE}_replicas{{{_HERE}}})", "{{namespace}}/{{modeldeployment}} all"),
+            ],
+            width=12,
+        ),
+    ],
+)
+
+_ROLLOUTS = Row(
+    "Rollouts",
+    [
+        Panel(
+            "How rollouts ended",
+            "In the hour before, by outcome: live, rejected, withdrawn or cancelled.",
+            [Query("sum by (outcome) (increase(model_operator_rollouts_total[1h]))", "{{outcome}}")],
+        ),
+        Panel(
+            "Reverts",
+            "In the hour before, by reason. Stage watch: the version had gone live.",
+            [
+                Query(
+                    "sum by (stage, reason) (increase(model_operator_reverts_total[1h])) > 0",
+                    "{{reason}} in {{stage}}",
+                )
+            ],
+        ),
+        Panel(
+            "Alias move to serving",
+            "From the registry's first answer with the new version to that version going live, over six hours.",
+            [
+                Query(
+                    _quantile(q, "model_operator_alias_move_to_serving_seconds", "approval", window="6h"),
+                    f"{name}, {{{{approval}}}}",
+                )
+                for q, name in ((0.5, "half"), (0.9, "nine in ten"))
+            ],
+            unit="s",
+        ),
+        Panel(
+            "Under way",
+            "How long each rollout has been in its course, with its phase and what is in its way.",
+            [
+                Query(
+                    f"time() - {_EACH}, version, phase, reason)"
+                    f" ({_STATE}_candidate_since_timestamp_seconds{{{_HERE}}})",
+                    "{{namespace}}/{{modeldeployment}} v{{version}} {{phase}} {{reason}}",
+                )
+            ],
+            unit="s",
+            width=12,
+        ),
+        Panel(
+            "Time of a rollout",
+            "From its beginning to its end, nine in ten, over six hours.",
+            [Query(_quantile(0.9, "model_operator_rollout_seconds", "outcome", window="6h"), "{{outcome}}")],
+            unit="s",
+            width=12,
+        ),
+    ],
+)
+
+_SERVING = Row(
+    "Serving pods",
+    [
+        Panel(
+            "Predictions",
+            "Answered requests a second.",
+            [
+                Query(
+                    f"sum by (namespace, modeldeployment, revision) (rate(model_server_requests_total{{{_HERE}}}"
+                    "[$__rate_interval]))",
+                    "{{namespace}}/{{modeldeployment}} {{revision}}",
+                )
+            ],
+            unit="reqps",
+        ),
+        Panel(
+            "Answered with 5xx",
+            "The share of answers with a server's error. The operator reverts at a tenth while it watches.",
+            [
+                Query(
+                    "sum by (namespace, modeldeployment, revision) (rate(model_server_requests_total"
+                    f'{{{_HERE}, code=~"5.."}}[$__rate_interval])) / sum by (namespace, modeldeployment, revision)'
+                    f" (rate(model_server_requests_total{{{_HERE}}}[$__rate_interval]))",
+                    "{{namespace}}/{{modeldeployment}} {{revision}}",
+                )
+            ],
+            unit="percentunit",
+        ),
+        Panel(
+            "Time of an answer",
+            "Nine in ten are faster.",
+            [
+                Query(
+                    _quantile(
+                        0.9,
+                        "model_server_request_seconds",
+                        "namespace",
+                        "modeldeployment",
+                        "revision",
+                        matching=f"{{{_HERE}}}",
+                    ),
+                    "{{namespace}}/{{modeldeployment}} {{revision}}",
+                )
+            ],
+            unit="s",
+        ),
+    ],
+)
+
+_REGISTRY = Row(
+    "Registries",
+    [
+        Panel(
+            "Questions",
+            "A second, by how they ended.",
+            [
+                Query(
+                    "sum by (registry, outcome) (rate(model_operator_registry_request_seconds_count"
+                    "[$__rate_interval]))",
+                    "{{registry}} {{outcome}}",
+                )
+            ],
+            unit="reqps",
+        ),
+        Panel(
+            "Time of an answer",
+            "Nine in ten are faster.",
+            [
+                Query(
+                    _quantile(0.9, "model_operator_registry_request_seconds", "registry", "operation"),
+                    "{{registry}} {{operation}}",
+                )
+            ],
+            unit="s",
+        ),
+        Panel(
+            "Age of the last answer",
+            "Of each registry.",
+            [
+                Query(
+                    "time() - max by (registry) (model_operator_registry_last_answer_timestamp_seconds)",
+                    "{{registry}}",
+                )
+            ],
+            unit="s",
+        ),
+    ],
+)
+
+_OPERATOR = Row(
+    "The operator",
+    [
+        Panel(
+            "Reconciles",
+            "A second, by how they ended.",
+            [
+                Query(
+                    "sum by (result) (rate(model_operator_reconcile_seconds_count[$__rate_interval]))",
+                    "{{result}}",
+                )
+            ],
+            unit="ops",
+            width=6,
+        ),
+        Panel(
+            "Time of a reconcile, and in the queue",
+            "Nine in ten are faster.",
+            [
+                Query(_quantile(0.9, "model_operator_reconcile_seconds"), "reconcile"),
+                Query(_quantile(0.9, "model_operator_queue_wait_seconds"), "in the queue"),
+            ],
+            unit="s",
+            width=6,
+        ),
+        Panel(
+            "Requests to the API server",
+            "A second, by verb and answer.",
+            [
+                Query(
+                    "sum by (verb, code) (rate(model_operator_api_request_seconds_count[$__rate_interval]))",
+                    "{{verb}} {{code}}",
+                )
+            ],
+            unit="reqps",
+            width=6,
+        ),
+        Panel(
+            "Waiting, in work",
+            "ModelDeployments, and verdicts that are not written back yet.",
+            [
+                Query("sum(model_operator_queue_depth)", "waiting"),
+                Query("sum(model_operator_in_work)", "in work"),
+                Query("sum(model_operator_tags_waiting)", "tags to be written"),
+            ],
+            width=6,
+        ),
+    ],
+)
+
+ROWS = (_NOW, _MODELS, _ROLLOUTS, _SERVING, _REGISTRY, _OPERATOR)
+
+
+def rendered() -> str:
+    """The dashboard as the JSON that Grafana imports."""
+    panels: list[dict[str, Any]] = []
+    top = 0
+    for row in ROWS:
+        panels.append(
+            {
+                "type": "row",
+                "title": row.title,
+                "collapsed": False,
+                "panels": [],
+                "gridPos": _place(0, top, _COLUMNS, 1),
+            }
+        )
+        top += 1
+        left = lowest = 0
+        for panel in row.panels:
+            if left + panel.width > _COLUMNS:
+                left, top = 0, top + lowest
+                lowest = 0
+            panels.append(_panel(panel, _place(left, top, panel.width, panel.height)))
+            left, lowest = left + panel.width, max(lowest, panel.height)
+        top += lowest
+    for number, panel in enumerate(panels, start=1):
+        panel["id"] = number
+    return json.dumps(_dashboard(panels), indent=1) + "\n"
+
+
+def _dashboard(panels: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "title": "Model operator",
+        "uid": "model-operator",
+        "description": "What serves, what is rolled out, what was rejected, and how the operator does.",
+        "tags": ["mlflow", "model-operator"],
+        "schemaVersion": 39,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {
+            "list": [
+                {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
+                _variable("namespace", "Namespace", f"label_values({_STATE}_info, namespace)"),
+                _variable(
+                    "modeldeployment",
+                    "ModelDeployment",
+                    f'label_values({_STATE}_info{{namespace=~"$namespace"}}, modeldeployment)',
+                ),
+            ]
+        },
+        "panels": panels,
+    }
+
+
+def _variable(name: str, label: str, query: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": _datasource(),
+        "query": {"query": query, "refId": name},
+        "refresh": 2,
+        "sort": 1,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+    }
+
+
+def _panel(panel: Panel, place: dict[str, int]) -> dict[str, Any]:
+    instant = panel.kind != "timeseries"
+    colours = [{"color": "text" if panel.kind == "stat" else "green", "value": None}]
+    if panel.bad_above is not None:
+        colours.append({"color": "red", "value": panel.bad_above})
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.says,
+        "datasource": _datasource(),
+        "gridPos": place,
+        "targets": [
+            {
+                "refId": chr(ord("A") + number),
+                "datasource": _datasource(),
+                "expr": query.expression,
+                "legendFormat": query.legend or "__auto",
+                "instant": instant,
+                "range": not instant,
+                "format": "table" if panel.kind == "table" else "time_series",
+            }
+            for number, query in enumerate(panel.queries)
+        ],
+        "fieldConfig": {
+            "defaults": {
+                "unit": panel.unit,
+                "min": 0,
+                "thresholds": {"mode": "absolute", "steps": colours},
+            },
+            "overrides": [],
+        },
+        "options": _options(panel.kind),
+        "transformations": [_columns(panel.columns)] if panel.columns else [],
+    }
+
+
+def _options(kind: Kind) -> dict[str, Any]:
+    if kind == "stat":
+        return {"colorMode": "value", "graphMode": "none", "reduceOptions": {"calcs": ["lastNotNull"]}}
+    if kind == "timeseries":
+        return {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}}
+    return {"showHeader": True}
+
+
+def _columns(columns: Mapping[str, str]) -> dict[str, Any]:
+    hidden = {"Time": True} | ({} if "Value" in columns else {"Value": True})
+    order = {label: number for number, label in enumerate(columns)}
+    return {
+        "id": "organize",
+        "options": {"excludeByName": hidden, "indexByName": order, "renameByName": dict(columns)},
+    }
+
+
+def _datasource() -> dict[str, str]:
+    return {"type": "prometheus", "uid": "${datasource}"}
+
+
+def _place(left: int, top: int, width: int, height: int) -> dict[str, int]:
+    return {"x": left, "y": top, "w": width, "h": height}

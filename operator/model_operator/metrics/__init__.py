@@ -1,0 +1,7 @@
+"""What the operator tells about itself and about every ModelDeployment: /metrics, /healthz and /readyz."""
+
+from model_operator.metrics.deployments import ModelDeployments
+from model_operator.metrics.figures import Metrics
+from model_operator.metrics.server import Check, serving
+
+__all__ = ["Check", "Metrics", "ModelDeployments", "serving"]

@@ -1,0 +1,105 @@
+"""The alerts: what Prometheus' own tools say of them, and that people find a page for each."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from model_operator.metrics import Metrics
+from tests.cluster.binaries import ensure
+from tests.monitoring.dashboard import ALERTS, ROOT, queries
+
+TESTS = Path(__file__).with_name("alerts_test.yaml")
+RUNBOOKS = ROOT / "docs" / "runbooks"
+PAGE = ROOT / "docs" / "monitoring.md"
+RULES: dict[str, dict[str, Any]] = {
+    rule["alert"]: rule
+    for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+}
+SERVER_METRICS = {"model_server_requests_total", "model_server_request_seconds"}
+each_alert = pytest.mark.parametrize("name", RULES)
+
+
+def promtool(*arguments: str) -> None:
+    done = subprocess.run(
+        [str(ensure("promtool")["promtool"]), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_understands_the_rules() -> None:
+    promtool("check", "rules", "--lint=all", "--lint-fatal", str(ALERTS))
+
+
+def test_the_alerts_fire_and_keep_silent_as_their_tests_say() -> None:
+    promtool("test", "rules", str(TESTS))
+
+
+@each_alert
+def test_an_alert_is_tested_to_fire_and_to_keep_silent(name: str) -> None:
+    tested = [
+        case.get("exp_alerts", [])
+        for test in yaml.safe_load(TESTS.read_text("utf-8"))["tests"]
+        for case in test["alert_rule_test"]
+        if case["alertname"] == name
+    ]
+    assert any(tested), "it fires in no test"
+    assert not all(tested), "it keeps silent in no test"
+
+
+@each_alert
+def test_an_alert_says_how_bad_it_is_and_what_happened(name: str) -> None:
+    rule = RULES[name]
+    assert rule["labels"]["severity"] in ("critical", "warning", "info")
+    assert rule["annotations"].keys() == {"summary", "description"}
+    assert rule["annotations"]["description"].endswith(".")
+
+
+@each_alert
+def test_an_alert_has_a_runbook_and_stands_in_the_table(name: str) -> None:
+    page = (RUNBOOKS / f"{name}.md").read_text("utf-8")
+    assert page.startswith(f"# {name}\n")
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == [
+        "What it means",
+        "What to look at",
+        "What helps",
+    ]
+    severity = RULES[name]["labels"]["severity"]
+    assert f"| [{name}](runbooks/{name}.md) | {severity} |" in PAGE.read_text("utf-8")
+
+
+def test_there_is_no_runbook_without_an_alert() -> None:
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} == RULES.keys()
+
+
+def _names(expression: str) -> set[str]:
+    found = set(re.findall(r"\bmodel_(?:operator|server)_[a-z_]+", expression))
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in found}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *(pytest.param(rule["expr"], id=name) for name, rule in RULES.items()),
+        *(
+            pytest.param(asked.expression, id=f"{asked.panel} {number}")
+            for number, asked in enumerate(queries("5m"))
+        ),
+    ],
+)
+def test_an_expression_asks_for_metrics_that_exist_by_labels_that_they_have(expression: str) -> None:
+    labels = {described.name: {*described.labels, "le"} for described in Metrics().described}
+    for name in _names(expression) - SERVER_METRICS:
+        assert name in labels
+        for matchers in re.findall(rf"{name}(?:_bucket|_count|_sum)?{{([^}}]*)}}", expression):
+            assert set(re.findall(r"(\w+)\s*[=!]", matchers)) <= labels[name]
