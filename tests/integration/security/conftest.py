@@ -87,10 +87,12 @@ def guarded(
                 "podCredentials": {"secret": POD_SECRET},
             }
             given = {"registries": {"default": registry}, "pollSeconds": 1, "crd": {"install": False}}
-            installation = Installation.make(recording_plane, tmp_path, given | values)
+            home = tmp_path / secrets.token_hex(4)
+            home.mkdir()
+            installation = Installation.make(recording_plane, home, given | values)
             stack.callback(installation.remove)
             settings = installation.settings(admin) | {"metricsPort": 0}
-            operator = OperatorProcess(tmp_path, installation.kubeconfig(admin), settings)
+            operator = OperatorProcess(home, installation.kubeconfig(admin), settings)
             operator.log_in(**installation.credentials(admin))
             operator.start()
             stack.callback(operator.stop)

@@ -71,7 +71,7 @@ class Installation:
 
     def remove(self) -> None:
         """Uninstalls it."""
-        self._helm("uninstall")
+        self._helm("uninstall", "--ignore-not-found")
 
     def _helm(self, verb: str, *arguments: str, values: dict[str, Any] | None = None) -> None:
         done = subprocess.run(

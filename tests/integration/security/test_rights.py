@@ -83,6 +83,31 @@ def test_with_roles_only_nothing_outside_of_the_watched_namespaces_is_asked_for(
     assert not [it for it in subjects if it.get("namespace") == installation.namespace]
 
 
+def test_an_uninstall_leaves_what_serves_and_a_later_install_takes_it_up_without_a_restart(
+    guarded: Guarded, serving_namespace: str
+) -> None:
+    installation, bench = guarded(watchNamespaces=[serving_namespace])
+    model = followed_model(bench)
+    bench.post("Secret", pods_secret(POD_SECRET, username="reader", password="p4ss"))
+    bench.create("churn", {"model": {"name": model, "alias": "champion"}, "rollout": {"watchSeconds": 0}})
+    bench.until_settled("churn", 1)
+    bench.until_at_rest("churn")
+    pods = bench.pod_uids()
+
+    bench.operator.stop()
+    installation.remove()
+    assert bench.pod_uids() == pods
+    found = bench.get("Deployment", "churn")
+    assert found
+    assert "deletionTimestamp" not in found["metadata"]
+
+    _, again = guarded(watchNamespaces=[serving_namespace])
+    bench.alias(model, "champion", 2)
+    again.until_serving("churn", 2)
+    assert again.get("Deployment", "churn")["metadata"]["uid"] == found["metadata"]["uid"]  # type: ignore[index]
+    again.operator.stop()
+
+
 @pytest.mark.parametrize(
     ("role", "may", "may_not"),
     [
