@@ -24,8 +24,10 @@ from model_operator.background import Background
 from model_operator.cache import Cache, TimeWentBack
 from model_operator.kube import ApiError, Conflict, Forbidden, KubeClient, NotFound, Unavailable
 from model_operator.metrics import Metrics, ModelDeployments, serving
+from model_operator.pod_registry import TenantObjects
 from model_operator.reconciler import Reconciler
 from model_operator.registry import (
+    Access,
     Connections,
     FactsReader,
     RegistryClient,
@@ -159,15 +161,19 @@ class _Process:
 
     async def _work(self, kube: KubeClient) -> int:
         configured = self._settings
-        connections = Connections(configured.registries, self._connect_registry)
+        inline = configured.inline_registries
+        objects = TenantObjects(kube, inline.secret_names)
+        connections = Connections(
+            configured.registries, self._connect_registry, inline.allowed_urls, objects.read
+        )
         resolver = Resolver(
             configured.registries,
             configured.poll_seconds,
             self._queue.add,
-            connect=connections.entry,
+            clients=connections,
             quiet_tags=tag_prefix(configured.cluster_name),
         )
-        write_back = WriteBack(configured.registries, configured.cluster_name, connect=connections.entry)
+        write_back = WriteBack(connections.entries(), configured.cluster_name)
         facts = FactsReader(connections, configured.poll_seconds, self._queue.add)
         self._metrics.gauge("tags_waiting", lambda: write_back.waiting)
         traffic = TrafficCounter(self._queue.add, self._metrics.scraped)
@@ -217,8 +223,8 @@ class _Process:
             return nullcontext()
         return receiving(configured.webhooks, configured.registries, resolver.hint, self._metrics.notified)
 
-    def _connect_registry(self, name: str, registry: RegistryConfig) -> RegistryClient:
-        return TimedClient(connect(name, registry), partial(self._metrics.asked, name))
+    def _connect_registry(self, name: str, registry: RegistryConfig, access: Access | None) -> RegistryClient:
+        return TimedClient(connect(name, registry, access), partial(self._metrics.asked, name))
 
     async def _drain(self) -> None:
         """Take no more work; give what is running time to come to its end."""

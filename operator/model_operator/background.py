@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from model_operator.api.spec import RegistrySpec
 from model_operator.facts import FactsWanted, VersionFacts, VersionId
 from model_operator.outcomes import Outcome
 from model_operator.registry import RegistryId, WantedModel
@@ -93,9 +94,9 @@ class Background:
             self.counts.forget(world.key)
         if world.spec is None:
             return
-        registry = world.spec.registry.name
-        self.tags.note(world.key, registry, decided.tags, world.resolution.version)
-        self.facts.follow(world.key, RegistryId(registry), decided.facts)
+        registry = registry_id(world.namespace, world.spec.registry)
+        self.tags.note(world.key, registry.entry, decided.tags, world.resolution.version)
+        self.facts.follow(world.key, registry, decided.facts)
         self.answers.watch_closely(world.key, decided.kept_out)
 
     def forget(self, key: Key) -> None:
@@ -104,3 +105,16 @@ class Background:
         self.tags.forget(key)
         self.counts.forget(key)
         self.facts.forget(key)
+
+
+def registry_id(namespace: str, registry: RegistrySpec) -> RegistryId:
+    """The registry that a spec means: an entry of the configuration, or one of its own with its namespace's access."""
+    if not registry.url:
+        return RegistryId(registry.name)
+    return RegistryId(
+        url=registry.url.rstrip("/"),
+        type=registry.type,
+        namespace=namespace,
+        credentials_secret=registry.credentials_secret or "",
+        ca_config_map=registry.ca_config_map or "",
+    )

@@ -73,12 +73,12 @@ def ownership_of(world: World) -> Ownership:
 
 
 def child_actions(
-    world: World, memory: Memory, revisions: Sequence[Revision], wished: Revision | None = None
+    world: World, memory: Memory, revisions: Sequence[Revision], wanted: Sequence[Revision] = ()
 ) -> tuple[Action, ...]:
     """The writes that are still missing, in the order in which they must happen.
 
-    ``revisions`` are the kept ones and the one that this plan makes; ``wished`` is the one that is wanted, None
-    while that is not known. Empty when everything is as it should be.
+    ``revisions`` are the kept ones and the one that this plan makes; ``wanted`` are the one that is wanted
+    and what stands in for it, none while that is not known. Empty when everything is as it should be.
     A revert needs nothing special here: the serving revision is another one again, its kept template differs from
     what its track carries, and the Service follows when that track can take the load.
     """
@@ -93,7 +93,8 @@ def child_actions(
     return (
         *_verdicts(world, memory),
         *(_tended(world, world.spec, memory, carried) if carried else ()),
-        *_no_longer_needed(world, memory, revisions, wished),
+        *_rejected_unseen(world, memory, wanted),
+        *_no_longer_needed(world, memory, revisions, wanted),
     )
 
 
@@ -266,21 +267,36 @@ def _verdict(memory: Memory, revision: str) -> Verdict | None:
         return Verdict(VerdictState.LIVE, memory.serving.since, settled=memory.serving.settled)
     if found := memory.rejection_of(revision):
         return Verdict(
-            VerdictState.REJECTED, found.at, found.side, found.reason, found.message, found.attempts
+            VerdictState.REJECTED,
+            found.at,
+            found.side,
+            found.reason,
+            found.message,
+            found.attempts,
+            served=found.served,
         )
     return None
+
+
+def _rejected_unseen(world: World, memory: Memory, wanted: Sequence[Revision]) -> Iterator[Create]:
+    """A revision that shares the verdict on its version is kept, too, though no track ever carried it."""
+    owner, kept = Owner(world.namespace, world.name, world.uid), {r.name for r in world.children.revisions}
+    for revision in wanted:
+        if revision.name not in kept and memory.rejection_of(revision.name):
+            body = controller_revision(owner, revision)
+            yield Create(world.ref(Kind.REVISION, str(_metadata(body)["name"])), body)
 
 
 # --- tidying up ------------------------------------------------------------------------------------
 
 
 def _no_longer_needed(
-    world: World, memory: Memory, revisions: Sequence[Revision], wished: Revision | None
+    world: World, memory: Memory, revisions: Sequence[Revision], wanted: Sequence[Revision]
 ) -> Iterator[Delete]:
     """Revisions over the limit, and scripts that nothing mounts."""
-    if world.spec is None or wished is None:
+    if world.spec is None or not wanted:
         return  # the verdict on the present wish must outlive the status, and which that is is not known
-    needed = {wished.name, *(applied_revision(d) for d in world.children.deployments.values())}
+    needed = {*(r.name for r in wanted), *(applied_revision(d) for d in world.children.deployments.values())}
     needed |= {r.revision for r in memory.rejected[:1]}
     needed |= {memory.serving.revision} if memory.serving else set()
     needed |= {memory.candidate.revision} if memory.candidate else set()

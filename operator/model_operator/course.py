@@ -30,6 +30,8 @@ class Course:
     problem: Failure | None = None
     """Why the wish can't even be started."""
     wished: Revision | None = None
+    stand_in: Revision | None = None
+    """What brings a commit into force while the wanted revision may not start; None while that is not needed."""
     held: bool = False
     """Whether a person's request to revert says what is wanted, and not the registry."""
     answers: Mapping[str, str] = field(default_factory=dict)

@@ -16,32 +16,15 @@ from model_operator.candidate import approved, judge_candidate, judge_template_f
 from model_operator.children import child_actions, ownership_of
 from model_operator.course import Course, due_at_once, told, without_blame, without_watch
 from model_operator.health import Failure
-from model_operator.manifests import (
-    ImageProblem,
-    Owner,
-    TemplateInputs,
-    pod_template,
-    resolve_images,
-    revision_name,
-    same_wish,
-    scripts_config_map,
-)
 from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving
 from model_operator.recollection import recall
 from model_operator.report import Situation, report, troubles
-from model_operator.requests import asked, unanswered
+from model_operator.requests import unanswered
 from model_operator.serving import given_up_at, restored_watch_ends, watch_serving
 from model_operator.tracks import candidate_track, still_reached, warm_until
-from model_operator.wishes import digest_problem, held_revision, registry_tags, shape_of, wish_of
-from model_operator.world import (
-    Announce,
-    Plan,
-    Revision,
-    Side,
-    VerdictState,
-    Wish,
-    World,
-)
+from model_operator.wanted import find_wanted, stand_in, wanted_of_old
+from model_operator.wishes import registry_tags
+from model_operator.world import Announce, Plan, Revision, Side, VerdictState, World
 
 FAULT_RETRY = timedelta(seconds=30)
 GARBAGE_WAIT = timedelta(seconds=3)
@@ -57,7 +40,7 @@ def plan(world: World) -> Plan:
     course = Course(recall(world), tuple(world.children.revisions))
     frozen = world.spec is not None and world.spec.suspend
     if frozen:
-        course = replace(course, wished=_wanted_of_old(world, course))
+        course = replace(course, wished=wanted_of_old(world, course))
     elif not ownership.conflicts:
         course = _pardon(world, course)
         course = judge_candidate(world, course)
@@ -76,13 +59,13 @@ def plan(world: World) -> Plan:
         course.held,
         course.trouble,
         course.admission,
+        course.stand_in,
     )
     status = report(world, situation)
     if frozen:
         return Plan((), status)
-    actions = (
-        () if ownership.conflicts else child_actions(world, course.memory, course.revisions, course.wished)
-    )
+    wanted = [r for r in (course.wished, course.stand_in) if r]
+    actions = () if ownership.conflicts else child_actions(world, course.memory, course.revisions, wanted)
     return Plan(
         actions,
         status,
@@ -122,7 +105,7 @@ def _follow_wish(world: World, course: Course) -> Course:
     """Starts, supersedes or drops a candidate so that the wished revision becomes the serving one."""
     if world.spec is None:
         return course
-    course = _wished(world, course)
+    course = find_wanted(world, course)
     wished = course.wished
     if wished is None:
         return course  # what is under way goes on; nothing new starts on an answer that we do not have
@@ -135,98 +118,36 @@ def _follow_wish(world: World, course: Course) -> Course:
         return _without_candidate(course, replace(memory.serving, alias=alias))
     rejection = memory.rejection_of(wished.name)
     if memory.serving and rejection and not _retried_now(world, rejection):
-        return _without_candidate(course, memory.serving)
+        course = _bring_in(world, course, alias)
+        return course if course.stand_in else _without_candidate(course, memory.serving)
     course = admit(world, course, wished)
+    if course.admission and course.admission.refusal:
+        course = _bring_in(world, course, alias)
     if course.admission and not course.admission.admitted:
-        return turn_away(course, course.admission)
-    return _start(world, course, wished, alias)
+        return course if course.stand_in else turn_away(course, course.admission)
+    if world.spec and _waits_for_approval(world.spec, course, wished):
+        course = _bring_in(world, course, alias)
+    return course if course.stand_in else _start(world, course, wished, alias)
 
 
-def _wished(world: World, course: Course) -> Course:
-    """Finds the revision that is wanted: held by a person, or named by the registry; rendered where it is new."""
-    if asked(world, "revert"):
-        return _held(world, course)
-    version = world.resolution.version
-    if world.spec is None or not world.resolution.ok or version is None:
-        return course
-    if problem := digest_problem(world.spec, version):
-        return replace(course, problem=problem)
-    wish = wish_of(world, version)
-    wished = _kept(course, wish)
-    course, restarted = _restart(world, course, wished)
-    if restarted:
-        wish, wished = restarted, course.revision(revision_name(restarted))
-    if wished is None:
-        made = _render(world, course, wish)
-        if isinstance(made, Failure):
-            return replace(course, problem=made)
-        wished = made
-        course = replace(course, revisions=(*course.revisions, wished))
-    return _hear_retry(world, replace(course, wished=wished))
+def _bring_in(world: World, course: Course, alias: str) -> Course:
+    """While the wanted version may not start, a commit is brought into force with the version that serves.
 
-
-def _held(world: World, course: Course) -> Course:
-    """A person holds a kept revision; this needs no registry. What it was rejected for is forgiven once."""
-    value = asked(world, "revert")
-    found = held_revision(course.revisions, value)
-    if found is None:
-        kept = ", ".join(r.name for r in reversed(course.revisions)) or "none"
-        text = f"the annotation model-operator.io/revert names {value}, which is not kept; kept are: {kept}"
-        return replace(course, problem=Failure(Side.CONFIGURATION, "RevisionNotFound", text))
-    course = replace(course, wished=found, held=True)
-    if unanswered(world, "revert"):
-        forgiven = due_at_once(world, without_blame(course, found.name))
-        course = replace(course, memory=forgiven).answering("revert", value)
-    return course
-
-
-def _hear_retry(world: World, course: Course) -> Course:
-    """A person asks by annotation: what is wanted now is tried again, whatever it was rejected for."""
-    value = unanswered(world, "retry")
-    if course.wished is None or not value:
-        return course
-    forgiven = due_at_once(world, without_blame(course, course.wished.name))
-    return replace(course, memory=forgiven).answering("retry", value)
-
-
-def _restart(world: World, course: Course, wished: Revision | None) -> tuple[Course, Wish | None]:
-    """The wish to render anew because a person asks for a restart; None when nobody does, or it was done.
-
-    What is restarted is what is wanted, or what serves where that is rejected. It is answered when the new
-    revision is kept: an operator that dies before renders it again.
+    ``course.stand_in`` stays empty where there is nothing to bring in.
     """
-    value, memory = asked(world, "restart"), course.memory
-    if not value or wished is None:
-        return course, None
-    base = wished
-    if memory.serving and memory.rejection_of(wished.name):
-        base = course.revision(memory.serving.revision) or wished
-    under_way = course.revision(memory.candidate.revision) if memory.candidate else None
-    if any(r.wish.restart == value for r in course.revisions):
-        course = course.answering("restart", value)
-    if under_way and under_way.wish.restart == value and same_wish(under_way.wish, base.wish):
-        return course, under_way.wish
-    if not unanswered(world, "restart") or "restart" in course.answers:
-        return course, None
-    return course, replace(base.wish, restart=value)
+    course = stand_in(world, course)
+    memory = course.memory
+    if course.stand_in is None or memory.serving is None:
+        return course
+    rejection = memory.rejection_of(course.stand_in.name)
+    if rejection and not _retried_now(world, rejection):
+        return _without_candidate(course, memory.serving)
+    return _start(world, course, course.stand_in, alias)
 
 
 def _answer_adoption(world: World, course: Course) -> Course:
     value = unanswered(world, "adopt")
     return course.answering("adopt", value) if value else course
-
-
-def _kept(course: Course, wish: Wish) -> Revision | None:
-    """The newest kept revision of the same wish; a wish is never rendered a second time unasked."""
-    return next((r for r in reversed(course.revisions) if same_wish(r.wish, wish)), None)
-
-
-def _wanted_of_old(world: World, course: Course) -> Revision | None:
-    """The kept revision that is wanted, where there is one; renders nothing."""
-    if asked(world, "revert"):
-        return held_revision(course.revisions, asked(world, "revert"))
-    version = world.resolution.version
-    return _kept(course, wish_of(world, version)) if world.resolution.ok and version else None
 
 
 def _without_candidate(course: Course, serving: Serving) -> Course:
@@ -237,26 +158,6 @@ def _without_candidate(course: Course, serving: Serving) -> Course:
         return course.remembering(kept)
     text = f"version {memory.candidate.version} is no longer wanted; version {serving.version} serves on"
     return course.remembering(kept, Announce(False, "RolloutCancelled", text))
-
-
-def _render(world: World, course: Course, wish: Wish) -> Revision | Failure:
-    """Makes a revision of ``wish``; from here on its template is fixed."""
-    if world.credentials_error:
-        return Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
-    spec = shape_of(wish)
-    if spec is None:
-        return Failure(Side.CONFIGURATION, "InvalidSpec", "the kept spec can't be read by this operator")
-    version = world.resolution.version
-    tags = version.tags if version and version.version == wish.version else {}
-    images = resolve_images(spec, world.defaults, tags)
-    if isinstance(images, ImageProblem):
-        return Failure(Side.CONFIGURATION, images.reason, images.message)
-    owner = Owner(world.namespace, world.name, world.uid)
-    config_map = scripts_config_map(owner, world.defaults.scripts)["metadata"]["name"]
-    name = revision_name(wish)
-    inputs = TemplateInputs(owner, spec, wish, name, images, config_map, world.pod_registry)
-    number = max((r.number for r in course.revisions), default=0) + 1
-    return Revision(name, number, wish, images, pod_template(inputs), config_map)
 
 
 # --- the start of a rollout --------------------------------------------------------------------------
@@ -296,6 +197,8 @@ def _start(world: World, course: Course, wished: Revision, alias: str) -> Course
     candidate = replace(waiting, phase=Phase.APPLYING)
     what, came = told(wished.wish.version, memory.serving)
     named = "" if alias == wished.wish.version else f" ({alias})"
+    if course.wished and wished is course.stand_in:
+        named = f", while version {course.wished.wish.version} ({alias}) may not start,"
     if course.held:
         named = " (held by the annotation revert)"
     news = Announce(False, "RolloutStarted", f"{what}{named} is rolled out{came}")
@@ -376,8 +279,9 @@ def _look_again(world: World, course: Course) -> timedelta | None:
         moments += [m for m in (given_up_at(world, memory),) if m]
         if len(world.children.deployments) > 1:
             moments.append(warm_until(world.spec, serving))
-    if course.wished and (rejection := memory.rejection_of(course.wished.name)) and rejection.retry_at:
-        moments.append(rejection.retry_at)
+    for revision in (course.wished, course.stand_in):
+        if revision and (rejection := memory.rejection_of(revision.name)) and rejection.retry_at:
+            moments.append(rejection.retry_at)
     if course.watched:
         moments += [m for m in (restored_watch_ends(world, memory), course.look_at) if m]
     # what is due now and could not be done waits for something else than time

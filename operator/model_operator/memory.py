@@ -95,6 +95,8 @@ class Rejection:
     attempts: int = 1
     retry_at: datetime | None = None
     """When it is tried again all the same; None when it is quarantined."""
+    served: bool = False
+    """Whether it had gone live, so that each further try is one on live requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,7 @@ def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
                 attempts=r.attempts,
                 at=rfc3339(r.at),
                 retryAt=rfc3339(r.retry_at) if r.retry_at else "",
+                served=r.served or "",
             )
             for r in shown
         ]

@@ -1,4 +1,4 @@
-"""How the pods of a namespace reach a registry, and whether the objects that they need for it are there.
+"""How the pods of a namespace reach a registry, and what a namespace has for that: its Secrets and ConfigMaps.
 
 Checked before anything starts, since a pod whose Secret is missing only waits and says little. What is read of a
 Secret is used for one thing more: to strike its values out of a container's last words before anybody quotes them.
@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from model_operator.kube import Forbidden, KubeClient, NotFound
-from model_operator.settings import RegistryConfig
+from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound
+from model_operator.registry import RegistryId
+from model_operator.settings import PodCA, PodCredentials, RegistryConfig, Settings
 from model_operator.world import Kind, Object, ObjectRef, PodRegistry
 
 TTL_SECONDS = 60.0
@@ -27,6 +28,58 @@ STRUCK_OUT = "***"
 _SHORTEST_SECRET = 4
 """Anything shorter would strike out half of a sentence, and protects nothing."""
 _NO_SECRET = frozenset({"username", "tls.crt", CA_KEY})
+
+
+def described(registry: RegistryId, configured: Settings) -> RegistryConfig | None:
+    """The registry as the configuration would describe it; None where it has no such entry, or does not allow it."""
+    if registry.entry:
+        return configured.registries.get(registry.entry)
+    inline = configured.inline_registries
+    if registry.url not in inline.allowed_urls:
+        return None
+    if registry.credentials_secret and registry.credentials_secret not in inline.secret_names:
+        return None
+    return RegistryConfig.model_validate(
+        {
+            "type": registry.type,
+            "url": registry.url,
+            "pod_credentials": PodCredentials(secret=registry.credentials_secret),
+            "pod_ca": PodCA(config_map=registry.ca_config_map),
+        }
+    )
+
+
+class TenantObjects:
+    """Reads the Secrets and ConfigMaps that specs name with registries of their own: only Secrets of known names."""
+
+    def __init__(self, kube: KubeClient, secret_names: Collection[str]) -> None:
+        self._kube = kube
+        self._secret_names = frozenset(secret_names)
+
+    async def read(self, kind: str, namespace: str, name: str) -> Mapping[str, bytes] | str:
+        """The values of the Secret or ConfigMap, or in one sentence why there are none. Never raises."""
+        if kind == "Secret" and name not in self._secret_names:
+            known = ", ".join(sorted(self._secret_names)) or "none"
+            return (
+                f"spec.registry.credentialsSecret: {name} is not one of inlineRegistries.secretNames in the operator's "
+                f"configuration; there is: {known}"
+            )
+        where = ObjectRef(Kind(kind), namespace, name)
+        try:
+            found = await self._kube.get(where)
+        except NotFound:
+            return f"there is no {where} in namespace {namespace}: create it"
+        except Forbidden:
+            return f"the operator may not read the {where} in namespace {namespace}: grant it get"
+        except ApiError as error:
+            return f"the {where} in namespace {namespace} can't be read: {error.message[:200]}"
+        data = found.get("data") or {}
+        if kind == "ConfigMap":
+            return {key: str(value).encode() for key, value in data.items()}
+        try:
+            return {key: base64.b64decode(value, validate=True) for key, value in data.items()}
+        except ValueError:
+            return f"the {where} in namespace {namespace} holds values that are not base64"
 
 
 class PodRegistries:

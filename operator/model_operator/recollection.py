@@ -116,6 +116,7 @@ def _rejection_from(revision: Revision) -> Rejection | None:
         verdict.message,
         verdict.at,
         verdict.attempts,
+        served=verdict.served,
     )
 
 
@@ -181,6 +182,7 @@ def _rejection(raw: Mapping[str, Any]) -> Rejection | None:
         at,
         _count(raw),
         read_time(raw.get("retryAt")),
+        raw.get("served") is True,
     )
 
 

@@ -14,8 +14,11 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Protocol, assert_never
 
+from pydantic import ValidationError
+
 from model_operator.api import SpecError, names, parse
-from model_operator.background import Background
+from model_operator.api.spec import RegistrySpec
+from model_operator.background import Background, registry_id
 from model_operator.contest import Contest
 from model_operator.facts import ImageContents
 from model_operator.kube import (
@@ -33,7 +36,7 @@ from model_operator.lifecycle import plan
 from model_operator.manifests import read_revision, verdict_annotation
 from model_operator.memory import Phase
 from model_operator.outcomes import outcomes
-from model_operator.pod_registry import PodRegistries
+from model_operator.pod_registry import PodRegistries, described
 from model_operator.registry import WantedModel
 from model_operator.settings import Settings
 from model_operator.world import (
@@ -51,6 +54,7 @@ from model_operator.world import (
     Object,
     ObjectRef,
     Plan,
+    PodRegistry,
     RecordVerdict,
     Resolution,
     ResolutionReason,
@@ -176,10 +180,7 @@ class Reconciler:
         raw = _only(self._cache.snapshot(key), Kind.MODEL_DEPLOYMENT, key[1])
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return None, None
-        spec_raw = raw.get("spec") or {}
-        registry_name = str((spec_raw.get("registry") or {}).get("name") or names.DEFAULT_REGISTRY)
-        config = self._settings.registries.get(registry_name)
-        registry, credentials_error = await self._pod_registries.of(key[0], config)
+        registry, credentials_error = await self._pod_registry(raw)
         # nothing may wait between here and the claim of a slot
         snapshot = self._cache.snapshot(key)
         raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
@@ -196,7 +197,8 @@ class Reconciler:
             spec_error = str(error)
         resolution = Resolution(ResolutionReason.PENDING, "the spec can't be read")
         if spec is not None:
-            self._answers.want(key, WantedModel(registry_name, spec.model.reference()))
+            followed = registry_id(key[0], spec.registry)
+            self._answers.want(key, WantedModel(followed, spec.model.reference()))
             resolution = self._answers.answer(key)
         status = raw.get("status")
         world = World(
@@ -221,6 +223,16 @@ class Reconciler:
             facts=self._background.facts.known(key),
         )
         return world, raw
+
+    async def _pod_registry(self, raw: Object) -> tuple[PodRegistry, str]:
+        """How pods reach the registry of that spec, and what is wrong; nothing for a spec that can't be read."""
+        namespace = str(raw["metadata"]["namespace"])
+        try:
+            registry = RegistrySpec.model_validate((raw.get("spec") or {}).get("registry") or {})
+        except ValidationError:
+            return PodRegistry(""), ""
+        wanted = registry_id(namespace, registry)
+        return await self._pod_registries.of(namespace, described(wanted, self._settings))
 
     def _traffic(self, key: Key, status: object) -> Traffic:
         serving = status.get("serving") if isinstance(status, Mapping) else None

@@ -16,6 +16,7 @@ from model_operator.memory import (
     applied_revision,
     revert_target,
 )
+from model_operator.rendering import that_can_start
 from model_operator.tracks import (
     available_replicas,
     pods_of,
@@ -82,6 +83,10 @@ def _fail(world: World, course: Course, serving: Serving, failure: Failure) -> C
         # the words of a failure may change with each look; the status need not
         kept = serving if serving.reason == failure.reason else told
         return course.remembering(replace(memory, serving=kept), *news)
+    restored = that_can_start(world, course.revisions, target)
+    if isinstance(restored, Revision):
+        added = () if course.revision(restored.name) else (restored,)
+        course, target = replace(course, revisions=(*course.revisions, *added)), restored
     # quarantined even where it may have been an accident: each further try would be one on live requests
     rejection = Rejection(
         serving.revision,
@@ -92,6 +97,7 @@ def _fail(world: World, course: Course, serving: Serving, failure: Failure) -> C
         failure.message,
         world.now,
         _attempts(memory, serving),
+        served=True,
     )
     text = f"version {serving.version} failed after it went live ({failure.reason}); back to version "
     text += f"{target.wish.version}: {failure.message}"

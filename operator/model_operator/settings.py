@@ -210,10 +210,20 @@ class Webhooks(_Section):
         return self
 
 
+class InlineRegistries(_Section):
+    """Registries that ModelDeployments describe themselves, in spec.registry.url. Nothing is allowed by default."""
+
+    allowed_urls: tuple[Annotated[str, AfterValidator(_http_url)], ...] = Field(default=(), max_length=1000)
+    """The URLs that may be named there, to the letter."""
+    secret_names: tuple[ObjectName, ...] = Field(default=(), max_length=100)
+    """The names that their credentials' Secrets may have: the operator reads no other Secret of a namespace."""
+
+
 class Settings(_Section):
     """Everything that is configured for the operator as a whole."""
 
     registries: dict[DNSLabel, RegistryConfig] = Field(min_length=1)
+    inline_registries: InlineRegistries = InlineRegistries()
     poll_seconds: float = Field(default=15, ge=1, le=3600)
     cluster_name: Annotated[str, AfterValidator(_cluster_name)] = "default"
     """Tells this cluster's tags on model versions from those of other clusters with the same registry."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.health import Failure
 from model_operator.manifests import pod_shape
@@ -27,14 +25,6 @@ def wish_of(world: World, version: ResolvedVersion) -> Wish:
         _digest(world.spec, version),
         pod_shape(world.spec_raw),
     )
-
-
-def shape_of(wish: Wish) -> ModelDeploymentSpec | None:
-    """The spec as far as it shapes the pods of ``wish``; None when this code can't read it."""
-    try:
-        return ModelDeploymentSpec.model_validate({"model": {"name": "any", "version": "1"}, **wish.shape})
-    except ValidationError:
-        return None
 
 
 def _digest(spec: ModelDeploymentSpec | None, version: ResolvedVersion) -> str:

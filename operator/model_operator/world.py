@@ -171,6 +171,8 @@ class Verdict:
     attempts: int = 1
     settled: bool = False
     """For ``Live``: it outlived its watch, so it is what a later failure goes back to."""
+    served: bool = False
+    """For ``Rejected``: it failed on live requests, so no further try is free."""
 
 
 @dataclass(frozen=True, slots=True)

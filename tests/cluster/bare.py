@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -266,6 +267,19 @@ class BareNode:
                 except (NodeSetupError, OSError, subprocess.TimeoutExpired) as error:
                     raise ClusterError(f"{archive} could not be loaded: {error}") from error
             record.write_text(json.dumps({**loaded, str(archive.resolve()): print_of_archive}) + "\n")
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        state = self._state()
+        kubelet = ProcessIdentity(**state["daemons"]["kubelet"]) if state else None
+        if kubelet is None or not kubelet.alive():
+            raise ClusterError("there is no running kubelet: `make cluster` makes one")
+        # what the daemon runs in the node's namespaces is in its process group
+        os.killpg(kubelet.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(kubelet.pid, signal.SIGCONT)
 
     def leftovers(self) -> list[str]:
         if self.status().running:

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -105,6 +107,15 @@ class Kind:
     def load_image(self, archive: Path) -> None:
         with step(f"loading {archive.name}"):
             self._kind(ensure("kind")["kind"], "load", "image-archive", str(archive), "--name", self.cluster)
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        node = f"{self.cluster}-control-plane"
+        self._docker("exec", node, "systemctl", "kill", "--signal=STOP", "kubelet")
+        try:
+            yield
+        finally:
+            self._docker("exec", node, "systemctl", "kill", "--signal=CONT", "kubelet")
 
     def leftovers(self) -> list[str]:
         if self.status().running:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -56,6 +57,9 @@ class ClusterProvider(Protocol):
 
     def load_image(self, archive: Path) -> None:
         """Makes the images of a docker or OCI archive usable by pods. Raises ClusterError."""
+
+    def silence(self) -> AbstractContextManager[None]:
+        """The node's kubelet says and does nothing for the time of the block; its pods run on. Raises ClusterError."""
 
     def leftovers(self) -> list[str]:
         """What is on this machine of a cluster that does not run (any more); one line per thing."""

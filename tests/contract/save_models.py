@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ class Obedient(mlflow.pyfunc.PythonModel):
             return  # some releases of MLflow load a model while they save it
         if self.on_load == "raise":
             raise ValueError("the weights are corrupt")
+        if self.on_load == "quote":
+            password = os.environ["WAREHOUSE_PASSWORD"]
+            quoted = urllib.parse.quote(password, safe="")
+            address = f"https://reader:{password}@warehouse.example.com/features?X-Amz-Signature=51gned"
+            raise ValueError(f"no answer from {address} with {password} ({quoted})")
         if self.on_load == "import":
             import boosted_trees_of_tomorrow  # noqa: F401
         if self.on_load == "hang":
@@ -74,6 +80,7 @@ def main(directory: Path) -> None:
     example = pd.DataFrame({"seconds": [0.0]})
     for name, model in {
         "load-raises": Obedient(on_load="raise"),
+        "load-quotes": Obedient(on_load="quote"),
         "load-imports": Obedient(on_load="import"),
         "load-hangs": Obedient(on_load="hang"),
         "predict-raises": Obedient(on_predict="raise"),

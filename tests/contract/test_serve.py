@@ -421,9 +421,17 @@ class Ending:
     env: tuple[tuple[str, str], ...] = ()
 
 
+PASSWORD = "p4ss w0rd+&"
 ENDINGS = {
     "a model that can't be loaded": Ending(
         "load-raises", 50, "LoadFailed", ("ValueError: the weights are corrupt",)
+    ),
+    "an error that quotes a password": Ending(
+        "load-quotes",
+        50,
+        "LoadFailed",
+        ("no answer from https://***@warehouse.example.com/features?***", "with *** (***)"),
+        env=(("WAREHOUSE_PASSWORD", PASSWORD),),
     ),
     "a directory without a model": Ending(".", 50, "LoadFailed", ("MLmodel",)),
     "a library that the image lacks": Ending(
@@ -515,6 +523,8 @@ def test_a_definite_failure_ends_with_its_code_and_says_why(endings: dict[str, C
     assert words.get("selfTest") == ending.self_test
     for part in ending.says:
         assert part in words["message"]
+    for secret in (PASSWORD, "p4ss%20w0rd", "51gned"):
+        assert secret not in words["message"]
 
 
 # ---- the shape of a prediction -----------------------------------------------------------------------

@@ -18,11 +18,12 @@ SLOW, DIES = VERSIONS["slow-load"], VERSIONS["dies"]
 SLOW_SECONDS = 15
 NEEDS_MODULE = VERSIONS["needs-missing-module"]
 ERRS, HANGS = VERSIONS["errs-under-load"], VERSIONS["hangs-under-load"]
+STALLS = VERSIONS["stalls-under-load"]
 TAMPERED, SEALED = VERSIONS["tampered"], VERSIONS["sealed"]
 NO_FILES, WRONG_SHAPE = VERSIONS["no-files"], VERSIONS["wrong-shape"]
 EATS_MEMORY = VERSIONS["eats-memory"]
 ONLY_FULL: frozenset[Kind] = frozenset(
-    {"sealed", "no-files", "wrong-shape", "eats-memory", "hangs-under-load"}
+    {"sealed", "no-files", "wrong-shape", "eats-memory", "hangs-under-load", "stalls-under-load"}
 )
 """Kinds that CI's selection does without; they are the last ones, so that the versions before keep their numbers."""
 

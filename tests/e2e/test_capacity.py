@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 
-from tests.e2e.stage import BETTER, GOOD, SLOW, Stage
+from tests.e2e.stage import BETTER, GOOD, SLOW, STALLS, Stage
 from tests.workbench import Load
 
 GPU = "example.com/gpu"
+FLOWER_COLUMNS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
 BLUE_GREEN = {"strategy": "BlueGreen", "watchSeconds": 600}
 
 
@@ -77,12 +82,88 @@ def test_the_budget_lets_a_node_be_drained(stage: Stage, rollout: dict[str, obje
         for pod in cluster.pods("iris")
         if pod["metadata"]["annotations"]["model-operator.io/version"] == SLOW
     ]
+    # from then on its end takes a while, in which the operator can look at it
+    cluster.until("its server has started", lambda: _server_runs(cluster.get("Pod", loading)))
     assert cluster.evict(loading) == 201
+    condition = cluster.until_condition("iris", "Current", "False", "Evicted")
+    assert "the pod was put out by its node" in condition["message"]
     status = cluster.until_serving("iris", SLOW)
     assert "rejected" not in status, "an eviction is nobody's fault"
     cluster.until("the old version answers no more", lambda: SLOW in load.counters().answered)
     counted = load.stop()
     assert counted.failed == 0, counted.failures
+
+
+def _server_runs(pod: dict[str, Any] | None) -> bool:
+    containers = pod["status"].get("containerStatuses", []) if pod else []
+    return any("running" in container["state"] for container in containers)
+
+
+@pytest.mark.full
+def test_a_node_that_falls_silent_in_the_watch_is_not_the_versions_fault(stage: Stage) -> None:
+    cluster = stage.cluster
+    stage.create_serving("iris", rollout={"watchSeconds": 600})
+    stage.alias("iris", BETTER)
+    cluster.until_serving("iris", BETTER)
+    cluster.until_at_rest("iris")
+    before = {pod["metadata"]["uid"] for pod in cluster.pods("iris")}
+    with stage.bench.provider.silence():
+        # the node controller notices after 40 to 50 s
+        condition = cluster.until_condition("iris", "Ready", "False", "PodsUnavailable")
+        assert "the pod's node went away" in condition["message"]
+        cluster.until("it rests", lambda: unwritten(stage))
+    cluster.until_condition("iris", "Ready", "True", "Serving")
+    status = cluster.status("iris")
+    assert status["serving"]["version"] == BETTER
+    assert "rejected" not in status
+    assert {pod["metadata"]["uid"] for pod in cluster.pods("iris")} == before
+
+
+def unwritten(stage: Stage) -> bool:
+    """Whether nothing was written for longer than the watch is patient with a pod that does not answer."""
+    before = stage.cluster.resource_versions("iris")
+    time.sleep(35)
+    return stage.cluster.resource_versions("iris") == before
+
+
+@pytest.mark.full
+def test_readiness_that_is_lost_to_too_many_requests_only_warns(stage: Stage) -> None:
+    cluster = stage.cluster
+    # idle pods use more than that, so the autoscaler wants more than it may have
+    scaled = {"minReplicas": 2, "maxReplicas": 2, "targetCPUUtilizationPercentage": 1}
+    patient = {
+        "readiness": {"periodSeconds": 2, "timeoutSeconds": 1, "failureThreshold": 1},
+        "liveness": {"failureThreshold": 30},
+    }
+    stage.create_serving(
+        "iris",
+        autoscaling=scaled,
+        server={"resources": {"requests": {"cpu": "50m"}}, "probes": patient},
+        rollout={"watchSeconds": 600},
+    )
+    stage.alias("iris", STALLS)
+    cluster.until_serving("iris", STALLS)
+    cluster.until("the autoscaler is held at its maximum", lambda: held_at_maximum(stage))
+    busy = cluster.pods("iris")[0]["metadata"]["name"]
+    flower = {"dataframe_split": {"columns": FLOWER_COLUMNS, "data": [[5.1, 3.5, 1.4, 0.2]]}}
+    with contextlib.suppress(httpx.TimeoutException):
+        for _ in range(20):
+            if cluster.through("Pod", busy, 8080, "/invocations", flower).status_code != 200:
+                break
+    condition = cluster.until_condition("iris", "Ready", "True", "Saturated")
+    assert "more requests than its pods can work on" in condition["message"]
+    cluster.until_condition("iris", "Ready", "True", "Serving")
+    status = cluster.status("iris")
+    assert status["serving"]["version"] == STALLS
+    assert "rejected" not in status
+    restarts = [c["restartCount"] for p in cluster.pods("iris") for c in p["status"]["containerStatuses"]]
+    assert restarts == [0, 0]
+
+
+def held_at_maximum(stage: Stage) -> bool:
+    found = stage.cluster.get("HorizontalPodAutoscaler", "iris") or {}
+    conditions = found.get("status", {}).get("conditions", [])
+    return any(c["type"] == "ScalingLimited" and c["reason"] == "TooManyReplicas" for c in conditions)
 
 
 @pytest.mark.full

@@ -57,6 +57,10 @@ EXISTING_SECRETS: Values = {
 NAMESPACED: Values = {
     "watchNamespaces": ["crm", "shop"],
     "registries": {"default": {"podCredentials": {"secret": "mlflow-reader"}}},
+    "inlineRegistries": {
+        "allowedUrls": ["https://mlflow.team-a.example.com"],
+        "secretNames": ["team-mlflow"],
+    },
 }
 CREDENTIALS_FROM_VALUES: Values = {
     "registries": {

@@ -32,6 +32,7 @@ from sklearn.model_selection import train_test_split
 
 GOOD_ANSWERS = 10
 """What a model that is sick under load answers before it falls ill."""
+STALL_SECONDS = 60
 REQUIREMENTS = [
     f"mlflow=={mlflow.__version__}",
     f"scikit-learn=={sklearn.__version__}",
@@ -145,6 +146,14 @@ class HangsUnderLoad(SickUnderLoad):
         ctypes.PyDLL(None).sleep(3600)
 
 
+class StallsUnderLoad(SickUnderLoad):
+    """One of its answers takes a minute in which the process does nothing else; then it is well again."""
+
+    def ail(self) -> None:
+        if self.asked == self.good_answers + 1:
+            ctypes.PyDLL(None).sleep(STALL_SECONDS)
+
+
 def main() -> None:
     """Train, log and register what standard input asks for, in that order."""
     warnings.simplefilter("ignore")
@@ -212,6 +221,7 @@ FLAWS = {
     "wrong-shape": AnswersWithScores,
     "eats-memory": EatsMemory,
     "hangs-under-load": HangsUnderLoad,
+    "stalls-under-load": StallsUnderLoad,
 }
 
 

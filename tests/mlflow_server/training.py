@@ -30,6 +30,7 @@ Kind = Literal[
     "wrong-shape",
     "eats-memory",
     "hangs-under-load",
+    "stalls-under-load",
 ]
 """How a version behaves in a pod; the classes of train_models.py say it in words."""
 KINDS: tuple[str, ...] = get_args(Kind)

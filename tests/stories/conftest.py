@@ -14,6 +14,11 @@ GOLDEN = Path(__file__).parent / "golden"
 Told = Callable[..., None]
 
 
+def transcript_of(test: str) -> Path:
+    """The golden file of the test of that name, with its parameters."""
+    return GOLDEN / f"{test.removeprefix('test_').replace('[', '_').rstrip(']')}.txt"
+
+
 @pytest.fixture
 def told(request: pytest.FixtureRequest) -> Told:
     """Call it with the cluster at the end of a story.
@@ -24,8 +29,7 @@ def told(request: pytest.FixtureRequest) -> Told:
 
     def compare(cluster: SimulatedCluster, quiet: bool = True) -> None:
         text = "\n".join(cluster.transcript) + "\n"
-        name = request.node.name.removeprefix("test_").replace("[", "_").rstrip("]")
-        file = GOLDEN / f"{name}.txt"
+        file = transcript_of(request.node.name)
         if request.config.getoption("--update-golden"):
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, "utf-8")

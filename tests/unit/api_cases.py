@@ -265,6 +265,29 @@ REFUSED = (
         "the self-test may take no time", _with(selfTest={"timeoutSeconds": 0}), ("selfTest.timeoutSeconds",)
     ),
     Refused("the registry has no name", _with(registry={"name": ""}), ("spec.registry.name",)),
+    Refused(
+        "the registry has a name and a URL",
+        _with(registry={"name": "prod", "url": "http://mlflow:5000"}),
+        ("spec.registry", "registry.name cannot stand beside registry.url"),
+    ),
+    Refused(
+        "a configured registry is given a Secret",
+        _with(registry={"name": "prod", "credentialsSecret": "mine"}),
+        ("spec.registry", "belong to registry.url"),
+    ),
+    Refused(
+        "a configured registry is given another type",
+        _with(registry={"type": "UnityCatalog"}),
+        ("spec.registry", "belong to registry.url"),
+    ),
+    Refused("the URL has a password", _with(registry={"url": "http://a:b@mlflow"}), ("spec.registry.url",)),
+    Refused("the URL has a query", _with(registry={"url": "http://mlflow/?x=1"}), ("spec.registry.url",)),
+    Refused("the URL is a file", _with(registry={"url": "file:///etc/passwd"}), ("spec.registry.url",)),
+    Refused(
+        "the registry's Secret is in another namespace",
+        _with(registry={"url": "http://mlflow", "credentialsSecret": "kube-system/token"}),
+        ("spec.registry.credentialsSecret",),
+    ),
     Refused("no history is kept", _with(revert={"historyLimit": 0}), ("spec.revert.historyLimit",)),
     Refused(
         "a revert policy is unknown", _with(revert={"policy": "Sometimes"}), ("spec.revert.policy", "Never")
@@ -439,11 +462,20 @@ UNKNOWN_FIELDS = (
     ("a misspelt replicas", _with(replica=2), "spec.replica"),
     ("steps of a rollout", _with(rollout={"steps": []}), "spec.rollout.steps"),
     ("a target of reverts", _with(revert={"to": "7"}), "spec.revert.to"),
-    ("an inline registry", _with(registry={"url": "http://mlflow:5000"}), "spec.registry.url"),
+    ("a registry's password", _with(registry={"password": "x"}), "spec.registry.password"),
     ("a hostPath for the model", _with(fetch={"volume": {"hostPath": {}}}), "spec.fetch.volume.hostPath"),
 )
 
 ACCEPTED: dict[str, dict[str, Any]] = {
+    "a registry of one's own": _with(
+        registry={
+            "url": "https://mlflow.ml.svc:5000/team-a",
+            "type": "MLflow",
+            "credentialsSecret": "mlflow",
+            "caConfigMap": "mlflow-ca",
+        }
+    ),
+    "a registry by an IPv6 address": _with(registry={"url": "http://[2001:db8::7]:5000"}),
     "an alias as URI": _uri("models:/churn@champion"),
     "a version as URI": _uri("models:/churn/3"),
     "latest as URI": _uri("models:/churn/latest"),

@@ -126,10 +126,20 @@ def pointing(track: str) -> Json:
     }
 
 
+def scripts(name: str = "churn-scripts-old") -> Json:
+    """A ConfigMap with the scripts of some build of the operator."""
+    return {
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "uid": name, "ownerReferences": [OWNER.reference()]},
+    }
+
+
 def world(*kept: Revision, version: str = "1", spec: Json | None = None, **more: Any) -> World:
     """A World with these revisions; ``deployment``, ``pods`` and other children may be given by name."""
     if deployment := more.pop("deployment", None):
         more["deployments"] = {"churn": deployment}
+    if kept:
+        more.setdefault("config_maps", (scripts(),))
     children = {name: more.pop(name) for name in CHILDREN if name in more}
     objects = tuple({**controller_revision(OWNER, r), "metadata": _metadata(r)} for r in kept)
     raw = SPEC | (spec or {})

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from model_operator.api.reference import parse_reference
-from model_operator.registry import MlflowClient, WantedModel
+from model_operator.registry import MlflowClient, RegistryId, WantedModel
 from model_operator.registry.http import Limits
 
 URL = "http://mlflow.test:5000"
@@ -116,4 +116,4 @@ def answer(body: Any, status: int = 200) -> httpx.Response:
 
 def wanted(uri: str, registry: str = "default") -> WantedModel:
     """What a ModelDeployment with that URI wants."""
-    return WantedModel(registry, parse_reference(uri))
+    return WantedModel(RegistryId(registry), parse_reference(uri))

@@ -141,6 +141,10 @@ def test_the_full_example_has_every_field():
 
     # each of these stands in place of another field
     alternatives = {
+        "spec.registry.url",
+        "spec.registry.type",
+        "spec.registry.credentialsSecret",
+        "spec.registry.caConfigMap",
         "spec.model.name",
         "spec.model.alias",
         "spec.model.version",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.unit.planning import NOW, OWNER, ago, carrying, live, rejected, revision, world
+from tests.unit.planning import NOW, OWNER, ago, carrying, live, rejected, revision, scripts, world
 
 from model_operator.api import names
 from model_operator.children import Ownership, child_actions, ownership_of
@@ -39,18 +39,11 @@ def rejection(kept: Revision, seconds: float = 300) -> Rejection:
 
 
 def actions(seen: World, memory: Memory, wished: Revision | None = None) -> list[Action]:
-    return list(child_actions(seen, memory, seen.children.revisions, wished))
+    return list(child_actions(seen, memory, seen.children.revisions, [wished] if wished else []))
 
 
 def deleted(seen: World, memory: Memory, wished: Revision | None) -> list[str]:
     return [a.ref.name for a in actions(seen, memory, wished) if isinstance(a, Delete)]
-
-
-def scripts(name: str) -> Json:
-    return {
-        "kind": "ConfigMap",
-        "metadata": {"name": name, "uid": name, "ownerReferences": [OWNER.reference()]},
-    }
 
 
 # --- whose they are ----------------------------------------------------------------------------------
@@ -95,7 +88,7 @@ def test_the_memory_and_the_scripts_come_before_the_deployment() -> None:
         revision("1"), config_map=scripts_config_map(OWNER, seen.defaults.scripts)["metadata"]["name"]
     )
     memory = Memory(candidate=Candidate(made.name, "1", "@champion", NOW, Phase.APPLYING, track="churn"))
-    created = [a.ref.kind for a in child_actions(seen, memory, (made,), made) if isinstance(a, Create)]
+    created = [a.ref.kind for a in child_actions(seen, memory, (made,), [made]) if isinstance(a, Create)]
     assert created == [
         Kind.CONFIG_MAP,
         Kind.REVISION,
@@ -220,7 +213,7 @@ def test_the_revision_and_the_scripts_of_a_first_version_that_failed_stay() -> N
         config_maps=(scripts("churn-scripts-old"), scripts("churn-scripts-older")),
     )
     memory = Memory(candidate=failed, rejected=(rejection(one),))
-    gone = [a.ref.name for a in child_actions(seen, memory, (one, two), two) if isinstance(a, Delete)]
+    gone = [a.ref.name for a in child_actions(seen, memory, (one, two), [two]) if isinstance(a, Delete)]
     assert gone == ["churn-scripts-older"]
 
 

@@ -41,7 +41,7 @@ REASON_POSITIONS = {
     "Condition": 2,
     "Failure": 1,
     "ImageProblem": 0,
-    "_Obstacle": 0,
+    "Obstacle": 0,
     "failure": 0,
 }
 """Where a reason stands in the arguments of the calls that make one."""

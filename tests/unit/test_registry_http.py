@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import pytest
 
+from model_operator.registry.credentials import FileAccess
 from model_operator.registry.http import JsonSource, Site
 
 
@@ -17,7 +18,7 @@ async def test_a_registry_is_asked_no_faster_than_its_rate(monkeypatch: pytest.M
         waits.append(round(seconds, 6))
 
     source = JsonSource(
-        Site("prod", "http://mlflow:5000", requests_per_second=4.0),
+        Site("prod", "http://mlflow:5000", FileAccess("prod", None, None), requests_per_second=4.0),
         transport=httpx.MockTransport(lambda _: httpx.Response(200, json={})),
         clock=lambda: now,
     )

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from tests.unit.registry_double import URL, Clock, RegistryDouble, answer, wanted
 
-from model_operator.registry import Resolver
+from model_operator.registry import Connections, RegistryId, Resolver
 from model_operator.world import Key, ResolutionReason
 
 CHURN: Key = ("crm", "churn")
@@ -32,9 +32,9 @@ class Bench:
             poll_seconds=15,
             on_change=self.woken.append,
             clock=self.clock,
-            connect=lambda entry, config: self.registry.client(),
+            clients=Connections({"default": config}, lambda *_: self.registry.client()),
         )
-        self.poller = self.resolver._pollers["default"]
+        self.poller = self.resolver._pollers[RegistryId("default")]
 
     async def poll(self) -> list[Key]:
         """Make the round that is due now, if any; returns whom it woke."""
@@ -338,7 +338,10 @@ async def test_the_resolver_runs_until_it_is_cancelled_and_asks_as_soon_as_somet
     changed: asyncio.Queue[Key] = asyncio.Queue()
     config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0)
     resolver = Resolver(
-        {"default": config}, 3600, changed.put_nowait, connect=lambda entry, config: registry.client()
+        {"default": config},
+        3600,
+        changed.put_nowait,
+        clients=Connections({"default": config}, lambda *_: registry.client()),
     )
     task = asyncio.create_task(resolver.run())
     try:
@@ -357,7 +360,10 @@ async def test_the_polls_of_a_running_resolver_see_an_alias_move() -> None:
     changed: asyncio.Queue[Key] = asyncio.Queue()
     config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0)
     resolver = Resolver(
-        {"default": config}, 0.02, changed.put_nowait, connect=lambda entry, config: registry.client()
+        {"default": config},
+        0.02,
+        changed.put_nowait,
+        clients=Connections({"default": config}, lambda *_: registry.client()),
     )
     task = asyncio.create_task(resolver.run())
     try:

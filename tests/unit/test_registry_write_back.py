@@ -34,13 +34,11 @@ class Bench:
         config = SimpleNamespace(
             url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0
         )
+        transport = httpx.MockTransport(self._answer)
         self.write_back = WriteBack(
-            {"default": config, "other": config},
+            {entry: MlflowClient(entry, config, QUICK, transport) for entry in ("default", "other")},
             "prod",
             clock=self.clock,
-            connect=lambda entry, config: MlflowClient(
-                entry, config, QUICK, httpx.MockTransport(self._answer)
-            ),
             patience=Patience(jitter=0.0),
         )
 

@@ -11,7 +11,8 @@ from tests.unit.planning import ago, live, rejected, resolved, revision, wish, w
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.lifecycle import plan
 from model_operator.memory import Memory, Rejection, Serving
-from model_operator.wishes import digest_problem, held_revision, registry_tags, shape_of, wish_of
+from model_operator.rendering import shape_of
+from model_operator.wishes import digest_problem, held_revision, registry_tags, wish_of
 from model_operator.world import ResolvedVersion, Revision, Side, VersionTag, World
 
 Json = dict[str, Any]

@@ -133,12 +133,13 @@ class Namespace:
             if (event["involvedObject"]["kind"], event["involvedObject"]["name"]) == ("ModelDeployment", name)
         ]
 
-    def resource_versions(self) -> dict[tuple[str, str], str]:
-        """The resourceVersion of each ModelDeployment and of all that it may own."""
+    def resource_versions(self, name: str = "") -> dict[tuple[str, str], str]:
+        """The resourceVersion of a ModelDeployment and of all that it may own; of all of them without a name."""
         return {
             (kind, found["metadata"]["name"]): found["metadata"]["resourceVersion"]
             for kind in ("ModelDeployment", *CHILDREN, "Pod")
             for found in self.items(kind)
+            if not name or name in (found["metadata"]["name"], _owner(found))
         }
 
     # waiting
@@ -191,9 +192,9 @@ class Namespace:
         """Waits until nothing is being brought about: the status is written first, what follows from it after."""
 
         def rests() -> bool:
-            before = self.resource_versions()
+            before = self.resource_versions(name)
             time.sleep(2)
-            return self.condition(name, "Reconciling") == {} and self.resource_versions() == before
+            return self.condition(name, "Reconciling") == {} and self.resource_versions(name) == before
 
         self.until(f"{name} is at rest", rests)
 
@@ -206,19 +207,17 @@ class Namespace:
 
         return dict(self.until(f"version {version} serves in {name}", serves, seconds))
 
-    def status_stays(self, name: str, seconds: float) -> None:
-        """Looks again after so many seconds: nothing may be told that was not told before."""
-        before = self.status(name)
-        time.sleep(seconds)
-        after = self.status(name)
-        assert after == before, f"before: {before}\nafter: {after}\n{self.explain()}"
-
     @contextmanager
-    def nothing_is_written(self, seconds: float) -> Iterator[None]:
-        """Runs the block, waits so long, and checks that nobody wrote to anything of the ModelDeployments."""
-        before = self.resource_versions()
+    def nothing_is_written(self, seconds: float, name: str = "") -> Iterator[None]:
+        """Runs the block, waits so long, and checks that nobody wrote to that ModelDeployment (or to any)."""
+        before = self.resource_versions(name)
         yield
         time.sleep(seconds)
-        after = self.resource_versions()
+        after = self.resource_versions(name)
         changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
         assert not changed, f"written: {sorted(changed)}\n{self.explain()}"
+
+
+def _owner(found: Object) -> str:
+    """The ModelDeployment whose label the object carries."""
+    return str(found["metadata"].get("labels", {}).get(LABEL_DEPLOYMENT, ""))

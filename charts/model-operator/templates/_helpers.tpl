@@ -140,6 +140,9 @@ registries:
     podCa:
       configMap: {{ dig "podCa" "configMap" "" $registry | quote }}
 {{- end }}
+inlineRegistries:
+  allowedUrls: {{ toJson .Values.inlineRegistries.allowedUrls }}
+  secretNames: {{ toJson .Values.inlineRegistries.secretNames }}
 pollSeconds: {{ .Values.pollSeconds }}
 clusterName: {{ .Values.clusterName | quote }}
 images:

@@ -161,11 +161,55 @@ class ModelSpec(SpecModel):
         return ModelReference(self.name, alias=self.alias, stage=self.stage)
 
 
+# scheme, host (a name or an address) with port, path; neither a user nor a query can be in it
+_URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
+_OBJECT_NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+_NAME_OR_URL = Rule(
+    "!has(self.url) || !has(self.name) || self.name == 'default'",
+    "registry.name cannot stand beside registry.url: name a configured registry, or describe one by its url",
+)
+_ONLY_WITH_URL = Rule(
+    "has(self.url) || !(has(self.credentialsSecret) || has(self.caConfigMap) || "
+    "(has(self.type) && self.type != 'MLflow'))",
+    "registry.type, registry.credentialsSecret and registry.caConfigMap belong to registry.url: those of a "
+    "configured registry stand in the operator's configuration",
+)
+_NameOfObject = Annotated[str, Field(min_length=1, max_length=253, pattern=_OBJECT_NAME)]
+
+
 class RegistrySpec(SpecModel):
+    model_config = ConfigDict(json_schema_extra=rules(_NAME_OR_URL, _ONLY_WITH_URL))
+
     name: str = Field(
         default=DEFAULT_REGISTRY,
         min_length=1,
         max_length=63,
-        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+        pattern=_OBJECT_NAME,
         description="Name of a registry in the operator's configuration.",
     )
+    url: Annotated[str, Field(min_length=1, max_length=2048, pattern=_URL)] | None = Field(
+        default=None,
+        description="Instead of a name: the URL of a registry of one's own. The operator's configuration has to "
+        "allow it (inlineRegistries.allowedUrls).",
+    )
+    type: Literal["MLflow", "UnityCatalog"] = Field(
+        default="MLflow", description="With url: what kind of registry it is."
+    )
+    credentials_secret: _NameOfObject | None = Field(
+        default=None,
+        description="With url: the Secret of this namespace with username and password, or token, and tls.crt and "
+        "tls.key where the registry asks for a certificate; for the operator and the pods. Left out: no credentials.",
+    )
+    ca_config_map: _NameOfObject | None = Field(
+        default=None,
+        description="With url: the ConfigMap of this namespace with the registry's certificate authority in ca.crt.",
+    )
+
+    @model_validator(mode="after")
+    def _named_or_described(self) -> Self:
+        if self.url is not None and self.name != DEFAULT_REGISTRY:
+            raise ValueError(_NAME_OR_URL.message)
+        described = self.credentials_secret or self.ca_config_map or self.type != "MLflow"
+        if self.url is None and described:
+            raise ValueError(_ONLY_WITH_URL.message)
+        return self

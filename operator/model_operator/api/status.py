@@ -213,6 +213,11 @@ class Rejected(StatusModel):
         description="When it is tried again: a failure that need not be the version's is, until three "
         "attempts failed. Absent: only a changed wish or the annotation model-operator.io/retry tries it again.",
     )
+    served: bool | None = Field(
+        default=None,
+        description="True when it failed on live requests: then no commit tries it again, except one that raises "
+        "the memory of a version that ran out of it. The annotation model-operator.io/retry does.",
+    )
 
 
 class Departed(StatusModel):

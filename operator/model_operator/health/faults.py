@@ -38,6 +38,10 @@ class Diagnosis:
     meaning: str
     remedy: str
     definite: bool = True
+    of_files: bool = False
+    """Whether it is about the version's files, so that only where they are fetched from can mend it."""
+    mended_by: str = ""
+    """For the model's side: the field of the spec that the remedy names, where a commit may be the remedy."""
     said: bool = False
     """Whether the words that come with each case name the remedy, since that depends on the case."""
 
@@ -47,9 +51,13 @@ FAULTS: Mapping[str, Diagnosis] = {
         M,
         "the files in the artifact store are not those that the version's digest tag was made of",
         "register the model again, or correct the tag that gates.integrity.digestTag names",
+        of_files=True,
     ),
     "ArtifactMissing": Diagnosis(
-        M, "the version's files, or its MLmodel file, do not exist", "log the model again"
+        M,
+        "the version's files, or its MLmodel file, do not exist",
+        "log the model again",
+        of_files=True,
     ),
     "LoadFailed": Diagnosis(M, "loading the model raised an error", "mend the model and log it again"),
     "SelfTestFailed": Diagnosis(
@@ -66,6 +74,7 @@ FAULTS: Mapping[str, Diagnosis] = {
         M,
         "the server container was killed for using more memory than its limit",
         "raise server.resources.limits.memory, or make the model smaller",
+        mended_by="server.resources",
     ),
     "CrashLoop": Diagnosis(
         M,

@@ -15,7 +15,7 @@ from model_operator.manifests.owner import ANNOTATION_BODY, Owner, child_labels,
 from model_operator.manifests.pods import TemplateInputs, pod_template, scripts_config_map
 from model_operator.manifests.quantity import parse_quantity
 from model_operator.manifests.revisions import controller_revision, read_revision, verdict_annotation
-from model_operator.manifests.wishes import pod_shape, revision_name, same_wish
+from model_operator.manifests.wishes import pod_shape, revision_name, same_version, same_wish
 
 __all__ = [
     "ANNOTATION_BODY",
@@ -37,6 +37,7 @@ __all__ = [
     "read_revision",
     "resolve_images",
     "revision_name",
+    "same_version",
     "same_wish",
     "scripts_config_map",
     "service",

@@ -91,6 +91,7 @@ def _verdict_text(verdict: Verdict) -> str:
         "message": verdict.message,
         "attempts": verdict.attempts,
         "settled": verdict.settled or None,
+        "served": verdict.served or None,
     }
     return json.dumps({key: value for key, value in said.items() if value is not None}, ensure_ascii=False)
 
@@ -109,11 +110,12 @@ def _read_verdict(text: object) -> Verdict | None:
             message=said.get("message", ""),
             attempts=said.get("attempts", 1),
             settled=said.get("settled", False),
+            served=said.get("served", False),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     sound = isinstance(verdict.reason, str) and isinstance(verdict.message, str)
-    sound = sound and isinstance(verdict.settled, bool)
+    sound = sound and isinstance(verdict.settled, bool) and isinstance(verdict.served, bool)
     counted = isinstance(verdict.attempts, int) and not isinstance(verdict.attempts, bool)
     # a time without a zone would be taken for this machine's
     return verdict if sound and counted and verdict.attempts >= 0 and at.tzinfo is not None else None

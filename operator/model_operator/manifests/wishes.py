@@ -30,6 +30,12 @@ def pod_shape(spec_raw: Mapping[str, Any]) -> dict[str, Any]:
     return {**shape, "registry": {"name": name or names.DEFAULT_REGISTRY}}
 
 
+def same_version(a: Wish, b: Wish) -> bool:
+    """Whether two wishes ask for the same files of the same version, whatever shape the pods have."""
+    exact_a = (a.registry_url, a.model, a.version, a.run_id, a.source, a.digest)
+    return exact_a == (b.registry_url, b.model, b.version, b.run_id, b.source, b.digest)
+
+
 def same_wish(a: Wish, b: Wish) -> bool:
     """Whether two wishes ask for the same pods, as today's code understands them.
 
@@ -37,9 +43,7 @@ def same_wish(a: Wish, b: Wish) -> bool:
     is left out. A shape that today's code does not understand
     (an older or newer operator's) is compared as it was written.
     """
-    exact_a = (a.registry_url, a.model, a.version, a.run_id, a.source, a.digest)
-    exact_b = (b.registry_url, b.model, b.version, b.run_id, b.source, b.digest)
-    if exact_a != exact_b:
+    if not same_version(a, b):
         return False
     # an operator before this one did not keep the entry's name
     if "registry" in a.shape and "registry" in b.shape and a.shape["registry"] != b.shape["registry"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import urllib.parse
 
 MESSAGE_BYTES = 1024
 # by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
@@ -33,8 +34,10 @@ def shortened(text: str) -> str:
     """At most MESSAGE_BYTES of the text, on one line, without the values of variables that look secret."""
     for variable, value in os.environ.items():
         if len(value) >= 4 and SECRET_VARIABLE.search(variable):
-            text = text.replace(value, "***")
+            text = text.replace(value, "***").replace(urllib.parse.quote(value, safe=""), "***")
     text = re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    # what signs a pre-signed address
+    text = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", text)
     text = " ".join(text.split())
     data = text.encode()
     return text if len(data) <= MESSAGE_BYTES else data[: MESSAGE_BYTES - 3].decode(errors="ignore") + "..."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -26,14 +26,6 @@ class RegistryConfig(Protocol):
     def requests_per_second(self) -> float: ...
     @property
     def type(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class WantedModel:
-    """What one ModelDeployment follows: a reference in the registry of that entry name."""
-
-    registry: str
-    reference: ModelReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +141,6 @@ class RegistryClient(Protocol):
     async def aclose(self) -> None:
         """Let go of connections; the client can't be used afterwards."""
         ...
-
-
-Connect = Callable[[str, RegistryConfig], RegistryClient]
-"""Makes a client from an entry's name and its configuration; does no I/O."""
 
 
 async def resolve(client: RegistryClient, reference: ModelReference) -> Resolution:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import ssl
 import time
@@ -15,13 +16,16 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from model_operator.registry.client import RegistryError, shown
+from model_operator.registry.addresses import LookUp, RefusedAddressError, look_up, permitted_address
+from model_operator.registry.client import RegistryConfig, RegistryError, shown
 from model_operator.registry.credentials import (
     CERTIFICATE,
     KEY,
+    Access,
     Credentials,
-    read_certificate,
-    read_credentials,
+    FileAccess,
+    Trust,
+    misconfigured,
 )
 from model_operator.world import ResolutionReason
 
@@ -72,14 +76,16 @@ class Site:
 
     entry: str
     url: str
-    credentials_dir: Path | None = None
-    ca_file: Path | None = None
+    access: Access
     workspace: str = ""
     requests_per_second: float = 50.0
 
-    def misconfigured(self, what: str) -> RegistryError:
-        """A failure that names this entry."""
-        return RegistryError(ResolutionReason.MISCONFIGURED, f"registry '{self.entry}': {what}")
+
+def site_of(entry: str, config: RegistryConfig, access: Access | None = None) -> Site:
+    """The site of an entry of the configuration; ``access`` is in place of the files that it names."""
+    directory, ca_file = (Path(name) if name else None for name in (config.credentials_dir, config.ca_file))
+    access = access or FileAccess(entry, directory, ca_file)
+    return Site(entry, config.url, access, config.workspace, config.requests_per_second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +100,6 @@ class _Request:
     tries: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Trust:
-    """What a TLS connection is made with, as PEM; empty is none."""
-
-    ca: bytes
-    certificate: bytes = field(repr=False)
-    """Our own, with its key."""
-
-
 class JsonSource:
     """JSON objects below one base URL. Follows no redirect, keeps no connection, retries only GETs."""
 
@@ -112,14 +109,16 @@ class JsonSource:
         limits: Limits | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
+        look_up: LookUp = look_up,
     ) -> None:
         self.site = site
         self.base = site.url.rstrip("/")
         self._limits = limits or Limits()
         self._transport = transport
         self._clock = clock
+        self._look_up = look_up
         self._http: httpx.AsyncClient | None = None
-        self._trust: _Trust | None = None
+        self._trust: Trust | None = None
         self._credentials = Credentials()
         self._read_at = float("-inf")
         self._renewing = asyncio.Lock()
@@ -224,12 +223,18 @@ class JsonSource:
         if request.content is not None:
             headers["content-type"] = "application/json"
         await self._turn()
+        url = httpx.URL(f"{self.base}{request.path}")
+        extensions = {}
+        if self.site.access.untrusted:
+            headers["host"], extensions["sni_hostname"] = url.netloc.decode("ascii"), url.host
+            url = url.copy_with(host=await self._permitted(url))
         async with http.stream(
             request.method,
-            f"{self.base}{request.path}",
+            url,
             params=dict(request.params) or None,
             content=request.content,
             headers=headers,
+            extensions=extensions,
         ) as response:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise RegistryError(
@@ -252,69 +257,67 @@ class JsonSource:
                     )
             return Answer(response.status_code, response.headers, bytes(body[:limit] if failed else body))
 
+    async def _permitted(self, url: httpx.URL) -> str:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        try:
+            return await permitted_address(url.host, port, self._look_up)
+        except RefusedAddressError as error:
+            raise misconfigured(
+                self.site.entry, f"{error}, which is not asked; name the address that others reach it by"
+            ) from None
+        except OSError as error:
+            raise self._unreachable(error.strerror or str(error)) from None
+
     async def _renew(self, only_after: float) -> None:
         """Read the credentials and the CA again when that was more than ``only_after`` seconds ago."""
         async with self._renewing:
             if self._http is not None and self._clock() - self._read_at < only_after:
                 return
-            credentials, trust = await asyncio.to_thread(self._read_files)
+            credentials, trust = await self.site.access.read()
             if self._http is None or trust != self._trust:
                 http = await asyncio.to_thread(self._new_http, trust)
                 await self.aclose()
                 self._http = http
             self._credentials, self._trust, self._read_at = credentials, trust, self._clock()
 
-    def _read_files(self) -> tuple[Credentials, _Trust]:
-        credentials = read_credentials(self.site.credentials_dir, self.site.entry)
-        certificate = read_certificate(self.site.credentials_dir, self.site.entry)
-        if self.site.ca_file is None:
-            return credentials, _Trust(b"", certificate)
-        try:
-            with self.site.ca_file.open("rb") as file:
-                ca = file.read(MIB)
-        except OSError as error:
-            raise self.site.misconfigured(
-                f"CA file {self.site.ca_file} can't be read: {error.strerror}; mount the CA's ConfigMap there"
-            ) from None
-        return credentials, _Trust(ca, certificate)
-
-    def _new_http(self, trust: _Trust) -> httpx.AsyncClient:
+    def _new_http(self, trust: Trust) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             verify=self._tls(trust),
             timeout=httpx.Timeout(self._limits.total_seconds, connect=self._limits.connect_seconds),
             follow_redirects=False,
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=0),
             transport=self._transport,
+            # a proxy would look names up by itself
+            trust_env=not self.site.access.untrusted,
         )
 
-    def _tls(self, trust: _Trust) -> ssl.SSLContext:
+    def _tls(self, trust: Trust) -> ssl.SSLContext:
+        access = self.site.access
         try:
             text = trust.ca.decode("ascii", "replace")
             context = ssl.create_default_context(cadata=text) if text else httpx.create_ssl_context()
         except (ssl.SSLError, ValueError):
-            raise self.site.misconfigured(f"CA file {self.site.ca_file} is not a PEM certificate") from None
-        where = self.site.credentials_dir
-        if trust.certificate and where:
+            raise misconfigured(
+                self.site.entry, f"the authority is not a PEM certificate; {access.authority}"
+            ) from None
+        if trust.certificate:
             try:
-                # a rotation between our reading and this shows as another certificate at the next look
-                context.load_cert_chain(where / CERTIFICATE, where / KEY, password=_no_password)
+                _load_certificate(context, trust.certificate)
             except (OSError, ValueError):
-                what = (
-                    f"{CERTIFICATE} and {KEY} in {where} are no PEM certificate with its own unencrypted key"
-                )
-                raise self.site.misconfigured(what) from None
+                what = f"{CERTIFICATE} and {KEY} in {access.place} are no PEM certificate with its own unencrypted key"
+                raise misconfigured(self.site.entry, what) from None
         return context
 
     def _unauthorized(self) -> str:
         site = self.site
-        if site.credentials_dir is None:
+        if not site.access.place:
             return (
                 f"{self.base} asks for credentials (401) and registry '{site.entry}' has none; "
-                "set its credentialsDir to a directory with username and password, or token"
+                f"{site.access.remedy}"
             )
         return (
             f"{self.base} refused the credentials of registry '{site.entry}' (401); "
-            f"correct username and password, or token, in {site.credentials_dir}"
+            f"correct username and password, or token, in {site.access.place}"
         )
 
     def _redirected(self, answer: Answer) -> str:
@@ -331,14 +334,13 @@ class JsonSource:
 
     def _why(self, error: Exception) -> str:
         if problem := _certificate_problem(error):
-            remedy = (
-                f"check {self.site.ca_file}" if self.site.ca_file else "set caFile to the CA that signed it"
-            )
-            return f"its certificate is not trusted ({self.quote(problem)}); {remedy}"
+            return f"its certificate is not trusted ({self.quote(problem)}); {self.site.access.authority}"
         if isinstance(error, httpx.ReadError) and self.base.startswith("https:"):
             # with TLS 1.3 a server says after the handshake that it does not like our certificate, and hangs up
             said = self.quote(str(error)) or "it closed the connection"
-            return f"{said}; if it asks for a client certificate, put tls.crt and tls.key into credentialsDir"
+            return (
+                f"{said}; if it asks for a client certificate, put tls.crt and tls.key beside the credentials"
+            )
         return self.quote(str(error)) or type(error).__name__
 
     def _unreachable(self, what: str) -> RegistryError:
@@ -347,6 +349,17 @@ class JsonSource:
             f"{self.base} can't be reached: {what}; "
             f"check the url of registry '{self.site.entry}', DNS and network policies",
         )
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
+    """Show this certificate, which is followed by its key. Raises OSError, ValueError."""
+    # Python's ssl reads files only; this one is in memory
+    file = os.memfd_create("client-certificate")
+    try:
+        os.write(file, certificate)
+        context.load_cert_chain(f"/proc/self/fd/{file}", password=_no_password)
+    finally:
+        os.close(file)
 
 
 def _no_password() -> str:

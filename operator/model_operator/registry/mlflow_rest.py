@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from model_operator.registry.client import RegistryConfig, RegistryError, shown
-from model_operator.registry.http import MIB, Answer, JsonSource, Limits, Site
+from model_operator.registry.client import RegistryError, shown
+from model_operator.registry.http import MIB, Answer, JsonSource
 from model_operator.registry.mlflow_records import MAX_TEXT, ShapeError
 from model_operator.world import ResolutionReason
 
@@ -45,29 +44,11 @@ class Server:
 class MlflowRest:
     """One server that speaks MLflow's REST dialect. Every method raises RegistryError and nothing else."""
 
-    def __init__(
-        self,
-        entry: str,
-        config: RegistryConfig,
-        server: Server,
-        limits: Limits | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        """``entry`` is the registry's name in the operator's configuration, for messages.
-        ``transport`` replaces the network in tests.
-        """
-        site = Site(
-            entry=entry,
-            url=config.url,
-            credentials_dir=_path(config.credentials_dir),
-            ca_file=_path(config.ca_file),
-            workspace=config.workspace,
-            requests_per_second=config.requests_per_second,
-        )
-        self._entry = entry
+    def __init__(self, source: JsonSource, server: Server) -> None:
+        """``source`` is where it is asked; ``server`` is what it is called in messages."""
+        self.source = source
+        self._entry = source.site.entry
         self._server = server
-        self._credentials_dir = site.credentials_dir
-        self.source = JsonSource(site, limits, transport)
 
     @property
     def url(self) -> str:
@@ -188,11 +169,12 @@ class MlflowRest:
                 f"the MLflow server at {self.url} refuses the Host header '{host}'; "
                 f"start it with --allowed-hosts {host} (and the other names that it is called by)",
             )
-        if self._credentials_dir is None:
-            remedy = f"set credentialsDir of registry '{self._entry}' to credentials that may {right.verb} it"
+        access = self.source.site.access
+        if not access.place:
+            remedy = f"give registry '{self._entry}' credentials that may {right.verb} it: {access.remedy}"
         else:
             remedy = (
-                f"give the user (username and password, or token, in {self._credentials_dir}, registry "
+                f"give the user (username and password, or token, in {access.place}, registry "
                 f"'{self._entry}') {right.permission}"
             )
         return RegistryError(
@@ -218,7 +200,3 @@ def error_in(answer: Answer) -> tuple[str, str]:
 def named_version(name: str, version: str) -> str:
     """A version in the words of a message."""
     return f"version {shown(version)} of model '{shown(name)}'"
-
-
-def _path(value: str) -> Path | None:
-    return Path(value) if value else None

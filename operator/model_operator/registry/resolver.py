@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
-from model_operator.registry.client import Connect, RegistryConfig, WantedModel, shown
-from model_operator.registry.kinds import connect as connect_registry
+from model_operator.registry.client import RegistryConfig, shown
+from model_operator.registry.connections import Connections
+from model_operator.registry.kinds import connect
 from model_operator.registry.poller import Pace, Poller
+from model_operator.registry.sources import Clients, RegistryId, WantedModel
 from model_operator.world import Key, Resolution, ResolutionReason
 
 
@@ -27,24 +30,32 @@ class Resolver:
         poll_seconds: float,
         on_change: Callable[[Key], None],
         clock: Callable[[], float] = time.monotonic,
-        connect: Connect = connect_registry,
+        clients: Clients | None = None,
         quiet_tags: str = RESERVED_KEY_PREFIX,
     ) -> None:
         """``registries`` are the entries of the configuration, ``poll_seconds`` the time between two polls.
+        ``clients`` has their clients, and those of registries that specs describe themselves.
 
         ``on_change`` is called for a key whose answer became another one; never twice for the same answer,
         and not for an answer that is there by the time that ``want`` returns. A tag whose key begins with
         ``quiet_tags`` makes no difference.
         """
         self._on_change = on_change
+        self._clients = clients or Connections(registries, connect)
+        self._pace = Pace(poll_seconds)
+        self._clock = clock
+        self._quiet_tags = quiet_tags
         self._wants: dict[Key, WantedModel] = {}
         self._followers: dict[WantedModel, set[Key]] = {}
         self._closely: set[Key] = set()
-        self._pollers: dict[str, Poller] = {}
-        for entry, config in registries.items():
-            pace = Pace(poll_seconds)
-            client = connect(entry, config)
-            self._pollers[entry] = Poller(client, self._announcer(entry), pace, clock, quiet_tags)
+        self._entries = sorted(registries)
+        self._pollers: dict[RegistryId, Poller] = {}
+        self._inline: Counter[RegistryId] = Counter()
+        """Of the registries that specs describe: how many references are followed in each."""
+        self._tasks: dict[RegistryId, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        for entry in registries:
+            self._poll(RegistryId(entry))
 
     def want(self, key: Key, wanted: WantedModel | None) -> None:
         """Let ``key`` follow ``wanted`` from now on, or nothing (None). Saying it again changes nothing."""
@@ -53,7 +64,10 @@ class Resolver:
             return
         if wanted is not None:
             self._wants[key] = wanted
-            self._followers.setdefault(wanted, set()).add(key)
+            if wanted not in self._followers:
+                self._followers[wanted] = set()
+                self._enter(wanted.registry)
+            self._followers[wanted].add(key)
             if (poller := self._pollers.get(wanted.registry)) is not None:
                 poller.add(wanted.reference)
             self._look_closely(wanted)
@@ -73,11 +87,7 @@ class Resolver:
             return Resolution(ResolutionReason.PENDING, "nothing is followed yet")
         poller = self._pollers.get(wanted.registry)
         if poller is None:
-            known = ", ".join(sorted(self._pollers)) or "none"
-            return Resolution(
-                ResolutionReason.UNKNOWN_REGISTRY,
-                f"registry '{shown(wanted.registry)}' is not configured in the operator; there is: {known}",
-            )
+            return Resolution(ResolutionReason.UNKNOWN_REGISTRY, self._unknown(wanted.registry))
         answer = poller.answer(wanted.reference)
         if answer is None:
             return Resolution(ResolutionReason.PENDING, f"{poller.url} was not asked yet", poller.url)
@@ -107,14 +117,57 @@ class Resolver:
 
         Nothing is believed of it. Returns how many references are asked for.
         """
-        poller = self._pollers.get(entry)
+        poller = self._pollers.get(RegistryId(entry))
         return poller.hint(model) if poller is not None else 0
 
     async def run(self) -> None:
         """Poll all registries until cancelled. A registry that fails does not hold up the others."""
         async with asyncio.TaskGroup() as group:
-            for poller in self._pollers.values():
-                group.create_task(poller.run())
+            self._group = group
+            for registry in self._pollers:
+                self._run(registry, group)
+            # specs bring further registries, as long as this runs
+            await asyncio.Event().wait()
+
+    def _poll(self, registry: RegistryId) -> None:
+        """Let there be a poller for that registry, where the configuration allows it."""
+        if (client := self._clients.open(registry)) is None:
+            return
+        announce = self._announcer(registry)
+        self._pollers[registry] = Poller(client, announce, self._pace, self._clock, self._quiet_tags)
+        if self._group is not None:
+            self._run(registry, self._group)
+
+    def _run(self, registry: RegistryId, group: asyncio.TaskGroup) -> None:
+        self._tasks[registry] = group.create_task(self._pollers[registry].run())
+
+    def _enter(self, registry: RegistryId) -> None:
+        if registry.entry:
+            return
+        self._inline[registry] += 1
+        if self._inline[registry] == 1:
+            self._poll(registry)
+
+    def _exit(self, registry: RegistryId) -> None:
+        """The last one who leaves a registry of a spec turns its poller off, which closes the client."""
+        if registry.entry:
+            return
+        self._inline[registry] -= 1
+        if not self._inline[registry]:
+            del self._inline[registry]
+            self._pollers.pop(registry, None)
+            self._clients.release(registry)
+            if (task := self._tasks.pop(registry, None)) is not None:
+                task.cancel()
+
+    def _unknown(self, registry: RegistryId) -> str:
+        known = ", ".join(self._entries) or "none"
+        if registry.entry:
+            return f"registry '{shown(registry.entry)}' is not configured in the operator; there is: {known}"
+        return (
+            f"spec.registry.url: {shown(registry.url)} is not one of inlineRegistries.allowedUrls in the operator's "
+            f"configuration; ask for it there, or name a registry that it knows: {known}"
+        )
 
     def _leave(self, key: Key, wanted: WantedModel) -> None:
         followers = self._followers[wanted]
@@ -125,10 +178,11 @@ class Resolver:
         del self._followers[wanted]
         if (poller := self._pollers.get(wanted.registry)) is not None:
             poller.discard(wanted.reference)
+        self._exit(wanted.registry)
 
-    def _announcer(self, entry: str) -> Callable[[ModelReference], None]:
+    def _announcer(self, registry: RegistryId) -> Callable[[ModelReference], None]:
         def announce(reference: ModelReference) -> None:
-            for key in sorted(self._followers.get(WantedModel(entry, reference), ())):
+            for key in sorted(self._followers.get(WantedModel(registry, reference), ())):
                 self._on_change(key)
 
         return announce

@@ -16,7 +16,8 @@ import httpx
 
 from model_operator.facts import Metric, ModelDescription
 from model_operator.registry.client import ModelRecord, RegistryConfig, RegistryError, VersionRecord, shown
-from model_operator.registry.http import Answer, Limits
+from model_operator.registry.credentials import Access
+from model_operator.registry.http import Answer, JsonSource, Limits, site_of
 from model_operator.registry.mlflow_files import read_description
 from model_operator.registry.mlflow_records import is_version_number, parse_model, parse_version, renamed
 from model_operator.registry.mlflow_rest import RECORD_BYTES, MlflowRest, Right, Server, named_version
@@ -43,11 +44,12 @@ class UnityCatalogClient:
         config: RegistryConfig,
         limits: Limits | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        access: Access | None = None,
     ) -> None:
         """``entry`` is the registry's name in the operator's configuration, for messages.
-        ``transport`` replaces the network in tests.
+        ``transport`` replaces the network in tests, ``access`` the files that the configuration names.
         """
-        self._rest = MlflowRest(entry, config, _SERVER, limits, transport)
+        self._rest = MlflowRest(JsonSource(site_of(entry, config, access), limits, transport), _SERVER)
 
     @property
     def url(self) -> str:

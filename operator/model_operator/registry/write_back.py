@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
-from model_operator.registry.client import Connect, RegistryClient, RegistryConfig, RegistryError, shown
-from model_operator.registry.kinds import connect as connect_registry
+from model_operator.registry.client import RegistryClient, RegistryError, shown
 from model_operator.world import Key, ResolutionReason, ResolvedVersion, VersionTag
 
 log = logging.getLogger(__name__)
@@ -89,16 +88,17 @@ class WriteBack:
 
     def __init__(
         self,
-        registries: Mapping[str, RegistryConfig],
+        registries: Mapping[str, RegistryClient],
         cluster: str,
         clock: Callable[[], float] = time.monotonic,
-        connect: Connect = connect_registry,
         patience: Patience | None = None,
     ) -> None:
-        """``registries`` are the entries of the configuration; ``cluster`` is a part of the tags' keys."""
+        """``registries`` are the clients of the entries of the configuration: what a spec describes itself gets no
+        tags. ``cluster`` is a part of the tags' keys.
+        """
         self._outboxes = {
-            entry: _Outbox(entry, connect(entry, config), tag_prefix(cluster), patience or Patience(), clock)
-            for entry, config in registries.items()
+            entry: _Outbox(entry, client, tag_prefix(cluster), patience or Patience(), clock)
+            for entry, client in registries.items()
         }
         self._written_to: dict[Key, str] = {}
 

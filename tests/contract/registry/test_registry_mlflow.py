@@ -14,7 +14,7 @@ from tests.contract.registry.conftest import ALLOWED_HOST, Access, Registry, ask
 from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import ModelReference
-from model_operator.registry import MlflowClient, Resolver, WantedModel
+from model_operator.registry import MlflowClient, RegistryId, Resolver, WantedModel
 from model_operator.registry.http import Limits
 from model_operator.world import Key, ResolutionReason
 
@@ -236,7 +236,7 @@ async def test_the_resolver_sees_an_alias_move_and_wakes_who_follows_it(
     task = asyncio.create_task(resolver.run())
     try:
         for name, key in keys.items():
-            resolver.want(key, WantedModel("default", ModelReference(name, alias="champion")))
+            resolver.want(key, WantedModel(RegistryId("default"), ModelReference(name, alias="champion")))
         assert {await asyncio.wait_for(changed.get(), 60) for _ in keys} == set(keys.values())
         registry.alias("moving", "champion", "2")
         assert await asyncio.wait_for(changed.get(), 60) == keys["moving"]

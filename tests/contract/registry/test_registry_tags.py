@@ -11,7 +11,16 @@ from tests.contract.registry.conftest import Access, Registry, ask
 from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import parse_reference
-from model_operator.registry import MlflowClient, RegistryError, Resolver, WantedModel, WriteBack, tag_prefix
+from model_operator.registry import (
+    MlflowClient,
+    RegistryError,
+    RegistryId,
+    Resolver,
+    WantedModel,
+    WriteBack,
+    connect,
+    tag_prefix,
+)
 from model_operator.world import Key, ResolutionReason, VersionTag
 
 CHURN: Key = ("crm", "churn")
@@ -38,7 +47,7 @@ async def writing() -> AsyncIterator[Callable[[Access], WriteBack]]:
     made: list[WriteBack] = []
 
     def make(access: Access) -> WriteBack:
-        made.append(WriteBack({"prod": access}, "prod-eu.1"))
+        made.append(WriteBack({"prod": connect("prod", access)}, "prod-eu.1"))
         return made[-1]
 
     yield make
@@ -112,7 +121,7 @@ async def test_the_longest_key_and_value_are_taken(
 ) -> None:
     registry.model("long tags")
     cluster, namespace, name = f"C{'_.-' * 20}c", "n" * 63, "d" * 40
-    write_back = WriteBack({"prod": admin}, cluster)
+    write_back = WriteBack({"prod": connect("prod", admin)}, cluster)
     write_back.note((namespace, name), "prod", [VersionTag("long tags", "1", "Größe 🌸 " * 100)])
     await write_back.step()
     await write_back._outboxes["prod"]._client.aclose()
@@ -129,7 +138,7 @@ async def test_the_tags_that_we_write_wake_nobody(
     poller = resolver._pollers["prod"]
     reference = parse_reference("models:/no echo@champion")
     try:
-        resolver.want(CHURN, WantedModel("prod", reference))
+        resolver.want(CHURN, WantedModel(RegistryId("prod"), reference))
         await poller.step()
         write_back = writing(admin)
         write_back.note(

@@ -15,7 +15,14 @@ from tests.mlflow_env import ensure_python
 
 from model_operator.api.reference import parse_reference
 from model_operator.facts import Metric
-from model_operator.registry import RegistryError, Resolver, UnityCatalogClient, WantedModel, resolve
+from model_operator.registry import (
+    RegistryError,
+    RegistryId,
+    Resolver,
+    UnityCatalogClient,
+    WantedModel,
+    resolve,
+)
 from model_operator.registry.http import Limits
 from model_operator.world import Resolution, ResolutionReason
 
@@ -135,7 +142,9 @@ async def test_each_followed_model_is_asked_for_by_itself_since_listings_have_no
         catalog.add(name, champion="1")
     resolver = Resolver({"uc": access(catalog, credentials)}, 15, lambda key: None)
     for name in names:
-        resolver.want(("crm", name), WantedModel("uc", parse_reference(f"models:/{name}@champion")))
+        resolver.want(
+            ("crm", name), WantedModel(RegistryId("uc"), parse_reference(f"models:/{name}@champion"))
+        )
     (poller,) = resolver._pollers.values()
     await poller.step()
     assert all(resolver.answer(("crm", name)).ok for name in names)

@@ -48,7 +48,7 @@ def test_a_version_waits_at_each_gate_until_it_is_mended(bench: Bench, measured:
     log(bench, measured, 1, "auc", 0.9)
     gates = {
         "tags": [{"key": "status", "value": "approved"}],
-        "metrics": [{"name": "auc", "min": 0.8}],
+        "metrics": [{"name": "auc", "min": 0.8, "noWorseThanServingBy": 0.02, "better": "Higher"}],
     }
     bench.create("churn", gated(measured, **gates))
     bench.until_serving("churn", 1)
@@ -62,7 +62,11 @@ def test_a_version_waits_at_each_gate_until_it_is_mended(bench: Bench, measured:
     bench.until_condition("churn", "Admitted", "False", "MetricMissing")
     log(bench, measured, 2, "auc", "NaN")
     bench.until_condition("churn", "Admitted", "False", "MetricNotFinite")
-    log(bench, measured, 2, "auc", 0.95)
+    log(bench, measured, 2, "auc", 0.7)
+    bench.until_condition("churn", "Admitted", "False", "MetricOutOfBounds")
+    log(bench, measured, 2, "auc", 0.85)
+    bench.until_condition("churn", "Admitted", "False", "MetricWorse")
+    log(bench, measured, 2, "auc", 0.89)
     bench.until_serving("churn", 2)
     bench.until_condition("churn", "Admitted", "True", "Admitted")
     (refused,) = bench.events("churn", "TagMissing")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script
 
-MANY = 20
+MANY = 60
 SLOTS = 5
 VERSION = "model-operator.io/version"
 
 
+@pytest.mark.timeout(1000)
 def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Bench, model: str) -> None:
     bench.operator.stop()
     bench.operator.configure(maxConcurrentRollouts=SLOTS)
@@ -20,7 +22,7 @@ def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Benc
     for name in names:
         spec = {"model": {"name": model, "alias": "champion"}, "replicas": 1}
         bench.create(name, spec)
-    bench.until("all serve version 1", lambda: serving(bench, "1") == MANY)
+    bench.until("all serve version 1", lambda: serving(bench, "1") == MANY, seconds=300)
     seen: list[int] = []
 
     def all_serve_version_2() -> bool:
@@ -29,7 +31,7 @@ def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Benc
         return serving(bench, "2") == MANY
 
     bench.alias(model, "champion", 2)
-    bench.until("all serve version 2", all_serve_version_2, seconds=120)
+    bench.until("all serve version 2", all_serve_version_2, seconds=300)
     assert max(seen) > 0
     assert bench.items("Deployment")[0]["spec"]["replicas"] == 1
 
@@ -42,7 +44,7 @@ def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Benc
         waited.update(s["candidate"]["phase"] for s in found if s.get("candidate"))
         return all(s["serving"]["version"] == "1" and s["rejected"][0]["version"] == "2" for s in found if s)
 
-    bench.until("all are back", lambda: serving(bench, "1") == MANY and all_are_back(), seconds=120)
+    bench.until("all are back", lambda: serving(bench, "1") == MANY and all_are_back(), seconds=300)
     assert waited == set(), "a revert waits for no slot"
 
 
