@@ -112,7 +112,7 @@ def _tended(
     live_hpa = world.children.autoscaler
     if hpa is None and live_hpa is not None and not _leaving(live_hpa):
         # before the scale below, or the autoscaler would undo it
-        yield Delete(world.ref(Kind.AUTOSCALER), str(_metadata(live_hpa)["uid"]))
+        yield _delete(world, Kind.AUTOSCALER, live_hpa)
     for name, revision in carried.items():
         in_traffic = name in (track, selected_track(world.children.service)) or memory.serving is None
         body = deployment(owner, spec, revision, name, in_traffic=in_traffic)
@@ -122,13 +122,13 @@ def _tended(
     if track:
         live = world.children.service
         moves = live is not None and selected_track(live) != track
-        yield from _child(world, Kind.SERVICE, service(owner, spec, track), live, bound=moves)
+        yield from _child(world, Kind.SERVICE, service(owner, spec, track), live, moves=moves)
     yield from _preview(world, owner, spec, memory)
     budget = disruption_budget(owner, spec, settled or world.name)
     yield from _child(world, Kind.DISRUPTION_BUDGET, budget, world.children.disruption_budget)
     if hpa is not None and track:
         moves = live_hpa is not None and _scaled_track(world) != settled
-        yield from _child(world, Kind.AUTOSCALER, hpa, live_hpa, bound=moves)
+        yield from _child(world, Kind.AUTOSCALER, hpa, live_hpa, moves=moves)
     yield from _idle(world, spec, memory, carried)
     yield from _adoptions(world)
 
@@ -147,8 +147,7 @@ def _preview(world: World, owner: Owner, spec: ModelDeploymentSpec, memory: Memo
     if candidate is not None and candidate.phase is Phase.READY:
         yield from _child(world, Kind.SERVICE, preview_service(owner, spec, candidate.track), live)
     elif live is not None and not _leaving(live):
-        metadata = _metadata(live)
-        yield Delete(world.ref(Kind.SERVICE, str(metadata["name"])), str(metadata["uid"]))
+        yield _delete(world, Kind.SERVICE, live)
 
 
 def _idle(
@@ -165,9 +164,9 @@ def _idle(
             yield _adopt(world, Kind.DEPLOYMENT, live)
         wanted = idle_replicas(world, memory, track)
         if replicas_of(live) != wanted:
-            yield Scale(world.ref(Kind.DEPLOYMENT, track), wanted)
+            yield Scale(world.ref(Kind.DEPLOYMENT, track), wanted, _version(live))
         elif not wanted and spec.rollout.strategy != "BlueGreen":
-            yield Delete(world.ref(Kind.DEPLOYMENT, track), str(_metadata(live)["uid"]))
+            yield _delete(world, Kind.DEPLOYMENT, live)
 
 
 def _revision_objects(world: World, owner: Owner, active: Revision) -> Iterator[Action]:
@@ -193,22 +192,22 @@ def _deployment(world: World, memory: Memory, body: Mapping[str, Any], *, moves:
         return
     metadata = _metadata(live)
     if differs(body, live):
-        # a new template changes what serves, so a stale actor must get a conflict instead
-        version = str(metadata.get("resourceVersion", "")) if moves else ""
-        yield Apply(ref, body, str(metadata["uid"]), version)
+        yield Apply(ref, body, str(metadata["uid"]), _version(live), repair=not moves)
     if spec is None:
         return
+    # the apply would have been refused, and nothing after it tried
+    version = "" if differs(body, live) else _version(live)
     followed = selected_track(world.children.service) or track
     if spec.autoscaling is not None and track == followed:
         # an autoscaler leaves a Deployment alone that stands at 0: so does a person who put it there
         if replicas_of(live) == 0 and world.children.autoscaler is None:
-            yield Scale(ref, initial_replicas(spec))
+            yield Scale(ref, initial_replicas(spec), version)
     elif spec.replicas is not None:
         if replicas_of(live) != wanted:
-            yield Scale(ref, wanted)
+            yield Scale(ref, wanted, version)
     elif track != followed and replicas_of(live) < wanted:
         # what is to take over has to have the size of what it takes over from
-        yield Scale(ref, wanted)
+        yield Scale(ref, wanted, version)
 
 
 def _create(world: World, ref: ObjectRef, body: Object) -> Create:
@@ -216,15 +215,15 @@ def _create(world: World, ref: ObjectRef, body: Object) -> Create:
 
 
 def _child(
-    world: World, kind: Kind, body: Object, live: Object | None, *, bound: bool = False
+    world: World, kind: Kind, body: Object, live: Object | None, *, moves: bool = False
 ) -> Iterator[Action]:
-    """``bound`` ties the write to the version that was seen: it moves requests or an autoscaler."""
+    """``moves``: it moves requests or an autoscaler, and does not only put back what somebody changed."""
     metadata = _metadata(live or {})
     if live is None:
         yield _create(world, world.ref(kind, str(_metadata(body)["name"])), body)
     elif not _leaving(live) and differs(body, live):
-        version = str(metadata.get("resourceVersion", "")) if bound else ""
-        yield Apply(world.ref(kind, str(metadata["name"])), body, str(metadata["uid"]), version)
+        ref = world.ref(kind, str(metadata["name"]))
+        yield Apply(ref, body, str(metadata["uid"]), _version(live), repair=not moves)
 
 
 def _adoptions(world: World) -> Iterator[Action]:
@@ -248,6 +247,7 @@ def _adopt(world: World, kind: Kind, obj: Object) -> Adopt:
 
 def _verdicts(world: World, memory: Memory) -> Iterator[RecordVerdict]:
     """What the memory holds and the kept revisions do not say yet."""
+    versions = _versions(world)
     for revision in world.children.revisions:
         wanted = _verdict(memory, revision.name)
         kept = revision.verdict
@@ -255,7 +255,8 @@ def _verdicts(world: World, memory: Memory) -> Iterator[RecordVerdict]:
             continue  # that it served once stays true
         if wanted and kept and _same_verdict(kept, wanted):
             continue
-        yield RecordVerdict(world.ref(Kind.REVISION, f"{world.name}-{revision.name}"), wanted)
+        ref = world.ref(Kind.REVISION, f"{world.name}-{revision.name}")
+        yield RecordVerdict(ref, wanted, versions.get(ref.name, ""))
 
 
 def _same_verdict(a: Verdict, b: Verdict) -> bool:
@@ -306,16 +307,18 @@ def _no_longer_needed(
     recent = {r.name for r in by_age[: world.spec.revert.history_limit]}
     kept = [r for r in revisions if r.name in needed | recent]
     kept_names = {r.name for r in kept}
+    versions = _versions(world)
     for revision in world.children.revisions:
         if revision.name not in kept_names:
-            yield Delete(world.ref(Kind.REVISION, f"{world.name}-{revision.name}"), revision.uid)
+            ref = world.ref(Kind.REVISION, f"{world.name}-{revision.name}")
+            yield Delete(ref, revision.uid, versions.get(ref.name, ""))
     mounted = {r.config_map for r in kept}
     for live in world.children.deployments.values():
         mounted |= _mounted(live)
     for obj in world.children.config_maps:
         metadata = _metadata(obj)
         if metadata["name"] not in mounted and not _leaving(obj):
-            yield Delete(world.ref(Kind.CONFIG_MAP, str(metadata["name"])), str(metadata["uid"]))
+            yield _delete(world, Kind.CONFIG_MAP, obj)
 
 
 def _mounted(live: Object) -> set[str]:
@@ -323,6 +326,11 @@ def _mounted(live: Object) -> set[str]:
     volumes = _part(_part(_spec(live), "template"), "spec").get("volumes")
     found = volumes if isinstance(volumes, list) else []
     return {str(_part(v, "configMap").get("name")) for v in found if isinstance(v, Mapping)}
+
+
+def _delete(world: World, kind: Kind, live: Object) -> Delete:
+    metadata = _metadata(live)
+    return Delete(world.ref(kind, str(metadata["name"])), str(metadata["uid"]), _version(live))
 
 
 # --- reading objects -------------------------------------------------------------------------------
@@ -353,6 +361,16 @@ def _leaving(obj: Object) -> bool:
 
 def _metadata(obj: Object) -> Mapping[str, Any]:
     return _part(obj, "metadata")
+
+
+def _version(obj: Object) -> str:
+    """What every write to an object is bound to, so that a stale actor gets a conflict instead of its way."""
+    return str(_metadata(obj).get("resourceVersion", ""))
+
+
+def _versions(world: World) -> dict[str, str]:
+    """The resourceVersions of the kept revisions, by the names of their objects."""
+    return {str(_metadata(obj)["name"]): _version(obj) for obj in world.children.revision_objects}
 
 
 def _spec(obj: Object) -> Mapping[str, Any]:

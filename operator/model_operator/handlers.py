@@ -12,11 +12,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import aiohttp
 import kopf
 
 from model_operator.cache import CHILD_SELECTOR, WATCHED_KINDS, Cache
 from model_operator.kube import ApiError, KubeClient
-from model_operator.kube.resources import group_and_plural
+from model_operator.kube.resources import collection_path, group_and_plural
+from model_operator.liveness import Liveness
 from model_operator.world import Key, Kind
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def watch_settings() -> kopf.OperatorSettings:
+def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
     """kopf as a pump of events: it writes nothing, scans for nothing and posts nothing."""
     settings = kopf.OperatorSettings()
     settings.process.ultimate_exiting_timeout = None
@@ -72,7 +74,9 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NothingStored()
     settings.persistence.progress_storage = _NoProgress()
     settings.watching.chunk_size = _PAGE
-    settings.watching.inactivity_timeout = 70
+    settings.watching.inactivity_timeout = silence_seconds
+    # each watch is asked for anew so often, where it left off: the answers are its signs of life
+    settings.watching.server_timeout = 120
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
@@ -84,22 +88,33 @@ def watch_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def watch_registry(kube: KubeClient, cache: Cache, enqueue: Enqueue) -> kopf.OperatorRegistry:
-    """The handlers: put what was seen into the cache, enqueue the keys that it concerns."""
+def watch_registry(
+    kube: KubeClient, cache: Cache, enqueue: Enqueue, heard: Callable[[str], None] = lambda path: None
+) -> kopf.OperatorRegistry:
+    """The handlers: put what was seen into the cache, enqueue the keys that it concerns.
+
+    ``heard`` is told the path of every list and watch that the API server answers well.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_: Any) -> kopf.AiohttpSession:
         connection = await kube.connection()
-        return kopf.ConnectionInfo(
+        access = kopf.ConnectionInfo(
             server=connection.server,
             ca_path=connection.ca_file,
             insecure=connection.insecure,
             token=connection.token,
             certificate_path=connection.certificate_file,
             private_key_path=connection.key_file,
-            proxy_url=connection.proxy_url,
         )
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=access.as_ssl_context()),
+            headers=access.as_http_headers(),
+            proxy=connection.proxy_url,
+            trace_configs=[_telling(heard)],
+        )
+        return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 
     def observe(kind: Kind) -> None:
         @kopf.on.event(*group_and_plural(kind), id=f"observe-{kind}", registry=registry)
@@ -113,6 +128,16 @@ def watch_registry(kube: KubeClient, cache: Cache, enqueue: Enqueue) -> kopf.Ope
     return registry
 
 
+def _telling(heard: Callable[[str], None]) -> aiohttp.TraceConfig:
+    async def answered(_session: object, _context: object, parameters: aiohttp.TraceRequestEndParams) -> None:
+        if parameters.response.ok:
+            heard(parameters.url.path)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(answered)
+    return trace
+
+
 async def watch(
     kube: KubeClient,
     cache: Cache,
@@ -120,14 +145,19 @@ async def watch(
     *,
     namespaces: Sequence[str] = (),
     started: Callable[[], None] = lambda: None,
+    liveness: Liveness | None = None,
+    silence_seconds: float = 70.0,
 ) -> None:
     """Run kopf's watches; returns or raises when any of them is lost for good.
 
-    ``started`` is called once kopf's tasks exist, and after it has taken the process's signals for itself.
+    ``started`` is called once kopf's tasks exist, and after it has taken the process's signals for itself;
+    ``liveness`` is told of every sign of life. A watch that is silent for so many seconds is asked for anew.
     """
+    liveness = liveness or Liveness(lambda: 0.0)
+    liveness.expect(collection_path(kind, space) for kind in WATCHED_KINDS for space in namespaces or (None,))
     tasks = await kopf.spawn_tasks(
-        registry=watch_registry(kube, cache, enqueue),
-        settings=watch_settings(),
+        registry=watch_registry(kube, cache, enqueue, liveness.heard),
+        settings=watch_settings(silence_seconds),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=list(namespaces),

@@ -272,11 +272,7 @@ class Reconciler:
                 and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
             ):
                 break  # without its memory or its scripts no revision may start
-            if (
-                isinstance(action, Apply)
-                and not action.resource_version
-                and not self._contest.may_repair(action.ref)
-            ):
+            if isinstance(action, Apply) and action.repair and not self._contest.may_repair(action.ref):
                 faults.append(
                     Fault(action.ref, FaultKind.CONTESTED, "somebody else changes it again and again")
                 )
@@ -314,11 +310,11 @@ class Reconciler:
                 await self._kube.merge_patch(ref, {"metadata": {"ownerReferences": [owner]}}, uid=uid)
             case Scale(ref, replicas, version):
                 await self._kube.scale(ref, replicas, resource_version=version or None)
-            case Delete(ref, uid):
-                await self._kube.delete(ref, uid=uid)
-            case RecordVerdict(ref, verdict):
+            case Delete(ref, uid, version):
+                await self._kube.delete(ref, uid=uid, resource_version=version or None)
+            case RecordVerdict(ref, verdict, version):
                 patch = {"metadata": {"annotations": verdict_annotation(verdict)}}
-                await self._kube.merge_patch(ref, patch)
+                await self._kube.merge_patch(ref, patch, resource_version=version or None)
             case _:
                 assert_never(action)
 

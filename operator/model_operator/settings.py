@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 
 CONFIG_VARIABLE = "MODEL_OPERATOR_CONFIG"
 DEFAULT_PATH = Path("/etc/model-operator/config.yaml")
+MAX_LEASE_SECONDS = 300
 DEFAULT_SERVER_IMAGE = "model-operator.io/server:dev"
 _MAX_FILE_BYTES = 1024 * 1024
 
@@ -53,6 +54,10 @@ def _dns_label(value: str) -> str:
     if not _LABEL.fullmatch(value):
         raise ValueError("must be lower-case letters, digits and hyphens, at most 63 characters")
     return value
+
+
+def _dns_label_or_empty(value: str) -> str:
+    return _dns_label(value) if value else value
 
 
 def _object_name_or_empty(value: str) -> str:
@@ -210,6 +215,32 @@ class Webhooks(_Section):
         return self
 
 
+class LeaderElection(_Section):
+    """Which of several replicas works: the one that holds a Lease and keeps renewing it. Times are seconds."""
+
+    enabled: bool = False
+    """Off: there must be one operator only."""
+    namespace: Annotated[str, AfterValidator(_dns_label_or_empty)] = ""
+    lease_name: ObjectName = "model-operator"
+    lease_seconds: int = Field(default=15, ge=2, le=MAX_LEASE_SECONDS)
+    """How long the others wait for a leader that is silent."""
+    renew_seconds: float = Field(default=10, gt=0)
+    """How long a leader that can't renew its Lease goes on; then it ends itself."""
+    retry_seconds: float = Field(default=2, ge=0.1)
+    """From one look at the Lease, or one renewal, to the next, give or take a fifth."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LeaderElection:
+        if self.enabled and not (self.namespace and self.lease_name):
+            raise ValueError("enabled needs namespace and leaseName: where the Lease is")
+        if not self.retry_seconds * 2 < self.renew_seconds < self.lease_seconds:
+            raise ValueError(
+                "renewSeconds must be less than leaseSeconds, or two replicas would lead at once, and more than "
+                "twice retrySeconds, or one lost answer would cost the lead"
+            )
+        return self
+
+
 class InlineRegistries(_Section):
     """Registries that ModelDeployments describe themselves, in spec.registry.url. Nothing is allowed by default."""
 
@@ -232,11 +263,14 @@ class Settings(_Section):
     workers: int = Field(default=8, ge=1, le=256)
     watch_namespaces: tuple[DNSLabel, ...] = ()
     """The namespaces that are served. Empty: all."""
+    watch_silence_seconds: float = Field(default=70, ge=1, le=3600)
+    """A watch that says nothing for so long is asked for anew; an API server speaks at least once a minute."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
     metrics_max_model_deployments: int = Field(default=2000, ge=0, le=100_000)
     """How many ModelDeployments get series of their own at /metrics, in the order of their names."""
     webhooks: Webhooks = Webhooks()
+    leader_election: LeaderElection = LeaderElection()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 

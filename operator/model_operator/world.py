@@ -36,6 +36,7 @@ class Kind(StrEnum):
     ENDPOINT_SLICE = "EndpointSlice"
     SECRET = "Secret"  # noqa: S105 - a kind, not a password
     EVENT = "Event"
+    LEASE = "Lease"
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,12 +342,14 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply to an object of ours, bound to the uid (and resourceVersion) that was seen."""
+    """Server-side apply to an object of ours, bound to the uid and the resourceVersion that were seen."""
 
     ref: ObjectRef
     body: Object
     uid: str
     resource_version: str = ""
+    repair: bool = False
+    """It only puts back what somebody changed, and moves nothing on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,10 +372,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an object of ours, bound to its uid."""
+    """Delete an object of ours, bound to the uid and the resourceVersion that were seen."""
 
     ref: ObjectRef
     uid: str
+    resource_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +385,7 @@ class RecordVerdict:
 
     ref: ObjectRef
     verdict: Verdict | None
+    resource_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

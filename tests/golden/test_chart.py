@@ -69,6 +69,7 @@ CREDENTIALS_FROM_VALUES: Values = {
     },
 }
 EVERY_OPTION_OF_THE_POD: Values = {
+    "replicas": 2,
     "image": {"repository": "registry.example.com/ml/operator", "digest": f"sha256:{'a' * 64}"},
     "imagePullSecrets": [{"name": "pull"}],
     "images": {"server": "registry.example.com/ml/server:7", "fetch": "registry.example.com/ml/fetch:3"},
@@ -357,6 +358,16 @@ def test_no_two_objects_have_the_same_name(values: Values, render: Render) -> No
             "registries.default.ca: set configMap or secret, not both",
             id="two certificate authorities",
         ),
+        pytest.param(
+            {"replicas": 2, "leaderElection": {"enabled": False}},
+            "replicas: more than one need leaderElection.enabled=true",
+            id="two operators at work",
+        ),
+        pytest.param(
+            {"leaderElection": {"leaseSeconds": 10}},
+            "leaderElection: renewSeconds must be less than leaseSeconds",
+            id="a leader that outlasts its Lease",
+        ),
     ],
 )
 def test_bad_values_are_refused_with_a_message_that_names_the_key(
@@ -408,11 +419,35 @@ def test_every_container_meets_the_restricted_pod_security_standard(values: Valu
 
 
 @each_case
-def test_there_is_one_writer_at_any_time(values: Values, render: Render) -> None:
+def test_the_next_operator_is_warm_before_the_one_before_ends(values: Values, render: Render) -> None:
     (deployment,) = _of_kind(render(values), "Deployment")
+
+    rolling = {"maxSurge": 1, "maxUnavailable": 0}
+    assert deployment["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+
+
+def test_without_an_election_there_is_one_operator_at_any_time(render: Render) -> None:
+    objects = render({"leaderElection": {"enabled": False}})
+    (deployment,) = _of_kind(objects, "Deployment")
 
     assert deployment["spec"]["replicas"] == 1
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert not [rule for rule in _rules(objects) if "leases" in rule["resources"]]
+
+
+@pytest.mark.parametrize("values", [DEFAULTS, NAMESPACED], ids=["in all namespaces", "in some"])
+def test_replicas_compete_for_one_lease_that_they_may_touch_and_no_other(
+    values: Values, render: Render
+) -> None:
+    objects = render(values)
+    lease = settings.parse(_config(objects), "config.yaml").leader_election
+    rules = [rule for rule in _rules(objects) if "leases" in rule["resources"]]
+
+    assert (lease.enabled, lease.namespace) == (True, "model-operator-system")
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in rules] == [
+        (["create"], None),
+        (["get", "patch"], [lease.lease_name]),
+    ]
 
 
 def _rules(objects: list[Object]) -> Iterator[Object]:
@@ -444,7 +479,12 @@ def test_watching_some_namespaces_asks_for_no_right_in_the_cluster(render: Rende
     objects = render({**NAMESPACED, "crd": {"install": False}})
 
     assert not [it for it in objects if it["kind"].startswith("Cluster")]
-    assert [it["metadata"]["namespace"] for it in _of_kind(objects, "Role")] == ["crm", "shop"]
+    roles = [(it["metadata"]["namespace"], it["metadata"]["name"]) for it in _of_kind(objects, "Role")]
+    assert roles == [
+        ("crm", "model-operator"),
+        ("model-operator-system", "model-operator-election"),
+        ("shop", "model-operator"),
+    ]
     for binding in _of_kind(objects, "RoleBinding"):
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": "model-operator", "namespace": "model-operator-system"}

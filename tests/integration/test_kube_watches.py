@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.cluster.api import ApiClient
+from tests.integration.accounts import reader_of
 
 from model_operator import handlers
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.cache import WATCHED_KINDS, Cache
 from model_operator.kube import Forbidden, KubeClient
-from model_operator.kube.resources import group_and_plural
 from model_operator.manifests import Owner, child_labels, preview_service, service, track_selector
 from model_operator.world import Key, Kind, Object, ObjectRef
 
@@ -215,28 +214,8 @@ async def test_the_endpoint_slices_of_our_service_are_seen_with_their_pods_and_f
 @pytest.fixture
 def without_pods(api: ApiClient, control_plane: Path, namespace: str, tmp_path: Path) -> Path:
     """The kubeconfig of a service account that may watch everything that is watched, but not pods."""
-    resources = [group_and_plural(kind) for kind in WATCHED_KINDS if kind is not Kind.POD]
-    rules = [
-        {"apiGroups": [group], "resources": [plural], "verbs": ["list", "watch"]}
-        for group, _, plural in resources
-    ]
-    subject = {"kind": "ServiceAccount", "name": "somebody", "namespace": namespace}
-    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "some"}
-    for path, body in (
-        (accounts, {"metadata": {"name": "somebody"}}),
-        (f"{rbac}/roles", {"metadata": {"name": "some"}, "rules": rules}),
-        (f"{rbac}/rolebindings", {"metadata": {"name": "some"}, "subjects": [subject], "roleRef": role}),
-    ):
-        created = api.http.post(path, json=body)
-        assert created.status_code == 201, created.text
-    token = api.http.post(f"{accounts}/somebody/token", json={"spec": {}}).json()["status"]["token"]
-    config = yaml.safe_load(control_plane.read_text())
-    config["users"][0]["user"] = {"token": token}
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
-    return kubeconfig
+    kinds = [kind for kind in WATCHED_KINDS if kind is not Kind.POD]
+    return reader_of(kinds, api, control_plane, namespace, tmp_path)
 
 
 async def test_a_list_that_is_not_allowed_names_who_may_not_do_what(
@@ -255,7 +234,7 @@ async def test_one_watch_that_is_lost_for_good_ends_them_all_with_its_error(
 ) -> None:
     hasty = handlers.watch_settings()
     hasty.networking.error_backoffs = (0.1, 0.1)
-    monkeypatch.setattr(handlers, "watch_settings", lambda: hasty)
+    monkeypatch.setattr(handlers, "watch_settings", lambda silence_seconds: hasty)
     client = await KubeClient.connect(kubeconfig=without_pods)
     before = asyncio.all_tasks()
     try:

@@ -18,7 +18,7 @@ import yaml
 from tests.cluster.api import ApiClient
 
 from model_operator import handlers, settings
-from model_operator.__main__ import _Process
+from model_operator.process import Process
 
 START_SECONDS = 120
 RESOURCES = "/apis/model-operator.io/v1alpha1/namespaces/{}/modeldeployments"
@@ -177,6 +177,6 @@ async def test_a_part_that_dies_takes_the_process_along_with_an_error(
         f"watchNamespaces: [{namespace}]\nmetricsPort: 0\n",
         "config.yaml",
     )
-    assert await _Process(configured).run() == 1
+    assert await Process(configured).run() == 1
     assert "watches ended" in caplog.text
     assert "the watch is gone" in caplog.text

@@ -55,10 +55,12 @@ class ApiServer:
                 self.objects[key]["spec"]["replicas"] = replicas
                 self._changed(key)
                 return f"scale {ref} to {replicas}"
-            case Delete(ref, uid):
+            case Delete(ref, uid, version):
+                self._expect(key, version)
                 assert self.objects.pop(key)["metadata"]["uid"] == uid
                 return f"delete {anonymous(ref.kind, ref.name)}"
-            case RecordVerdict(ref, verdict):
+            case RecordVerdict(ref, verdict, version):
+                self._expect(key, version)
                 annotations = self.objects[key]["metadata"].setdefault("annotations", {})
                 annotations |= verdict_annotation(verdict)
                 shown = anonymous(ref.kind, ref.name)

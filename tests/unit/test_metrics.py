@@ -1,12 +1,16 @@
 """The operator's own HTTP server: figures, health, readiness."""
 
+import asyncio
 import re
 import socket
 from pathlib import Path
+from queue import Queue
+from threading import Event, Thread
 
 import httpx
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from tests.cluster.process import wait_until
 
 from model_operator.metrics import Metrics, serving
 from model_operator.metrics.described import Described
@@ -53,6 +57,49 @@ async def test_health_and_readiness_answer_ok_or_with_what_is_wrong() -> None:
         trouble["/readyz"] = ""
         trouble["/healthz"] = "a reconcile is stuck for 130 s"
         assert [(await ask(port, path)).status_code for path in trouble] == [503, 200]
+
+
+async def test_a_replica_that_stands_by_is_ready_and_says_so() -> None:
+    async with serving(
+        Metrics(), 0, healthy=str, ready=str, role=lambda: "ok: standing by", host="127.0.0.1"
+    ) as port:
+        answers = [await ask(port, path) for path in ("/healthz", "/readyz")]
+    assert [(answer.status_code, answer.text) for answer in answers] == [
+        (200, "ok\n"),
+        (200, "ok: standing by\n"),
+    ]
+
+
+def test_while_the_event_loop_is_blocked_there_is_no_answer_and_afterwards_there_is() -> None:
+    bound: Queue[int] = Queue()
+    block, unblock, over = Event(), Event(), Event()
+
+    async def operator() -> None:
+        async with serving(Metrics(), 0, healthy=str, ready=str, host="127.0.0.1") as port:
+            bound.put(port)
+            await asyncio.to_thread(block.wait, 30)
+            assert unblock.wait(30)  # the loop stands still
+            await asyncio.to_thread(over.wait, 30)
+
+    thread = Thread(target=lambda: asyncio.run(operator()))
+    thread.start()
+    try:
+        health = f"http://127.0.0.1:{bound.get(timeout=30)}/healthz"
+        block.set()
+
+        def silent() -> bool:
+            try:
+                return not httpx.get(health, timeout=1, trust_env=False)
+            except httpx.ReadTimeout:
+                return True
+
+        assert wait_until(silent, 30)
+        unblock.set()
+        assert httpx.get(health, timeout=30, trust_env=False).text == "ok\n"
+    finally:
+        for event in (block, unblock, over):
+            event.set()
+        thread.join()
 
 
 async def test_nothing_else_is_served() -> None:

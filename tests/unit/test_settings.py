@@ -133,6 +133,21 @@ def test_settings_cannot_be_changed_once_read() -> None:
             "registries.default.podCredentials.secret: must be the name of a Kubernetes object",
             id="a bad name of a Secret",
         ),
+        pytest.param(
+            SMALLEST + "leaderElection: {enabled: true}\n",
+            "leaderElection: enabled needs namespace and leaseName",
+            id="an election without a place for its Lease",
+        ),
+        pytest.param(
+            SMALLEST + "leaderElection: {leaseSeconds: 10}\n",
+            "leaderElection: renewSeconds must be less than leaseSeconds",
+            id="a leader that outlasts its Lease",
+        ),
+        pytest.param(
+            SMALLEST + "leaderElection: {retrySeconds: 5}\n",
+            "leaderElection: .*more than twice retrySeconds",
+            id="a leader that one lost answer costs the lead",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_with_a_message_that_names_the_key(text: str | bytes, message: str) -> None:

@@ -362,7 +362,9 @@ def test_the_track_before_is_left_alone_until_the_endpoints_have_moved(slices: t
     seen = switched(service=pointing(GREEN), pods=(POD_ONE, POD_TWO), endpoint_slices=slices, status=status)
     assert not [a for a in plan(seen).actions if isinstance(a, Delete | Scale)]
     moved = replace(seen, children=replace(seen.children, endpoint_slices=(endpoints("two"),)))
-    assert [a for a in plan(moved).actions if isinstance(a, Scale)] == [Scale(seen.ref(Kind.DEPLOYMENT), 0)]
+    assert [a for a in plan(moved).actions if isinstance(a, Scale)] == [
+        Scale(seen.ref(Kind.DEPLOYMENT), 0, "7")
+    ]
 
 
 def test_a_status_can_not_name_a_third_track() -> None:

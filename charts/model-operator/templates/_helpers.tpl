@@ -103,6 +103,13 @@ A registry that the user adds has only the keys that were written, hence the dig
 {{- fail "webhooks.port: must be another port than metricsPort" -}}
 {{- end -}}
 {{- end -}}
+{{- $election := .Values.leaderElection -}}
+{{- if and (gt (int .Values.replicas) 1) (not $election.enabled) -}}
+{{- fail "replicas: more than one need leaderElection.enabled=true, or all of them would work at once" -}}
+{{- end -}}
+{{- if or (ge (float64 $election.renewSeconds) (float64 $election.leaseSeconds)) (ge (mulf 2 $election.retrySeconds) (float64 $election.renewSeconds)) -}}
+{{- fail "leaderElection: renewSeconds must be less than leaseSeconds and more than twice retrySeconds" -}}
+{{- end -}}
 {{- range $name, $registry := .Values.registries -}}
 {{- $credentials := default dict $registry.credentials -}}
 {{- $ways := 0 -}}
@@ -152,6 +159,7 @@ images:
 maxConcurrentRollouts: {{ .Values.maxConcurrentRollouts }}
 workers: {{ .Values.workers }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
+watchSilenceSeconds: 70
 metricsPort: {{ .Values.metricsPort }}
 metricsMaxModelDeployments: {{ int .Values.monitoring.maxModelDeployments }}
 logLevel: {{ .Values.logLevel }}
@@ -160,4 +168,11 @@ webhooks:
   certificateDir: {{ ternary (include "model-operator.webhookCertificateDir" .) "" (and .Values.webhooks.enabled (ne .Values.webhooks.tls.secretName "")) | quote }}
   secretDir: {{ ternary (include "model-operator.webhookSecretDir" .) "" .Values.webhooks.enabled | quote }}
   maxAgeSeconds: 300
+leaderElection:
+  enabled: {{ .Values.leaderElection.enabled }}
+  namespace: {{ .Release.Namespace | quote }}
+  leaseName: {{ include "model-operator.fullname" . | quote }}
+  leaseSeconds: {{ .Values.leaderElection.leaseSeconds }}
+  renewSeconds: {{ .Values.leaderElection.renewSeconds }}
+  retrySeconds: {{ .Values.leaderElection.retrySeconds }}
 {{- end -}}

@@ -20,6 +20,7 @@ from model_operator.kube.transport import (
     Call,
     CallObserver,
     Connection,
+    MayWrite,
     RetryPolicy,
     Transport,
     json_for_yaml,
@@ -71,11 +72,12 @@ class KubeClient:
         on_call: CallObserver | None = None,
         timeout_seconds: float = 10.0,
         retry: RetryPolicy | None = None,
+        may_write: MayWrite = lambda: True,
     ) -> KubeClient:
         """A client for the given kubeconfig file, else KUBECONFIG, else the pod's service account.
 
-        ``timeout_seconds`` bounds each attempt. Raises ``kubernetes.aio.config.ConfigException`` when there
-        is nothing to connect with; no call is made yet.
+        ``timeout_seconds`` bounds each attempt; while ``may_write`` says no, writes raise Fenced. Raises
+        ``kubernetes.aio.config.ConfigException`` when there is nothing to connect with; no call is made yet.
         """
         transport = Transport(
             await load_configuration(kubeconfig),
@@ -83,12 +85,17 @@ class KubeClient:
             timeout_seconds=timeout_seconds,
             retry=retry or RetryPolicy(),
             observer=on_call,
+            may_write=may_write,
         )
         return cls(transport, observer)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._transport.close()
+
+    def may_write(self) -> bool:
+        """Whether writes are sent at this moment."""
+        return self._transport.may_write()
 
     async def connection(self) -> Connection:
         """Address and present credentials, for a client of another make (the watches)."""
@@ -235,16 +242,18 @@ class KubeClient:
         ref: ObjectRef,
         *,
         uid: str | None = None,
+        resource_version: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
     ) -> bool:
-        """Delete the object (with that uid, else Conflict); False when there was none."""
+        """Delete the object (with that uid, in that state, else Conflict); False when there was none."""
         options: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": propagation,
         }
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        bonds = {"uid": uid, "resourceVersion": resource_version}
+        if preconditions := {key: value for key, value in bonds.items() if value}:
+            options["preconditions"] = preconditions
         try:
             answer = await self._send("delete", ref.kind, "DELETE", object_path(ref), body=options)
         except NotFound:

@@ -74,6 +74,13 @@ class Unavailable(ApiError):  # noqa: N818
     """No usable answer within the bounds (429, 5xx, connection, timeout); later may be better."""
 
 
+class Fenced(ApiError):  # noqa: N818
+    """A write that was not sent, since this process may not write (any more): another one leads."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "Fenced", "not sent: this process does not lead")
+
+
 def error_for(status: int, body: object) -> ApiError:
     """The typed error for an HTTP status and a decoded answer (a ``Status`` object, or anything)."""
     answer: Mapping[str, Any] = body if isinstance(body, Mapping) else {}

@@ -31,6 +31,7 @@ _RESOURCES = {
     Kind.ENDPOINT_SLICE: _Resource("discovery.k8s.io/v1", "endpointslices"),
     Kind.SECRET: _Resource("v1", "secrets"),
     Kind.EVENT: _Resource("v1", "events"),
+    Kind.LEASE: _Resource("coordination.k8s.io/v1", "leases"),
 }
 
 API_VERSIONS = {kind: resource.api_version for kind, resource in _RESOURCES.items()}

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
-from model_operator.kube.errors import ApiError, Unauthorized, Unavailable, error_for
+from model_operator.kube.errors import ApiError, Fenced, Unauthorized, Unavailable, error_for
 
 JSON = "application/json"
 SIGN_IN_PAUSE_SECONDS = 1.0
@@ -30,6 +30,9 @@ _USER_AGENT = f"model-operator/{version('model-operator')}"
 
 CallObserver = Callable[[str, str, int, float], None]
 """Told of every attempt: verb, kind, HTTP status (0: no answer), seconds."""
+
+MayWrite = Callable[[], bool]
+"""Asked right before each attempt of a call that writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Transport:
         timeout_seconds: float,
         retry: RetryPolicy,
         observer: CallObserver | None,
+        may_write: MayWrite = lambda: True,
     ) -> None:
         self._configuration: Any = configuration
         # sends what it is given; the typed models above it would cost twice the time per call
@@ -94,6 +98,7 @@ class Transport:
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._retry = retry
         self._observer = observer
+        self.may_write = may_write
         self._signed_in_at = time.monotonic()
 
     async def close(self) -> None:
@@ -103,7 +108,7 @@ class Transport:
     async def send(self, call: Call) -> Any:
         """Send a call, trying again within the policy's bounds, and return the decoded answer.
 
-        Raises a subclass of ApiError.
+        Raises a subclass of ApiError; Fenced when it writes and may not.
         """
         started = time.monotonic()
         signed_in_again = False
@@ -163,6 +168,9 @@ class Transport:
         }
         if token := await self._token():
             headers["Authorization"] = token
+        # here and not in `send`: a process that was frozen goes on in the middle of anything
+        if call.method != "GET" and not self.may_write():
+            raise Fenced
         started, status = time.monotonic(), 0
         try:
             answer = await self._rest.request(

@@ -31,6 +31,8 @@ _ROLLOUT_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 _READ_WHEN_ASKED = {
     "queue_depth": "ModelDeployments that wait for a worker.",
     "in_work": "ModelDeployments in work.",
+    "is_leader": "1 where this replica works, 0 where it stands by.",
+    "leader_transitions": "How often the Lease of the election has changed hands.",
     "cached_objects": "Objects that the operator knows of.",
     "tags_waiting": "Verdicts that are not written back to their registry yet.",
 }

@@ -19,12 +19,18 @@ Check = Callable[[], str]
 
 @asynccontextmanager
 async def serving(
-    metrics: Metrics, port: int, *, healthy: Check, ready: Check, host: str | None = None
+    metrics: Metrics,
+    port: int,
+    *,
+    healthy: Check,
+    ready: Check,
+    role: Check = lambda: "ok",
+    host: str | None = None,
 ) -> AsyncIterator[int]:
     """Serve /metrics, /healthz and /readyz on ``host`` (None: all addresses).
 
-    Gives the port, which matters when 0 was asked for. The answers wait for nothing, so that no answer at
-    all means that the event loop is stuck.
+    ``role`` is what /readyz says when nothing is wrong. Gives the port, which matters when 0 was asked for. The
+    answers wait for nothing, so that no answer at all means that the event loop is stuck.
 
     Raises OSError when the port is taken.
     """
@@ -32,17 +38,19 @@ async def serving(
     async def show(request: web.Request) -> web.Response:
         return web.Response(body=await metrics.shown(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    def answering(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def answering(
+        check: Check, well: Check = lambda: "ok"
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
             trouble = check()
-            return web.Response(text=f"{trouble or 'ok'}\n", status=503 if trouble else 200)
+            return web.Response(text=f"{trouble or well()}\n", status=503 if trouble else 200)
 
         return answer
 
     application = web.Application()
     application.router.add_get("/metrics", show)
     application.router.add_get("/healthz", answering(healthy))
-    application.router.add_get("/readyz", answering(ready))
+    application.router.add_get("/readyz", answering(ready, role))
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -100,6 +100,11 @@ def test_the_operator_may_do_what_it_does_and_nothing_that_it_does_not(
     assert not _may(api, "create", "pods/exec")
     assert not _may(api, "list", "namespaces", namespace="")
     assert not _may(api, "create", "leases", group="coordination.k8s.io")
+    lease = {"group": "coordination.k8s.io", "namespace": NAMESPACE, "name": "model-operator"}
+    assert _may(api, "get", "leases", **lease)
+    assert _may(api, "patch", "leases", **lease)
+    assert not _may(api, "patch", "leases", **{**lease, "name": "another"})
+    assert not _may(api, "delete", "leases", **lease)
     assert not _may(api, "create", "clusterrolebindings", group="rbac.authorization.k8s.io", namespace="")
 
 
