@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Suites print how long their slowest tests took; figures themselves belong in benchmarks/.
 PYTEST := $(BIN)/pytest --durations=5
-SUITES := tests/unit tests/stories tests/golden tests/monitoring tests/contract tests/integration
+SUITES := tests/unit tests/stories tests/golden tests/gitops tests/monitoring tests/contract tests/integration
 UV_COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
 ##@ Start here
@@ -119,7 +119,7 @@ install: .venv/installed ## The Python environment in .venv, exactly as locked
 .PHONY: programs
 programs: install ## Build or find what the suites run: a control plane, helm, an environment with MLflow
 	@$(BIN)/python -m tests.cluster programs etcd kube-apiserver kube-controller-manager kubectl helm \
-	  prometheus promtool amtool >/dev/null
+	  prometheus promtool amtool kstatus >/dev/null
 	@$(BIN)/python -m tests.mlflow_env >/dev/null
 
 .PHONY: lock
