@@ -83,7 +83,7 @@ def test_a_deployment_of_that_name_can_not_be_taken_over_since_its_selector_can_
     )
 
     bench.until("it is refused", lambda: "selector" in str(bench.status("churn").get("conditions")))
-    assert bench.condition("churn", "Ready") == ("False", "Refused")
+    assert bench.condition("churn", "Ready") == ("False", "FirstVersionFailed")
     found = bench.get("Deployment", "churn")
     assert found
     assert found["spec"]["selector"]["matchLabels"] == BY_HAND

@@ -127,7 +127,9 @@ def _a_service_of_somebody_else(bench: Bench, model: str) -> None:
 
 def _what_nothing_mounts(bench: Bench) -> None:
     """Scripts as an older operator made them, which no revision names any more."""
-    (scripts,) = [it for it in bench.items("ConfigMap") if "-scripts-" in it["metadata"]["name"]]
+    (scripts, *_) = [
+        it for it in bench.items("ConfigMap") if it["metadata"]["name"].startswith("churn-scripts-")
+    ]
     metadata = {key: scripts["metadata"][key] for key in ("labels", "ownerReferences")}
     bench.post("ConfigMap", {"metadata": metadata | {"name": "churn-scripts-0000000000"}, "data": {}})
     bench.until("they are gone", lambda: bench.get("ConfigMap", "churn-scripts-0000000000") is None)
