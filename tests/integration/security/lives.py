@@ -36,6 +36,7 @@ def live(bench: Bench, model: str, secret: dict[str, Any]) -> None:
     _versions(bench, model)
     _interference(bench)
     _sizes(bench)
+    _shapes(bench)
     _blue_and_green(bench, model)
     _orphans(bench)
     _a_service_of_somebody_else(bench, model)
@@ -83,6 +84,14 @@ def _sizes(bench: Bench) -> None:
     bench.patch("ModelDeployment", "churn", {"spec": {"replicas": 1, "autoscaling": None}})
     bench.until("it is gone", lambda: bench.get("HorizontalPodAutoscaler", "churn") is None)
     bench.until_condition("churn", "Ready", "True", "Serving")
+
+
+def _shapes(bench: Bench) -> None:
+    """More revisions than are kept."""
+    for number in ("one", "two", "three", "four"):
+        bench.patch("ModelDeployment", "churn", {"spec": {"pod": {"labels": {"shape": number}}}})
+        bench.until_observed("churn")
+        bench.until_settled("churn", 2)
 
 
 def _blue_and_green(bench: Bench, model: str) -> None:

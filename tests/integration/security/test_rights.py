@@ -12,13 +12,26 @@ from tests.integration.security.conftest import POD_SECRET, Guarded
 from tests.integration.security.guarded import Call, Installation, Right
 from tests.integration.security.lives import LOAD_FAILED, live, pods_secret
 
+WRITTEN = (
+    "modeldeployments.model-operator.io",
+    "deployments.apps",
+    "controllerrevisions.apps",
+    "services",
+    "configmaps",
+    "horizontalpodautoscalers.autoscaling",
+    "poddisruptionbudgets.policy",
+)
 SELDOM = {
     Right(
         "delete", "poddisruptionbudgets.policy"
     ): "where the admission plugin OwnerReferencesPermissionEnforcement "
     "is on, whoever gives an orphan its owner back must be allowed to delete it",
+    **{
+        Right("get", resource): "after a conflict, or where a name is taken: what is there now?"
+        for resource in WRITTEN
+    },
 }
-"""Rights that this life need not use, and what they are for."""
+"""Rights that this life need not use, since chance decides, and what they are for."""
 
 
 def followed_model(bench: Bench) -> str:
