@@ -28,7 +28,9 @@ def cleared(api: ApiClient) -> Iterator[None]:
 
 @pytest.mark.usefixtures("cleared")
 @pytest.mark.parametrize("path", COOKBOOK, ids=lambda path: path.stem)
-def test_a_manifest_of_the_cookbook_is_accepted(path: Path, control_plane: Path, namespace: str) -> None:
+def test_a_manifest_of_the_cookbook_is_accepted(
+    path: Path, control_plane: Path, namespace: str, tmp_path: Path
+) -> None:
     documents = list(yaml.safe_load_all(path.read_text("utf-8")))
     # kubectl refuses a namespace on its command line that is not the manifest's own
     placed = any("namespace" in document["metadata"] for document in documents)
@@ -38,7 +40,13 @@ def test_a_manifest_of_the_cookbook_is_accepted(path: Path, control_plane: Path,
             *("apply", "--server-side", "--validate=strict", "--filename", str(path)),
             *([] if placed else ["--namespace", namespace]),
         ],
-        env={"PATH": os.environ["PATH"], "KUBECONFIG": str(control_plane), "NO_PROXY": "127.0.0.1"},
+        env={
+            "PATH": os.environ["PATH"],
+            # kubectl keeps a cache there
+            "HOME": str(tmp_path),
+            "KUBECONFIG": str(control_plane),
+            "NO_PROXY": "127.0.0.1",
+        },
         capture_output=True,
         text=True,
         timeout=120,
