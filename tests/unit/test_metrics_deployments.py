@@ -106,6 +106,12 @@ def test_before_the_first_status_there_is_only_what_the_spec_says() -> None:
     assert (labels["registry"], labels["strategy"]) == ("default", "RollingUpdate")
 
 
+def test_a_registry_of_ones_own_is_not_named_by_its_url() -> None:
+    found = modeldeployment("churn", STATUS, {"registry": {"url": "http://mlflow.crm:5000"}})
+    ((labels, _),) = of(told(found), "info")
+    assert labels["registry"] == "spec.registry"
+
+
 def test_the_series_of_a_deleted_model_deployment_vanish() -> None:
     known = [modeldeployment("churn", STATUS), modeldeployment("fraud", STATUS)]
     collector, registry = ModelDeployments(lambda: tuple(known), 10), CollectorRegistry()

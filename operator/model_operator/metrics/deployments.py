@@ -134,7 +134,7 @@ def _samples(found: Object) -> Iterator[Sample]:
         (
             _label(status.get("modelName")),
             _label(status.get("alias")),
-            _label(part(spec, "registry").get("name") or names.DEFAULT_REGISTRY),
+            _registry(part(spec, "registry")),
             _label(part(spec, "rollout").get("strategy") or "RollingUpdate"),
             _label(serving.get("version")),
             _label(resolved.get("version")),
@@ -159,6 +159,11 @@ def _samples(found: Object) -> Iterator[Sample]:
     yield "replicas", (), _count(status.get("replicas"))
     yield "ready_replicas", (), _count(status.get("readyReplicas"))
     yield "suspended", (), float(spec.get("suspend") is True)
+
+
+def _registry(registry: Object) -> str:
+    # all that bring a URL of their own share one label, as in the figures of the registries
+    return "spec.registry" if registry.get("url") else _label(registry.get("name")) or names.DEFAULT_REGISTRY
 
 
 def _rejection(status: Object) -> Object:
