@@ -49,6 +49,8 @@ def without_managers(found: Json) -> Json:
 
 
 def test_there_is_no_diff_after_the_operator_has_worked(bench: Bench, model: str) -> None:
+    # the first start of a process takes its time on a busy machine
+    bench.until("the operator is at work", bench.operator.starts, seconds=200)
     manifest = in_git(bench, model)
     applied(bench, manifest, "argocd-controller")
     bench.until_serving("churn", 1)
