@@ -121,13 +121,18 @@ def _waits_for_traffic(world: World, course: Course, candidate: Candidate) -> bo
     spec, serving = world.spec, course.memory.serving
     if spec is None or approved(spec, candidate.version, candidate.revision):
         return False
-    held = held_revision(course.revisions, asked(world, "revert"))
-    if held is not None and held.name == candidate.revision:
+    if _is_held(world, course, candidate):
         return False
     # a commit that moves the gate must not let through what stands behind it
     beside = serving is not None and candidate.track != serving.track
     hidden = spec.gates.approval.at == "BeforeTraffic" and spec.rollout.strategy == "BlueGreen"
     return hidden or beside or candidate.phase is Phase.READY
+
+
+def _is_held(world: World, course: Course, candidate: Candidate) -> bool:
+    """Whether a person asked for it by the annotation revert."""
+    held = held_revision(course.revisions, asked(world, "revert"))
+    return held is not None and held.name == candidate.revision
 
 
 def _show(spec: ModelDeploymentSpec, course: Course, candidate: Candidate) -> Course:
@@ -168,7 +173,10 @@ def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judg
     if empty:
         text = f"{what} is set{came}, untested: there are 0 replicas"
     rejected = tuple(r for r in memory.rejected if r.revision != candidate.revision)
-    history = ended(memory, world.now, "Replaced", f"by {what}")
+    by = f"by {what}"
+    if _is_held(world, course, candidate):
+        by += ", which the annotation revert holds"
+    history = ended(memory, world.now, "Replaced", by)
     return course.remembering(Memory(serving, None, rejected, history), Announce(False, "RolledOut", text))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from model_operator.api import names
 from model_operator.memory import (
+    HISTORY_SHOWN,
     Candidate,
     Memory,
     Past,
@@ -46,6 +47,8 @@ def recall(world: World) -> Memory:
     rejected = [r for r in rejected if r.revision not in pardoned]
     rejected.sort(key=lambda r: r.at, reverse=True)
     history = [p for p in map(_past, _items(status, "history")) if p]
+    if not history and "observedGeneration" not in status and serving:
+        history = _rebuilt_history(world, serving)
     return Memory(serving, candidate, tuple(rejected), tuple(history))
 
 
@@ -77,6 +80,23 @@ def _rebuilt(world: World) -> tuple[Serving | None, Candidate | None]:
             continue  # what served before, or was sent back; it takes no traffic
         return serving, _rebuilt_candidate(world, serving, found, track)
     return serving, None
+
+
+def _rebuilt_history(world: World, serving: Serving) -> list[Past]:
+    """What the kept revisions tell of what served before: the last time that each of them went live."""
+    lived = [
+        (r.verdict.at, r.number, r)
+        for r in world.children.revisions
+        if r.verdict and r.verdict.state is VerdictState.LIVE and r.name != serving.revision
+    ]
+    history, until, by = list[Past](), serving.since, serving.version
+    for since, _, revision in sorted(lived, key=lambda found: found[:2], reverse=True):
+        text = f"by version {by}"
+        history.append(
+            Past(revision.name, revision.wish.version, "", since, max(since, until), "Replaced", text)
+        )
+        until, by = since, revision.wish.version
+    return history[:HISTORY_SHOWN]
 
 
 def _rebuilt_candidate(

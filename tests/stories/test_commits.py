@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -220,10 +221,11 @@ def test_a_commit_while_nobody_has_approved_the_wanted_version(manifest: Json, t
 @both_strategies
 def test_the_operator_dies_while_a_commit_is_brought_in(manifest: Json, how: str) -> None:
     number, deaths = 0, 1
+    rejected = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS})
+    rejected.move_alias("champion", "2")
+    rejected.pass_time(40)
     while deaths:
-        cluster = serving(strategy(dict(manifest), how), "1", behaviours={"2": LOAD_FAILS})
-        cluster.move_alias("champion", "2")
-        cluster.pass_time(40)
+        cluster = copy.deepcopy(rejected)
         cluster.dies_after_actions = number
         cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
         cluster.pass_time(90)
@@ -233,6 +235,53 @@ def test_the_operator_dies_while_a_commit_is_brought_in(manifest: Json, how: str
         assert cluster.announced.count("Reverted") == 2
         was_harmless(cluster)
     assert number > 5
+
+
+@both_strategies
+def test_the_status_is_lost_again_and_again_while_a_commit_is_brought_in(manifest: Json, how: str) -> None:
+    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS})
+    cluster.move_alias("champion", "2")
+    cluster.pass_time(40)
+    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
+    for _ in range(8):
+        cluster.pass_time(5)
+        cluster.lose_status()
+    cluster.pass_time(90)
+    assert is_refused(cluster)
+    assert has_variable(cluster, "debug")
+    was_harmless(cluster)
+
+
+@both_strategies
+def test_verdicts_on_what_is_wanted_outlive_a_short_history(manifest: Json, how: str) -> None:
+    manifest["revert"] = {"historyLimit": 1}
+    cluster = serving(strategy(manifest, how), "1", behaviours=dict.fromkeys("23456", LOAD_FAILS))
+    for version in "23456":
+        cluster.move_alias("champion", version)
+        cluster.pass_time(30)
+    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
+    cluster.pass_time(100)
+    cluster.lose_status()
+    reverted = cluster.announced.count("Reverted")
+    cluster.pass_time(900, step=10)
+    assert is_refused(cluster)
+    assert cluster.announced.count("Reverted") == reverted, "nothing is tried that is known to fail"
+
+
+@both_strategies
+def test_what_failed_on_live_requests_does_not_come_back_when_a_person_lets_go_of_it(
+    manifest: Json, how: str
+) -> None:
+    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LEAKS})
+    cluster.move_alias("champion", "2")
+    cluster.pass_until(lambda: "Reverted" in cluster.announced)
+    cluster.pass_time(60)
+    cluster.annotate("revert", cluster.status["rejected"][0]["revision"])
+    cluster.pass_time(150)
+    cluster.annotate("revert", None)
+    cluster.pass_time(300)
+    assert cluster.serving_versions() == {"1": 2}
+    assert cluster.announced.count("Reverted") == 2, "once for the alias, once for the person"
 
 
 # --- the scripts of an earlier build are gone ----------------------------------------------------------

@@ -145,6 +145,8 @@ def test_a_person_holds_the_version_before_and_lets_go(manifest: Json, told: Tol
     cluster.annotate("revert", before)
     cluster.pass_time(60)
     assert cluster.serving_versions() == {"1": 2}
+    left = cluster.status["history"][0]
+    assert (left["version"], left["message"]) == ("2", "by version 1, which the annotation revert holds")
     cluster.move_alias("champion", "3")
     cluster.pass_time(60)
     assert cluster.serving_versions() == {"1": 2}, "held, whatever the alias does"

@@ -151,6 +151,22 @@ def test_without_a_status_a_first_version_that_failed_has_failed() -> None:
     assert (candidate.phase, candidate.reason) == (Phase.FAILED, "LoadFailed")
 
 
+def test_without_a_status_the_revisions_tell_what_served_before() -> None:
+    one, two = revision("1", verdict=live(900, settled=True)), revision("2", verdict=live(600, settled=True))
+    three, four = revision("3", verdict=rejected(seconds=300)), revision("4", verdict=live(60))
+    memory = recall(world(one, two, three, four, deployment=carrying(four)))
+    assert [(past.version, past.since, past.until, past.message) for past in memory.history] == [
+        ("2", ago(600), ago(60), "by version 4"),
+        ("1", ago(900), ago(600), "by version 2"),
+    ]
+
+
+def test_a_history_that_the_status_has_is_left_alone() -> None:
+    one, two = revision("1", verdict=live(900)), revision("2", verdict=live(60))
+    status = {"observedGeneration": 1}
+    assert recall(world(one, two, deployment=carrying(two), status=status)).history == ()
+
+
 def test_nothing_at_all_is_a_first_deployment() -> None:
     assert recall(world()) == Memory()
 

@@ -315,6 +315,7 @@ def test_a_forgotten_field_of_the_registrys_last_answer_stays_in_an_outage() -> 
 # --- events ------------------------------------------------------------------------------------------
 
 MISSING = Failure(Side.CONFIGURATION, "CredentialsMissing", "there is no Secret mlflow")
+IDLE = (Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn-green"), FaultKind.FORBIDDEN, "no scaling here"),)
 PROBLEMS: list[tuple[str, World, Situation, list[str]]] = [
     (
         "missing credentials beside a healthy service",
@@ -329,6 +330,12 @@ PROBLEMS: list[tuple[str, World, Situation, list[str]]] = [
         replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.NAME_TAKEN)),
         Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)),
         ["NameConflict"],
+    ),
+    (
+        "a track that no longer serves and can't be scaled down",
+        replace(AT_REST, faults=IDLE),
+        Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)),
+        ["Refused"],
     ),
     (
         "a rejected version that is wanted again",
@@ -356,6 +363,13 @@ def test_each_trouble_is_told_once(seen: World, situation: Situation, events: li
     after = report(seen, situation)
     assert [e.reason for e in troubles(seen.status, after)] == events
     assert list(troubles(after, report(replace(seen, status=after), situation))) == []
+
+
+def test_a_track_that_can_not_be_scaled_down_leaves_ready_true_and_is_told_of() -> None:
+    seen = replace(AT_REST, faults=IDLE)
+    status = report(seen, Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)))
+    assert conditions(status)["Ready"] == "Refused"
+    assert "Deployment churn-green, which no longer does, can't be written: no scaling here" in str(status)
 
 
 def test_the_remedy_stands_in_the_message_of_a_conflict() -> None:

@@ -64,6 +64,20 @@ def _is_the_candidates(world: World, fault: Fault, memory: Memory) -> bool:
     return newest is not None and newest.reason == "FieldRefused" and newest.at == world.now
 
 
+def idle_trouble(world: World, situation: Situation, serving: Serving) -> Obstacle | None:
+    """Why a track that neither serves nor carries a candidate keeps the size or the shape that it has."""
+    memory = situation.memory
+    in_use = {serving.track, memory.candidate.track if memory.candidate else ""}
+    for fault in world.faults:
+        idle = fault.ref.kind is Kind.DEPLOYMENT and fault.ref.name not in in_use
+        if idle and fault.kind not in (FaultKind.NAME_TAKEN, FaultKind.CONTESTED):
+            text = (
+                f"version {serving.version} serves, but {fault.ref}, which no longer does, can't be written: "
+            )
+            return Obstacle("Refused", text + fault.message, stalled=False)
+    return None
+
+
 def serving_trouble(world: World, situation: Situation, serving: Serving) -> Obstacle | None:
     """What keeps the serving revision from doing its work."""
     live = world.deployment(serving.track)

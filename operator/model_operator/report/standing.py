@@ -14,7 +14,7 @@ from model_operator.conditions import Condition, Status
 from model_operator.gates import GateResult
 from model_operator.manifests import pod_shape, same_wish
 from model_operator.memory import Phase, Serving, applied_revision, rfc3339
-from model_operator.report.obstacles import lost_scripts, obstacle, serving_trouble
+from model_operator.report.obstacles import idle_trouble, lost_scripts, obstacle, serving_trouble
 from model_operator.report.situation import Situation, left_track, suspended
 from model_operator.step import admitted_condition
 from model_operator.tracks import complete, replicas_of
@@ -63,6 +63,8 @@ def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:
         if warning := situation.trouble:
             text = f"version {serving.version} serves; {warning.message}"
             return Condition("Ready", "True", warning.reason, text), False
+        if left := idle_trouble(world, situation, serving):
+            return Condition("Ready", "True", left.reason, left.message), False
         if lost := lost_scripts(world, situation, serving):
             return Condition("Ready", "True", "ScriptsMissing", lost), False
         return Condition("Ready", "True", "Serving", f"version {serving.version} serves"), False
