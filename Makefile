@@ -63,6 +63,17 @@ verify: install ## Linters, types, floors, and generated files without drift
 	$(BIN)/python -m model_operator.api.crd --check crds/modeldeployments.yaml
 	cmp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
 	$(BIN)/python -m generators --check
+	@$(MAKE) -s .venv/audit/installed
+	@$(BIN)/python -m supply_chain.audit || [ $$? -eq 3 ] # 3: could not be checked, which it says
+
+.PHONY: audit
+audit: install .venv/audit/installed ## Known vulnerabilities of the operator's dependencies; fails when they can't be looked up
+	$(BIN)/python -m supply_chain.audit
+
+.PHONY: sbom
+sbom: install .venv/audit/installed ## What the operator's image installs, as a CycloneDX bill of materials: sbom.cdx.json
+	.venv/audit/bin/cyclonedx-py requirements requirements/operator.txt --pyproject pyproject.toml \
+	  --mc-type application --output-reproducible --output-format JSON --output-file sbom.cdx.json
 
 .PHONY: format
 format: install ## Format the code
@@ -100,6 +111,11 @@ install: .venv/installed ## The Python environment in .venv, exactly as locked
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+.venv/audit/installed: requirements/audit.txt | .venv/installed
+	@$(BIN)/uv venv --quiet --allow-existing .venv/audit
+	@$(BIN)/uv pip sync --quiet --python .venv/audit/bin/python requirements/audit.txt
+	@touch $@
+
 .PHONY: programs
 programs: install ## Build or find what the suites run: a control plane, helm, an environment with MLflow
 	@$(BIN)/python -m tests.cluster programs etcd kube-apiserver kube-controller-manager kubectl helm \
@@ -113,6 +129,7 @@ lock: install ## Choose the newest allowed dependencies and lock them, with hash
 	$(UV_COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow2.in -o requirements/mlflow2.txt
 	$(UV_COMPILE) --upgrade requirements/object-store.in -o requirements/object-store.txt
+	$(UV_COMPILE) --upgrade requirements/audit.in -o requirements/audit.txt
 
 .PHONY: clean
 clean: ## Remove the Python environment and caches of this checkout (the cluster stays)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from generators import chart_values, dashboard, field_reference, plain_install
+from generators import chart_values, dashboard, field_reference, pictures, plain_install
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,6 +18,7 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "charts" / "model-operator" / "README.md": chart_values.rendered(),
         ROOT / "docs" / "reference.md": field_reference.rendered(),
+        **{ROOT / "docs" / name: text for name, text in pictures.rendered().items()},
         dashboard.FILE: dashboard.rendered(),
         **{ROOT / "deploy" / name: text for name, text in plain_install.rendered().items()},
     }

@@ -7,9 +7,10 @@ deletions bring no event, so lists of our own run beside it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 RESYNC_SECONDS = 600.0
 _FIRST_RESYNC_SECONDS = 20.0
 """Soon after the start: what was deleted between our first lists and kopf's is not in either."""
+_GAP_SECONDS = 5.0
 _PAGE = 500
 _STOP_SECONDS = 5.0
 
@@ -64,6 +66,20 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
+class _Backoffs:
+    """Seconds between a watch's attempts: with jitter, never long, and enough of them for an outage of two minutes.
+
+    Past the last one kopf gives the watch up, and the process ends.
+    """
+
+    def __len__(self) -> int:
+        return 24
+
+    def __iter__(self) -> Iterator[float]:
+        for attempt in range(len(self)):
+            yield random.uniform(0.5, 1.0) * min(10.0, 0.5 * 2.0**attempt)  # noqa: S311 - spreads load
+
+
 def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
     """kopf as a pump of events: it writes nothing, scans for nothing and posts nothing."""
     settings = kopf.OperatorSettings()
@@ -80,6 +96,7 @@ def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = _Backoffs()
     settings.queueing.idle_timeout = 0.2
     settings.queueing.worker_limit = None
     for kind in WATCHED_KINDS:
@@ -89,11 +106,11 @@ def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
 
 
 def watch_registry(
-    kube: KubeClient, cache: Cache, enqueue: Enqueue, heard: Callable[[str], None] = lambda path: None
+    kube: KubeClient, cache: Cache, enqueue: Enqueue, liveness: Liveness
 ) -> kopf.OperatorRegistry:
     """The handlers: put what was seen into the cache, enqueue the keys that it concerns.
 
-    ``heard`` is told the path of every list and watch that the API server answers well.
+    ``liveness`` is told the path of every list and watch that the API server answers well.
     """
     registry = kopf.OperatorRegistry()
 
@@ -112,7 +129,7 @@ def watch_registry(
             connector=aiohttp.TCPConnector(limit=0, ssl=access.as_ssl_context()),
             headers=access.as_http_headers(),
             proxy=connection.proxy_url,
-            trace_configs=[_telling(heard)],
+            trace_configs=[_telling(liveness)],
         )
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 
@@ -128,10 +145,15 @@ def watch_registry(
     return registry
 
 
-def _telling(heard: Callable[[str], None]) -> aiohttp.TraceConfig:
+def _telling(liveness: Liveness) -> aiohttp.TraceConfig:
     async def answered(_session: object, _context: object, parameters: aiohttp.TraceRequestEndParams) -> None:
-        if parameters.response.ok:
-            heard(parameters.url.path)
+        url = parameters.url
+        if not parameters.response.ok:
+            return
+        if "watch" in url.query or "continue" in url.query:
+            liveness.heard(url.path)
+        else:
+            liveness.listed(url.path)
 
     trace = aiohttp.TraceConfig()
     trace.on_request_end.append(answered)
@@ -156,7 +178,7 @@ async def watch(
     liveness = liveness or Liveness(lambda: 0.0)
     liveness.expect(collection_path(kind, space) for kind in WATCHED_KINDS for space in namespaces or (None,))
     tasks = await kopf.spawn_tasks(
-        registry=watch_registry(kube, cache, enqueue, liveness.heard),
+        registry=watch_registry(kube, cache, enqueue, liveness),
         settings=watch_settings(silence_seconds),
         standalone=True,
         clusterwide=not namespaces,
@@ -202,11 +224,21 @@ async def resync(
     *,
     namespaces: Sequence[str] = (),
     every_seconds: float = RESYNC_SECONDS,
+    gap: asyncio.Event | None = None,
 ) -> None:
-    """For ever: list again now and then, enqueue what had changed unnoticed, and everything, spread out."""
+    """For ever: list again now and then, enqueue what had changed unnoticed, and everything, spread out.
+
+    Soon after ``gap`` was set, too: a watch has missed something.
+    """
+    gap = gap or asyncio.Event()
     pause = min(_FIRST_RESYNC_SECONDS, every_seconds)
     while True:
-        await asyncio.sleep(pause)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await gap.wait()
+                # several watches are cut off together, and a list costs something
+                await asyncio.sleep(_GAP_SECONDS)
+        gap.clear()
         pause = random.uniform(0.8, 1.2) * every_seconds  # noqa: S311 - spreads load, guards nothing
         try:
             unnoticed = await fill(kube, cache, namespaces)

@@ -6,6 +6,7 @@ API server answers our other calls.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 
@@ -26,6 +27,9 @@ class Liveness:
         self._clock = clock
         self._watches: dict[str, float] = {}
         self._answered = float("-inf")
+        self._listed: set[str] = set()
+        self.began_anew = asyncio.Event()
+        """Set when a watch began anew with a list: what was deleted meanwhile is in neither."""
 
     def expect(self, watches: Iterable[str]) -> None:
         """These watches, named by their paths, are being started."""
@@ -36,6 +40,13 @@ class Liveness:
         """The API server answered a watch, or the list that begins one; other names are ignored."""
         if watch in self._watches:
             self._watches[watch] = self._clock()
+
+    def listed(self, watch: str) -> None:
+        """The API server answered the list that begins a watch."""
+        self.heard(watch)
+        if watch in self._listed:
+            self.began_anew.set()
+        self._listed.add(watch)
 
     def answered(self) -> None:
         """The API server answered a call that is no watch."""

@@ -1,25 +1,33 @@
 """How the pods of a namespace reach a registry, and what a namespace has for that: its Secrets and ConfigMaps.
 
-Checked before anything starts, since a pod whose Secret is missing only waits and says little.
+Checked before anything starts, since a pod whose Secret is missing only waits and says little. What is read of a
+Secret is used for one thing more: to strike its values out of a container's last words before anybody quotes them.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
 
 from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound
 from model_operator.registry import RegistryId
 from model_operator.settings import PodCA, PodCredentials, RegistryConfig, Settings
-from model_operator.world import Kind, ObjectRef, PodRegistry
+from model_operator.world import Kind, Object, ObjectRef, PodRegistry
 
 TTL_SECONDS = 60.0
 CERTIFICATE_KEYS = frozenset({"tls.crt", "tls.key"})
 PASSWORD_KEYS = frozenset({"username", "password"})
 USABLE_KEYS = PASSWORD_KEYS | CERTIFICATE_KEYS | {"token"}
 CA_KEY = "ca.crt"
+STRUCK_OUT = "***"
+_SHORTEST_SECRET = 4
+"""Anything shorter would strike out half of a sentence, and protects nothing."""
+_NO_SECRET = frozenset({"username", "tls.crt", CA_KEY})
 
 
 def described(registry: RegistryId, configured: Settings) -> RegistryConfig | None:
@@ -81,6 +89,8 @@ class PodRegistries:
         self._kube = kube
         self._clock = clock
         self._found: dict[ObjectRef, tuple[float, frozenset[str]]] = {}
+        self._words: dict[ObjectRef, tuple[frozenset[str], frozenset[str]]] = {}
+        """Of each Secret: every form in which it could be quoted, now and before it last changed."""
 
     async def of(self, namespace: str, config: RegistryConfig | None) -> tuple[PodRegistry, str]:
         """How pods of ``namespace`` use that registry, and what is wrong with it; empty when nothing is.
@@ -108,6 +118,17 @@ class PodRegistries:
             return plain, f"the {where} in namespace {namespace} has no value for {lacking}"
         return replace(plain, secret=secret, secret_keys=keys & USABLE_KEYS), ""
 
+    def discreet(self, namespace: str, pods: Sequence[Object]) -> list[Object]:
+        """The pods, with the known secrets of their namespace struck out of what their status says.
+
+        A server that is none of ours may print its password before it dies, and the kubelet keeps the end of its log.
+        """
+        found = [both for where, both in self._words.items() if where.namespace == namespace]
+        words = sorted({word for both in found for word in (*both[0], *both[1])}, key=len, reverse=True)
+        if not words:
+            return list(pods)
+        return [{**pod, "status": _struck_out(pod.get("status") or {}, words)} for pod in pods]
+
     async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
         """The keys that hold something, and what is wrong."""
         now = self._clock()
@@ -133,12 +154,53 @@ class PodRegistries:
 
     async def _ask(self, where: ObjectRef) -> frozenset[str] | None:
         if where.kind is Kind.SECRET:
-            return await self._kube.get_secret_keys(where.namespace, where.name)
+            secret = await self._kube.get_secret(where.namespace, where.name)
+            if secret is None:
+                return None
+            words, (known, before) = _forms(secret), self._words.get(where, (frozenset(), frozenset()))
+            # a pod that started before the change has the words of then
+            self._words[where] = (words, before if words == known else known)
+            return frozenset(secret)
         try:
             found = await self._kube.get(where)
         except NotFound:
             return None
         return frozenset(key for key, value in (found.get("data") or {}).items() if value)
+
+
+def _forms(secret: Mapping[str, bytes]) -> frozenset[str]:
+    """The secret values as they stand, in base64, in a URL, in JSON, and as a basic Authorization header has them."""
+    user = secret.get("username", b"")
+    words: set[str] = set()
+    for key, value in secret.items():
+        text = value.decode(errors="replace").strip()
+        if key in _NO_SECRET or len(text) < _SHORTEST_SECRET:
+            continue
+        # of a private key any line says too much
+        lines = [line for line in text.splitlines() if len(line) >= _SHORTEST_SECRET and "-----" not in line]
+        words |= {text, *lines, quote(text, safe=""), json.dumps(text)[1:-1]}
+        words |= {base64.b64encode(whole).decode() for whole in (value, user + b":" + value)}
+    return frozenset(words)
+
+
+def _struck_out(value: Any, words: Sequence[str]) -> Any:
+    """Only messages: what else a status says are Kubernetes' own words, and one of them may be somebody's password."""
+    match value:
+        case Mapping():
+            return {
+                key: _without(part, words) if key == "message" else _struck_out(part, words)
+                for key, part in value.items()
+            }
+        case list() | tuple():
+            return [_struck_out(part, words) for part in value]
+        case _:
+            return value
+
+
+def _without(message: Any, words: Sequence[str]) -> Any:
+    for word in words if isinstance(message, str) else ():
+        message = message.replace(word, STRUCK_OUT)
+    return message
 
 
 def _lacking(keys: Collection[str], kind: str) -> str:

@@ -184,7 +184,12 @@ class Process:
     async def _resync(self, kube: KubeClient) -> AsyncIterator[asyncio.Task[None]]:
         namespaces = self._settings.watch_namespaces
         relist = handlers.resync(
-            kube, self._cache, self._queue.add, self._queue.add_after, namespaces=namespaces
+            kube,
+            self._cache,
+            self._queue.add,
+            self._queue.add_after,
+            namespaces=namespaces,
+            gap=self._liveness.began_anew,
         )
         task = asyncio.create_task(relist, name="resync")
         try:

@@ -186,6 +186,9 @@ class Reconciler:
         raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return None, None
+        # from here on nobody can quote a secret that is known
+        pods = self._pod_registries.discreet(key[0], snapshot.get(Kind.POD, ()))
+        snapshot = {**snapshot, Kind.POD: pods}
         metadata = raw["metadata"]
         spec, spec_error = None, ""
         try:
@@ -337,10 +340,21 @@ class Reconciler:
             body = {**action.body, "spec": spec} if spec else action.body
             if given:
                 # an apply leaves what others put into its lists: a second port would make ours invalid
-                await self._kube.merge_patch(action.ref, body, uid=metadata["uid"])
+                await self._kube.merge_patch(action.ref, _in_place_of(found, body), uid=metadata["uid"])
             await self._kube.apply(action.ref, body, uid=metadata["uid"])
             return None
         return Fault(action.ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
+
+
+def _in_place_of(found: Object, body: Object) -> Object:
+    """The merge patch that makes the body of what was found, with a selector that is ours alone from this write on.
+
+    Merged with that of before it would select no pod at all, until the apply that follows.
+    """
+    spec, before = body.get("spec") or {}, (found.get("spec") or {}).get("selector") or {}
+    if "selector" not in spec:
+        return body
+    return {**body, "spec": {**spec, "selector": {**dict.fromkeys(before), **spec["selector"]}}}
 
 
 def pod_scripts() -> Mapping[str, str]:

@@ -339,11 +339,13 @@ def _ready(pod: Object) -> bool:
 
 
 def _url(pod: Object) -> str:
-    """Where the pod shows its figures; empty when it has no address or no port of that name."""
+    """Where the pod shows its figures; empty when it has no address of its own or no port of that name."""
     try:
         address = ipaddress.ip_address(str((pod.get("status") or {}).get("podIP") or ""))
     except ValueError:
         return ""
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        return ""  # no pod's: a cloud's metadata service answers there
     ports = (
         port.get("containerPort")
         for container in (pod.get("spec") or {}).get("containers") or []

@@ -127,6 +127,8 @@ def kube_apiserver(program: Path, plan: ApiServerPlan) -> list[str]:
     else:
         # the kubernetes Service may not point to a loopback address, and nothing here follows it
         command.append("--endpoint-reconciler-type=none")
+        # as on OpenShift: who gives an object an owner must be allowed to delete it
+        command.append("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
     if not plan.has_controllers:
         # nobody makes the default service accounts that this plugin asks for
         command.append("--disable-admission-plugins=ServiceAccount")

@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
+from tests.integration.crd import install_crd
 
-ROOT = Path(__file__).parents[2]
-CRD = ROOT / "crds" / "modeldeployments.yaml"
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-ESTABLISH_SECONDS = 30
 GOODBYE_SECONDS = 20
 
 
@@ -32,20 +28,6 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield plane.kubeconfig
     finally:
         plane.stop()
-
-
-def install_crd(api: ApiClient) -> None:
-    """Create the committed CRD and wait until it is served. Raises AssertionError with the server's words."""
-    created = api.http.post(CRDS, json=yaml.safe_load(CRD.read_text(encoding="utf-8")))
-    assert created.status_code == 201, created.text
-    deadline = time.monotonic() + ESTABLISH_SECONDS
-    while not _served(api):
-        assert time.monotonic() < deadline, api.get(f"{CRDS}/{created.json()['metadata']['name']}")
-        time.sleep(0.1)
-
-
-def _served(api: ApiClient) -> bool:
-    return api.get("/apis/model-operator.io/v1alpha1/modeldeployments") is not None
 
 
 @pytest.fixture(scope="session")

@@ -369,9 +369,9 @@ async def test_a_status_patch_on_an_outdated_version_is_a_conflict(kube: KubeCli
         await kube.patch_status(target, {"modelName": "b"}, resource_version=old)
 
 
-async def test_of_a_secret_only_the_names_of_filled_keys_are_told(kube: KubeClient, namespace: str) -> None:
+async def test_of_a_secret_the_filled_keys_are_told(kube: KubeClient, namespace: str) -> None:
     target = ref(namespace, Kind.SECRET, "mlflow")
-    assert await kube.get_secret_keys(namespace, "mlflow") is None
+    assert await kube.get_secret(namespace, "mlflow") is None
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -379,7 +379,7 @@ async def test_of_a_secret_only_the_names_of_filled_keys_are_told(kube: KubeClie
         "data": {"username": "bWU=", "password": ""},
     }
     await kube.create(target, secret)
-    assert await kube.get_secret_keys(namespace, "mlflow") == {"username"}
+    assert await kube.get_secret(namespace, "mlflow") == {"username": b"me"}
 
 
 # --- write-through ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "operator" / "model_operator"
 PAGES = [
     ROOT / "README.md",
+    ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
@@ -168,6 +170,18 @@ def test_the_values_in_the_readme_are_values_of_the_chart() -> None:
     assert _unknown(yaml.safe_load(text), known) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_values_in_the_pages_are_values_of_the_chart(page: Path) -> None:
+    known = yaml.safe_load((ROOT / "charts" / "model-operator" / "values.yaml").read_text("utf-8"))
+    for text in _blocks(page, "yaml"):
+        if text.startswith("# my-values.yaml"):
+            given = yaml.safe_load(text)
+            registries = given.pop("registries", {})
+            assert _unknown(given, known) == []
+            for registry in registries.values():
+                assert _unknown(registry, known["registries"]["default"]) == []
+
+
 def _unknown(given: Any, known: Any, path: str = "") -> list[str]:
     if not isinstance(given, dict):
         return []
@@ -212,3 +226,48 @@ def test_the_page_for_developers_has_every_floor() -> None:
     rows = [row.split(" | ")[0] for row in re.findall(r"^\| (`\w+`.*)$", page, re.MULTILINE)]
     told = [set(re.findall(r"`(\w+)`", row)) for row in rows]
     assert told == [set(layer.split(" | ")) for layer in layers]
+
+
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    there = {
+        found
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for found in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    _, _, after = page.partition("## Threats\n")
+    threats, _, _ = after.partition("\n## ")
+    rows = threats.strip().splitlines()[2:]
+    assert len(rows) > 15
+    assert [row for row in rows if "`test_" not in row] == [], "each threat names a test"
+    assert named - there == set()
+
+
+def test_the_threat_model_has_the_rights_of_the_chart() -> None:
+    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    _, _, after = page.partition("## Rights of the operator\n")
+    section, _, _ = after.partition("\n## ")
+    told = {
+        (resource, verb)
+        for row in re.findall(r"^\| `.*$", section, re.MULTILINE)
+        for resource in re.findall(r"`([a-z/]+)`", row.split(" | ")[0])
+        for verb in re.findall(r"get|list|watch|create|patch|delete", row.split(" | ")[1])
+    }
+    role = (ROOT / "deploy" / "operator.yaml").read_text("utf-8")
+    (rules,) = [
+        found["rules"]
+        for found in yaml.safe_load_all(role)
+        if found["kind"] == "ClusterRole" and found["metadata"]["name"] == "model-operator"
+    ]
+    given = {(name, verb) for rule in rules for name in rule["resources"] for verb in rule["verbs"]}
+    assert told - {("secrets", "get")} == given, "Secrets come with a value that names them"
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.svg")), ids=lambda path: path.name)
+def test_a_picture_can_be_drawn_says_in_words_what_it_shows_and_knows_the_dark(picture: Path) -> None:
+    root = ElementTree.fromstring(picture.read_text("utf-8"))
+    name = "{http://www.w3.org/2000/svg}"
+    assert root.findtext(f"{name}title")
+    assert len(root.findtext(f"{name}desc") or "") > 50
+    assert "prefers-color-scheme: dark" in (root.findtext(f"{name}style") or "")

@@ -52,3 +52,13 @@ def test_a_reconcile_that_does_not_come_back_is_stuck() -> None:
     assert liveness.trouble() == ""
     clock.working = WORK_SECONDS + 1
     assert liveness.trouble() == "a reconcile is stuck for 121 s"
+
+
+def test_a_watch_that_begins_anew_with_a_list_may_have_missed_a_deletion() -> None:
+    liveness = Clock().liveness()
+    liveness.listed("/api/v1/pods")
+    assert not liveness.began_anew.is_set(), "it has only begun"
+    liveness.heard("/api/v1/pods")
+    assert not liveness.began_anew.is_set(), "it went on where it was"
+    liveness.listed("/api/v1/pods")
+    assert liveness.began_anew.is_set()

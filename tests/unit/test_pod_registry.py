@@ -19,12 +19,12 @@ class Cluster:
         self.objects = objects
         self.asked = 0
 
-    async def get_secret_keys(self, namespace: str, name: str) -> frozenset[str] | None:
+    async def get_secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
         self.asked += 1
         found = self.objects.get(name)
         if isinstance(found, Exception):
             raise found
-        return found
+        return None if found is None else dict.fromkeys(found, b"hunter2/Ready")
 
     async def get(self, ref: ObjectRef) -> dict[str, Any]:
         assert ref.kind is Kind.CONFIG_MAP
@@ -90,3 +90,70 @@ async def test_what_is_there_is_believed_for_a_minute_and_what_is_missing_is_not
     now = TTL_SECONDS
     assert "there is no Secret" in (await registries.of("crm", config()))[1]
     assert cluster.asked == 3
+
+
+def dying(message: str) -> dict[str, Any]:
+    """A pod whose container left these last words."""
+    terminated = {"exitCode": 1, "reason": "Error", "message": message}
+    status = {"name": "server", "lastState": {"terminated": terminated}, "state": {"waiting": {}}}
+    return {"metadata": {"name": "churn-1"}, "status": {"phase": "Running", "containerStatuses": [status]}}
+
+
+def last_words(pod: Any) -> str:
+    return str(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["message"])
+
+
+@pytest.mark.parametrize(
+    ("said", "quoted"),
+    [
+        pytest.param("login hunter2/Ready refused", "login *** refused", id="as it stands"),
+        pytest.param("GET http://x/?p=hunter2%2FReady", "GET http://x/?p=***", id="in a URL"),
+        pytest.param("key aHVudGVyMi9SZWFkeQ==", "key ***", id="in base64"),
+        pytest.param(
+            "Basic aHVudGVyMi9SZWFkeTpodW50ZXIyL1JlYWR5", "Basic ***", id="as a header of basic auth has it"
+        ),
+        pytest.param("no module named xgboost", "no module named xgboost", id="nothing of the kind"),
+    ],
+)
+async def test_a_known_secret_is_struck_out_of_last_words(said: str, quoted: str) -> None:
+    registries = PodRegistries(Cluster(pods=frozenset({"username", "password"})))  # type: ignore[arg-type]
+    await registries.of("crm", config())
+    pod = dying(said)
+
+    (discreet,) = registries.discreet("crm", [pod])
+
+    assert last_words(discreet) == quoted
+    assert last_words(pod) == said, "the cache is left alone"
+    assert registries.discreet("shop", [pod]) == [pod], "another namespace's secrets are another's"
+
+
+async def test_what_a_status_says_in_kubernetes_own_words_is_left_alone() -> None:
+    class Careless(Cluster):
+        async def get_secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
+            return {"username": b"me", "password": b"Running"}
+
+    registries = PodRegistries(Careless())  # type: ignore[arg-type]
+    await registries.of("crm", config())
+
+    (discreet,) = registries.discreet("crm", [dying("Running out of memory")])
+
+    assert discreet["status"]["phase"] == "Running"
+    assert last_words(discreet) == "*** out of memory"
+
+
+async def test_the_secret_of_before_a_change_is_struck_out_as_well() -> None:
+    moments = [0.0]
+    values = iter([b"first-password", b"second-password", b"second-password"])
+
+    class Rotated(Cluster):
+        async def get_secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
+            return {"token": next(values)}
+
+    registries = PodRegistries(Rotated(), clock=lambda: moments[-1])  # type: ignore[arg-type]
+    for moment in (0.0, TTL_SECONDS, 2 * TTL_SECONDS):
+        moments.append(moment)
+        await registries.of("crm", config())
+
+    (discreet,) = registries.discreet("crm", [dying("first-password, then second-password")])
+
+    assert last_words(discreet) == "***, then ***"

@@ -434,6 +434,10 @@ async def test_the_loop_scrapes_what_is_followed_later_and_ends_when_it_is_cance
             "example.com/x", [{"name": "http", "containerPort": 80}], "", id="a name for an address"
         ),
         pytest.param("", [{"name": "http", "containerPort": 80}], "", id="no address yet"),
+        pytest.param(
+            "169.254.169.254", [{"name": "http", "containerPort": 80}], "", id="a cloud's metadata service"
+        ),
+        pytest.param("fe80::1", [{"name": "http", "containerPort": 80}], "", id="a link's own address"),
     ],
 )
 def test_a_pod_is_found_at(address: str, ports: list[Any], url: str) -> None:

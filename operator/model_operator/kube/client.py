@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -139,13 +140,13 @@ class KubeClient:
             if not token:
                 return Listing(items, str(metadata.get("resourceVersion", "")))
 
-    async def get_secret_keys(self, namespace: str, name: str) -> frozenset[str] | None:
-        """Which keys of a Secret hold something; None when there is no such Secret. Never a value."""
+    async def get_secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        """What a Secret holds, decoded; None when there is no such Secret. For nobody's eyes."""
         try:
             secret = await self.get(ObjectRef(Kind.SECRET, namespace, name))
         except NotFound:
             return None
-        return frozenset(key for key, value in (secret.get("data") or {}).items() if value)
+        return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items() if value}
 
     # --- writing -----------------------------------------------------------------------------------
 

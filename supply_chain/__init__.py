@@ -1,0 +1,1 @@
+"""What the operator's image is made of, and what is known against it."""
