@@ -3,14 +3,18 @@
 Filled by our own lists before work starts, then by watches and by the answers to our own writes. What is
 older than what is known is dropped, whichever way it came: a repeated act on a stale read would be a repeated
 revert. Objects of others are not in here, even where they have the name of a child.
+
+Objects are kept as JSON text: as Python's dicts they would take five times the memory, and at any time all but the
+few in work only lie there.
 """
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from model_operator.api.names import ANNOTATION_RUNTIME, LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
 from model_operator.world import Key, Kind, Object, ObjectRef
@@ -44,18 +48,42 @@ class TimeWentBack(Exception):  # noqa: N818 - what happened, and nobody here ca
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    owner: Key
+class Entry:
+    """One object as it is kept; ``entry`` makes it."""
+
+    ref: ObjectRef
+    owner: Key | None
     uid: str
     version: int | None
-    body: Object
+    packed: bytes
+
+
+class _Kept(Sequence[Object]):
+    """Objects of which only those in use take the room of a dict. Any thread may read it."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Object: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Object]: ...
+
+    def __getitem__(self, index: int | slice) -> Object | Sequence[Object]:
+        if isinstance(index, slice):
+            return _Kept(self._entries[index])
+        return _unpack(self._entries[index])
 
 
 class Cache:
-    """Objects by owner. The bodies it gives out are shared: read them, never change them."""
+    """Objects by owner. The bodies it gives out are the caller's own."""
 
     def __init__(self) -> None:
-        self._entries: dict[ObjectRef, _Entry] = {}
+        self._entries: dict[ObjectRef, Entry] = {}
         self._owned: dict[Key, set[ObjectRef]] = {}
         # uid -> the version up to which nothing more about the object is believed
         self._graves: OrderedDict[str, float] = OrderedDict()
@@ -67,23 +95,10 @@ class Cache:
         Returns the keys for which something changed: none when the object is not news or nothing that is kept
         of an EndpointSlice changed, two when it changed its owner. An object that lost our labels is removed.
         """
-        ref, uid, version = _ref(kind, body), _uid(body), _version(body)
-        known = self._entries.get(ref)
-        if known is not None and _not_newer(version, known.version):
+        # most of what a watch shows at its start is known: that must cost little
+        if not self._is_news(_ref(kind, body), _uid(body), _version(body)):
             return frozenset()
-        if version is not None and version <= self._graves.get(uid, -1):
-            return frozenset()
-        self._saw(kind, version)
-        before = self._drop(ref)
-        owner = owner_of(kind, body)
-        if owner is None:
-            return before
-        entry = _Entry(owner, uid, version, project(kind, body))
-        self._entries[ref] = entry
-        self._owned.setdefault(owner, set()).add(ref)
-        if kind is Kind.ENDPOINT_SLICE and known is not None and _says_the_same(known, entry):
-            return frozenset()
-        return before | {owner}
+        return self._take(entry(kind, body))
 
     def remove(self, kind: Kind, body: Object) -> frozenset[Key]:
         """Take the news that the object has left the watch: it is deleted, or it lost our labels.
@@ -120,7 +135,7 @@ class Cache:
     def replace(
         self,
         kind: Kind,
-        items: Iterable[Object],
+        items: Iterable[Entry],
         resource_version: str,
         *,
         namespace: str | None = None,
@@ -139,14 +154,15 @@ class Cache:
             )
         changed: set[Key] = set()
         present = set()
-        for body in items:
-            present.add(_ref(kind, body))
-            changed |= self.put(kind, body)
-        for ref, entry in list(self._entries.items()):
+        for item in items:
+            present.add(item.ref)
+            if self._is_news(item.ref, item.uid, item.version):
+                changed |= self._take(item)
+        for ref, known in list(self._entries.items()):
             if ref.kind is not kind or ref in present or namespace not in (None, ref.namespace):
                 continue
-            if listed_at is None or entry.version is None or entry.version <= listed_at:
-                self._bury(entry.uid, _FOR_EVER if listed_at is None else listed_at)
+            if listed_at is None or known.version is None or known.version <= listed_at:
+                self._bury(known.uid, _FOR_EVER if listed_at is None else listed_at)
                 changed |= self._drop(ref)
         return frozenset(changed)
 
@@ -156,35 +172,55 @@ class Cache:
         for ref in self._owned.get(key, ()):
             found[ref.kind].append(ref)
         return {
-            kind: tuple(self._entries[ref].body for ref in sorted(refs, key=lambda ref: ref.name))
+            kind: tuple(_unpack(self._entries[ref]) for ref in sorted(refs, key=lambda ref: ref.name))
             for kind, refs in found.items()
         }
 
     def get(self, ref: ObjectRef) -> Object | None:
         """One object, or None."""
-        entry = self._entries.get(ref)
-        return entry.body if entry else None
+        known = self._entries.get(ref)
+        return _unpack(known) if known else None
 
     def model_deployments(self) -> list[Key]:
         """The keys of all ModelDeployments."""
         return sorted((ref.namespace, ref.name) for ref in self._entries if ref.kind is Kind.MODEL_DEPLOYMENT)
 
-    def of_kind(self, kind: Kind) -> list[Object]:
-        """All objects of that kind, in no order."""
-        return [entry.body for ref, entry in self._entries.items() if ref.kind is kind]
+    def of_kind(self, kind: Kind) -> Sequence[Object]:
+        """All objects of that kind as they are now, by namespace and name; made when they are looked at."""
+        refs = [ref for ref in self._entries if ref.kind is kind]
+        refs.sort(key=lambda ref: (ref.namespace, ref.name))
+        return _Kept([self._entries[ref] for ref in refs])
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _drop(self, ref: ObjectRef) -> frozenset[Key]:
-        entry = self._entries.pop(ref, None)
-        if entry is None:
+    def _is_news(self, ref: ObjectRef, uid: str, version: int | None) -> bool:
+        known = self._entries.get(ref)
+        if known is not None and _not_newer(version, known.version):
+            return False
+        return version is None or version > self._graves.get(uid, -1)
+
+    def _take(self, news: Entry) -> frozenset[Key]:
+        self._saw(news.ref.kind, news.version)
+        known = self._entries.get(news.ref)
+        before = self._drop(news.ref)
+        if news.owner is None:
+            return before
+        self._entries[news.ref] = news
+        self._owned.setdefault(news.owner, set()).add(news.ref)
+        if news.ref.kind is Kind.ENDPOINT_SLICE and known is not None and _says_the_same(known, news):
             return frozenset()
-        siblings = self._owned[entry.owner]
+        return before | {news.owner}
+
+    def _drop(self, ref: ObjectRef) -> frozenset[Key]:
+        known = self._entries.pop(ref, None)
+        if known is None or known.owner is None:
+            return frozenset()
+        siblings = self._owned[known.owner]
         siblings.discard(ref)
         if not siblings:
-            del self._owned[entry.owner]
-        return frozenset({entry.owner})
+            del self._owned[known.owner]
+        return frozenset({known.owner})
 
     def _bury(self, uid: str, version: float) -> None:
         if not uid:
@@ -197,6 +233,12 @@ class Cache:
     def _saw(self, kind: Kind, version: int | None) -> None:
         if version is not None:
             self._newest[kind] = max(version, self._newest.get(kind, 0))
+
+
+def entry(kind: Kind, body: Object) -> Entry:
+    """What is kept of an object, in the form in which it is kept."""
+    packed = json.dumps(project(kind, body), separators=(",", ":")).encode()
+    return Entry(_ref(kind, body), owner_of(kind, body), _uid(body), _version(body), packed)
 
 
 def owner_of(kind: Kind, body: Object) -> Key | None:
@@ -212,13 +254,21 @@ def owner_of(kind: Kind, body: Object) -> Key | None:
 
 def project(kind: Kind, body: Object) -> Object:
     """What is kept of an object: of pods the little that verdicts need, of EndpointSlices which pods are in
-    them and whether these are ready, of others all but managedFields."""
+    them and whether these are ready, of ConfigMaps only the metadata, of others all but managedFields."""
     if kind is Kind.POD:
         return _slim_pod(body)
     if kind is Kind.ENDPOINT_SLICE:
         return _slim_endpoint_slice(body)
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    if kind is Kind.CONFIG_MAP:
+        # the scripts in there never change under one name, and are most of what a ModelDeployment weighs
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
     return {**body, "metadata": metadata}
+
+
+def _unpack(kept: Entry) -> Object:
+    body: Object = json.loads(kept.packed)
+    return body
 
 
 _POD_METADATA = (
@@ -286,9 +336,9 @@ def _slim_endpoint_slice(body: Object) -> Object:
     }
 
 
-def _says_the_same(one: _Entry, other: _Entry) -> bool:
+def _says_the_same(one: Entry, other: Entry) -> bool:
     """Whether two states of an object are the same but for their resourceVersions."""
-    return (one.owner, _versionless(one.body)) == (other.owner, _versionless(other.body))
+    return (one.owner, _versionless(_unpack(one))) == (other.owner, _versionless(_unpack(other)))
 
 
 def _versionless(body: Object) -> Object:

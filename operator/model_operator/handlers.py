@@ -11,14 +11,15 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import aiohttp
 import kopf
 
-from model_operator.cache import CHILD_SELECTOR, WATCHED_KINDS, Cache
+from model_operator.cache import CHILD_SELECTOR, WATCHED_KINDS, Cache, entry
 from model_operator.kube import ApiError, KubeClient
-from model_operator.kube.resources import collection_path, group_and_plural
+from model_operator.kube.resources import accepted, collection_path, group_and_plural
 from model_operator.liveness import Liveness
 from model_operator.world import Key, Kind
 
@@ -28,7 +29,8 @@ RESYNC_SECONDS = 600.0
 _FIRST_RESYNC_SECONDS = 20.0
 """Soon after the start: what was deleted between our first lists and kopf's is not in either."""
 _GAP_SECONDS = 5.0
-_PAGE = 500
+_WATCHES_PAGE = 100
+"""A page is held whole, and ConfigMaps are large."""
 _STOP_SECONDS = 5.0
 
 Enqueue = Callable[[Key], object]
@@ -89,7 +91,7 @@ def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.persistence.diffbase_storage = _NothingStored()
     settings.persistence.progress_storage = _NoProgress()
-    settings.watching.chunk_size = _PAGE
+    settings.watching.chunk_size = _WATCHES_PAGE
     settings.watching.inactivity_timeout = silence_seconds
     # each watch is asked for anew so often, where it left off: the answers are its signs of life
     settings.watching.server_timeout = 120
@@ -129,7 +131,7 @@ def watch_registry(
             connector=aiohttp.TCPConnector(limit=0, ssl=access.as_ssl_context()),
             headers=access.as_http_headers(),
             proxy=connection.proxy_url,
-            trace_configs=[_telling(liveness)],
+            trace_configs=[_telling(liveness), _asking_in_the_right_form()],
         )
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 
@@ -143,6 +145,19 @@ def watch_registry(
     for kind in WATCHED_KINDS:
         observe(kind)
     return registry
+
+
+def _asking_in_the_right_form() -> aiohttp.TraceConfig:
+    forms = {group_and_plural(kind)[-1]: partial(accepted, kind) for kind in WATCHED_KINDS}
+
+    async def begins(_session: object, _context: object, parameters: aiohttp.TraceRequestStartParams) -> None:
+        # of lists kopf needs the usual form: in the short one an empty list is null, at which it fails
+        if "watch" in parameters.url.query and (form := forms.get(parameters.url.name)):
+            parameters.headers["Accept"] = form(watch=True)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(begins)
+    return trace
 
 
 def _telling(liveness: Liveness) -> aiohttp.TraceConfig:
@@ -209,7 +224,9 @@ async def fill(kube: KubeClient, cache: Cache, namespaces: Sequence[str] = ()) -
         selector = "" if kind is Kind.MODEL_DEPLOYMENT else CHILD_SELECTOR
         for namespace in namespaces or (None,):
             at_least = cache.newest_version(kind)
-            listing = await kube.list(kind, namespace=namespace, label_selector=selector)
+            listing = await kube.list(
+                kind, partial(entry, kind), namespace=namespace, label_selector=selector
+            )
             changed |= cache.replace(
                 kind, listing.items, listing.resource_version, namespace=namespace, at_least=at_least
             )

@@ -431,13 +431,19 @@ async def test_a_long_list_is_read_in_pages(
 ) -> None:
     monkeypatch.setattr("model_operator.kube.client._PAGE", 2)
     for number in range(5):
-        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{number}", "labels": LABELS}}
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"c{number}", "labels": LABELS},
+            "data": {"serve.py": "x"},
+        }
         await kube.create(ref(namespace, Kind.CONFIG_MAP, f"c{number}"), body)
     listing = await kube.list(
-        Kind.CONFIG_MAP, namespace=namespace, label_selector="model-operator.io/deployment=churn"
+        Kind.CONFIG_MAP, dict, namespace=namespace, label_selector="model-operator.io/deployment=churn"
     )
     assert sorted(item["metadata"]["name"] for item in listing.items) == ["c0", "c1", "c2", "c3", "c4"]
     assert {item["kind"] for item in listing.items} == {"ConfigMap"}
+    assert not any("data" in item for item in listing.items), "of ConfigMaps only the metadata is asked for"
     assert int(listing.resource_version) > 0
 
 

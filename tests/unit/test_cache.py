@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_operator.api.names import ANNOTATION_RUNTIME
-from model_operator.cache import WATCHED_KINDS, Cache, TimeWentBack, owner_of
+from model_operator.cache import WATCHED_KINDS, Cache, TimeWentBack, entry, owner_of
 from model_operator.world import Kind, Object, ObjectRef
 
 CHURN = ("crm", "churn")
@@ -147,7 +147,7 @@ def test_a_list_evicts_ghosts_of_its_kind_and_keeps_what_is_newer_than_it(cache:
     cache.put(Kind.DEPLOYMENT, child(3, name="ghost", uid="g"))
     cache.put(Kind.DEPLOYMENT, child(12, name="young", uid="y"))
     cache.put(Kind.SERVICE, child(4, name="churn", uid="s"))
-    assert cache.replace(Kind.DEPLOYMENT, [child(5)], "10") == {CHURN}
+    assert cache.replace(Kind.DEPLOYMENT, [entry(Kind.DEPLOYMENT, child(5))], "10") == {CHURN}
     names = [body["metadata"]["name"] for body in cache.snapshot(CHURN)[Kind.DEPLOYMENT]]
     assert names == ["churn", "young"]
     assert len(cache.snapshot(CHURN)[Kind.SERVICE]) == 1
@@ -161,13 +161,18 @@ def test_a_list_of_one_namespace_evicts_nothing_elsewhere(cache: Cache) -> None:
 
 def test_a_list_that_brings_nothing_new_concerns_nobody(cache: Cache) -> None:
     cache.put(Kind.DEPLOYMENT, child(3))
-    assert cache.replace(Kind.DEPLOYMENT, [child(3)], "10") == frozenset()
+    assert cache.replace(Kind.DEPLOYMENT, [entry(Kind.DEPLOYMENT, child(3))], "10") == frozenset()
 
 
 def test_a_cluster_that_was_set_back_in_time_is_noticed(cache: Cache) -> None:
     cache.put(Kind.DEPLOYMENT, child(50))
     with pytest.raises(TimeWentBack, match="resourceVersion 20, yet 50"):
-        cache.replace(Kind.DEPLOYMENT, [child(10)], "20", at_least=cache.newest_version(Kind.DEPLOYMENT))
+        cache.replace(
+            Kind.DEPLOYMENT,
+            [entry(Kind.DEPLOYMENT, child(10))],
+            "20",
+            at_least=cache.newest_version(Kind.DEPLOYMENT),
+        )
 
 
 def test_managed_fields_are_not_kept_and_the_given_object_is_not_changed(cache: Cache) -> None:
@@ -272,3 +277,22 @@ def test_whatever_the_order_of_the_news_the_latest_wins(events: list[tuple[str, 
     assert cache.get(REF) is None
     assert len(cache) == 0
     assert cache.snapshot(CHURN)[Kind.DEPLOYMENT] == ()
+
+
+def test_of_a_config_map_only_the_metadata_is_kept() -> None:
+    cache = Cache()
+    scripts = {**child(1), "kind": "ConfigMap", "data": {"serve.py": "x" * 1000}, "immutable": True}
+    cache.put(Kind.CONFIG_MAP, scripts)
+    (kept,) = cache.snapshot(CHURN)[Kind.CONFIG_MAP]
+    assert kept == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": scripts["metadata"]}
+
+
+def test_who_changes_what_the_cache_gave_out_changes_a_copy() -> None:
+    cache = Cache()
+    cache.put(Kind.DEPLOYMENT, child(1, spec={"replicas": 1}))
+    found = cache.get(REF)
+    assert found is not None
+    found["spec"]["replicas"] = 2
+    again = cache.get(REF)
+    assert again is not None
+    assert again["spec"] == {"replicas": 1}

@@ -266,7 +266,7 @@ async def test_a_list_whose_snapshot_has_expired_starts_over(kube: KubeClient, s
         )
 
     server.answers = [first_page, status(410, "Expired"), whole]
-    listing = await kube.list(Kind.SERVICE)
+    listing = await kube.list(Kind.SERVICE, dict)
     assert [item["metadata"]["name"] for item in listing.items] == ["new"]
     assert listing.resource_version == "7"
 

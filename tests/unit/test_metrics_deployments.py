@@ -124,8 +124,8 @@ def test_the_series_of_a_deleted_model_deployment_vanish() -> None:
     assert b'modeldeployment="churn"' in generate_latest(registry)
 
 
-def test_more_than_the_limit_are_counted_and_get_no_series() -> None:
-    series = told(*(modeldeployment(f"m{number}", STATUS) for number in (3, 1, 2)), most=2)
+def test_those_beyond_the_limit_are_counted_and_get_no_series() -> None:
+    series = told(*(modeldeployment(f"m{number}", STATUS) for number in (1, 2, 3)), most=2)
     assert {dict(labels)["modeldeployment"] for name, labels in series if name == "modeldeployment_info"} == {
         "m1",
         "m2",

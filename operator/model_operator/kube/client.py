@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from model_operator.api.names import FIELD_MANAGER
 from model_operator.kube.errors import ApiError, Conflict, NotFound
 from model_operator.kube.ownership import hand_over
-from model_operator.kube.resources import API_VERSIONS, collection_path, object_path
+from model_operator.kube.resources import API_VERSIONS, accepted, collection_path, object_path
 from model_operator.kube.transport import (
     JSON,
     YAML,
@@ -29,9 +29,14 @@ from model_operator.kube.transport import (
 from model_operator.world import Kind, Object, ObjectRef
 
 _PAGE = 500
+_TURN = 50
+"""So many listed objects are looked at in one turn of the event loop."""
 _HAND_OVER_ATTEMPTS = 10
 """A Deployment's controller writes its status many times in the seconds after a change, and each time is a conflict."""
 _HAND_OVER_PAUSE_SECONDS = 0.1
+
+
+T = TypeVar("T")
 
 
 class WriteObserver(Protocol):
@@ -45,10 +50,10 @@ class WriteObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """What a list answered: the objects, and the resourceVersion at which they were all true."""
+class Listing(Generic[T]):
+    """What a list answered: what was made of the objects, and the resourceVersion at which they were all true."""
 
-    items: list[dict[str, Any]]
+    items: list[T]
     resource_version: str
 
 
@@ -110,21 +115,28 @@ class KubeClient:
     async def list(
         self,
         kind: Kind,
+        take: Callable[[dict[str, Any]], T],
         *,
         namespace: str | None = None,
         label_selector: str = "",
-        field_selector: str = "",
-    ) -> Listing:
-        """All objects of a kind, in one namespace or (None) in all, read in pages."""
-        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
-        query = {"limit": str(_PAGE)} | {key: value for key, value in selectors.items() if value}
+    ) -> Listing[T]:
+        """All objects of a kind, in one namespace or (None) in all, read in pages; of ConfigMaps the metadata.
+
+        ``take`` says what is kept of each, so that no more than a page of whole objects is ever held.
+        """
+        query = {"limit": str(_PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
         path = collection_path(kind, namespace)
-        items: list[dict[str, Any]] = []
+        items: list[T] = []
         token, restarted = "", False
         while True:
             try:
                 page = await self._send(
-                    "list", kind, "GET", path, query=query | ({"continue": token} if token else {})
+                    "list",
+                    kind,
+                    "GET",
+                    path,
+                    query=query | ({"continue": token} if token else {}),
+                    accept=accepted(kind),
                 )
             except ApiError as error:
                 if error.status != 410 or restarted or not token:
@@ -132,9 +144,12 @@ class KubeClient:
                 # the snapshot that the token pointed to has been compacted away
                 items, token, restarted = [], "", True
                 continue
-            # the items of built-in lists carry neither; the events of a watch do
+            # the items of built-in lists carry neither, those of metadata alone the wrong ones
             named = {"apiVersion": API_VERSIONS[kind], "kind": str(kind)}
-            items += [{**named, **item} for item in page.get("items") or []]
+            for number, item in enumerate(page.get("items") or []):
+                items.append(take({**item, **named}))
+                if number % _TURN == 0:
+                    await asyncio.sleep(0)  # others wait for the event loop
             metadata = page.get("metadata") or {}
             token = metadata.get("continue") or ""
             if not token:
@@ -361,8 +376,9 @@ class KubeClient:
         body: Object | Sequence[Object] | str | None = None,
         content_type: str = JSON,
         idempotent: bool = True,
+        accept: str = JSON,
     ) -> dict[str, Any]:
-        call = Call(verb, str(kind), method, path, query or {}, body, content_type, idempotent)
+        call = Call(verb, str(kind), method, path, query or {}, body, content_type, idempotent, accept)
         answer: dict[str, Any] = await self._transport.send(call)
         return answer
 

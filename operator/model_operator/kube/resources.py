@@ -38,6 +38,20 @@ API_VERSIONS = {kind: resource.api_version for kind, resource in _RESOURCES.item
 """The ``apiVersion`` that is spoken for each kind."""
 
 
+_METADATA_ONLY = frozenset({Kind.CONFIG_MAP})
+
+
+def accepted(kind: Kind, *, watch: bool = False) -> str:
+    """The Accept header for lists (and watches) of a kind: of ConfigMaps only the metadata is looked at.
+
+    A page of them, each with all scripts of the serving pods, would be tens of MiB.
+    """
+    if kind not in _METADATA_ONLY:
+        return "application/json"
+    form = "PartialObjectMetadata" if watch else "PartialObjectMetadataList"
+    return f"application/json;as={form};g=meta.k8s.io;v=v1"
+
+
 def collection_path(kind: Kind, namespace: str | None) -> str:
     """The path that is listed and posted to; without a namespace: the whole cluster's."""
     resource = _RESOURCES[kind]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -76,6 +77,7 @@ class Call:
     body: Mapping[str, Any] | Sequence[Any] | str | None = None
     content_type: str = JSON
     idempotent: bool = True
+    accept: str = JSON
 
 
 class Transport:
@@ -162,7 +164,7 @@ class Transport:
         if call.query:
             url = f"{url}?{urlencode(call.query)}"
         headers = {
-            "Accept": JSON,
+            "Accept": call.accept,
             "Content-Type": call.content_type,
             "User-Agent": _USER_AGENT,
         }
@@ -213,7 +215,17 @@ async def load_configuration(kubeconfig: Path | None) -> client.Configuration:
             persist_config=False,
         )
     configuration.retries = None  # only here is tried again, not underneath too
+    # left to aiohttp, the environment and ~/.netrc would be read again for each call, the latter in a thread
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or _proxy_of_the_environment(configuration.host)
     return configuration
+
+
+def _proxy_of_the_environment(url: str) -> str | None:
+    parts = urlsplit(url)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _in_pod() -> bool:

@@ -73,7 +73,7 @@ class ModelDeployments(Collector):
     """The state of all ModelDeployments, as gauges. ``look`` first: what it saw is what is told."""
 
     def __init__(self, known: Callable[[], Sequence[Object]], most: int) -> None:
-        """``known`` gives the ModelDeployments; ``most`` is how many of them get series of their own."""
+        """``known`` gives the ModelDeployments in order; ``most`` is how many of them get series of their own."""
         self._known = known
         self._most = most
         self._seen: Sequence[Object] = ()
@@ -107,7 +107,7 @@ class ModelDeployments(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The families with what was last seen."""
         seen, families = self._seen, self._families()
-        shown = sorted(seen, key=_key)[: self._most]
+        shown = seen[: self._most]
         for found in shown:
             for name, labels, value in _samples(found):
                 families[f"modeldeployment_{name}"].add_metric((*_key(found), *labels), value)
