@@ -50,6 +50,11 @@ class _WriteThrough:
             self._enqueue(key)
 
 
+def namespace_of(key: Key) -> str:
+    """The group in which a key waits: every namespace has its turn."""
+    return key[0]
+
+
 class Process:
     """One run of the operator."""
 
@@ -57,7 +62,7 @@ class Process:
         self._settings = configured
         self._cache = Cache()
         self._metrics = Metrics(ModelDeployments(self._told_of, configured.metrics_max_model_deployments))
-        self._queue: WorkQueue[Key] = WorkQueue(on_wait=self._metrics.waited)
+        self._queue: WorkQueue[Key] = WorkQueue(on_wait=self._metrics.waited, group_of=namespace_of)
         self._liveness = Liveness(lambda: self._queue.longest_work_seconds)
         self._election: Election | None = None
         self._filled = False

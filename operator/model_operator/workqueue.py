@@ -2,6 +2,9 @@
 
 Adding a key says "look at this one", no matter how often or why. A key that is added while it is in work is
 handed out again afterwards, never to two workers at once. Delays and failures only decide when.
+
+One thing is not client-go's: keys stand in line by groups, of which each has its turn, so that a group with
+thousands of keys does not keep the others waiting.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import heapq
 import itertools
 import random
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -39,7 +42,8 @@ class Backoff:
 class WorkQueue(Generic[K]):
     """One event loop's queue; not safe across threads.
 
-    ``clock`` gives monotonic seconds; ``on_wait`` learns how many seconds a key stood in line.
+    ``clock`` gives monotonic seconds; ``on_wait`` learns how many seconds a key stood in line. ``group_of`` names the
+    group of a key; by default all are in one.
     """
 
     def __init__(
@@ -48,11 +52,15 @@ class WorkQueue(Generic[K]):
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_wait: Callable[[float], None] = lambda seconds: None,
+        group_of: Callable[[K], Hashable] = lambda key: None,
     ) -> None:
         self._backoff = backoff or Backoff()
         self._clock = clock
         self._on_wait = on_wait
-        self._ready: deque[K] = deque()
+        self._group_of = group_of
+        self._ready: OrderedDict[Hashable, deque[K]] = OrderedDict()
+        """The lines, none of them empty; the group whose turn it is stands first."""
+        self._depth = 0
         self._ready_since: dict[K, float] = {}
         """The dirty set: keys that wait in line or will once their present turn is over."""
         self._working_since: dict[K, float] = {}
@@ -114,7 +122,7 @@ class WorkQueue(Generic[K]):
                 raise
         if self._shut:
             raise ShutDown
-        key = self._ready.popleft()
+        key = self._take_next()
         now = self._clock()
         self._on_wait(now - self._ready_since.pop(key))
         self._working_since[key] = now
@@ -144,7 +152,7 @@ class WorkQueue(Generic[K]):
     @property
     def depth(self) -> int:
         """How many keys stand in line."""
-        return len(self._ready)
+        return self._depth
 
     @property
     def in_work(self) -> int:
@@ -167,8 +175,17 @@ class WorkQueue(Generic[K]):
         self._set_alarm()
 
     def _stand_in_line(self, key: K) -> None:
-        self._ready.append(key)
+        self._ready.setdefault(self._group_of(key), deque()).append(key)
+        self._depth += 1
         self._call_next()
+
+    def _take_next(self) -> K:
+        group, line = self._ready.popitem(last=False)
+        key = line.popleft()
+        self._depth -= 1
+        if line:
+            self._ready[group] = line  # behind all others
+        return key
 
     def _call_next(self) -> None:
         while self._waiting:

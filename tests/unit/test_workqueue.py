@@ -44,6 +44,24 @@ async def test_keys_come_out_in_the_order_in_which_they_were_added(queue: WorkQu
     assert await taken(queue) == ["a", "b", "c"]
 
 
+async def test_every_group_has_its_turn_however_many_keys_one_has(clock: Clock) -> None:
+    queue: WorkQueue[str] = WorkQueue(clock=clock, group_of=lambda key: key[0])
+    for key in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        queue.add(key)
+    assert queue.depth == 6
+    assert await taken(queue) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+    assert queue.depth == 0
+
+
+async def test_a_group_that_comes_late_waits_for_one_key_of_each_other_group(clock: Clock) -> None:
+    queue: WorkQueue[str] = WorkQueue(clock=clock, group_of=lambda key: key[0])
+    for key in ("a1", "a2", "a3"):
+        queue.add(key)
+    assert await queue.get() == "a1"
+    queue.add("b1")
+    assert await taken(queue) == ["a2", "b1", "a3"]
+
+
 async def test_a_key_that_waits_in_line_is_not_added_twice(queue: WorkQueue[str]) -> None:
     queue.add("a")
     queue.add("a")
