@@ -83,6 +83,8 @@ class Background:
     tags: VerdictTags
     counts: Counts
     facts: Facts
+    look_at: Callable[[Key], object]
+    """Has a key looked at as soon as may be."""
     happened: Callable[[Outcome], None] = lambda outcome: None
     """Is told what came of rollouts."""
 

@@ -68,7 +68,7 @@ class Duties:
         metrics.gauge("tags_waiting", lambda: self._write_back.waiting)
         self._traffic = TrafficCounter(queue.add, metrics.scraped)
         background = Background(
-            self._resolver, self._write_back, self._traffic, self._facts, metrics.happened
+            self._resolver, self._write_back, self._traffic, self._facts, queue.add, metrics.happened
         )
         self._reconciler = Reconciler(kube, cache, configured, background)
         self._reconciler.resume(cache.model_deployments())

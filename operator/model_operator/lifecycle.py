@@ -27,6 +27,8 @@ from model_operator.wishes import registry_tags
 from model_operator.world import Announce, Plan, Revision, Side, VerdictState, World
 
 FAULT_RETRY = timedelta(seconds=30)
+SLOT_RETRY = timedelta(minutes=1)
+"""Who waits for a slot is called when one comes free; this is for the case that the call was lost."""
 GARBAGE_WAIT = timedelta(seconds=3)
 
 
@@ -291,5 +293,5 @@ def _look_again(world: World, course: Course) -> timedelta | None:
     if course.problem and course.problem.reason == "CredentialsMissing":
         waits.append(FAULT_RETRY)
     if candidate and candidate.phase is Phase.WAITING_FOR_SLOT:
-        waits.append(timedelta(seconds=5))
+        waits.append(SLOT_RETRY)
     return min(waits, default=None)

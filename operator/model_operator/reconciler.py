@@ -39,6 +39,7 @@ from model_operator.outcomes import outcomes
 from model_operator.pod_registry import PodRegistries, described
 from model_operator.registry import WantedModel
 from model_operator.settings import Settings
+from model_operator.slots import Slots
 from model_operator.world import (
     Action,
     Adopt,
@@ -77,24 +78,9 @@ class Snapshots(Protocol):
         """The ModelDeployment of that key and everything that carries its labels."""
         ...
 
-
-class Slots:
-    """How many rollouts are under way, and whose."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._taken: set[Key] = set()
-
-    def free_for(self, key: Key) -> bool:
-        """Whether ``key`` may start, or go on with, a rollout."""
-        return key in self._taken or len(self._taken) < self._limit
-
-    def note(self, key: Key, in_flight: bool) -> None:
-        """Takes or gives back the slot of ``key``."""
-        if in_flight:
-            self._taken.add(key)
-        else:
-            self._taken.discard(key)
+    def get(self, ref: ObjectRef) -> Object | None:
+        """One object; None when there is none."""
+        ...
 
 
 class Reconciler:
@@ -118,7 +104,7 @@ class Reconciler:
         self._background = background
         self._clock = clock
         self._events = EventRecorder(kube)
-        self._slots = Slots(settings.max_concurrent_rollouts)
+        self._slots = Slots(settings.max_concurrent_rollouts, background.look_at)
         self._faults: dict[Key, tuple[Fault, ...]] = {}
         self._pod_registries = PodRegistries(kube)
         self._contest = Contest()
@@ -135,7 +121,7 @@ class Reconciler:
     def resume(self, keys: Iterable[Key]) -> None:
         """Gives the rollouts that an operator before this one left under way their slots back."""
         for key in keys:
-            raw = _only(self._cache.snapshot(key), Kind.MODEL_DEPLOYMENT, key[1])
+            raw = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
             candidate = ((raw or {}).get("status") or {}).get("candidate") or {}
             phase = candidate.get("phase")
             self._slots.note(
@@ -152,7 +138,7 @@ class Reconciler:
             self._forget(key)
             return None
         decided = plan(world)
-        self._slots.note(key, decided.rollout_in_flight)
+        self._slots.note(key, decided.rollout_in_flight, _waits_for_a_slot(decided))
         try:
             raw = await self._report(raw, world, decided)
             faults = await self._act(world, decided)
@@ -177,7 +163,7 @@ class Reconciler:
 
     async def _observe(self, key: Key) -> tuple[World | None, Object | None]:
         """Gathers the world of ``key``; (None, None) when it is gone or about to go."""
-        raw = _only(self._cache.snapshot(key), Kind.MODEL_DEPLOYMENT, key[1])
+        raw = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return None, None
         registry, credentials_error = await self._pod_registry(raw)
@@ -192,7 +178,8 @@ class Reconciler:
         metadata = raw["metadata"]
         spec, spec_error = None, ""
         try:
-            spec = parse(raw).spec
+            # the status is read elsewhere, forgivingly
+            spec = parse({key: value for key, value in raw.items() if key != "status"}).spec
         except SpecError as error:
             spec_error = str(error)
         resolution = Resolution(ResolutionReason.PENDING, "the spec can't be read")
@@ -344,6 +331,11 @@ class Reconciler:
             await self._kube.apply(action.ref, body, uid=metadata["uid"])
             return None
         return Fault(action.ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
+
+
+def _waits_for_a_slot(decided: Plan) -> bool:
+    candidate = decided.status.get("candidate") or {}
+    return bool(candidate.get("phase") == Phase.WAITING_FOR_SLOT)
 
 
 def _in_place_of(found: Object, body: Object) -> Object:

@@ -90,7 +90,7 @@ class Bench:
         monkeypatch.setattr(module, "plan", self._plan)
         configured = settings.parse("registries: {prod: {url: 'http://mlflow:5000'}}", "config.yaml")
         self.read = Read()
-        background = Background(self.told, self.told, self.told, self.read)
+        background = Background(self.told, self.told, self.told, self.read, lambda key: None)
         # a plan without actions and without news in the status asks the API server for nothing
         kube = cast(KubeClient, None)
         self.reconciler = Reconciler(kube, self.cache, configured, background)
