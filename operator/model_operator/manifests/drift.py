@@ -19,6 +19,8 @@ from model_operator.manifests.quantity import parse_quantity
 
 _Object = Mapping[str, Any]
 _Keyed = Callable[[_Object], tuple[str, ...]]
+_Step = str | tuple[str | int, ...]
+"""The name of a field, or the key of an element."""
 
 
 def _by(*fields: str) -> _Keyed:
@@ -122,27 +124,38 @@ def differs(desired: _Object, live: _Object) -> list[str]:
 class _Place:
     """Where a value stands: its path for people, and the names of its own and its parent's field."""
 
-    __slots__ = ("field", "parent", "path")
+    __slots__ = ("_above", "_step", "field", "parent")
 
-    def __init__(self, path: str, field: str, parent: str) -> None:
-        self.path = path
+    def __init__(self, step: _Step, field: str, parent: str, above: _Place | None = None) -> None:
+        self._step = step
+        self._above = above
         self.field = field
         self.parent = parent
 
-    def child(self, key: str) -> _Place:
-        path = f"{self.path}[{key}]" if "." in key or "/" in key else f"{self.path}.{key}"
-        return _Place(path, key, self.field)
+    @property
+    def path(self) -> str:
+        """Put together only where somebody asks, since nearly all places have no difference to tell of."""
+        step = self._step
+        if self._above is None:
+            return str(step)
+        if isinstance(step, str):
+            brackets = "." in step or "/" in step
+            return f"{self._above.path}[{step}]" if brackets else f"{self._above.path}.{step}"
+        return f"{self._above.path}[{'/'.join(map(str, step))}]"
 
-    def item(self, key: tuple[str, ...] | int) -> _Place:
-        """An element of a list; it stands for the list's field."""
-        text = "/".join(key) if isinstance(key, tuple) else str(key)
-        return _Place(f"{self.path}[{text}]", self.field, self.field)
+    def child(self, key: str) -> _Place:
+        return _Place(key, key, self.field, self)
+
+    def item(self, *key: str | int) -> _Place:
+        """An element of a list, by its key or its number; it stands for the list's field."""
+        return _Place(key, self.field, self.field, self)
 
 
 def _field(place: _Place, wanted: Any, found: Any) -> list[str]:
     if wanted is None:
         return []
-    if isinstance(wanted, Mapping):
+    # the look at the class first saves time: asking an abstract class takes far longer
+    if wanted.__class__ is dict or isinstance(wanted, Mapping):
         return _map(place, wanted, found)
     if isinstance(wanted, (list, tuple)):
         return _list(place, wanted, found)
@@ -162,7 +175,11 @@ def _map(place: _Place, wanted: _Object, found: Any) -> list[str]:
 
 def _fields(place: _Place, wanted: _Object, found: _Object) -> list[str]:
     paths = [
-        path for key, value in wanted.items() for path in _field(place.child(key), value, found.get(key))
+        path
+        for key, value in wanted.items()
+        # equal texts, which most values are, need no closer look
+        if not (value.__class__ is str and value == found.get(key))
+        for path in _field(place.child(key), value, found.get(key))
     ]
     if place.field == "env" and "name" in wanted and "valueFrom" not in wanted and found.get("valueFrom"):
         # an empty value and no value look alike; a reference in its place does not
@@ -207,7 +224,7 @@ def _list_map(
     key_of = _LIST_KEYS[place.field]
     paths: list[str] = []
     for item in wanted:
-        here, there = place.item(key_of(item)), found.get(key_of(item))
+        here, there = place.item(*key_of(item)), found.get(key_of(item))
         paths += [here.path] if there is None else _fields(here, item, there)
     return paths
 
