@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
+SIZES ?= 100,500,1000,5000
 BIN := .venv/bin
 # Suites print how long their slowest tests took; figures themselves belong in benchmarks/.
 PYTEST := $(BIN)/pytest --durations=5
@@ -96,6 +97,11 @@ benchmark-registry: install programs ## Cost of polling 5,000 models, and time f
 .PHONY: dashboard-picture
 dashboard-picture: install programs ## Draw the dashboard's panels with data of a real Prometheus: docs/dashboard.png
 	$(BIN)/python -m tests.monitoring.picture docs/dashboard.png
+
+.PHONY: benchmark-scale
+benchmark-scale: install programs ## 100 to 5,000 ModelDeployments: time, writes, memory, fairness; SIZES=100,500 chooses
+	$(BIN)/python -m benchmarks.scale --sizes $(SIZES)
+	$(BIN)/python -m benchmarks.fairness
 
 ##@ Set-up
 

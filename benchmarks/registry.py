@@ -9,18 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import random
 import secrets
 import shutil
-import sqlite3
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,50 +24,20 @@ from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.network import free_ports
 from tests.integration.conftest import install_crd
-from tests.integration.lives.bench import MODELDEPLOYMENTS, PLURALS, OperatorProcess
+from tests.integration.lives.bench import MODELDEPLOYMENTS, OperatorProcess
 from tests.mlflow_server import MlflowServer
-from tests.mlflow_server.server import WEBHOOKS
 
+from benchmarks.figures import heading, machine, percentile
+from benchmarks.first_writes import FirstWrites
+from benchmarks.many_models import name, registry
 from model_operator.api.reference import parse_reference
 from model_operator.registry import MlflowClient
 from model_operator.registry.poller import Pace, Poller
 from model_operator.settings import RegistryConfig
 
 NAMESPACE = "default"
-TABLES = ("registered_models", "model_versions", "registered_model_aliases")
 ROUNDS = 10
 """Within so many polls everything that is looked at only now and then has had its turn."""
-PATIENCE_SECONDS = 300.0
-
-
-def name(number: int) -> str:
-    """The name of a registered model."""
-    return f"model-{number}"
-
-
-@contextmanager
-def registry(directory: Path, models: int) -> Iterator[MlflowServer]:
-    """An MLflow server with so many models, each with two versions and ``champion`` on the first."""
-    server = MlflowServer.start(directory, environment=WEBHOOKS)
-    with server.api() as api:
-        api.post("registered-models/create", json={"name": name(0)})
-        for _ in range(2):
-            api.post("model-versions/create", json={"name": name(0), "source": "s3://bucket/model"})
-        api.post("registered-models/alias", json={"name": name(0), "alias": "champion", "version": "1"})
-    server.stop()
-    # MLflow would take minutes for what are copies of its own rows
-    with closing(sqlite3.connect(directory / "mlflow.db")) as database, database:
-        for table in TABLES:
-            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
-            values = ", ".join("?" if column == "name" else column for column in columns)
-            # names of tables and columns, not values
-            copy = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} WHERE name = ?"  # noqa: S608
-            database.executemany(copy, [(name(number), name(0)) for number in range(1, models)])
-    server = MlflowServer.start(directory, environment=WEBHOOKS)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 # --- a poll -------------------------------------------------------------------------------------------
@@ -143,61 +108,6 @@ async def cpu_of_a_bare_loop(server: MlflowServer, urls: list[httpx.URL]) -> flo
 # --- from the alias to the first write ----------------------------------------------------------------
 
 
-class FirstWrites:
-    """Watches ModelDeployments and Deployments, and notes when each name was written to."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        self._kubeconfig = kubeconfig
-        self._seen: dict[str, list[float]] = defaultdict(list)
-        self._changed = threading.Condition()
-        self._threads = [
-            threading.Thread(target=self._watch, args=(PLURALS[kind],), daemon=True)
-            for kind in ("ModelDeployment", "Deployment")
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _watch(self, plural: str) -> None:
-        path, version = plural.format(NAMESPACE), ""
-        with ApiClient(self._kubeconfig, timeout_seconds=600) as api:
-            version = api.http.get(path, params={"limit": 1}).json()["metadata"]["resourceVersion"]
-            query = {"watch": "true", "resourceVersion": version}
-            try:
-                with api.http.stream("GET", path, params=query) as answer:
-                    for line in answer.iter_lines():
-                        self._note(json.loads(line)["object"]["metadata"].get("name", ""))
-            except httpx.HTTPError:
-                # the end of the control plane
-                return
-
-    def _note(self, written: str) -> None:
-        with self._changed:
-            self._seen[written].append(time.monotonic())
-            self._changed.notify_all()
-
-    def after(self, written: str, moment: float) -> float:
-        """Seconds from that moment to the first write; waits for it. Raises TimeoutError."""
-
-        def first() -> float | None:
-            return next((at for at in self._seen[written] if at > moment), None)
-
-        with self._changed:
-            if not self._changed.wait_for(lambda: first() is not None, PATIENCE_SECONDS):
-                raise TimeoutError(f"nobody wrote to {written}")
-            return (first() or 0.0) - moment
-
-    def quiet_for(self, seconds: float) -> None:
-        """Wait until nobody has written for so long."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            with self._changed:
-                last = max((at[-1] for at in self._seen.values() if at), default=time.monotonic())
-            if (rest := last + seconds - time.monotonic()) <= 0:
-                return
-            time.sleep(rest)
-        raise TimeoutError("the operator did not come to rest")
-
-
 def times_to_the_first_write(
     server: MlflowServer, directory: Path, deployments: int, moves: int, by_webhook: bool
 ) -> list[float]:
@@ -262,11 +172,6 @@ def times_to_the_first_write(
         return taken
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The least of the values that is not below so large a share of them."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
-
-
 def main() -> None:
     """Run it and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -274,7 +179,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, nargs="*", default=[1, 100], help="ModelDeployments")
     parser.add_argument("--moves", type=int, default=30, help="alias moves for each figure")
     options = parser.parse_args()
-    print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {time.ctime()}\n")
+    print(f"{machine()}\n")
     home = Path(tempfile.mkdtemp(prefix="benchmark-registry-"))
     try:
         with registry(home / "mlflow", options.models) as server:
@@ -282,12 +187,11 @@ def main() -> None:
             credentials.mkdir()
             (credentials / "username").write_text(server.username)
             (credentials / "password").write_text(server.password)
-            print("| References | Requests | Bytes | Time | CPU | CPU of a bare loop | Ratio |")
-            print("|---|---|---|---|---|---|---|")
+            print(heading("References", "Requests", "Bytes", "Time", "CPU", "CPU of a bare loop", "Ratio"))
             for references in sorted({1, min(100, options.models), options.models}):
                 print(asyncio.run(cost_of_a_poll(server, credentials, references)), flush=True)
-            print("\n| ModelDeployments | By | Moves | p50 | p99 | p50 as a share of 15 s |")
-            print("|---|---|---|---|---|---|")
+            columns = ("ModelDeployments", "By", "Moves", "p50", "p99", "p50 as a share of 15 s")
+            print(f"\n{heading(*columns)}")
             for count in options.count:
                 for by_webhook in (True, False):
                     directory = home / f"{count}-{by_webhook}"

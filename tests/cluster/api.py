@@ -45,7 +45,8 @@ def load_context(kubeconfig: Path, context: str | None = None) -> tuple[str, dic
     return name, cluster, user
 
 
-def _tls(cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
+def tls_context(cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
+    """What a kubeconfig's cluster and user prove themselves with. Raises KubeconfigError."""
     authority = cluster.get("certificate-authority-data")
     certificate, key = user.get("client-certificate-data"), user.get("client-key-data")
     if not (authority and certificate and key):
@@ -68,7 +69,10 @@ class ApiClient:
         _, cluster, user = load_context(kubeconfig)
         # the test cluster is never behind the machine's proxy
         self.http = httpx.Client(
-            base_url=cluster["server"], verify=_tls(cluster, user), timeout=timeout_seconds, trust_env=False
+            base_url=cluster["server"],
+            verify=tls_context(cluster, user),
+            timeout=timeout_seconds,
+            trust_env=False,
         )
 
     def __enter__(self) -> ApiClient:

@@ -28,6 +28,14 @@ rules:
 """
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    controllers: bool
+    audit_policy: str
+    """Empty: no audit log."""
+    manager_options: Sequence[str]
+
+
 @dataclass
 class ControlPlane:
     """A throw-away control plane; `stop` ends it, and so does the end of the process that started it.
@@ -45,8 +53,17 @@ class ControlPlane:
     daemons: list[Daemon] = field(default_factory=list)
 
     @classmethod
-    def start(cls, directory: Path, controllers: bool = False, audit: bool = False) -> ControlPlane:
+    def start(
+        cls,
+        directory: Path,
+        controllers: bool = False,
+        audit: bool = False,
+        audit_policy: str = AUDIT_POLICY,
+        manager_options: Sequence[str] = (),
+    ) -> ControlPlane:
         """Starts one in that (new or empty) directory and returns when it is ready.
+
+        ``manager_options`` are further options of the controller manager.
 
         Must be called from the main thread for the kernel to end it with the process; elsewhere it works
         too, but only `stop` ends it. Raises ProcessDiedError or TimeoutError with the end of the logs, and
@@ -54,10 +71,11 @@ class ControlPlane:
         """
         names = ["etcd", "kube-apiserver", *(["kube-controller-manager"] if controllers else [])]
         programs = ensure(*names)
+        wanted = _Wanted(controllers, audit_policy if audit else "", manager_options)
         for attempt in range(1, ATTEMPTS + 1):
             home = directory.absolute() / f"attempt-{attempt}"
             try:
-                return cls._start_once(home, programs, controllers, audit)
+                return cls._start_once(home, programs, wanted)
             except ProcessDiedError as died:
                 # somebody else took a port between our look and the server's bind
                 if "address already in use" not in str(died) or attempt == ATTEMPTS:
@@ -65,16 +83,14 @@ class ControlPlane:
         raise AssertionError("unreachable")
 
     @classmethod
-    def _start_once(
-        cls, directory: Path, programs: dict[str, Path], controllers: bool, audit: bool
-    ) -> ControlPlane:
+    def _start_once(cls, directory: Path, programs: dict[str, Path], wanted: _Wanted) -> ControlPlane:
         client_port, peer_port, port, controllers_port = free_ports(4)
         url = f"https://127.0.0.1:{port}"
         identities = components.Identities.create(directory / "pki", url, "model-operator-tests", [])
         kubeconfig = identities.kubeconfig("admin", ["system:masters"], directory / "kubeconfig")
-        audit_log = directory / "audit.log" if audit else None
+        audit_log = directory / "audit.log" if wanted.audit_policy else None
         policy = directory / "audit-policy.yaml"
-        policy.write_text(AUDIT_POLICY)
+        policy.write_text(wanted.audit_policy)
         plane = cls(directory, url, kubeconfig, audit_log)
         etcd_url = f"http://127.0.0.1:{client_port}"
         plan = components.ApiServerPlan(
@@ -84,7 +100,7 @@ class ControlPlane:
             service_cidr=SERVICE_CIDR,
             identities=identities,
             has_node=False,
-            has_controllers=controllers,
+            has_controllers=wanted.controllers,
             audit_log=audit_log,
             audit_policy=policy,
         )
@@ -96,12 +112,12 @@ class ControlPlane:
             )
             plane._run("kube-apiserver", components.kube_apiserver(programs["kube-apiserver"], plan))
             plane._wait_ready()
-            if controllers:
+            if wanted.controllers:
                 manager = programs["kube-controller-manager"]
                 command = components.kube_controller_manager(
                     manager, identities, secure_port=controllers_port
                 )
-                plane._run("kube-controller-manager", command)
+                plane._run("kube-controller-manager", [*command, *wanted.manager_options])
                 plane._wait_for_default_service_account()
         except BaseException:
             plane.stop()

@@ -67,6 +67,11 @@ class OperatorProcess:
         """The next start takes the package from there."""
         self._environment |= {"PYTHONPATH": str(directory)}
 
+    @property
+    def pid(self) -> int:
+        """The id of the running process; 0 when there is none."""
+        return self._process.pid if self._process else 0
+
     def starts(self) -> int:
         """How often it came so far that it had seen the whole cluster."""
         return self.all_words().count("objects in all, listed in")

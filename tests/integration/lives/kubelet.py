@@ -46,7 +46,7 @@ class ScriptedKubelet(threading.Thread):
         self._over = threading.Event()
         self._told: dict[str, tuple[Script, str]] = {}
         """By uid: the script that a pod's status follows, and the pod's address."""
-        self._addresses = _addresses()
+        self._addresses = addresses()
         self.scripts: dict[tuple[str, str], Script] = {}
         """By model name and version; others are good. A changed script changes the pods that are there."""
         self.failure: Exception | None = None
@@ -101,9 +101,7 @@ class ScriptedKubelet(threading.Thread):
             binding = {"metadata": {"name": metadata["name"]}, "target": {"kind": "Node", "name": NODE}}
             _accept(api.http.post(f"{path}/binding", json=binding))
         address = address or next(self._addresses)
-        _accept(
-            api.http.patch(f"{path}/status", json={"status": _pod_status(script, address)}, headers=MERGE)
-        )
+        _accept(api.http.patch(f"{path}/status", json={"status": pod_status(script, address)}, headers=MERGE))
         self._told[metadata["uid"]] = (script, address)
 
 
@@ -118,13 +116,15 @@ def _accept(answer: httpx.Response) -> None:
         answer.raise_for_status()
 
 
-def _addresses() -> Iterator[str]:
+def addresses() -> Iterator[str]:
+    """Addresses for pods, one after the other."""
     # kept for tests of networks: nobody answers there
     for number in count(1):
         yield f"198.18.{number // 250 % 250}.{number % 250 + 1}"
 
 
-def _pod_status(script: Script, address: str) -> dict[str, Any]:
+def pod_status(script: Script, address: str) -> dict[str, Any]:
+    """The status that a kubelet would write for a pod of that address."""
     moment = datetime.now(UTC)
     now = moment.strftime(TIME)
     # a ready pod is so for long enough already, whatever minReadySeconds the Deployment has

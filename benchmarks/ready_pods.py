@@ -1,0 +1,36 @@
+"""Pods without a node: each gets the status of one that is ready as soon as it appears.
+
+A kubelet's side of the API in one write for each pod. KWOK would need nodes, a scheduler and two writes more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.integration.lives.kubelet import MERGE, Script, addresses, pod_status
+
+from benchmarks.api_server import connected, events
+
+WORKERS = 4
+
+
+async def make_pods_ready(kubeconfig: Path) -> None:
+    """Give every pod its status, until cancelled."""
+    waiting: asyncio.Queue[str] = asyncio.Queue()
+    given = addresses()
+    async with connected(kubeconfig) as session, asyncio.TaskGroup() as group:
+
+        async def work() -> None:
+            while True:
+                path = await waiting.get()
+                body = {"status": pod_status(Script(), next(given))}
+                async with session.patch(f"{path}/status", json=body, headers=MERGE) as answer:
+                    await answer.read()
+
+        for _ in range(WORKERS):
+            group.create_task(work())
+        async for event in events(session, "/api/v1/pods"):
+            metadata = event["object"]["metadata"]
+            if event["type"] == "ADDED" and not event["object"]["status"].get("podIP"):
+                waiting.put_nowait(f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}")
