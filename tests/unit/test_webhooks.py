@@ -23,9 +23,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tests.cluster.certificates import Authority, KeyPair
 
-from model_operator import webhooks
 from model_operator.settings import Webhooks
-from model_operator.webhooks import Delivery, Inbox, RefusalError, receiving
+from model_operator.webhooks import inbox as inboxes
+from model_operator.webhooks import mounted, receiving
+from model_operator.webhooks import receiver as receivers
+from model_operator.webhooks.inbox import Delivery, Inbox, RefusalError
 
 SECRET = "s3cret-of-the-webhook"
 NOW = 1_800_000_000
@@ -202,7 +204,7 @@ def test_ids_are_forgotten_when_their_time_is_over(inbox: Inbox, clock: Clock) -
 
 
 def test_only_so_many_ids_are_remembered(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "MAX_REMEMBERED", 10)
+    monkeypatch.setattr(inboxes, "MAX_REMEMBERED", 10)
     for number in range(100):
         inbox.model(delivery(id=f"id-{number}"))
         assert len(inbox) <= 10
@@ -213,12 +215,12 @@ def test_only_so_many_ids_are_remembered(inbox: Inbox, monkeypatch: pytest.Monke
 def test_secrets_are_rotated_without_a_restart(inbox: Inbox, secret_dir: Path, clock: Clock) -> None:
     assert inbox.model(delivery(id="a")) == "iris"
     (secret_dir / "next").write_text("the-next-one")
-    clock.now += webhooks.REREAD_SECONDS
+    clock.now += mounted.REREAD_SECONDS
     at = int(clock.now)
     assert inbox.model(delivery(id="b", at=at)) == "iris"
     assert inbox.model(delivery(id="c", at=at, secret="the-next-one")) == "iris"
     (secret_dir / "secret").unlink()
-    clock.now += webhooks.REREAD_SECONDS
+    clock.now += mounted.REREAD_SECONDS
     with pytest.raises(RefusalError, match="secret"):
         inbox.model(delivery(id="d", at=at))
     assert inbox.model(delivery(id="e", at=at, secret="the-next-one")) == "iris"
@@ -303,9 +305,9 @@ class Receiver:
 def headers(changes: Mapping[str, str | None], body: bytes = BODY, id: str = "id-1") -> dict[str, str]:
     now = str(int(time.time()))
     all_of_them: dict[str, str | None] = {
-        webhooks.ID_HEADER: id,
-        webhooks.TIMESTAMP_HEADER: now,
-        webhooks.SIGNATURE_HEADER: signature(SECRET, id, now, body),
+        receivers.ID_HEADER: id,
+        receivers.TIMESTAMP_HEADER: now,
+        receivers.SIGNATURE_HEADER: signature(SECRET, id, now, body),
         **changes,
     }
     return {name: value for name, value in all_of_them.items() if value is not None}
@@ -341,40 +343,40 @@ async def test_a_model_that_nobody_follows_is_no_mistake_of_the_senders(receiver
         pytest.param({"path": "/webhooks/default/"}, 404, "unknown", "path", id="a longer path"),
         pytest.param({"path": "/webhooks/../default"}, 404, "unknown", "path", id="a path with dots"),
         pytest.param({"content": b"x" * 65_537}, 413, "default", "size", id="a large body"),
-        pytest.param({"headers": {webhooks.ID_HEADER: None}}, 400, "default", "header", id="no id"),
+        pytest.param({"headers": {receivers.ID_HEADER: None}}, 400, "default", "header", id="no id"),
         pytest.param(
-            {"headers": {webhooks.TIMESTAMP_HEADER: None}}, 400, "default", "header", id="no timestamp"
+            {"headers": {receivers.TIMESTAMP_HEADER: None}}, 400, "default", "header", id="no timestamp"
         ),
         pytest.param(
-            {"headers": {webhooks.SIGNATURE_HEADER: None}}, 400, "default", "header", id="no signature"
+            {"headers": {receivers.SIGNATURE_HEADER: None}}, 400, "default", "header", id="no signature"
         ),
-        pytest.param({"headers": {webhooks.ID_HEADER: "x" * 129}}, 400, "default", "header", id="a long id"),
+        pytest.param({"headers": {receivers.ID_HEADER: "x" * 129}}, 400, "default", "header", id="a long id"),
         pytest.param(
-            {"headers": {webhooks.ID_HEADER: "a.b"}}, 400, "default", "header", id="an id with a dot"
+            {"headers": {receivers.ID_HEADER: "a.b"}}, 400, "default", "header", id="an id with a dot"
         ),
         pytest.param(
-            {"headers": {webhooks.TIMESTAMP_HEADER: "1" * 13}},
+            {"headers": {receivers.TIMESTAMP_HEADER: "1" * 13}},
             400,
             "default",
             "header",
             id="a long timestamp",
         ),
         pytest.param(
-            {"headers": {webhooks.TIMESTAMP_HEADER: "1e9"}},
+            {"headers": {receivers.TIMESTAMP_HEADER: "1e9"}},
             400,
             "default",
             "header",
             id="a timestamp in words",
         ),
         pytest.param(
-            {"headers": {webhooks.SIGNATURE_HEADER: "v1," + "A" * 1024}},
+            {"headers": {receivers.SIGNATURE_HEADER: "v1," + "A" * 1024}},
             400,
             "default",
             "header",
             id="a long signature",
         ),
         pytest.param(
-            {"headers": {webhooks.SIGNATURE_HEADER: SIGNED_BY_ANOTHER}},
+            {"headers": {receivers.SIGNATURE_HEADER: SIGNED_BY_ANOTHER}},
             401,
             "default",
             "signature",
@@ -402,7 +404,7 @@ async def test_a_refusal_has_a_status_and_one_short_sentence(
 
 async def test_a_header_that_comes_twice_is_refused(receiver: Receiver) -> None:
     lines = [f"{name}: {value}" for name, value in headers({}).items()]
-    lines += [f"{webhooks.ID_HEADER}: id-2", f"Content-Length: {len(BODY)}", "Host: here"]
+    lines += [f"{receivers.ID_HEADER}: id-2", f"Content-Length: {len(BODY)}", "Host: here"]
     answer = await receiver.raw(
         "\r\n".join(["POST /webhooks/default HTTP/1.1", *lines, "", ""]).encode() + BODY
     )
@@ -425,7 +427,7 @@ async def test_an_endless_chunked_body_ends_at_the_cap(receiver: Receiver) -> No
 async def test_a_body_that_never_comes_is_not_waited_for(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(receivers, "READ_SECONDS", 0.05)
     answer = await receiver.raw(
         b"POST /webhooks/default HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\n"
     )
@@ -436,7 +438,7 @@ async def test_a_body_that_never_comes_is_not_waited_for(
 async def test_headers_that_never_end_are_not_waited_for(
     secret_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "CONNECTION_SECONDS", 0.05)
+    monkeypatch.setattr(receivers, "CONNECTION_SECONDS", 0.05)
     made = Receiver()
     configured = Webhooks(secret_dir=str(secret_dir))
     async with receiving(configured, ["default"], made.hint, made.count, "127.0.0.1") as made.port:
@@ -444,7 +446,7 @@ async def test_headers_that_never_end_are_not_waited_for(
 
 
 async def test_only_so_many_connections_are_held(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(receivers, "MAX_CONNECTIONS", 2)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             _, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
@@ -480,7 +482,7 @@ async def test_what_is_not_http_is_turned_away_with_one_line_of_log_at_most(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(webhooks, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(receivers, "READ_SECONDS", 0.05)
     for _ in range(3):
         answer = await receiver.raw(request_bytes)
         assert answer == b"" or answer.startswith((b"HTTP/1.1 40", b"HTTP/1.0 40")), answer
@@ -492,7 +494,7 @@ async def test_a_flood_of_refusals_is_one_line_of_log(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(50):
-        await receiver.post(headers={webhooks.SIGNATURE_HEADER: SIGNED_BY_ANOTHER})
+        await receiver.post(headers={receivers.SIGNATURE_HEADER: SIGNED_BY_ANOTHER})
     lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert lines == ["webhook for registry default refused: the signature is not by a secret known here"]
 
@@ -526,7 +528,7 @@ async def https(
     secret_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[], Any]]:
     """Starts a receiver with the certificate directory ``tls``."""
-    monkeypatch.setattr(webhooks, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(mounted, "REREAD_SECONDS", 0.0)
     async with AsyncExitStack() as stack:
 
         async def start() -> Receiver:

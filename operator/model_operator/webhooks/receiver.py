@@ -1,0 +1,182 @@
+"""Takes webhooks by HTTP or HTTPS, one on each connection, within bounds of size, time and number."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from aiohttp import web
+
+from model_operator.settings import Webhooks
+from model_operator.webhooks.inbox import Delivery, Inbox, RefusalError
+from model_operator.webhooks.mounted import Certificate, Seldom
+
+log = logging.getLogger(__name__)
+
+ID_HEADER = "X-MLflow-Delivery-Id"
+TIMESTAMP_HEADER = "X-MLflow-Timestamp"
+SIGNATURE_HEADER = "X-MLflow-Signature"
+PATH = "/webhooks/"
+MAX_BODY_BYTES = 65_536
+MAX_CONNECTIONS = 64
+READ_SECONDS = 5.0
+CONNECTION_SECONDS = 10.0
+"""A connection lives so long and carries one request: MLflow sends seldom, and slow senders must not add up."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
+_MAX_SIGNATURE_LENGTH = 1024
+_UNKNOWN_ENTRY = "unknown"
+
+Hint = Callable[[str, str], int]
+"""Takes an entry of the configuration and a model's name; returns how many references that concerns."""
+Count = Callable[[str, str], None]
+"""Takes an entry of the configuration and what became of a delivery."""
+
+
+class _Receiver:
+    """Answers one request at a time, each on a connection of its own."""
+
+    def __init__(self, inbox: Inbox, entries: Collection[str], hint: Hint, count: Count) -> None:
+        self._inbox = inbox
+        self._entries = frozenset(entries)
+        self._hint = hint
+        self._count = count
+        self._seldom = Seldom()
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """204 for a delivery that counts; else the refusal's status and its one sentence."""
+        entry = _UNKNOWN_ENTRY
+        try:
+            if request.method != "POST":
+                raise RefusalError(HTTPStatus.METHOD_NOT_ALLOWED, "method", "only POST is answered here")
+            entry = self._entry(request.path)
+            body = await _body(request)
+            model = self._inbox.model(_delivery(request, body))
+            outcome = "ok" if self._hint(entry, model) else "not_followed"
+        except RefusalError as refusal:
+            outcome, response = refusal.outcome, web.Response(status=refusal.status, text=f"{refusal}\n")
+            self._seldom.warn(f"{entry} {outcome}", f"webhook for registry {entry} refused: {refusal}")
+        except Exception:
+            # not aiohttp's own answer to a defect, which would end in silence here
+            outcome, response = "error", web.Response(status=HTTPStatus.BAD_REQUEST)
+            self._seldom.warn("error", "a webhook could not be read", exc_info=True)
+        else:
+            response = web.Response(status=HTTPStatus.NO_CONTENT)
+        self._count(entry, outcome)
+        response.force_close()
+        return response
+
+    def _entry(self, path: str) -> str:
+        entry = path.removeprefix(PATH)
+        if not path.startswith(PATH) or entry not in self._entries:
+            words = f"there is only {PATH}ENTRY here, for the registries of the configuration"
+            raise RefusalError(HTTPStatus.NOT_FOUND, "path", words)
+        return entry
+
+
+def _delivery(request: web.BaseRequest, body: bytes) -> Delivery:
+    def header(name: str) -> str:
+        values = request.headers.getall(name, [])
+        if len(values) != 1:
+            words = f"exactly one header {name} is needed" if values else f"the header {name} is missing"
+            raise RefusalError(HTTPStatus.BAD_REQUEST, "header", words)
+        return values[0]
+
+    delivery_id, timestamp = header(ID_HEADER), header(TIMESTAMP_HEADER)
+    signatures = header(SIGNATURE_HEADER)
+    if not _ID.fullmatch(delivery_id) or not _TIMESTAMP.fullmatch(timestamp):
+        words = f"{ID_HEADER} or {TIMESTAMP_HEADER} is malformed"
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "header", words)
+    if len(signatures) > _MAX_SIGNATURE_LENGTH:
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "header", f"{SIGNATURE_HEADER} is too long")
+    return Delivery(delivery_id, timestamp, signatures, body)
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """The body as it was sent; a Content-Length is not believed. Raises RefusalError."""
+    too_large = RefusalError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", f"the body is over {MAX_BODY_BYTES} bytes"
+    )
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        words = f"the body took more than {READ_SECONDS:.0f} s"
+        raise RefusalError(HTTPStatus.REQUEST_TIMEOUT, "slow", words) from None
+    return bytes(body)
+
+
+class _Server(web.Server):
+    """aiohttp's server, which sets no limit to the number of connections, nor to the time of one."""
+
+    def __init__(self, receiver: _Receiver) -> None:
+        # what aiohttp says of malformed HTTP is the sender's choice, in words and number
+        silent = logging.getLogger(f"{__name__}.http")
+        silent.disabled = True
+        super().__init__(
+            receiver.answer,
+            handler_cancellation=True,
+            access_log=None,
+            logger=silent,
+            auto_decompress=False,
+            lingering_time=1.0,
+        )
+        self._ends: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self._ends) >= MAX_CONNECTIONS:
+            transport.abort()
+            return
+        loop = asyncio.get_running_loop()
+        self._ends[handler] = loop.call_later(CONNECTION_SECONDS, transport.abort)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        if (end := self._ends.pop(handler, None)) is not None:
+            end.cancel()
+        super().connection_lost(handler, exc)
+
+
+@asynccontextmanager
+async def receiving(
+    configured: Webhooks, entries: Collection[str], hint: Hint, count: Count, host: str | None = None
+) -> AsyncIterator[int]:
+    """Receive webhooks for these registry entries on ``host`` (None: all addresses).
+
+    ``hint`` is called for each delivery that counts and must return at once; ``count`` is told what became of every
+    request. Gives the port, which matters when the configured one is 0.
+
+    Raises OSError when the port is taken. Files that are missing are waited for: a webhook is only a hint.
+    """
+    certificate = Certificate(Path(configured.certificate_dir)) if configured.certificate_dir else None
+    inbox = Inbox(Path(configured.secret_dir), configured.max_age_seconds)
+    receiver = _Receiver(inbox, entries, hint, count)
+    server = _Server(receiver)
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(
+        server,
+        host,
+        configured.port,
+        ssl=certificate.context if certificate else None,
+        ssl_handshake_timeout=CONNECTION_SECONDS if certificate else None,
+    )
+    try:
+        port: int = listener.sockets[0].getsockname()[1]
+        log.info("receiving webhooks by %s on port %d", "https" if certificate else "http", port)
+        yield port
+    finally:
+        listener.close()
+        server.pre_shutdown()
+        await server.shutdown(1.0)
