@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -64,12 +65,15 @@ def test_a_serving_pod_counts_its_requests_for_prometheus(stage: Stage) -> None:
     assert any(line.startswith("model_server_request_seconds_bucket{") for line in lines)
 
 
-def test_a_version_is_kept_out_until_a_tag_and_a_reviewed_commit_let_it_in(stage: Stage) -> None:
+def test_a_version_is_kept_out_by_gate_after_gate_until_each_is_mended_and_then_rolls_out_by_itself(
+    stage: Stage,
+) -> None:
     cluster = stage.cluster
     stage.create_serving("iris")
-    name = f"validated-{cluster.name}"
+    tag, metric = f"validated-{cluster.name}", f"auc-{cluster.name}"
     gates = {
-        "tags": [{"key": name, "value": "yes"}],
+        "tags": [{"key": tag, "value": "yes"}],
+        "metrics": [{"name": metric, "min": 0.8}],
         "inputExample": "Required",
         "maxModelBytes": 1,
         "signature": "Compatible",
@@ -77,25 +81,49 @@ def test_a_version_is_kept_out_until_a_tag_and_a_reviewed_commit_let_it_in(stage
     cluster.commit("iris", {"gates": gates})
     stage.alias("iris", BETTER)
     refused = cluster.until_condition("iris", "Admitted", "False", "TagMissing")
-    assert f"has no tag {name}=yes" in refused["message"]
-
-    tag = {"name": MODEL, "version": BETTER, "key": name, "value": "yes"}
-    with stage.registry.api() as api:
-        api.post("model-versions/set-tag", json=tag)
-    refused = cluster.until_condition("iris", "Admitted", "False", "ModelTooLarge")
-    assert "spec.gates.maxModelBytes" in refused["message"]
+    assert f"has no tag {tag}=yes" in refused["message"]
     plan = cluster.status("iris")["plan"]
     assert {gate["gate"]: gate["outcome"] for gate in plan["gates"]} == {
-        "Tags": "Passed",
+        "Tags": "Failed",
+        "Metrics": "Failed",
         "InputExample": "Passed",
         "ModelSize": "Failed",
         "Signature": "Passed",
     }
     assert (plan["from"], plan["to"], plan["extraResources"]["cpu"]) == (GOOD, BETTER, "50m")
+
+    _tag(stage, tag, "yes")
+    cluster.until_condition("iris", "Admitted", "False", "MetricMissing")
+    _log(stage, metric, 0.7)
+    refused = cluster.until_condition("iris", "Admitted", "False", "MetricOutOfBounds")
+    assert metric in refused["message"]
+    _log(stage, metric, 0.9)
+    refused = cluster.until_condition("iris", "Admitted", "False", "ModelTooLarge")
+    assert "spec.gates.maxModelBytes" in refused["message"]
     assert answering(stage, "iris") == GOOD
 
+    _log(stage, metric, 0.7)
     overrides = [{"gate": "ModelSize", "approved": plan["revision"]}]
     cluster.commit("iris", {"gates": {**gates, "overrides": overrides}})
+    cluster.until_condition("iris", "Admitted", "False", "MetricOutOfBounds")
+    assert answering(stage, "iris") == GOOD
+    _log(stage, metric, 0.9)
     cluster.until_serving("iris", BETTER)
     cluster.until_condition("iris", "Admitted", "True", "Admitted")
     assert answering(stage, "iris") == BETTER
+
+
+def _tag(stage: Stage, key: str, value: str) -> None:
+    with stage.registry.api() as api:
+        api.post(
+            "model-versions/set-tag", json={"name": MODEL, "version": BETTER, "key": key, "value": value}
+        )
+
+
+def _log(stage: Stage, metric: str, value: float) -> None:
+    """Logs a metric to the run that the version came from."""
+    with stage.registry.api() as api:
+        params = {"name": MODEL, "version": BETTER}
+        run = api.get("model-versions/get", params=params).json()["model_version"]["run_id"]
+        now = time.time_ns() // 1_000_000
+        api.post("runs/log-metric", json={"run_id": run, "key": metric, "value": value, "timestamp": now})
