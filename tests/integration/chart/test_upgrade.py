@@ -1,7 +1,7 @@
 """A new version of the chart over an older one: CRD, release and ModelDeployments, on a real API server.
 
-There is no release yet. ``first-0.1.0.tgz`` is the chart as it was when the operator first followed an alias from end
-to end: packaged by helm from that commit, with the CRD and the values of that day.
+There is no release yet. ``first-0.1.0`` is the chart as it was when the operator first followed an alias from end
+to end: all of its files from that commit, with the CRD and the values of that day.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.integration.chart.programs import (
     RefusedError,
 )
 
-FIRST = Path(__file__).parent / "first-0.1.0.tgz"
+FIRST = Path(__file__).parent / "first-0.1.0"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/model-operator"
 AS_OF_THEN: dict[str, Any] = {
     "model": {"uri": "models:/churn@champion"},
