@@ -197,6 +197,16 @@ async def test_a_second_apply_of_the_same_writes_nothing(kube: KubeClient, names
     assert second["metadata"]["generation"] == first["metadata"]["generation"]
 
 
+async def test_an_apply_brings_any_text_as_it_is(kube: KubeClient, namespace: str) -> None:
+    created = await kube.create(ref(namespace), deployment(replicas=2))
+    body = deployment(minReadySeconds=6)
+    # models are named by people, and YAML knows neither surrogate pairs nor all that JSON leaves as it is
+    text = 'Söhne 日本語 🚀 \x7f\x85\u2028\ufeff\uffff "\\'
+    annotated = {**body, "metadata": {**body["metadata"], "annotations": {"example.com/model": text}}}
+    answer = await kube.apply(ref(namespace), annotated, uid=created["metadata"]["uid"])
+    assert answer["metadata"]["annotations"]["example.com/model"] == text
+
+
 async def test_what_others_added_is_left_alone(kube: KubeClient, namespace: str) -> None:
     created = await kube.create(ref(namespace), deployment(replicas=2))
     uid = created["metadata"]["uid"]

@@ -15,6 +15,7 @@ from model_operator.kube.errors import ApiError, Conflict, NotFound
 from model_operator.kube.ownership import hand_over
 from model_operator.kube.resources import API_VERSIONS, accepted, collection_path, object_path
 from model_operator.kube.transport import (
+    APPLY,
     JSON,
     YAML,
     Call,
@@ -294,8 +295,8 @@ class KubeClient:
             "PATCH",
             object_path(ref),
             query=_writing(dry_run) | {"fieldValidation": "Strict", "force": "true"},
-            body=_bound(body, uid, resource_version),
-            content_type="application/apply-patch+yaml",
+            body=json_for_yaml(_bound(body, uid, resource_version)),
+            content_type=APPLY,
         )
 
     async def _take_sole_ownership(self, ref: ObjectRef, body: Object, uid: str | None) -> bool:

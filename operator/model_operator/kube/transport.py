@@ -25,6 +25,8 @@ from model_operator.kube.errors import ApiError, Fenced, Unauthorized, Unavailab
 JSON = "application/json"
 SIGN_IN_PAUSE_SECONDS = 1.0
 YAML = "application/yaml"
+APPLY = "application/apply-patch+yaml; charset=utf-8"
+"""With the charset, since without it the client library writes JSON of its own, whose surrogate pairs no YAML has."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _USER_AGENT = f"model-operator/{version('model-operator')}"
