@@ -114,9 +114,9 @@ def test_kubernetes_own_types_pass_as_they_are(create):
 def test_the_defaults_of_the_design_appear_and_no_others(create):
     assert create(ALIAS).json()["spec"] == {
         **ALIAS,
-        "registry": {"name": "default"},
+        "registry": {"name": "default", "type": "MLflow"},
         "server": {"runtime": "MLflow", "port": 8080},
-        "pod": {"terminationGracePeriodSeconds": 60},
+        "pod": {"terminationGracePeriodSeconds": 60, "automountServiceAccountToken": False},
         "service": {"port": 80, "type": "ClusterIP"},
         "selfTest": {"mode": "Auto", "timeoutSeconds": 60, "path": "/invocations"},
         "rollout": {

@@ -140,7 +140,7 @@ async def test_a_rotated_password_is_read_again_on_the_first_refusal(
     directory = credentials(username="admin", password="stale-password")
     now = 0.0
     client = MlflowClient("prod", Access(mlflow.url, str(directory)))
-    client._source._clock = lambda: now
+    client._rest.source._clock = lambda: now
     try:
         with pytest.raises(Exception, match="refused the credentials"):
             await client.model("rotated")

@@ -135,7 +135,7 @@ async def test_the_tags_that_we_write_wake_nobody(
     registry.model("no echo", champion="1")
     woken: list[Key] = []
     resolver = Resolver({"prod": admin}, 15, woken.append, quiet_tags=tag_prefix("prod-eu.1"))
-    poller = resolver._pollers["prod"]
+    poller = resolver._pollers[RegistryId("prod")]
     reference = parse_reference("models:/no echo@champion")
     try:
         resolver.want(CHURN, WantedModel(RegistryId("prod"), reference))
