@@ -1,21 +1,29 @@
-"""The API server: plain JSON objects in and out, with timeouts, bounded retries and typed errors."""
+"""The API server: plain JSON objects in and out, with timeouts, bounded retries and typed errors.
 
-from model_operator.kube.client import KubeClient, Listing, WriteObserver
-from model_operator.kube.errors import (
-    AlreadyExists,
-    ApiError,
-    Conflict,
-    Fenced,
-    Forbidden,
-    Invalid,
-    NotFound,
-    QuotaExceeded,
-    Unauthorized,
-    Unavailable,
-)
-from model_operator.kube.events import EventRecorder
-from model_operator.kube.resources import API_VERSIONS
-from model_operator.kube.transport import CallObserver, Connection, RetryPolicy
+What is exported is loaded when it is first asked for: Kubernetes' client takes a while to load, and the help of
+`kubectl model` and its checks of manifests need the errors only.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model_operator.kube.client import KubeClient, Listing, WriteObserver
+    from model_operator.kube.errors import (
+        AlreadyExists,
+        ApiError,
+        Conflict,
+        Fenced,
+        Forbidden,
+        Invalid,
+        NotFound,
+        QuotaExceeded,
+        Unauthorized,
+        Unavailable,
+    )
+    from model_operator.kube.events import EventRecorder
+    from model_operator.kube.resources import API_VERSIONS
+    from model_operator.kube.transport import CallObserver, Connection, RetryPolicy
 
 __all__ = [
     "API_VERSIONS",
@@ -37,3 +45,20 @@ __all__ = [
     "Unavailable",
     "WriteObserver",
 ]
+
+_MODULES = {
+    "API_VERSIONS": "resources",
+    "CallObserver": "transport",
+    "Connection": "transport",
+    "EventRecorder": "events",
+    "KubeClient": "client",
+    "Listing": "client",
+    "RetryPolicy": "transport",
+    "WriteObserver": "client",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)

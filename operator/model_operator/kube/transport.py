@@ -92,13 +92,15 @@ class Transport:
         kubeconfig: Path | None,
         timeout_seconds: float,
         retry: RetryPolicy,
-        observer: CallObserver | None,
+        observer: CallObserver | None = None,
         may_write: MayWrite = lambda: True,
+        context: str = "",
     ) -> None:
         self._configuration: Any = configuration
         # sends what it is given; the typed models above it would cost twice the time per call
         self._rest: Any = client.ApiClient(configuration).rest_client
         self._kubeconfig = kubeconfig
+        self._context = context
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._retry = retry
         self._observer = observer
@@ -198,21 +200,23 @@ class Transport:
         if time.monotonic() - self._signed_in_at < SIGN_IN_PAUSE_SECONDS:
             return  # somebody else's 401 has just done it
         self._signed_in_at = time.monotonic()
-        fresh = await load_configuration(self._kubeconfig)
+        fresh = await load_configuration(self._kubeconfig, self._context)
         self._configuration.api_key.update(fresh.api_key)
 
 
-async def load_configuration(kubeconfig: Path | None) -> client.Configuration:
+async def load_configuration(kubeconfig: Path | None, context: str = "") -> client.Configuration:
     """Connection settings: the given file, else KUBECONFIG, else the service account, else ~/.kube/config.
 
-    Raises ``kubernetes.aio.config.ConfigException`` when there are none.
+    ``context`` is one of the file's; empty: its current one. Raises ``kubernetes.aio.config.ConfigException`` when
+    there are none.
     """
     configuration = client.Configuration()
-    if kubeconfig is None and not os.environ.get("KUBECONFIG") and _in_pod():
+    if kubeconfig is None and not context and not os.environ.get("KUBECONFIG") and in_pod():
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
         await config.load_kube_config(  # type: ignore[no-untyped-call]
             config_file=str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or None,
+            context=context or None,
             client_configuration=configuration,
             persist_config=False,
         )
@@ -230,7 +234,8 @@ def _proxy_of_the_environment(url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-def _in_pod() -> bool:
+def in_pod() -> bool:
+    """Whether there is a pod's service account to sign in with."""
     return "KUBERNETES_SERVICE_HOST" in os.environ and Path(_SERVICE_ACCOUNT_TOKEN).exists()
 
 
