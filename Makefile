@@ -103,6 +103,12 @@ benchmark-scale: install programs ## 100 to 5,000 ModelDeployments: time, writes
 	$(BIN)/python -m benchmarks.scale --sizes $(SIZES)
 	$(BIN)/python -m benchmarks.fairness
 
+##@ Captures
+
+.PHONY: captures
+captures: install programs ## Make the README's captures of kubectl model anew, from a real run
+	$(BIN)/python -m tests.captures
+
 ##@ Set-up
 
 .PHONY: install
@@ -130,7 +136,7 @@ programs: install ## Build or find what the suites run: a control plane, helm, a
 
 .PHONY: lock
 lock: install ## Choose the newest allowed dependencies and lock them, with hashes
-	$(UV_COMPILE) --upgrade pyproject.toml --extra dev -o requirements/dev.txt
+	$(UV_COMPILE) --upgrade pyproject.toml --extra dev --extra cli -o requirements/dev.txt
 	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/operator.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow2.in -o requirements/mlflow2.txt

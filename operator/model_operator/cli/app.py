@@ -1,0 +1,90 @@
+"""The commands of ``kubectl model``, in the order in which ``--help`` shows them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from model_operator.cli import completion, digesting, doctoring, linting, requests, showing, spec_changes
+from model_operator.cli.failures import CommandError
+from model_operator.cli.place import Context, Kubeconfig, Namespace, NoColor, Place, located, remember
+
+PROGRAM = "kubectl model"
+
+app = typer.Typer(
+    name=PROGRAM,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"kubectl-model {version('model-operator')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+    namespace: Namespace = "",
+    no_color: NoColor = False,
+    _asked: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See and steer ModelDeployments: which version of a model serves, which one is wanted, and why not.
+
+    kubectl model get -A
+    kubectl model status churn --watch
+    """
+    remember(ctx, kubeconfig, context, namespace, no_color)
+
+
+def _add(functions: Sequence[Callable[..., Any]], panel: str) -> None:
+    for function in functions:
+        app.command(help=_reflowed(function), rich_help_panel=panel)(located(function))
+
+
+def _reflowed(function: Callable[..., Any]) -> str:
+    """The docstring as help: paragraphs wrap where the terminal ends, examples stay as they are."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    shown = [text if _is_example(text) else " ".join(text.split()) for text in paragraphs]
+    return "\n\n".join(shown)
+
+
+def _is_example(paragraph: str) -> bool:
+    return any(line.startswith((PROGRAM, "kubectl-")) for line in paragraph.splitlines())
+
+
+LOOK, STEER, CHECK = "Look", "Steer", "Check"
+
+_add([showing.get, showing.status, showing.history, showing.plan], LOOK)
+_add([requests.revert, requests.release, requests.retry, requests.restart], STEER)
+_add([spec_changes.approve, spec_changes.suspend, spec_changes.resume], STEER)
+_add([linting.lint, digesting.digest, doctoring.doctor], CHECK)
+app.command(help=_reflowed(completion.completion), rich_help_panel=CHECK)(completion.completion)
+
+
+def main() -> None:
+    """Runs a command; ends the process with one of the documented exit codes."""
+    try:
+        app(prog_name=PROGRAM)
+    except CommandError as error:
+        terminal = Place(color="--no-color" not in sys.argv).terminal()
+        words = terminal.signs.words
+        terminal.err.print(Text.assemble(("error: ", "bold red"), words(error.message)))
+        if error.remedy:
+            terminal.err.print(Text.assemble(("next: ", "bold"), words(error.remedy)))
+        sys.exit(int(error.code))

@@ -1,0 +1,180 @@
+"""The command digest: the canonical digest of a model's files, and the tag that says so in the registry."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.text import Text
+
+from model_operator.api.reference import MalformedReferenceError, parse_reference
+from model_operator.cli.failures import CommandError, ExitCode
+from model_operator.cli.place import Place
+from model_operator.pod.fetch import UncoveredError, digest_of
+from model_operator.settings import RegistryConfig
+from model_operator.world import ResolutionReason
+
+if TYPE_CHECKING:  # the client of a registry takes a while to load, and the other commands do without
+    from model_operator.registry.client import RegistryError
+    from model_operator.registry.mlflow import MlflowClient
+
+URL_VARIABLE = "MLFLOW_TRACKING_URI"
+_CREDENTIALS = {
+    "username": "MLFLOW_TRACKING_USERNAME",
+    "password": "MLFLOW_TRACKING_PASSWORD",
+    "token": "MLFLOW_TRACKING_TOKEN",
+}
+_MISSING = frozenset({ResolutionReason.MODEL_NOT_FOUND, ResolutionReason.VERSION_NOT_FOUND})
+
+
+async def digest(
+    place: Place,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="The model's files, with MLmodel among them.")
+    ],
+    tag: Annotated[
+        str, typer.Option("--tag", metavar="models:/NAME/VERSION", help="Write it to this version's tag.")
+    ] = "",
+    tag_name: Annotated[
+        str, typer.Option("--tag-name", metavar="TAG", help="The tag (gates.integrity.digestTag).")
+    ] = "sha256",
+    registry: Annotated[
+        str, typer.Option("--registry", metavar="URL", envvar=URL_VARIABLE, help="The MLflow server.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a tag that says something else.")] = False,
+) -> None:
+    """Print the canonical digest of a model's files; with --tag, write it to the registry.
+
+    mlflow artifacts download --artifact-uri models:/churn/8 --dst-path ./model
+    kubectl model digest ./model
+    kubectl model digest ./model --tag models:/churn/8
+
+    Credentials come from MLflow's own variables: MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN. It ends with 1
+    where no digest can be made, or the tag says something else already; 4 where there is no such version; 5 where the
+    registry can't be reached or refuses.
+    """
+    found = _digest(directory)
+    if tag:
+        name, version = _version(tag)
+        async with _connected(registry, os.environ) as client:
+            await _write(client, (name, version, tag_name), found, force)
+        terminal = place.terminal()
+        terminal.err.print(Text(terminal.signs.words(f"the tag {tag_name} of {tag} says so")))
+    typer.echo(found)
+
+
+def _digest(directory: Path) -> str:
+    if not (directory / "MLmodel").is_file():
+        raise CommandError(
+            ExitCode.USAGE,
+            f"{directory} is no directory with a model: it has no file MLmodel",
+            "name the directory that MLmodel stands in; mlflow artifacts download makes one",
+        )
+    try:
+        return digest_of(directory)
+    except UncoveredError as error:
+        raise CommandError(
+            ExitCode.FAILED,
+            f"{directory} can't have a digest: {error}",
+            "take it out, or rename it; see docs/integrity.md",
+        ) from None
+    except OSError as error:
+        raise CommandError(
+            ExitCode.FAILED, f"{error.filename} can't be read: {error.strerror}", "see to its permissions"
+        ) from None
+
+
+def _version(tag: str) -> tuple[str, str]:
+    try:
+        reference = parse_reference(tag)
+    except MalformedReferenceError as error:
+        raise CommandError(ExitCode.USAGE, f"--tag {tag}: {error}", "write models:/NAME/VERSION") from None
+    if reference.version is None:
+        raise CommandError(
+            ExitCode.USAGE,
+            f"--tag {tag}: names no exact version, and could move meanwhile",
+            "write models:/NAME/VERSION",
+        )
+    return reference.name, reference.version
+
+
+async def _write(client: MlflowClient, place: tuple[str, str, str], found: str, force: bool) -> None:
+    from model_operator.registry.client import RegistryError
+
+    name, version, key = place
+    try:
+        before = (await client.version(name, version)).tags.get(key, "")
+        if before.removeprefix("sha256:").lower() == found.removeprefix("sha256:"):
+            return
+        if before and not force:
+            raise CommandError(
+                ExitCode.FAILED,
+                f"the tag {key} of version {version} of {name} says something else: {before}; the files have {found}",
+                "find out which is right; --force replaces the tag, and where the version serves it is rolled out anew",
+            )
+        await client.set_version_tag(name, version, key, found)
+    except RegistryError as error:
+        raise _from_registry(error) from None
+
+
+def _from_registry(error: RegistryError) -> CommandError:
+    if error.reason in _MISSING:
+        return CommandError(ExitCode.NOT_FOUND, error.message, "see the name, the version and --registry")
+    remedies = {
+        ResolutionReason.UNAUTHORIZED: "set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        ResolutionReason.FORBIDDEN: "to write a tag the user needs the permission EDIT on the model",
+        ResolutionReason.HOST_HEADER_REFUSED: "start MLflow with --allowed-hosts and this name",
+    }
+    message = error.message
+    if error.reason is ResolutionReason.UNAUTHORIZED:
+        # its words are meant for whoever configures the operator
+        message = "the registry does not know who is asking (401)"
+    return CommandError(
+        ExitCode.NO_ANSWER, message, remedies.get(error.reason, "see --registry and the network")
+    )
+
+
+@asynccontextmanager
+async def _connected(url: str, environ: Mapping[str, str]) -> AsyncIterator[MlflowClient]:
+    """A client with the credentials that MLflow's own client would use."""
+    from model_operator.registry.mlflow import MlflowClient
+
+    if not url:
+        raise CommandError(
+            ExitCode.USAGE, "which registry has the version?", f"give --registry, or set {URL_VARIABLE}"
+        )
+    given = {key: environ[name] for key, name in _CREDENTIALS.items() if environ.get(name)}
+    if "username" in given and "password" in given:
+        given.pop("token", None)  # as in MLflow's client
+    elif "token" in given:
+        given = {"token": given["token"]}
+    with tempfile.TemporaryDirectory(prefix="kubectl-model-") as directory:  # mode 0700
+        _write_files(Path(directory), given)
+        try:
+            config = RegistryConfig(
+                url=url,
+                credentials_dir=directory if given else "",
+                ca_file=environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", ""),
+                workspace=environ.get("MLFLOW_WORKSPACE", ""),
+            )
+        except ValidationError as error:
+            text = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix(
+                "Value error, "
+            )
+            raise CommandError(ExitCode.USAGE, f"the registry's URL {text}", "see --registry") from None
+        client = MlflowClient("command-line", config)
+        try:
+            yield client
+        finally:
+            await client.aclose()
+
+
+def _write_files(directory: Path, contents: Mapping[str, str]) -> None:
+    for name, content in contents.items():
+        (directory / name).write_text(content, encoding="utf-8")

@@ -1,0 +1,133 @@
+"""One document judged as a ModelDeployment: the structure of the CRD, then its CEL rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from model_operator.api import names
+from model_operator.api.crd import custom_resource_definition
+from model_operator.cli.lint.documents import Document, Path
+from model_operator.cli.lint.rules import rule_problems
+from model_operator.cli.lint.structure import Problem as Fault
+from model_operator.cli.lint.structure import Schema, structural_problems, with_defaults
+
+_METADATA = frozenset(
+    {"name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers"}
+    # what `kubectl get -o yaml` writes, and the API server takes again
+    | {"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "selfLink"}
+    | {"deletionGracePeriodSeconds", "managedFields"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong: document and line (both from 1), the object's name, the field, and words."""
+
+    document: int
+    line: int
+    name: str
+    field: str
+    message: str
+
+
+def judge(document: Document) -> list[Problem] | None:
+    """What the API server would say against the document; None where it holds no ModelDeployment.
+
+    A ``List`` is judged by its items. Problems come in the order of their lines.
+    """
+    objects = list(_objects(document.value))
+    if not objects:
+        return None
+    found = [
+        Problem(
+            document.number,
+            document.line((*root, *fault.path)),
+            _name(value),
+            _written((*root, *fault.path)),
+            fault.message,
+        )
+        for root, value in objects
+        for fault in _faults(value)
+    ]
+    return sorted(found, key=lambda problem: (problem.line, problem.field))
+
+
+def _objects(value: Any, root: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    if not isinstance(value, dict):
+        return
+    kind, group = value.get("kind"), str(value.get("apiVersion", "")).partition("/")[0]
+    if kind in ("List", names.LIST_KIND) and isinstance(value.get("items"), list):
+        for index, item in enumerate(value["items"]):
+            yield from _objects(item, (*root, "items", index))
+    elif group == names.GROUP or (kind == names.KIND and "/" not in str(value.get("apiVersion", ""))):
+        yield root, value
+
+
+def _faults(value: dict[str, Any]) -> list[Fault]:
+    if value.get("apiVersion") != names.API_VERSION:
+        return [Fault(("apiVersion",), f"must be {names.API_VERSION}")]
+    if value.get("kind") != names.KIND:
+        return [Fault(("kind",), f"must be {names.KIND}, the only kind of {names.GROUP}")]
+    schema = _schema()
+    # the status is the operator's: what a manifest says of it is dropped, unread
+    given = {key: item for key, item in value.items() if key != "status"}
+    whole = with_defaults(given, schema)
+    faults = [*_metadata_faults(value.get("metadata")), *structural_problems(whole, schema)]
+    broken = [fault.path for fault in faults]
+    return [*faults, *rule_problems(whole, schema, broken)]
+
+
+@cache
+def _schema() -> Schema:
+    version = custom_resource_definition()["spec"]["versions"][0]
+    root = dict(version["schema"]["openAPIV3Schema"])
+    properties = {name: part for name, part in root["properties"].items() if name != "status"}
+    # the API server knows metadata by itself; so do we, below
+    properties["metadata"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {**root, "properties": properties}
+
+
+def _metadata_faults(metadata: Any) -> Iterator[Fault]:
+    if not isinstance(metadata, dict):
+        yield Fault(("metadata",), "is missing: add it, with a name")
+        return
+    if not metadata.get("name"):
+        yield Fault(("metadata", "name"), "is missing: add it")
+    elif not isinstance(metadata["name"], str):
+        yield Fault(("metadata", "name"), "must be of type string: put it in quotes")
+    for name in metadata:
+        if name not in _METADATA:
+            yield Fault(
+                ("metadata", name), "is an unknown field: does it belong under labels or annotations?"
+            )
+    for part in ("labels", "annotations"):
+        entries = metadata.get(part) or {}
+        if not isinstance(entries, dict):
+            yield Fault(("metadata", part), "must be of type object")
+            continue
+        for key, entry in entries.items():
+            if not isinstance(entry, str):
+                yield Fault(("metadata", part, key), "must be of type string: put it in quotes")
+
+
+def _name(value: dict[str, Any]) -> str:
+    metadata = value.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _written(path: Path) -> str:
+    """A field's path as people write it: ``spec.gates.tags[0].key``; keys with dots in quotes."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z0-9_-]+", part):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
+    return text or "the document"

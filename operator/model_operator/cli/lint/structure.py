@@ -1,0 +1,159 @@
+"""The OpenAPI part of the CRD: types, bounds, required and unknown fields; and its defaults.
+
+The CRD's structural schema becomes a JSON schema that ``jsonschema`` judges; only the words are ours.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema
+import re2  # type: ignore[import-untyped]
+from jsonschema.validators import extend
+
+from model_operator.cli.lint.documents import Path
+
+Schema = Mapping[str, Any]
+
+_KEPT = frozenset(
+    {"type", "required", "enum", "minimum", "maximum", "minLength", "maxLength", "pattern"}
+    | {"minItems", "maxItems", "minProperties", "maxProperties"}
+)
+_INT32 = {"minimum": -(2**31), "maximum": 2**31 - 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one field, and what can be done. No value is quoted: it may be a secret."""
+
+    path: Path
+    message: str
+
+
+def with_defaults(value: Any, schema: Schema) -> Any:
+    """The value as the API server keeps it: absent fields have their defaults, and a null counts as absent."""
+    if isinstance(value, dict):
+        parts, each = schema.get("properties", {}), schema.get("additionalProperties")
+        schemas = {
+            key: parts.get(key, each if isinstance(each, Mapping) else None) for key in {**parts, **value}
+        }
+        found = {key: item for key, item in value.items() if item is not None or schemas[key] is None}
+        for name, part in parts.items():
+            if "default" in part:
+                found.setdefault(name, copy.deepcopy(part["default"]))
+        return {key: with_defaults(item, schemas[key] or {}) for key, item in found.items()}
+    if isinstance(value, list):
+        return [with_defaults(item, schema.get("items", {})) for item in value]
+    return value
+
+
+def structural_problems(value: Any, schema: Schema) -> list[Problem]:
+    """What the types and bounds of the schema say against a value that has its defaults."""
+    judge = _Judge(_json_schema(schema))
+    problems = [problem for error in judge.iter_errors(value) for problem in _told(error)]
+    return [*problems, *_repeated(value, schema, ())]
+
+
+def _json_schema(schema: Schema) -> dict[str, Any]:
+    """The same as a JSON schema, where what the API server would drop as unknown is refused."""
+    found: dict[str, Any] = {key: value for key, value in schema.items() if key in _KEPT}
+    if schema.get("format") == "int32":
+        found = {**_INT32, **found}
+    if schema.get("x-kubernetes-int-or-string"):
+        found["type"] = ["integer", "string"]
+    if "items" in schema:
+        found["items"] = _json_schema(schema["items"])
+    if "properties" in schema:
+        found["properties"] = {name: _json_schema(part) for name, part in schema["properties"].items()}
+    each = schema.get("additionalProperties")
+    if isinstance(each, Mapping):
+        found["additionalProperties"] = _json_schema(each)
+    elif schema.get("type") == "object" and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        found["additionalProperties"] = False
+    return found
+
+
+def _pattern(_judge: Any, pattern: str, value: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
+    # RE2 as in the API server: Python's own $ also matches before a line break at the end
+    if isinstance(value, str) and not re2.search(pattern, value):
+        yield jsonschema.ValidationError("")
+
+
+_Judge: Any = extend(jsonschema.Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+
+
+def _told(error: jsonschema.ValidationError) -> Iterator[Problem]:
+    path, rule = tuple(error.absolute_path), str(error.validator)
+    bound: Any = error.validator_value
+    schema: Any = error.schema
+    given: Any = error.instance
+    if rule == "required":
+        # one error for each missing field; which one stands only in the library's words
+        missing = next(name for name in bound if error.message.startswith(repr(name)))
+        yield Problem((*path, missing), "is missing: add it")
+    elif rule == "additionalProperties":
+        known = schema.get("properties", {})
+        for name in given:
+            if name not in known:
+                yield Problem((*path, name), _unknown(name, list(known)))
+    elif rule == "type":
+        yield Problem(path, f"must be of type {_type(bound)}, not {_type_of(given)}")
+    elif rule == "enum":
+        yield Problem(path, f"must be one of {', '.join(str(choice) for choice in bound)}")
+    else:
+        yield Problem(path, _BOUNDS.get(rule, f"breaks the rule {rule} ({{}})").format(bound))
+
+
+_BOUNDS = {
+    "minimum": "must be greater than or equal to {}",
+    "maximum": "must be less than or equal to {}",
+    "minLength": "must have at least {} characters",
+    "maxLength": "must have at most {} characters",
+    "minItems": "must have at least {} entries",
+    "maxItems": "must have at most {} entries",
+    "minProperties": "must have at least {} entries",
+    "maxProperties": "must have at most {} entries",
+    "pattern": "must match {}",
+}
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known)) or 'none'}"
+    return f"is an unknown field: {meant}"
+
+
+def _type(bound: str | list[str]) -> str:
+    return bound if isinstance(bound, str) else " or ".join(bound)
+
+
+def _type_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    names = {dict: "object", list: "array", str: "string", int: "integer", float: "number"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _repeated(value: Any, schema: Schema, path: Path) -> Iterator[Problem]:
+    """Entries that stand twice in a list of which the API server keeps each once."""
+    if isinstance(value, dict):
+        for name, part in schema.get("properties", {}).items():
+            if name in value:
+                yield from _repeated(value[name], part, (*path, name))
+    if not isinstance(value, list):
+        return
+    keys, seen = schema.get("x-kubernetes-list-map-keys"), []
+    for index, item in enumerate(value):
+        yield from _repeated(item, schema.get("items", {}), (*path, index))
+        if schema.get("x-kubernetes-list-type") not in ("map", "set"):
+            continue
+        identity = [item.get(key) for key in keys] if keys and isinstance(item, dict) else item
+        if identity in seen:
+            yield Problem((*path, index), "stands twice in the list: remove one")
+        seen.append(identity)

@@ -1,0 +1,140 @@
+"""The command lint."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from model_operator.api import names
+from model_operator.cli.arguments import Report, ReportFormat
+from model_operator.cli.failures import CommandError, ExitCode
+from model_operator.cli.place import Place
+
+if TYPE_CHECKING:
+    from model_operator.cli.lint import Problem
+
+MAX_BYTES = 5 * 1024 * 1024
+STDIN = "-"
+_OURS = re.compile(rf"{re.escape(names.GROUP)}/|\b{names.KIND}\b")
+
+
+@dataclass
+class _Report:
+    problems: list[tuple[str, Problem]] = field(default_factory=list)
+    judged: int = 0
+    passed_over: int = 0
+
+
+def lint(
+    place: Place,
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="YAML files, directories of them, or - for standard input."),
+    ],
+    output: Report = ReportFormat.TEXT,
+) -> None:
+    """Judge manifests without a cluster, as the API server would: types, bounds, unknown fields, CEL rules.
+
+    kubectl model lint deploy/*.yaml
+    kustomize build apps/churn | kubectl model lint -
+
+    Objects of other kinds are passed over. It ends with 0 when all is well, 1 when a manifest would be refused, 2 when
+    a file can't be read. It knows the CRD of its own release.
+    """
+    report = _Report()
+    for name, text in _texts(files):
+        _judge(name, text, report)
+    terminal = place.terminal()
+    if output is ReportFormat.JSON:
+        told = [{"file": name, **asdict(problem)} for name, problem in report.problems]
+        typer.echo(
+            json.dumps(
+                {"judged": report.judged, "passedOver": report.passed_over, "problems": told}, indent=2
+            )
+        )
+    else:
+        for name, problem in report.problems:
+            terminal.out.print(Text(terminal.signs.words(_sentence(name, problem))), soft_wrap=True)
+        terminal.err.print(Text(_summary(report)))
+    if report.problems:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _sentence(name: str, problem: Problem) -> str:
+    whose = f" ({problem.name})" if problem.name else ""
+    where = f"{problem.field}: " if problem.field else ""
+    return f"{name}:{problem.line}: document {problem.document}{whose}: {where}{problem.message}"
+
+
+def _summary(report: _Report) -> str:
+    found, judged, others = len(report.problems), report.judged, report.passed_over
+    words = f"{judged} ModelDeployment{'' if judged == 1 else 's'} judged"
+    if others:
+        words += f", {others} other object{'' if others == 1 else 's'} passed over"
+    return f"{words}: {found or 'no'} problem{'' if found == 1 else 's'}"
+
+
+def _judge(name: str, text: str, report: _Report) -> None:
+    # not at the top: CEL takes a while to load, and the other commands do without
+    from model_operator.cli.lint import DocumentError, Problem, documents, judge
+
+    try:
+        for document in documents(text):
+            problems = judge(document)
+            if problems is None:
+                report.passed_over += 1
+            else:
+                report.judged += 1
+                report.problems += [(name, problem) for problem in problems]
+    except DocumentError as error:
+        if not _OURS.search(text):
+            # such as a template of a chart among the files of a commit
+            report.passed_over += 1
+            return
+        report.problems.append((name, Problem(error.document, error.line, "", "", str(error))))
+
+
+def _texts(files: list[str]) -> Iterator[tuple[str, str]]:
+    for name in files:
+        if name == STDIN:
+            yield "<stdin>", _decoded("<stdin>", sys.stdin.buffer.read(MAX_BYTES + 1))
+        elif Path(name).is_dir():
+            found = sorted(
+                path for path in Path(name).rglob("*") if path.suffix in (".yaml", ".yml", ".json")
+            )
+            if not found:
+                raise CommandError(
+                    ExitCode.USAGE, f"{name} holds no YAML file", "name files, or another directory"
+                )
+            yield from ((str(path), _read(path)) for path in found)
+        else:
+            yield name, _read(Path(name))
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return _decoded(str(path), file.read(MAX_BYTES + 1))
+    except OSError as error:
+        raise CommandError(
+            ExitCode.USAGE, f"{path} can't be read: {error.strerror}", "name a file that is there"
+        ) from None
+
+
+def _decoded(name: str, raw: bytes) -> str:
+    if len(raw) > MAX_BYTES:
+        raise CommandError(
+            ExitCode.USAGE, f"{name} is larger than {MAX_BYTES} bytes", "name the manifests alone"
+        )
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise CommandError(ExitCode.USAGE, f"{name} is not UTF-8", "save it as UTF-8") from None

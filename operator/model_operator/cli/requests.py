@@ -1,0 +1,271 @@
+"""A person's requests: annotations that the operator answers in ``status.handledRequests``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from model_operator.api import names
+from model_operator.cli.arguments import Name, Wait, Within
+from model_operator.cli.cluster import Cluster, connected
+from model_operator.cli.failures import CommandError, ExitCode, from_api
+from model_operator.cli.looking import Goal, Watch, look, seconds
+from model_operator.cli.place import Place
+from model_operator.cli.showing import conclude, following
+from model_operator.cli.snapshot import Snapshot
+from model_operator.cli.terminal import Terminal
+from model_operator.cli.tree import status_tree
+from model_operator.health.reading import mapping, metadata
+from model_operator.kube.errors import ApiError, Forbidden
+from model_operator.world import Object
+
+ANSWER_SECONDS = 60.0
+"""How long the operator may take to hear a request; it hears of it by a watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One annotation and the value that it is given; None takes it away."""
+
+    kind: str
+    value: str | None
+
+    @property
+    def patch(self) -> Object:
+        return {"metadata": {"annotations": {f"{names.GROUP}/{self.kind}": self.value}}}
+
+    def is_answered(self, snapshot: Snapshot) -> bool:
+        """Whether the operator has heard it."""
+        handled = snapshot.status.handled_requests.get(self.kind)
+        # nothing answers that an annotation is gone; the hold itself ends
+        return handled == self.value if self.value is not None else not _is_held(snapshot)
+
+
+def _is_held(snapshot: Snapshot) -> bool:
+    current = snapshot.condition("Current")
+    return current is not None and current.reason in ("RevisionHeld", "RevisionNotFound")
+
+
+async def retry(place: Place, name: Name, wait: Wait = False, within: Within = "10m") -> None:
+    """Have the wanted version tried again, whatever it was rejected or withdrawn for.
+
+    kubectl model retry churn --wait
+    """
+    async with connected(place) as cluster:
+        before = await look(cluster, name)
+        if before.is_true("Current"):
+            serving = before.status.serving
+            _say(
+                place,
+                f"nothing to try again: version {serving.version if serving else '?'} is wanted and serves",
+            )
+            return
+        await _ask(place, cluster, name, _Request("retry", _now()))
+        await _follow(place, cluster, name, wait, within)
+
+
+async def restart(place: Place, name: Name, wait: Wait = False, within: Within = "10m") -> None:
+    """Roll out new pods of the same version, rendered by the operator of today.
+
+    kubectl model restart churn --wait
+    """
+    async with connected(place) as cluster:
+        before = await look(cluster, name)
+        if names.REQUEST_REVERT in before.annotations:
+            raise CommandError(
+                ExitCode.FAILED,
+                f"{name} is held at {before.annotations[names.REQUEST_REVERT]}, and a restart waits until it is let go",
+                f"kubectl model release {name}{place.flags()}",
+            )
+        await _ask(place, cluster, name, _Request("restart", _now()))
+        await _follow(place, cluster, name, wait, within)
+
+
+async def revert(
+    place: Place,
+    name: Name,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="VERSION", help="A version or a revision; else what served before."),
+    ] = "",
+    wait: Wait = False,
+    within: Within = "10m",
+) -> None:
+    """Go back to a kept version and hold it, whatever the alias says, until `release`.
+
+    kubectl model revert churn            # to what served before
+    kubectl model revert churn --to 7
+    kubectl model history churn           # what there is
+
+    It needs neither the registry nor a commit: the kept revision has all. The spec is not touched.
+    """
+    async with connected(place) as cluster:
+        before = await look(cluster, name)
+        kept = await _kept(cluster, name)
+        target = to or _served_before(before, kept)
+        if kept is not None and target not in {word for revision in kept for word in revision}:
+            shown = ", ".join(f"{revision} (version {version})" for revision, version in kept)
+            raise CommandError(
+                ExitCode.FAILED,
+                f"{target} is not kept, so there is nothing to go back to",
+                f"kept are: {shown}",
+            )
+        await _ask(place, cluster, name, _Request("revert", target))
+        terminal = place.terminal()
+
+        def arrived(snapshot: Snapshot) -> bool:
+            serving = snapshot.status.serving
+            return (
+                _is_held(snapshot)
+                and serving is not None
+                and target in (serving.revision, serving.version)
+                and not snapshot.is_true("Reconciling")
+            )
+
+        if wait:
+            watch = following(
+                cluster, name, Goal(flags=place.flags()), terminal, end=True, limit=seconds(within)
+            )
+            watch.over = lambda s: arrived(s) or _refused(s) is not None
+            found = await watch.run()
+            if found is None or not (arrived(found) or _refused(found)):
+                raise CommandError(
+                    ExitCode.TIMEOUT,
+                    f"not within {within}: {name} is on its way to {target}",
+                    "give more time with --timeout",
+                )
+        else:
+            found = await look(cluster, name)
+        terminal.out.print(status_tree(found, Goal(flags=place.flags()).outcome(found), terminal))
+        _say(place, f"held until: kubectl model release {name}{place.flags()}")
+
+
+async def release(place: Place, name: Name, wait: Wait = False, within: Within = "10m") -> None:
+    """Let go of a held version (`revert`), so that the alias is followed again.
+
+    kubectl model release churn --wait
+    """
+    async with connected(place) as cluster:
+        before = await look(cluster, name)
+        if names.REQUEST_REVERT not in before.annotations:
+            _say(place, f"{name} is not held: there is nothing to let go")
+            return
+        await _ask(place, cluster, name, _Request("revert", None))
+        await _follow(place, cluster, name, wait, within)
+
+
+# --- asking and waiting ----------------------------------------------------------------------------
+
+
+async def _ask(place: Place, cluster: Cluster, name: str, request: _Request) -> None:
+    """Writes the request and waits until the operator has heard it. Raises CommandError."""
+    terminal = place.terminal()
+    try:
+        await cluster.patch(name, request.patch)
+    except ApiError as error:
+        raise from_api(error, f"ask for it at {name}") from error
+
+    async def see() -> Snapshot:
+        return await look(cluster, name)
+
+    waiting = Watch(
+        terminal,
+        see,
+        draw=lambda _: Text("the operator is asked …"),
+        changed=lambda _: None,
+        over=lambda s: request.is_answered(s) or _refused(s) is not None or s.suspended,
+        deadline=time.monotonic() + ANSWER_SECONDS,
+        pause=0.25,
+        note=lambda _: Text(terminal.signs.words("the operator is asked …")),
+    )
+    found = await waiting.run()
+    if found is not None and (why := _refused(found)) and request.value is not None:
+        raise CommandError(ExitCode.FAILED, why, f"take it back: kubectl model release {name}{place.flags()}")
+    if found is not None and found.suspended and not request.is_answered(found):
+        raise CommandError(
+            ExitCode.FAILED,
+            f"{name} is suspended: the request stands, and is heard when it goes on",
+            f"kubectl model resume {name}{place.flags()}",
+        )
+    if found is None or not request.is_answered(found):
+        raise CommandError(
+            ExitCode.TIMEOUT,
+            f"the operator has not answered in {ANSWER_SECONDS:.0f} s; the request stands, and is heard when it comes",
+            "kubectl model doctor tells whether the operator runs",
+        )
+    _say(place, "the operator has heard it")
+
+
+async def _follow(place: Place, cluster: Cluster, name: str, wait: bool, within: str) -> None:
+    """Shows what came of a request so far, or (``wait``) in the end."""
+    terminal, goal = place.terminal(), Goal(flags=place.flags())
+    if not wait:
+        found = await look(cluster, name)
+        terminal.out.print(status_tree(found, goal.outcome(found), terminal))
+        return
+    last = await following(cluster, name, goal, terminal, end=True, limit=seconds(within)).run()
+    if last is None:
+        raise CommandError(ExitCode.TIMEOUT, f"{name} could not be read in time", "give more with --timeout")
+    terminal.out.print(status_tree(last, goal.outcome(last), terminal))
+    conclude(goal.outcome(last), within)
+
+
+def _refused(snapshot: Snapshot) -> str | None:
+    """Why the operator does not do what an annotation asks; None where it does."""
+    current = snapshot.condition("Current")
+    return current.message if current and current.reason == "RevisionNotFound" else None
+
+
+def _say(place: Place, text: str) -> None:
+    terminal: Terminal = place.terminal()
+    terminal.out.print(Text(terminal.signs.words(text)))
+
+
+def _now() -> str:
+    """A value that no request had before."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+# --- what there is to go back to -------------------------------------------------------------------
+
+
+async def _kept(cluster: Cluster, name: str) -> list[tuple[str, str]] | None:
+    """The kept revisions with their versions, newest first; None where the user may not read them."""
+    try:
+        found = await cluster.revisions(name)
+    except Forbidden:
+        return None
+    except ApiError as error:
+        raise from_api(error, f"read the revisions of {name}") from error
+    found.sort(key=lambda revision: revision.get("revision") or 0, reverse=True)
+    return [
+        (str(metadata(revision).get("name", "")).removeprefix(f"{name}-"), _version(revision))
+        for revision in found
+    ]
+
+
+def _version(revision: Object) -> str:
+    return str(mapping(mapping(revision.get("data")).get("wish")).get("version", ""))
+
+
+def _served_before(snapshot: Snapshot, kept: Sequence[tuple[str, str]] | None) -> str:
+    """The revision that served before the present one, and may serve again. Raises CommandError."""
+    status = snapshot.status
+    avoided = {found.revision for found in status.rejected} | {
+        status.serving.revision if status.serving else None
+    }
+    there = None if kept is None else {revision for revision, _ in kept}
+    for past in status.history:
+        if past.revision and past.revision not in avoided and (there is None or past.revision in there):
+            return past.revision
+    raise CommandError(
+        ExitCode.FAILED,
+        f"nothing served before that {snapshot.name} could go back to",
+        "--to names a version or a revision; kubectl model history shows what there was",
+    )

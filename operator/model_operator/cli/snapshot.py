@@ -1,0 +1,159 @@
+"""One ModelDeployment and its pods at one moment, and how they are read. Pure: what is shown is made of this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from model_operator.api import ModelDeploymentStatus, SpecError, names, parse
+from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.api.status import Condition
+from model_operator.health.pod_state import PodState, pod_state
+from model_operator.health.reading import count, created_at, mapping, metadata, objects, status
+from model_operator.world import Object
+
+_GITOPS = {
+    "kustomize.toolkit.fluxcd.io/name": "the Flux Kustomization",
+    "helm.toolkit.fluxcd.io/name": "the Flux HelmRelease",
+    "argocd.argoproj.io/tracking-id": "the Argo CD Application",
+    "argocd.argoproj.io/instance": "the Argo CD Application",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The object as the API server gave it, its pods (None: they may not be read), and when that was."""
+
+    raw: Mapping[str, Any]
+    now: datetime
+    pods: Sequence[Object] | None = None
+
+    @property
+    def name(self) -> str:
+        return str(metadata(self.raw).get("name", ""))
+
+    @property
+    def namespace(self) -> str:
+        return str(metadata(self.raw).get("namespace", ""))
+
+    @property
+    def generation(self) -> int:
+        return count(metadata(self.raw).get("generation"))
+
+    @property
+    def annotations(self) -> Object:
+        return mapping(metadata(self.raw).get("annotations"))
+
+    @property
+    def status(self) -> ModelDeploymentStatus:
+        return ModelDeploymentStatus.read(self.raw.get("status"))
+
+    @property
+    def spec(self) -> ModelDeploymentSpec | None:
+        """The spec; None where this program can't read it."""
+        try:
+            return parse(self.raw).spec
+        except SpecError:
+            return None
+
+    @property
+    def reference(self) -> str:
+        """What is followed, such as ``churn@champion``; as the spec says."""
+        if spec := self.spec:
+            found = spec.model.reference()
+            shown = found.display
+            return f"{found.name}{shown}" if shown.startswith("@") else f"{found.name}/{shown}"
+        return f"{self.status.model_name or '?'}{self.status.alias or ''}"
+
+    @property
+    def suspended(self) -> bool:
+        return mapping(self.raw.get("spec")).get("suspend") is True
+
+    @property
+    def age(self) -> str:
+        return age(created_at(self.raw), self.now, short=True)
+
+    def condition(self, kind: str) -> Condition | None:
+        return self.status.condition(kind)
+
+    def is_true(self, kind: str) -> bool:
+        found = self.condition(kind)
+        return found is not None and found.status == "True"
+
+    def manager(self) -> str:
+        """What keeps the object as Git has it, such as ``the Flux Kustomization apps``; empty: nobody that is known."""
+        labels = mapping(metadata(self.raw).get("labels"))
+        for key, tool in _GITOPS.items():
+            if found := labels.get(key) or self.annotations.get(key):
+                return f"{tool} {str(found).partition(':')[0]}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodLine:
+    """One pod as it is shown."""
+
+    name: str
+    track: str
+    revision: str
+    version: str
+    phase: str
+    """Scheduling, Fetching, Starting, Ready, Leaving or Gone."""
+    since: datetime | None
+    ready: bool
+    restarts: int
+    reason: str = ""
+    message: str = ""
+
+
+def pod_lines(snapshot: Snapshot) -> list[PodLine]:
+    """The pods that are there: those that are not ready first, then the youngest."""
+    lines = [_pod_line(pod, snapshot.now) for pod in snapshot.pods or ()]
+    return sorted(lines, key=lambda line: (line.ready, -(line.since or snapshot.now).timestamp(), line.name))
+
+
+def _pod_line(pod: Object, now: datetime) -> PodLine:
+    labels, notes = mapping(metadata(pod).get("labels")), mapping(metadata(pod).get("annotations"))
+    found = pod_state(pod, now)
+    trouble = (found.failure or found.trouble) if found else None
+    return PodLine(
+        name=str(metadata(pod).get("name", "")),
+        track=str(labels.get(names.LABEL_TRACK, "")),
+        revision=str(labels.get(names.LABEL_REVISION, "")),
+        version=str(notes.get(names.ANNOTATION_VERSION, "")),
+        phase=_phase(found),
+        since=created_at(pod),
+        ready=bool(found and found.ready),
+        restarts=sum(
+            count(container.get("restartCount"))
+            for field in ("initContainerStatuses", "containerStatuses")
+            for container in objects(status(pod).get(field))
+        ),
+        reason=trouble.reason if trouble else "",
+        message=trouble.message if trouble else "",
+    )
+
+
+def _phase(found: PodState | None) -> str:
+    if found is None:
+        return "Leaving"
+    if found.gone:
+        return "Gone"
+    return "Ready" if found.ready else found.phase.value
+
+
+def age(since: datetime | None, now: datetime, *, short: bool = False) -> str:
+    """How long ago, or (in the future) how long from now, in one or (not ``short``) two units, like kubectl's."""
+    if since is None:
+        return "?"
+    seconds = int(abs((now - since).total_seconds()))
+    for size, unit, below, lesser in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if seconds >= size:
+            whole, rest = divmod(seconds, size)
+            # from ten units on, the lesser one says nothing any more
+            return f"{whole}{unit}" + (
+                f"{rest // below}{lesser}" if whole < 10 and rest // below and not short else ""
+            )
+    return f"{seconds}s"
