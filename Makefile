@@ -56,7 +56,8 @@ e2e-full: install ## The whole table of stories on real pods
 
 .PHONY: wire
 wire: install programs ## Whole lives on a faulty wire to the API server and the registry, with a minute of outage (about 5 minutes)
-	$(PYTEST) -m "full or not full" tests/integration/test_kube_wire.py tests/integration/lives/test_wire.py
+	$(PYTEST) -m "full or not full" tests/integration/test_kube_wire.py tests/integration/lives/test_wire.py \
+	  tests/integration/lives/test_stale_leader.py
 
 .PHONY: verify
 verify: install ## Linters, types, floors, and generated files without drift
