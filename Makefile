@@ -54,6 +54,11 @@ e2e-full: install ## The whole table of stories on real pods
 	$(BIN)/python -m tests.images build
 	$(PYTEST) tests/e2e -m "full or not full"
 
+.PHONY: wire
+wire: install programs ## Whole lives on a faulty wire to the API server and the registry, with a minute of outage (about 5 minutes)
+	$(PYTEST) -m "full or not full" tests/integration/test_kube_wire.py tests/integration/lives/test_wire.py \
+	  tests/integration/lives/test_stale_leader.py
+
 .PHONY: verify
 verify: install ## Linters, types, floors, and generated files without drift
 	@test ! -e operator/__init__.py || { echo "operator/__init__.py shadows Python's own operator module: remove it"; exit 1; }

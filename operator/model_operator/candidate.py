@@ -12,6 +12,7 @@ from model_operator.course import (
     costs_a_serving_pod,
     ended,
     retry_delay,
+    self_tested,
     told,
     without_watch,
 )
@@ -161,7 +162,7 @@ def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judg
         candidate.version,
         candidate.alias,
         world.now,
-        "" if empty else _self_test(spec, judgement),
+        "" if empty else self_tested(spec, judgement.self_test),
         track=candidate.track,
         # without a pod there is nothing to be seen; the watch begins with the first one
         settled=not watch and not empty,
@@ -178,16 +179,6 @@ def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judg
         by += ", which the annotation revert holds"
     history = ended(memory, world.now, "Replaced", by)
     return course.remembering(Memory(serving, None, rejected, history), Announce(False, "RolledOut", text))
-
-
-def _self_test(spec: ModelDeploymentSpec | None, judgement: Judgement) -> str:
-    if spec is None or spec.server.runtime != "MLflow":
-        return ""
-    if spec.self_test.mode == "LoadOnly":
-        return "LoadOnly"
-    if spec.self_test.payload is not None:
-        return "Passed"
-    return judgement.self_test
 
 
 def reject(world: World, course: Course, candidate: Candidate, failure: Failure) -> Course:

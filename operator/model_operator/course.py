@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.facts import FactsWanted
 from model_operator.gates import GateReport
 from model_operator.health import Failure, Judgement
@@ -92,6 +93,17 @@ def retry_delay(attempts: int) -> timedelta:
     """How long to wait after that many attempts: twice as long each time."""
     delay: timedelta = min(FIRST_RETRY * 2 ** min(attempts - 1, 10), LONGEST_RETRY)
     return delay
+
+
+def self_tested(spec: ModelDeploymentSpec | None, words: str) -> str:
+    """How the self-test of pods that are ready went: what ``spec`` asked of them, and their own ``words`` for it."""
+    if spec is None or spec.server.runtime != "MLflow":
+        return ""
+    if spec.self_test.mode == "LoadOnly":
+        return "LoadOnly"
+    if spec.self_test.payload is not None:
+        return "Passed"
+    return words
 
 
 def costs_a_serving_pod(world: World, memory: Memory, track: str) -> bool:

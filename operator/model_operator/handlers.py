@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,6 +24,7 @@ from model_operator.cache import CHILD_SELECTOR, WATCHED_KINDS, Cache, entry
 from model_operator.kube import ApiError, KubeClient
 from model_operator.kube.resources import accepted, collection_path, group_and_plural
 from model_operator.liveness import Liveness
+from model_operator.workqueue import Backoff
 from model_operator.world import Key, Kind
 
 log = logging.getLogger(__name__)
@@ -32,6 +36,13 @@ _GAP_SECONDS = 5.0
 _WATCHES_PAGE = 100
 """A page is held whole, and ConfigMaps are large."""
 _STOP_SECONDS = 5.0
+_NEW_BEGINNINGS = 6
+"""In a row; then only a new process may help."""
+_NEW_BEGINNING = Backoff(first=1.0, longest=30.0)
+_STEADY_SECONDS = 60.0
+"""Watches that went well for so long have not failed in a row."""
+_WORDS = 500
+_KOPF = Path(kopf.__file__).parent
 
 Enqueue = Callable[[Key], object]
 
@@ -71,7 +82,7 @@ class _NoProgress(kopf.ProgressStorage):
 class _Backoffs:
     """Seconds between a watch's attempts: with jitter, never long, and enough of them for an outage of two minutes.
 
-    Past the last one kopf gives the watch up, and the process ends.
+    Past the last one kopf gives the watch up, and all are begun anew.
     """
 
     def __len__(self) -> int:
@@ -96,6 +107,8 @@ def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
     # each watch is asked for anew so often, where it left off: the answers are its signs of life
     settings.watching.server_timeout = 120
     settings.watching.connect_timeout = 10
+    # before a list is begun anew; not all replicas and watches in step
+    settings.watching.reconnect_backoff = random.uniform(0.5, 1.5)  # noqa: S311 - spreads load
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = _Backoffs()
@@ -132,6 +145,7 @@ def watch_registry(
             headers=access.as_http_headers(),
             proxy=connection.proxy_url,
             trace_configs=[_telling(liveness), _asking_in_the_right_form()],
+            middlewares=[_whole],
         )
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 
@@ -175,6 +189,25 @@ def _telling(liveness: Liveness) -> aiohttp.TraceConfig:
     return trace
 
 
+async def _whole(request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Answers that are no watch count once they are there to their last byte, and in time.
+
+    kopf asks again when a connection fails, but is lost for good when a body ends too early. It begins a list anew
+    when a body ends too early, but is lost for good when the list's snapshot is gone (410).
+    """
+    response = await ask(request)
+    if "watch" in request.url.query:
+        return response
+    try:
+        await response.read()
+    except aiohttp.ClientPayloadError as error:
+        response.close()
+        raise aiohttp.ClientConnectionError(f"the answer was cut short: {error}") from error
+    if response.status == HTTPStatus.GONE:
+        raise aiohttp.ClientPayloadError("the list's snapshot is gone")
+    return response
+
+
 async def watch(
     kube: KubeClient,
     cache: Cache,
@@ -187,13 +220,39 @@ async def watch(
 ) -> None:
     """Run kopf's watches; returns or raises when any of them is lost for good.
 
+    What may pass (an answer that makes no sense, an API server that is out of order for minutes) is not lost for
+    good: all watches are begun anew, a few times in a row with growing pauses.
     ``started`` is called once kopf's tasks exist, and after it has taken the process's signals for itself;
     ``liveness`` is told of every sign of life. A watch that is silent for so many seconds is asked for anew.
     """
     liveness = liveness or Liveness(lambda: 0.0)
     liveness.expect(collection_path(kind, space) for kind in WATCHED_KINDS for space in namespaces or (None,))
+    failures = 0
+    while True:
+        began = time.monotonic()
+        try:
+            return await _watch_until_lost(
+                watch_registry(kube, cache, enqueue, liveness), silence_seconds, namespaces, started
+            )
+        except Exception as error:
+            failures = 1 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
+            if failures > _NEW_BEGINNINGS or not _may_pass(error):
+                raise
+            pause = _NEW_BEGINNING.after(failures)
+            why = (str(error) or repr(error))[:_WORDS]
+            log.warning("the watches broke off; beginning anew in %.1f s: %s", pause, why)
+        await asyncio.sleep(pause)
+
+
+async def _watch_until_lost(
+    registry: kopf.OperatorRegistry,
+    silence_seconds: float,
+    namespaces: Sequence[str],
+    started: Callable[[], None],
+) -> None:
+    """Let kopf watch until one of its tasks ends; it leaves nothing running."""
     tasks = await kopf.spawn_tasks(
-        registry=watch_registry(kube, cache, enqueue, liveness),
+        registry=registry,
         settings=watch_settings(silence_seconds),
         standalone=True,
         clusterwide=not namespaces,
@@ -206,11 +265,30 @@ async def watch(
         for task in ended:
             task.result()
     finally:
-        # when one watch fails, kopf leaves the others running
+        # when one watch fails, kopf leaves the others running; and they end well only while their helpers live
         watchers = {task for task in asyncio.all_tasks() if task.get_name().startswith("watcher for ")}
-        for task in watchers.union(tasks):
-            task.cancel()
-        await asyncio.wait(watchers.union(tasks), timeout=_STOP_SECONDS)
+        await _end(watchers.union(tasks))
+        # when one request of its discovery fails, too
+        await _end({task for task in asyncio.all_tasks() if _is_of_kopf(task)})
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+
+
+def _is_of_kopf(task: asyncio.Task[Any]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and Path(code.co_filename).is_relative_to(_KOPF)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether to ask once more may help: not when the API server refuses us, or knows no such kind."""
+    status = getattr(error, "status", None)  # of kopf's errors, whose classes are its own affair
+    waits = (HTTPStatus.GONE, HTTPStatus.TOO_MANY_REQUESTS)
+    return not isinstance(status, int) or status in waits or not 400 <= status < 500
 
 
 async def fill(kube: KubeClient, cache: Cache, namespaces: Sequence[str] = ()) -> set[Key]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from model_operator.course import Course, ended, retry_delay
-from model_operator.health import FAULTS, Failure, Watched, judge, watch
+from model_operator.course import Course, ended, retry_delay, self_tested
+from model_operator.health import FAULTS, Failure, Watched, judge, self_test_outcome, watch
 from model_operator.memory import (
     Candidate,
     Memory,
@@ -16,7 +16,7 @@ from model_operator.memory import (
     applied_revision,
     revert_target,
 )
-from model_operator.rendering import that_can_start
+from model_operator.rendering import shape_of, that_can_start
 from model_operator.tracks import (
     available_replicas,
     pods_of,
@@ -35,6 +35,9 @@ def watch_serving(world: World, course: Course) -> Course:
     live = world.deployment(serving.track)
     if applied_revision(live) != serving.revision:
         return course  # it is still being put back
+    serving = _with_self_test(world, course, serving)
+    memory = replace(memory, serving=serving)
+    course = course.remembering(memory)
     if serving.settled:
         return _watch_restored(world, course, serving)
     if replicas_of(live) == 0:
@@ -54,6 +57,15 @@ def watch_serving(world: World, course: Course) -> Course:
     if serving.reason:
         course = course.remembering(replace(course.memory, serving=replace(serving, reason="", message="")))
     return course
+
+
+def _with_self_test(world: World, course: Course, serving: Serving) -> Serving:
+    """With the outcome of its self-test, which its pods tell: they may be seen long after their Deployment."""
+    revision = course.revision(serving.revision)
+    if serving.self_test or revision is None:
+        return serving
+    words = self_test_outcome(serving.revision, pods_of(world, serving.track))
+    return replace(serving, self_test=self_tested(shape_of(revision.wish), words)) if words else serving
 
 
 def _watched(world: World, serving: Serving, since: datetime) -> Watched:

@@ -30,6 +30,8 @@ def test_the_status_is_lost_while_nothing_moves(manifest: Json, told: Told) -> N
         "revision": cluster.status["serving"]["revision"],
         "alias": "@champion",
         "since": since,
+        # the pods still tell
+        "selfTest": "Passed",
         "track": "churn",
         "settled": True,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -47,6 +48,48 @@ def serves(decided: Plan) -> str:
 
 def news(decided: Plan) -> list[str]:
     return [e.reason for e in decided.announcements]
+
+
+# --- the self-test ---------------------------------------------------------------------------------------
+
+
+def telling(example: bool, revision_name: str = TWO.name, ready: str = "True") -> Json:
+    """A pod whose init container says whether the model came with an input example."""
+    pod = ready_pod("churn-0", "churn", revision_name)
+    pod["status"]["conditions"][2]["status"] = ready
+    words = {"terminated": {"exitCode": 0, "message": json.dumps({"inputExample": example})}}
+    pod["status"]["initContainerStatuses"] = [{"name": "fetch", "state": words}]
+    return pod
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_what_went_live_before_its_pods_were_seen_is_called_tested_once_they_are(settled: bool) -> None:
+    memory = Memory(replace(ON_TWO, settled=settled, watch_ends=None if settled else ON_TWO.watch_ends))
+    unseen = plan(watched(memory))
+    assert "selfTest" not in unseen.status["serving"]
+    assert plan(watched(memory, pods=(telling(True),))).status["serving"]["selfTest"] == "Passed"
+    assert plan(watched(memory, pods=(telling(False),))).status["serving"]["selfTest"] == "NoExample"
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(telling(True, ready="False"), id="that is not ready"),
+        pytest.param(telling(True, ONE.name), id="of another revision"),
+    ],
+)
+def test_a_pod_that_proves_nothing_is_not_believed(pod: Json) -> None:
+    assert "selfTest" not in plan(watched(pods=(pod,))).status["serving"]
+
+
+def test_a_known_outcome_stays_and_is_that_of_the_revision_not_of_the_spec_of_today() -> None:
+    known = Memory(replace(ON_TWO, self_test="NoExample"))
+    assert plan(watched(known, pods=(telling(True),))).status["serving"]["selfTest"] == "NoExample"
+    only_loaded = revision("2", verdict=live(60), selfTest={"mode": "LoadOnly"})
+    memory = Memory(replace(ON_TWO, revision=only_loaded.name))
+    pods = (telling(True, only_loaded.name),)
+    decided = plan(watched(memory, ONE, only_loaded, deployment=carrying(only_loaded), pods=pods))
+    assert decided.status["serving"]["selfTest"] == "LoadOnly"
 
 
 # --- the watch -----------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def judge(
         return Judgement(Phase.APPLYING, "waiting for the Deployment to take the new pod template")
     mine = [pod for pod in pods if revision_of(pod) == revision]
     if _all_live(deployment):
-        return Judgement(Phase.ROLLING, live=True, self_test=self_test_outcome(mine))
+        return Judgement(Phase.ROLLING, live=True, self_test=self_test_outcome(revision, pods))
     found = [s for pod in mine if (s := pod_state(pod, now))]
     states = [s for s in found if not s.gone]
     # a pod that its node put out is told of for a while; it can't hold up those that came after it
@@ -88,13 +88,15 @@ def judge(
     )
 
 
-def self_test_outcome(pods: Sequence[Object]) -> str:
-    """What the self-test of ready pods was: ``Passed``, ``NoExample``, or empty when the pods don't tell.
+def self_test_outcome(revision: str, pods: Sequence[Object]) -> str:
+    """What the self-test of that revision was: ``Passed``, ``NoExample``, or empty when no ready pod tells.
 
     The port opens only after a passed test, so a ready pod proves it; whether there was anything to test with is
     in the last words of its init container.
     """
     for pod in pods:
+        if revision_of(pod) != revision or condition(pod, "Ready").get("status") != "True":
+            continue
         words = left_words(state(container(pod, FETCH), "terminated"))
         if isinstance(example := words.get("inputExample"), bool):
             return "Passed" if example else "NoExample"

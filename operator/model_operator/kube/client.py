@@ -30,6 +30,8 @@ from model_operator.kube.transport import (
 from model_operator.world import Kind, Object, ObjectRef
 
 _PAGE = 500
+_LIST_BEGINNINGS = 4
+_LIST_PAUSE_SECONDS = 0.5
 _TURN = 50
 """So many listed objects are looked at in one turn of the event loop."""
 _HAND_OVER_ATTEMPTS = 10
@@ -128,7 +130,7 @@ class KubeClient:
         query = {"limit": str(_PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
         path = collection_path(kind, namespace)
         items: list[T] = []
-        token, restarted = "", False
+        token, beginnings = "", 1
         while True:
             try:
                 page = await self._send(
@@ -140,10 +142,11 @@ class KubeClient:
                     accept=accepted(kind),
                 )
             except ApiError as error:
-                if error.status != 410 or restarted or not token:
+                if error.status != 410 or beginnings == _LIST_BEGINNINGS:
                     raise
-                # the snapshot that the token pointed to has been compacted away
-                items, token, restarted = [], "", True
+                # the snapshot that is listed has been compacted away
+                items, token, beginnings = [], "", beginnings + 1
+                await asyncio.sleep(random.uniform(0.5, 1.5) * _LIST_PAUSE_SECONDS)  # noqa: S311
                 continue
             # the items of built-in lists carry neither, those of metadata alone the wrong ones
             named = {"apiVersion": API_VERSIONS[kind], "kind": str(kind)}

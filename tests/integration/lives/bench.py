@@ -354,14 +354,15 @@ class Bench:
 
         What Kubernetes' own controllers still have to count is waited for beforehand.
         """
-        self.until("the controllers have counted the pods", self._is_counted)
+        self.until("the controllers have counted the pods", self.is_counted)
         before = self._versions()
         yield
         time.sleep(seconds)
         after = self._versions()
         assert after == before, {k: (before.get(k), v) for k, v in after.items() if before.get(k) != v}
 
-    def _is_counted(self) -> bool:
+    def is_counted(self) -> bool:
+        """Whether Kubernetes' controllers have counted all pods, and removed those that are to go."""
         if any(pod["metadata"].get("deletionTimestamp") for pod in self.items("Pod")):
             return False
         counted = [(o["spec"], o.get("status", {})) for kind in SETS for o in self.items(kind)]

@@ -13,6 +13,18 @@ from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.mlflow_server import MlflowServer
 from tests.mlflow_server.server import WEBHOOKS
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the long forms out unless the marker is asked for by name."""
+    if "full" in config.option.markexpr:
+        return
+    left_out = [i for i in items if i.path.is_relative_to(HERE) and i.get_closest_marker("full")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
