@@ -40,7 +40,7 @@ def test_the_doctor_asks_for_the_rights_that_the_chart_gives(plane, api, install
     assert api.post(MODEL_DEPLOYMENTS, json=body).status_code == 201
     found = _doctor(plane)
     good = " ".join(finding["message"] for finding in found["good"])
-    assert "it has the rights that it needs" in good
+    assert "it has the rights that it needs" in good, found["problem"]
     assert "v1alpha1 is served, in step with this program" in good
     problems = " ".join(f"{finding['subject']}: {finding['message']}" for finding in found["problem"])
     # nothing runs on this control plane, and there is neither a registry nor a Secret

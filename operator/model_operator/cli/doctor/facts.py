@@ -30,16 +30,16 @@ def _rights(group: str, resources: str, verbs: str) -> list[Right]:
 
 OPERATORS: Sequence[Right] = (
     *_rights(names.GROUP, names.PLURAL, "get list watch"),
-    *_rights(names.GROUP, f"{names.PLURAL}/status", "get patch"),
+    *_rights(names.GROUP, f"{names.PLURAL}/status", "patch"),
     *_rights("apps", "deployments", "get list watch create patch delete"),
-    *_rights("apps", "deployments/scale", "get patch"),
+    *_rights("apps", "deployments/scale", "patch"),
     *_rights("apps", "controllerrevisions", "get list watch create patch delete"),
     *_rights("", "services configmaps", "get list watch create patch delete"),
     *_rights("autoscaling", "horizontalpodautoscalers", "get list watch create patch delete"),
     *_rights("policy", "poddisruptionbudgets", "get list watch create patch delete"),
-    *_rights("", "pods", "get list watch"),
-    *_rights("discovery.k8s.io", "endpointslices", "get list watch"),
-    *_rights("", "events", "create"),
+    *_rights("", "pods", "list watch"),
+    *_rights("discovery.k8s.io", "endpointslices", "list watch"),
+    *_rights("", "events", "create patch"),
 )
 """What the operator needs in every namespace that it serves; a test compares it with the chart."""
 
