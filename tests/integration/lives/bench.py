@@ -7,6 +7,7 @@ Everything else is real: the Deployment controller makes the pods, the garbage c
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import signal
 import subprocess
@@ -355,11 +356,23 @@ class Bench:
         What Kubernetes' own controllers still have to count is waited for beforehand.
         """
         self.until("the controllers have counted the pods", self.is_counted)
-        before = self._versions()
+        before = self._objects()
         yield
         time.sleep(seconds)
-        after = self._versions()
-        assert after == before, {k: (before.get(k), v) for k, v in after.items() if before.get(k) != v}
+        after = self._objects()
+        assert _versions(after) == _versions(before), _told_apart(before, after)
+
+    def until_quiet(self, seconds: float = 2.0) -> None:
+        """Waits until nobody has written for so long: an operator that has just started has yet to ask the registry."""
+        seen, since = _versions(self._objects()), time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal seen, since
+            if (now := _versions(self._objects())) != seen:
+                seen, since = now, time.monotonic()
+            return time.monotonic() - since > seconds
+
+        self.until("nobody writes", quiet)
 
     def is_counted(self) -> bool:
         """Whether Kubernetes' controllers have counted all pods, and removed those that are to go."""
@@ -371,16 +384,31 @@ class Bench:
             for spec, status in counted
         )
 
-    def _versions(self) -> dict[tuple[str, str], str]:
+    def _objects(self) -> dict[str, dict[str, Any]]:
         kinds = [kind for kind in PLURALS if kind != "Event"]
-        return {
-            (kind, o["metadata"]["name"]): o["metadata"]["resourceVersion"]
-            for kind in kinds
-            for o in self.items(kind)
-        }
+        return {f"{kind} {o['metadata']['name']}": o for kind in kinds for o in self.items(kind)}
 
     def _seen(self) -> str:
         statuses = {o["metadata"]["name"]: o.get("status") for o in self.items("ModelDeployment")}
         events = [f"{e['reason']}: {e['message']}" for e in self.items("Event")]
         told = "\n".join(events[-15:])
         return f"{yaml.safe_dump(statuses)}\nevents:\n{told}\noperator:\n{self.operator.words()}"
+
+
+def _versions(objects: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {name: found["metadata"]["resourceVersion"] for name, found in objects.items()}
+
+
+def _told_apart(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> str:
+    """What was written, as a diff in YAML."""
+    return "".join(
+        "\n".join(
+            difflib.unified_diff(*(_lines(objects.get(name)) for objects in (before, after)), name, name)
+        )
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    )
+
+
+def _lines(found: dict[str, Any] | None) -> list[str]:
+    return yaml.safe_dump(found, allow_unicode=True).splitlines() if found else []

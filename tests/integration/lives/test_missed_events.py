@@ -67,7 +67,7 @@ def test_a_bad_version_that_came_while_no_operator_ran_is_tried_once_and_reverte
     bench.until_condition("churn", "Current", "False", "VersionRejected")
     bench.until("the Deployment is back", lambda: bench.generation("churn") == 3)
     bench.until_at_rest("churn")
-    bench.restart_operator()
+    bench.until_quiet()
     with bench.nothing_is_written(seconds=3):
-        pass
+        bench.restart_operator()
     assert len(bench.events("churn", "Reverted")) == 1

@@ -141,9 +141,9 @@ def test_what_is_suspended_is_left_alone_until_it_is_resumed(bench: Bench, churn
     bench.patch("Deployment", "churn", {"spec": {"minReadySeconds": 77}})
     bench.patch("Service", "churn", {"spec": {"selector": {"model-operator.io/track": "elsewhere"}}})
     bench.until("3 are ready", lambda: bench.status("churn").get("readyReplicas") == 3)
-    bench.restart_operator()
+    bench.until_quiet()
     with bench.nothing_is_written(seconds=3):
-        pass
+        bench.restart_operator()
     assert bench.size("churn") == 3
     assert bench.traffic("churn") == "elsewhere"
     assert bench.status("churn")["serving"]["version"] == "1"
