@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from model_operator.cache import Cache
 from model_operator.kube import (
     AlreadyExists,
     Conflict,
+    Fenced,
     Forbidden,
     Invalid,
     KubeClient,
@@ -150,6 +152,34 @@ async def test_a_field_that_was_posted_goes_away_when_an_apply_leaves_it_out(
     assert "example.com/note" not in now["metadata"].get("annotations", {})
     assert container["env"] == [{"name": "MODEL_VERSION", "value": "1"}]
     assert "readinessProbe" not in container
+
+
+async def test_a_posted_port_gives_way_to_another_of_the_same_name(kube: KubeClient, namespace: str) -> None:
+    created = await kube.create(ref(namespace, Kind.SERVICE), BODIES[Kind.SERVICE]())
+    other = BODIES[Kind.SERVICE]()
+    other["spec"]["ports"][0]["port"] += 1
+    answer = await kube.apply(ref(namespace, Kind.SERVICE), other, uid=created["metadata"]["uid"])
+    assert [p["port"] for p in answer["spec"]["ports"]] == [other["spec"]["ports"][0]["port"]]
+
+
+@pytest.mark.parametrize("writes", range(4))
+async def test_an_apply_that_breaks_off_leaves_nothing_that_looks_done_and_is_not(
+    kube: KubeClient, control_plane: Path, namespace: str, writes: int
+) -> None:
+    created = await kube.create(ref(namespace), deployment(replicas=3))
+    left = iter([True] * writes)
+    dying = await KubeClient.connect(kubeconfig=control_plane, may_write=lambda: next(left, False))
+    shorter = deployment(minReadySeconds=7)
+    del shorter["spec"]["template"]["spec"]["containers"][0]["env"][0]
+    with contextlib.suppress(Fenced):
+        await dying.apply(ref(namespace), shorter, uid=created["metadata"]["uid"])
+    await dying.close()
+    now = (await kube.get(ref(namespace)))["spec"]
+    env = now["template"]["spec"]["containers"][0]["env"]
+    assert (now["minReadySeconds"], [e["name"] for e in env]) in (
+        (5, ["MODEL_NAME", "MODEL_VERSION"]),
+        (7, ["MODEL_VERSION"]),
+    )
 
 
 async def test_applies_that_never_name_replicas_leave_them_as_posted(

@@ -198,7 +198,7 @@ class KubeClient:
         resource_version: str | None = None,
         dry_run: bool = False,
     ) -> dict[str, Any]:
-        """Server-side apply, with force, and see to it that what is left out next time goes away.
+        """Server-side apply, with force, that takes away what it leaves out, also what was posted.
 
         With ``uid`` and ``resource_version`` it is done to that object in that state or not at all
         (Conflict); without ``uid`` a missing object is created. Raises ValueError when a Deployment's body
@@ -207,15 +207,15 @@ class KubeClient:
         if ref.kind is Kind.DEPLOYMENT and "replicas" in (body.get("spec") or {}):
             raise ValueError(f"spec.replicas must not be applied: {ref}")
         try:
+            if not dry_run:
+                # first: an operator that died after the apply would leave what should have gone, and an object that
+                # still has it besides what was applied looks to the next one as it should
+                resource_version = await self._take_sole_ownership(ref, uid, resource_version)
             answer = await self._apply(ref, body, uid, resource_version, dry_run)
-            if dry_run:
-                return answer
-            if await self._take_sole_ownership(ref, answer, uid):
-                answer = await self._apply(ref, body, uid, None, dry_run)
         except (Conflict, NotFound):
             await self._look_again(ref, uid)
             raise
-        return self._wrote(ref.kind, answer)
+        return answer if dry_run else self._wrote(ref.kind, answer)
 
     async def merge_patch(
         self,
@@ -302,31 +302,41 @@ class KubeClient:
             content_type=APPLY,
         )
 
-    async def _take_sole_ownership(self, ref: ObjectRef, body: Object, uid: str | None) -> bool:
-        """Move the fields of our POST to our applies; True when there were any."""
-        current = body
+    async def _take_sole_ownership(
+        self, ref: ObjectRef, uid: str | None, resource_version: str | None
+    ) -> str | None:
+        """Move the fields of our POST to our applies; returns the ``resource_version`` that follows on the given one.
+
+        What is not there, or not as given, is left alone: the apply will tell.
+        """
         for attempt in range(_HAND_OVER_ATTEMPTS):
-            metadata = current["metadata"]
+            try:
+                metadata = (await self.get(ref))["metadata"]
+            except NotFound:
+                return resource_version
+            seen = metadata["resourceVersion"]
             entries = hand_over(metadata.get("managedFields") or [], FIELD_MANAGER)
-            if entries is None:
-                return attempt > 0
+            if (
+                entries is None
+                or seen != (resource_version or seen)
+                or metadata["uid"] != (uid or metadata["uid"])
+            ):
+                return resource_version
             operations = [
                 # replacing (not testing) the resourceVersion makes a stale patch a 409
-                {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": seen},
                 {"op": "replace", "path": "/metadata/managedFields", "value": entries},
             ]
             try:
-                await self._send_patch(ref, operations, "")
-                return True
+                answer = await self._send_patch(ref, operations, "")
             except Conflict:
-                if attempt + 1 == _HAND_OVER_ATTEMPTS:
+                if resource_version or attempt + 1 == _HAND_OVER_ATTEMPTS:
                     raise
                 # jitter: the controller's writes and ours must not go on in step
                 await asyncio.sleep(random.uniform(0.5, 1.5) * _HAND_OVER_PAUSE_SECONDS)  # noqa: S311
-                current = await self.get(ref)
-                if uid and current["metadata"].get("uid") != uid:
-                    raise
-        return False
+            else:
+                return str(answer["metadata"]["resourceVersion"]) if resource_version else None
+        return resource_version
 
     async def _patch(
         self, ref: ObjectRef, patch: Object | Sequence[Object], subresource: str, uid: str | None
