@@ -12,28 +12,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from model_operator.api import SpecError, names, parse
 from model_operator.api.spec import RegistrySpec
 from model_operator.background import Background, registry_id
-from model_operator.contest import Contest
+from model_operator.execution import Executor
 from model_operator.facts import ImageContents
 from model_operator.kube import (
-    AlreadyExists,
     ApiError,
     Conflict,
     EventRecorder,
-    Forbidden,
-    Invalid,
     KubeClient,
     NotFound,
-    QuotaExceeded,
 )
 from model_operator.lifecycle import plan
-from model_operator.manifests import read_revision, verdict_annotation
+from model_operator.manifests import read_revision
 from model_operator.memory import Phase
 from model_operator.outcomes import outcomes
 from model_operator.pod_registry import PodRegistries, described
@@ -41,25 +37,17 @@ from model_operator.registry import WantedModel
 from model_operator.settings import Settings
 from model_operator.slots import Slots
 from model_operator.world import (
-    Action,
-    Adopt,
-    Apply,
     Children,
-    Create,
     Defaults,
-    Delete,
     Fault,
-    FaultKind,
     Key,
     Kind,
     Object,
     ObjectRef,
     Plan,
     PodRegistry,
-    RecordVerdict,
     Resolution,
     ResolutionReason,
-    Scale,
     Traffic,
     World,
 )
@@ -107,7 +95,7 @@ class Reconciler:
         self._slots = Slots(settings.max_concurrent_rollouts, background.look_at)
         self._faults: dict[Key, tuple[Fault, ...]] = {}
         self._pod_registries = PodRegistries(kube)
-        self._contest = Contest()
+        self._executor = Executor(kube)
         self._defaults = Defaults(
             settings.images.server,
             settings.images.fetch_image,
@@ -141,7 +129,7 @@ class Reconciler:
         self._slots.note(key, decided.rollout_in_flight, _waits_for_a_slot(decided))
         try:
             raw = await self._report(raw, world, decided)
-            faults = await self._act(world, decided)
+            faults = await self._executor.carry_out(world, decided.actions)
         except (Conflict, NotFound) as stale:
             # the cache was behind; what is true has been fetched meanwhile, and what was refused may be past
             self._faults.pop(key, None)
@@ -156,7 +144,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._background.forget(key)
         self._faults.pop(key, None)
-        self._contest.forget(*key)
+        self._executor.forget(key)
         self._slots.note(key, False)
 
     # --- observe -------------------------------------------------------------------------------
@@ -247,106 +235,10 @@ class Reconciler:
                 log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
         return raw
 
-    # --- act -----------------------------------------------------------------------------------
-
-    async def _act(self, world: World, decided: Plan) -> tuple[Fault, ...]:
-        """Carries the actions out in order; a refused one does not stop those that do not need it."""
-        faults: list[Fault] = []
-        for action in decided.actions:
-            if (
-                faults
-                and faults[-1].kind is not FaultKind.CONTESTED
-                and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
-            ):
-                break  # without its memory or its scripts no revision may start
-            if isinstance(action, Apply) and action.repair and not self._contest.may_repair(action.ref):
-                faults.append(
-                    Fault(action.ref, FaultKind.CONTESTED, "somebody else changes it again and again")
-                )
-                continue
-            try:
-                fault = await self._attempt(action, world)
-                faults += [fault] if fault else []
-            except Invalid as error:
-                faults.append(Fault(action.ref, FaultKind.INVALID, _sentence(error)))
-            except QuotaExceeded as error:
-                faults.append(Fault(action.ref, FaultKind.QUOTA, _sentence(error)))
-            except Forbidden as error:
-                if error.namespace_terminating:
-                    return tuple(faults)
-                faults.append(Fault(action.ref, FaultKind.FORBIDDEN, _sentence(error)))
-        return tuple(faults)
-
-    async def _attempt(self, action: Action, world: World) -> Fault | None:
-        """Carries the action out; returns what is in the way of a new object."""
-        try:
-            await self._carry_out(action)
-        except AlreadyExists:
-            return await self._in_the_way(action, world)
-        return None
-
-    async def _carry_out(self, action: Action) -> None:
-        log.debug("%s %s", type(action).__name__, action.ref)
-        match action:
-            case Create(ref, body):
-                await self._kube.create(ref, body)
-            case Apply(ref, body, uid, version):
-                await self._kube.apply(ref, body, uid=uid, resource_version=version or None)
-            case Adopt(ref, uid, owner):
-                # not by apply: a ControllerRevision without its data is refused
-                await self._kube.merge_patch(ref, {"metadata": {"ownerReferences": [owner]}}, uid=uid)
-            case Scale(ref, replicas, version):
-                await self._kube.scale(ref, replicas, resource_version=version or None)
-            case Delete(ref, uid, version):
-                await self._kube.delete(ref, uid=uid, resource_version=version or None)
-            case RecordVerdict(ref, verdict, version):
-                patch = {"metadata": {"annotations": verdict_annotation(verdict)}}
-                await self._kube.merge_patch(ref, patch, resource_version=version or None)
-            case _:
-                assert_never(action)
-
-    async def _in_the_way(self, action: Action, world: World) -> Fault | None:
-        """Looks at the object that has the name of one to be created; None when it is ours after all."""
-        try:
-            found = await self._kube.get(action.ref)
-        except NotFound:
-            return None
-        metadata = found["metadata"]
-        labels = metadata.get("labels") or {}
-        if (
-            labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
-            and labels.get(names.LABEL_DEPLOYMENT) == world.name
-        ):
-            return None  # the watch brings it
-        owners = metadata.get("ownerReferences") or []
-        ours = any(o.get("controller") and o.get("uid") == world.uid for o in owners)
-        given = isinstance(action, Create) and action.adopt and not any(o.get("controller") for o in owners)
-        if isinstance(action, Create) and (ours or given):
-            # somebody took our labels off it, so the watch has lost it, or a person gives it to us
-            spec = {k: v for k, v in (action.body.get("spec") or {}).items() if k != "replicas"}
-            body = {**action.body, "spec": spec} if spec else action.body
-            if given:
-                # an apply leaves what others put into its lists: a second port would make ours invalid
-                await self._kube.merge_patch(action.ref, _in_place_of(found, body), uid=metadata["uid"])
-            await self._kube.apply(action.ref, body, uid=metadata["uid"])
-            return None
-        return Fault(action.ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
-
 
 def _waits_for_a_slot(decided: Plan) -> bool:
     candidate = decided.status.get("candidate") or {}
     return bool(candidate.get("phase") == Phase.WAITING_FOR_SLOT)
-
-
-def _in_place_of(found: Object, body: Object) -> Object:
-    """The merge patch that makes the body of what was found, with a selector that is ours alone from this write on.
-
-    Merged with that of before it would select no pod at all, until the apply that follows.
-    """
-    spec, before = body.get("spec") or {}, (found.get("spec") or {}).get("selector") or {}
-    if "selector" not in spec:
-        return body
-    return {**body, "spec": {**spec, "selector": {**dict.fromkeys(before), **spec["selector"]}}}
 
 
 def pod_scripts() -> Mapping[str, str]:
@@ -392,7 +284,3 @@ def _children(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
 def _only(snapshot: Mapping[Kind, Sequence[Object]], kind: Kind, name: str) -> Object | None:
     """The one object of that kind that is called ``name``."""
     return next((obj for obj in snapshot.get(kind, ()) if obj["metadata"]["name"] == name), None)
-
-
-def _sentence(error: ApiError) -> str:
-    return error.message.strip()[:512]

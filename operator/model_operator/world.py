@@ -270,6 +270,8 @@ class FaultKind(StrEnum):
     """403: RBAC or an admission policy refuses it."""
     QUOTA = "Quota"
     """403: a resource quota is used up."""
+    BROKEN = "Broken"
+    """500, again and again: an admission webhook can't be called, say, or no address is left for a Service."""
     CONTESTED = "Contested"
     """Not refused: postponed, because somebody else keeps undoing it."""
 

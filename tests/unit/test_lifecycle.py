@@ -246,7 +246,7 @@ def test_a_long_rollout_between_two_pods_waits_for_an_event_and_not_for_a_clock(
     assert decided.look_again is None
 
 
-@pytest.mark.parametrize("kind", [FaultKind.FORBIDDEN, FaultKind.QUOTA])
+@pytest.mark.parametrize("kind", [FaultKind.FORBIDDEN, FaultKind.BROKEN, FaultKind.QUOTA])
 def test_a_template_that_a_policy_refuses_is_held_up_and_what_serves_is_ready(kind: FaultKind) -> None:
     fault = Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), kind, "image is not signed")
     status = status_of(Memory(SERVES_ONE, tried(Phase.APPLYING)))

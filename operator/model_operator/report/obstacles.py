@@ -42,7 +42,7 @@ def obstacle(world: World, situation: Situation) -> Obstacle | None:
             return Obstacle("FieldRefused", f"the API server refuses {fault.ref}: {fault.message}")
         if fault.kind is FaultKind.QUOTA:
             return Obstacle("QuotaExceeded", f"{fault.ref} can't be written: {fault.message}")
-        if fault.kind is FaultKind.FORBIDDEN:
+        if fault.kind in (FaultKind.FORBIDDEN, FaultKind.BROKEN):
             return Obstacle("Refused", f"{fault.ref} can't be written: {fault.message}")
     return None
 

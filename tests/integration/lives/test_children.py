@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.cluster.api import ApiClient
 from tests.integration.lives.bench import Bench
 
 SCALED = {"minReplicas": 3, "maxReplicas": 5}
@@ -230,3 +231,45 @@ def test_history_is_bounded(bench: Bench, model: str) -> None:
         bench.until_serving("churn", version)
     bench.until("two are kept", lambda: len(bench.items("ControllerRevision")) == 2)
     assert len([c for c in bench.items("ConfigMap") if c["metadata"]["name"].startswith("churn-")]) == 1
+
+
+@pytest.fixture
+def unreachable_webhook(api: ApiClient, namespace: str) -> Iterator[str]:
+    """An admission webhook for the Services of the namespace that nobody answers for; returns its name."""
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["services"], "operations": ["CREATE"]}
+    webhook = {
+        "name": "gone.model-operator.io",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [rule],
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "timeoutSeconds": 1,
+        "admissionReviewVersions": ["v1"],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+    }
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    body = {"metadata": {"name": namespace}, "webhooks": [webhook]}
+    assert api.http.post(path, json=body).status_code == 201
+    yield f"{path}/{namespace}"
+    api.http.delete(f"{path}/{namespace}")
+
+
+def test_an_admission_webhook_that_nobody_answers_for_is_told_and_holds_up_nothing_else(
+    bench: Bench, api: ApiClient, model: str, unreachable_webhook: str
+) -> None:
+    bench.create("churn", {"model": {"name": model, "alias": "champion"}, "autoscaling": SCALED})
+
+    def told() -> bool:
+        found = bench.get("ModelDeployment", "churn") or {}
+        words = {c["type"]: c["message"] for c in found.get("status", {}).get("conditions", [])}
+        refused = bench.condition("churn", "Ready") == ("False", "Refused")
+        return refused and "gone.model-operator.io" in words["Ready"]
+
+    bench.until("the status names the webhook", told)
+    bench.until("the budget is there", lambda: bench.get("PodDisruptionBudget", "churn") is not None)
+    assert bench.get("HorizontalPodAutoscaler", "churn")
+    assert bench.get("Service", "churn") is None
+
+    assert api.http.delete(unreachable_webhook).status_code == 200
+    bench.patch("ModelDeployment", "churn", {"metadata": {"labels": {"look": "again"}}})
+    bench.until_serving("churn", 1)
