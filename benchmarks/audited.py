@@ -12,18 +12,6 @@ from typing import Any
 
 OPERATOR = "model-operator/"
 """How the operator's user agent begins."""
-# who leads, or lives, is written for ever
-WRITES_ONLY = """\
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- level: None
-  resources: [{{group: coordination.k8s.io, resources: [leases]}}]
-- level: {level}
-  verbs: [create, update, patch, delete, deletecollection]
-- level: None
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.api import ApiClient
-from tests.cluster.control_plane import ControlPlane
+from tests.cluster.control_plane import WRITES_ONLY, ControlPlane
 from tests.integration.conftest import install_crd
 from tests.integration.lives.bench import MODELDEPLOYMENTS
 from tests.integration.lives.kubelet import MERGE
 
 from benchmarks.api_server import at_once, connected, events
-from benchmarks.audited import WRITES_ONLY, Write, writes
+from benchmarks.audited import Write, writes
 from benchmarks.many_models import name
 from benchmarks.ready_pods import make_pods_ready
 from model_operator.world import Key

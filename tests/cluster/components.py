@@ -134,6 +134,7 @@ def kube_apiserver(program: Path, plan: ApiServerPlan) -> list[str]:
         command.append("--disable-admission-plugins=ServiceAccount")
     if plan.audit_log:
         command += [f"--audit-log-path={plan.audit_log}", f"--audit-policy-file={plan.audit_policy}"]
+        command += ["--audit-log-maxsize=10000"]  # MB; at 100 it would go on in another file
     return command
 
 

@@ -15,7 +15,8 @@ from tests.cluster.process import Daemon, ProcessDiedError, log_tail, tied_to_th
 
 READY_SECONDS = 120
 ATTEMPTS = 3
-SERVICE_CIDR = "10.0.0.0/24"
+SERVICE_CIDR = "10.0.0.0/16"
+"""Room for the Services of thousands of ModelDeployments."""
 
 AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
@@ -26,6 +27,18 @@ rules:
   verbs: [create, update, patch, delete, deletecollection]
 - level: Metadata
 """
+WRITES_ONLY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  resources: [{{group: coordination.k8s.io, resources: [leases]}}]
+- level: {level}
+  verbs: [create, update, patch, delete, deletecollection]
+- level: None
+"""
+"""Of ``level`` (Metadata, Request); neither readers nor leases, which are written for ever."""
 
 
 @dataclass(frozen=True)
