@@ -97,6 +97,9 @@ def trouble(result: Watched) -> str:
         pytest.param(serving(runs(20, end(137, 400, 30, "OOMKilled"), 1)), id="and serves again"),
         pytest.param(unready(down(end(137, 400, 30, "OOMKilled"))), id="and is down"),
         pytest.param(serving(runs(20, end(137, 90, 30, "OOMKilled"), 1), YOUNG), id="of a scale-up"),
+        pytest.param(
+            serving(runs(298, end(137, 310, WATCHED_FOR, "OOMKilled"), 1)), id="in the second it went live"
+        ),
     ],
 )
 def test_a_server_that_was_out_of_memory_in_the_watch_is_the_models_fault(sick: Json) -> None:
@@ -173,6 +176,10 @@ def test_a_pod_that_is_not_ready_for_half_a_minute_has_lost_its_readiness() -> N
     found = watched(unready(runs(OLD, ready=False), lost=30)).failure
     assert found is not None
     assert (found.side, found.reason, found.definite) == (Side.MODEL, "ReadinessLost", True)
+
+
+def test_readiness_that_is_lost_in_the_second_it_went_live_counts() -> None:
+    assert reason(watched(unready(runs(OLD, ready=False), lost=WATCHED_FOR))) == "ReadinessLost"
 
 
 def test_a_pod_that_falls_silent_for_a_moment_is_looked_at_again() -> None:

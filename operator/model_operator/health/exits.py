@@ -39,8 +39,9 @@ class _Run:
     end: Object
 
     def ended_after(self, moment: datetime) -> bool:
+        """Also within its second, since the API counts whole ones: what just went live ran when it did."""
         finished = read_time(self.end.get("finishedAt"))
-        return finished is not None and finished > moment
+        return finished is not None and finished >= moment
 
     def started_after(self, moment: datetime) -> bool:
         started = read_time(self.end.get("startedAt"))

@@ -146,8 +146,8 @@ def _silent_pods(seen: _Seen) -> list[datetime]:
         since = changed_at(readiness)
         if known.ready or started is None or since is None or readiness.get("status") != "False":
             continue
-        # of a pod that never was ready the condition is older than its server
-        if server.get("ready") is False and started < since and since > seen.since:
+        # of a pod that never was ready the condition is older than its server; times are whole seconds
+        if server.get("ready") is False and started < since and since >= seen.since:
             found.append(since)
     return found
 
