@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 from tests.cluster.network import free_ports
-from tests.integration.lives.bench import OperatorProcess
+from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer
 
 _TICK = os.sysconf("SC_CLK_TCK")

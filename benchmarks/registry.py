@@ -24,7 +24,8 @@ from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.network import free_ports
 from tests.integration.conftest import install_crd
-from tests.integration.lives.bench import MODELDEPLOYMENTS, OperatorProcess
+from tests.integration.lives.bench import MODELDEPLOYMENTS
+from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer
 
 from benchmarks.figures import heading, machine, percentile

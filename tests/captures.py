@@ -20,8 +20,9 @@ from tests.cluster.api import ApiClient
 from tests.cluster.binaries import ensure
 from tests.cluster.control_plane import ControlPlane
 from tests.integration.conftest import install_crd
-from tests.integration.lives.bench import Bench, OperatorProcess
+from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script, ScriptedKubelet
+from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer
 
 README = Path(__file__).parents[1] / "README.md"

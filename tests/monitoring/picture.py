@@ -22,8 +22,9 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.network import free_ports
 from tests.cluster.reporting import say
 from tests.integration.conftest import install_crd
-from tests.integration.lives.bench import Bench, OperatorProcess
+from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import ScriptedKubelet
+from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_env import ensure_python
 from tests.mlflow_server import MlflowServer
 from tests.monitoring.dashboard import ALERTS, filled_in, panels

@@ -10,17 +10,15 @@ import contextlib
 import difflib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
 from tests.cluster.api import ApiClient
 from tests.integration.lives.kubelet import MERGE, ScriptedKubelet
+from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer
 
 MODELDEPLOYMENTS = "/apis/model-operator.io/v1alpha1/namespaces/{}/modeldeployments"
@@ -40,84 +38,6 @@ PLURALS = {
 }
 SETS = ("Deployment", "ReplicaSet")
 PATIENCE_SECONDS = 60
-
-
-class OperatorProcess:
-    """``python -m model_operator`` against the control plane, in a directory of its own."""
-
-    def __init__(self, directory: Path, kubeconfig: Path, settings: dict[str, Any]) -> None:
-        self.log = directory / "operator.log"
-        self._config = directory / "config.yaml"
-        self._credentials = directory / "credentials"
-        self._credentials.mkdir()
-        self._settings = settings
-        self._settings["registries"]["default"]["credentialsDir"] = str(self._credentials)
-        self._environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def log_in(self, username: str, password: str) -> None:
-        """Its credentials for the registry."""
-        (self._credentials / "username").write_text(username)
-        (self._credentials / "password").write_text(password)
-
-    def configure(self, **settings: Any) -> None:
-        """Changes its configuration; the next start has it."""
-        self._settings |= settings
-
-    def run_from(self, directory: Path) -> None:
-        """The next start takes the package from there."""
-        self._environment |= {"PYTHONPATH": str(directory)}
-
-    @property
-    def pid(self) -> int:
-        """The id of the running process; 0 when there is none."""
-        return self._process.pid if self._process else 0
-
-    def starts(self) -> int:
-        """How often it came so far that it had seen the whole cluster."""
-        return self.all_words().count("objects in all, listed in")
-
-    def all_words(self) -> str:
-        """Its log."""
-        return self.log.read_text() if self.log.exists() else ""
-
-    def start(self) -> None:
-        """Starts it; a no-op while it runs."""
-        if self._process is None:
-            self._config.write_text(yaml.safe_dump(self._settings))
-            with self.log.open("ab") as output:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "model_operator", "--config", str(self._config)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=self._environment,
-                )
-
-    def kill(self) -> None:
-        """SIGKILL: no last words."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """SIGTERM, as Kubernetes does it; raises when it does not end well."""
-        # a process that has not got to its signal handlers yet ends by the signal itself
-        if self._process is not None and (code := self._end(signal.SIGTERM)) not in (0, -signal.SIGTERM):
-            raise AssertionError(f"the operator ended with {code}:\n{self.words()}")
-
-    def words(self) -> str:
-        """The end of its log."""
-        return "\n".join(self.all_words().splitlines()[-40:])
-
-    def _end(self, number: signal.Signals) -> int:
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        process.send_signal(number)
-        try:
-            return process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
 
 
 @dataclass
@@ -277,8 +197,13 @@ class Bench:
 
     # --- waiting ----------------------------------------------------------------------------------
 
-    def until(self, what: str, true: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
-        """Waits until ``true()`` is truthy and returns it. Raises AssertionError that tells what was seen."""
+    def until(
+        self, what: str, true: Callable[[], Any], seconds: float = PATIENCE_SECONDS, every: float = 0.1
+    ) -> Any:
+        """Waits until ``true()``, asked every so many seconds, is truthy and returns it.
+
+        Raises AssertionError that tells what was seen.
+        """
         deadline = time.monotonic() + seconds
         while True:
             if found := true():
@@ -286,7 +211,7 @@ class Bench:
             if time.monotonic() > deadline:
                 node = self.kubelet.failure or self.kubelet.trouble or "had no trouble"
                 raise AssertionError(f"not within {seconds} s: {what}; the kubelet: {node}\n{self._seen()}")
-            time.sleep(0.1)
+            time.sleep(every)
 
     def until_serving(self, name: str, version: int) -> dict[str, Any]:
         """Waits until that version is wanted and serves; returns the status."""
@@ -364,15 +289,30 @@ class Bench:
 
     def until_quiet(self, seconds: float = 2.0) -> None:
         """Waits until nobody has written for so long: an operator that has just started has yet to ask the registry."""
-        seen, since = _versions(self._objects()), time.monotonic()
+        self.until_still("nobody writes", self.versions, seconds)
 
-        def quiet() -> bool:
+    def until_still(
+        self,
+        what: str,
+        value: Callable[[], Any],
+        seconds: float,
+        patience: float = PATIENCE_SECONDS,
+        every: float = 0.1,
+    ) -> None:
+        """Waits until ``value()`` has been the same for so long."""
+        seen, since = value(), time.monotonic()
+
+        def still() -> bool:
             nonlocal seen, since
-            if (now := _versions(self._objects())) != seen:
+            if (now := value()) != seen:
                 seen, since = now, time.monotonic()
             return time.monotonic() - since > seconds
 
-        self.until("nobody writes", quiet)
+        self.until(what, still, patience, every)
+
+    def versions(self) -> dict[str, str]:
+        """The resourceVersion of every object but events."""
+        return _versions(self._objects())
 
     def is_counted(self) -> bool:
         """Whether Kubernetes' controllers have counted all pods, and removed those that are to go."""

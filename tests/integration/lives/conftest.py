@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.api import ApiClient
-from tests.integration.lives.bench import Bench, OperatorProcess
+from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import ScriptedKubelet
+from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer
 from tests.mlflow_server.server import WEBHOOKS
 

@@ -17,6 +17,8 @@ from tests.cluster.api import ApiClient
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 NODE = "scripted"
+OF_A_MODEL = "model-operator.io/deployment"
+WATCH_SECONDS = 20
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 VERSION = "model-operator.io/version"
 
@@ -34,6 +36,50 @@ class Script:
     """The reason for which the server was killed once after it had started; it runs again and is not ready."""
 
 
+class _PodWatch(threading.Thread):
+    """The pods of all ModelDeployments as they are now, by uid."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        super().__init__(daemon=True, name="pod-watch")
+        self._kubeconfig = kubeconfig
+        self._over = threading.Event()
+        self.pods: dict[str, dict[str, Any]] = {}
+        """Replaced, never changed, when all are listed again."""
+        self.trouble = ""
+
+    def run(self) -> None:
+        with ApiClient(self._kubeconfig, timeout_seconds=WATCH_SECONDS + 10) as api:
+            while not self._over.is_set():
+                try:
+                    self._list_and_watch(api)
+                except (httpx.HTTPError, ValueError) as error:
+                    self.trouble = f"the pods: {error}"
+                    self._over.wait(0.2)
+
+    def stop(self) -> None:
+        """Asks it to end; it does at the latest when the present watch does."""
+        self._over.set()
+
+    def _list_and_watch(self, api: ApiClient) -> None:
+        query = {"labelSelector": OF_A_MODEL}
+        listed = api.http.get("/api/v1/pods", params=query).raise_for_status().json()
+        self.pods = {pod["metadata"]["uid"]: pod for pod in listed["items"]}
+        since = listed["metadata"]["resourceVersion"]
+        query |= {"watch": "true", "resourceVersion": since, "timeoutSeconds": str(WATCH_SECONDS)}
+        with api.http.stream("GET", "/api/v1/pods", params=query) as events:
+            for line in events.iter_lines():
+                if self._over.is_set():
+                    return
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise ValueError(event["object"].get("message"))
+                pod = event["object"]
+                if event["type"] == "DELETED":
+                    self.pods.pop(pod["metadata"]["uid"], None)
+                else:
+                    self.pods[pod["metadata"]["uid"]] = pod
+
+
 class ScriptedKubelet(threading.Thread):
     """Binds every pod of a model to its node and gives it its status, a few times a second.
 
@@ -44,6 +90,7 @@ class ScriptedKubelet(threading.Thread):
         super().__init__(daemon=True, name="scripted-kubelet")
         self._kubeconfig = kubeconfig
         self._over = threading.Event()
+        self._watch = _PodWatch(kubeconfig)
         self._told: dict[str, tuple[Script, str]] = {}
         """By uid: the script that a pod's status follows, and the pod's address."""
         self._addresses = addresses()
@@ -54,6 +101,7 @@ class ScriptedKubelet(threading.Thread):
         """What the API server last refused; like a real kubelet, this one tries again."""
 
     def run(self) -> None:
+        self._watch.start()
         try:
             with ApiClient(self._kubeconfig) as api:
                 _register(api)
@@ -62,6 +110,8 @@ class ScriptedKubelet(threading.Thread):
                         self._round(api)
         except Exception as error:
             self.failure = error
+        finally:
+            self._watch.stop()
 
     def stop(self) -> None:
         """Ends the thread; raises what it failed with."""
@@ -71,12 +121,8 @@ class ScriptedKubelet(threading.Thread):
             raise self.failure
 
     def _round(self, api: ApiClient) -> None:
-        try:
-            found = api.get("/api/v1/pods")
-        except httpx.HTTPStatusError as refused:
-            self.trouble = f"the list of pods: {refused}"
-            return
-        for pod in found["items"] if found else []:
+        self.trouble = self._watch.trouble or self.trouble
+        for pod in list(self._watch.pods.values()):
             metadata = pod["metadata"]
             annotations = metadata.get("annotations", {})
             model = (annotations.get("model-operator.io/model", ""), annotations.get(VERSION, ""))

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from tests.cluster.api import ApiClient
 from tests.cluster.network import free_ports
-from tests.integration.lives.bench import OperatorProcess
+from tests.integration.lives.operator_process import OperatorProcess
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 LEASE = "operator"

@@ -12,8 +12,9 @@ import pytest
 from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
 from tests.integration.crd import install_crd
-from tests.integration.lives.bench import Bench, OperatorProcess
+from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import ScriptedKubelet
+from tests.integration.lives.operator_process import OperatorProcess
 from tests.integration.security.guarded import Installation, make_namespace
 from tests.mlflow_server import MlflowServer
 
