@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 SIZES ?= 100,500,1000,5000
+WALKS ?= 100
+MINUTES ?= 60
 BIN := .venv/bin
 # Suites print how long their slowest tests took; figures themselves belong in benchmarks/.
 PYTEST := $(BIN)/pytest --durations=5
@@ -53,6 +55,10 @@ e2e-full: install ## The whole table of stories on real pods
 	$(BIN)/python -m tests.cluster up
 	$(BIN)/python -m tests.images build
 	$(PYTEST) tests/e2e -m "full or not full"
+
+.PHONY: kills
+kills: install programs ## The operator is killed before and after every write of every life, and again
+	MODEL_OPERATOR_KILLS=all $(PYTEST) -s tests/integration/lives/endurance/test_kills.py
 
 .PHONY: wire
 wire: install programs ## Whole lives on a faulty wire to the API server and the registry, with a minute of outage (about 5 minutes)

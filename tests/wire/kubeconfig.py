@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cluster.api import load_context, tls_context
 from tests.cluster.certificates import Authority, write_kubeconfig
+from tests.wire.wire import Wire
 
 
 class Listener:
@@ -30,3 +33,12 @@ def upstream(kubeconfig: Path) -> tuple[str, ssl.SSLContext]:
     """The URL of the API server that a wire ends at, and what proves to it who we are. Raises KubeconfigError."""
     _, cluster, user = load_context(kubeconfig)
     return str(cluster["server"]), tls_context(cluster, user)
+
+
+@contextlib.contextmanager
+def wire_before(kubeconfig: Path, home: Path) -> Iterator[tuple[Wire, Path]]:
+    """A wire in front of that API server, and the kubeconfig, in ``home``, of a client that comes by it."""
+    server, tls = upstream(kubeconfig)
+    listener = Listener(home / "pki")
+    with Wire(server, tls, listener.tls) as wire:
+        yield wire, listener.kubeconfig(home / "kubeconfig", wire.url)
