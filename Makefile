@@ -60,6 +60,10 @@ e2e-full: install ## The whole table of stories on real pods
 kills: install programs ## The operator is killed before and after every write of every life, and again
 	MODEL_OPERATOR_KILLS=all $(PYTEST) -s tests/integration/lives/endurance/test_kills.py
 
+.PHONY: walk
+walk: install programs ## 100 random specs that change to others and back; WALKS=500 chooses how many
+	MODEL_OPERATOR_WALKS=$(WALKS) $(PYTEST) -s tests/integration/lives/endurance/test_spec_walk.py
+
 .PHONY: wire
 wire: install programs ## Whole lives on a faulty wire to the API server and the registry, with a minute of outage (about 5 minutes)
 	$(PYTEST) -m "full or not full" tests/integration/test_kube_wire.py tests/integration/lives/test_wire.py \
