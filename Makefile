@@ -64,6 +64,11 @@ kills: install programs ## The operator is killed before and after every write o
 walk: install programs ## 100 random specs that change to others and back; WALKS=500 chooses how many
 	MODEL_OPERATOR_WALKS=$(WALKS) $(PYTEST) -s tests/integration/lives/endurance/test_spec_walk.py
 
+.PHONY: at-rest
+at-rest: install programs ## 1,000 settled ModelDeployments for ten minutes: not one write
+	MODEL_OPERATOR_REST_OBJECTS=1000 MODEL_OPERATOR_REST_SECONDS=600 \
+	  $(PYTEST) -s tests/integration/lives/endurance/test_at_rest.py
+
 .PHONY: wire
 wire: install programs ## Whole lives on a faulty wire to the API server and the registry, with a minute of outage (about 5 minutes)
 	$(PYTEST) -m "full or not full" tests/integration/test_kube_wire.py tests/integration/lives/test_wire.py \
