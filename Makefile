@@ -69,6 +69,10 @@ at-rest: install programs ## 1,000 settled ModelDeployments for ten minutes: not
 	MODEL_OPERATOR_REST_OBJECTS=1000 MODEL_OPERATOR_REST_SECONDS=600 \
 	  $(PYTEST) -s tests/integration/lives/endurance/test_at_rest.py
 
+.PHONY: soak
+soak: install programs ## Everything at random for an hour; MINUTES=5 SEED=7 chooses
+	$(BIN)/python -m tests.integration.lives.endurance.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 .PHONY: wire
 wire: install programs ## Whole lives on a faulty wire to the API server and the registry, with a minute of outage (about 5 minutes)
 	$(PYTEST) -m "full or not full" tests/integration/test_kube_wire.py tests/integration/lives/test_wire.py \
