@@ -48,6 +48,10 @@ class ObservedOperator:
         self.started = time.monotonic()
         self._process.start()
 
+    def compete(self) -> None:
+        """From its next start on it is one of several replicas, of which one leads."""
+        self._process.configure(leaderElection={"enabled": True, "namespace": "default"})
+
     def kill(self) -> None:
         """SIGKILL."""
         self._process.kill()

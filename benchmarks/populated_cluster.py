@@ -26,7 +26,7 @@ from model_operator.world import Key
 
 REHEARSAL: Key = ("rehearsal", name(0))
 NAMESPACES = 10
-PATIENCE_SECONDS = 900.0
+PATIENCE_SECONDS = 3600.0
 QUIET_SECONDS = 3.0
 MANAGER = (
     # by default it may write 20 times a second, and everything would wait for that

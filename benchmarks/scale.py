@@ -67,6 +67,8 @@ class Afterwards:
     ready: float
     acting: float
     """Seconds from the start of a process to its being ready, and to its first write."""
+    failover: float
+    """Seconds from the death of the one that leads to the first write of the one that stood by."""
     peak_mib: float
 
 
@@ -116,8 +118,10 @@ def roll_out(cluster: PopulatedCluster, operator: ObservedOperator, size: int) -
     )
 
 
-def live_on(cluster: PopulatedCluster, operator: ObservedOperator, size: int, rest: float) -> Afterwards:
-    """Edit some, leave all alone for a while, then let the operator die and come back."""
+def live_on(
+    cluster: PopulatedCluster, operator: ObservedOperator, standby: ObservedOperator, size: int, rest: float
+) -> Afterwards:
+    """Edit some, leave all alone for a while, let the operator die and come back, then die beside another."""
     seen = FirstWrites(cluster.kubeconfig, namespace_of(0), ["HorizontalPodAutoscaler"])
     near = [name(number) for number in range(size) if namespace_of(number) == namespace_of(0)]
     edits = []
@@ -139,7 +143,23 @@ def live_on(cluster: PopulatedCluster, operator: ObservedOperator, size: int, re
     operator.start()
     ready = operator.wait_until_ready()
     acting = seen.after(near[0], moment)
-    return Afterwards(edits, at_rest, cpu / rest, ready, acting, max(peak, operator.peak_mib()))
+    peak = max(peak, operator.peak_mib())
+    cluster.wait_until_quiet()
+    operator.kill()
+    tell("killed; one that leads and one that stands by start")
+    for replica in (operator, standby):
+        replica.compete()
+        replica.start()
+        replica.wait_until_ready()
+    moment = time.monotonic()
+    cluster.edit((namespace_of(0), near[0]), 6)
+    seen.after(near[0], moment)
+    cluster.wait_until_quiet()
+    moment = time.monotonic()
+    operator.kill()
+    cluster.edit((namespace_of(0), near[0]), 7)
+    failover = seen.after(near[0], moment)
+    return Afterwards(edits, at_rest, cpu / rest, ready, acting, failover, peak)
 
 
 def _by_operator(cluster: PopulatedCluster) -> list[Write]:
@@ -167,9 +187,11 @@ def measure(home: Path, mlflow: MlflowServer, recording: Recording, size: int, r
             home / "operator", cluster.kubeconfig, mlflow, maxConcurrentRollouts=size, workers=WORKERS
         )
         stack.callback(operator.kill)
+        standby = ObservedOperator(home / "standby", cluster.kubeconfig, mlflow, workers=WORKERS)
+        stack.callback(standby.kill)
         rollout = roll_out(cluster, operator, size)
         tell(f"{size:,}: all serve after {rollout.seconds:.1f} s")
-        return Result(size, bare, rollout, live_on(cluster, operator, size, rest))
+        return Result(size, bare, rollout, live_on(cluster, operator, standby, size, rest))
 
 
 def show(results: Sequence[Result]) -> None:
@@ -197,7 +219,7 @@ def show(results: Sequence[Result]) -> None:
         )
     print("\n### Once all serve\n")
     later = ("ModelDeployments", "Edit to write p50", "p99", "Writes at rest", "CPU at rest")
-    print(heading(*later, "Start to ready", "Start to first write", "Peak RSS"))
+    print(heading(*later, "Start to ready", "Start to first write", "Failover", "Peak RSS"))
     for result in results:
         after = result.afterwards
         print(
@@ -209,6 +231,7 @@ def show(results: Sequence[Result]) -> None:
                 f"{after.cpu_at_rest:.1%} of a core",
                 f"{after.ready:.1f} s",
                 f"{after.acting:.1f} s",
+                f"{after.failover:.1f} s",
                 f"{after.peak_mib:.0f} MiB",
             )
         )

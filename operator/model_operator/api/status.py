@@ -189,7 +189,9 @@ class Candidate(StatusModel):
         "Starting, Rolling; WaitingForApproval until gates.approval.approved names it; Withdrawn until "
         "retryAt; Failed, with nothing to go back to or with revert.policy Never.",
     )
-    since: Time | None = Field(default=None, description="When the phase began.")
+    since: Time | None = Field(
+        default=None, description="When its rollout began; until then, when it was wanted."
+    )
     deadline: Time | None = Field(default=None, description="When the phase must have ended.")
     reason: ShortText | None = Field(default=None, description="What is in its way, in one word.")
     message: Message | None = Field(default=None, description="What it waits for.")
