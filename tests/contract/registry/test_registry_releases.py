@@ -55,6 +55,7 @@ def server(
         logged = subprocess.run(
             [str(ensure_python(requirements)), str(LOGGER)],
             env=client_environment(server.url, "", ""),
+            cwd=server.directory,
             capture_output=True,
             check=False,
             timeout=LOG_SECONDS,

@@ -78,6 +78,7 @@ def test_mlflows_own_client_understands_the_server_of_these_tests(
     done = subprocess.run(
         [str(ensure_python()), "-c", NOTEBOOK],
         env=env | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,
