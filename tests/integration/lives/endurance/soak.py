@@ -76,8 +76,8 @@ class Soak:
                 progress(f"{end - told:5.0f} s left; {self._summary()}")
         self._do("all is well again", self._heal)
         self._until_recovered("in the end")
-        with self._bench.nothing_is_written(3):
-            pass
+        # a watch may still end meanwhile; a loop that writes on and on never comes to rest
+        self._bench.until_quiet(5)
         words = self._bench.operator.all_words()
         if "Traceback" in words:
             self._fail(words[words.index("Traceback") - 500 :][:4000])
