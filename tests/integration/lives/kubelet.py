@@ -17,7 +17,6 @@ from tests.cluster.api import ApiClient
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 NODE = "scripted"
-OF_A_MODEL = "model-operator.io/deployment"
 WATCH_SECONDS = 20
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 VERSION = "model-operator.io/version"
@@ -37,7 +36,7 @@ class Script:
 
 
 class _PodWatch(threading.Thread):
-    """The pods of all ModelDeployments as they are now, by uid."""
+    """All pods as they are now, by uid."""
 
     def __init__(self, kubeconfig: Path) -> None:
         super().__init__(daemon=True, name="pod-watch")
@@ -61,11 +60,10 @@ class _PodWatch(threading.Thread):
         self._over.set()
 
     def _list_and_watch(self, api: ApiClient) -> None:
-        query = {"labelSelector": OF_A_MODEL}
-        listed = api.http.get("/api/v1/pods", params=query).raise_for_status().json()
+        listed = api.http.get("/api/v1/pods").raise_for_status().json()
         self.pods = {pod["metadata"]["uid"]: pod for pod in listed["items"]}
         since = listed["metadata"]["resourceVersion"]
-        query |= {"watch": "true", "resourceVersion": since, "timeoutSeconds": str(WATCH_SECONDS)}
+        query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": str(WATCH_SECONDS)}
         with api.http.stream("GET", "/api/v1/pods", params=query) as events:
             for line in events.iter_lines():
                 if self._over.is_set():
@@ -81,7 +79,7 @@ class _PodWatch(threading.Thread):
 
 
 class ScriptedKubelet(threading.Thread):
-    """Binds every pod of a model to its node and gives it its status, a few times a second.
+    """Binds every pod with a model in its annotations to its node and gives it its status, a few times a second.
 
     The pods have addresses, so the real controllers put them behind their Services; nobody listens there.
     """
