@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from model_operator import settings
-from model_operator.process import Process
 from model_operator.settings import SettingsError
 
 log = logging.getLogger("model_operator")
@@ -39,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.config}: ok; registries: {names}")
         return 0
     _log_to_stderr(configured.log_level)
+    # here and not above: kopf and the client library take two seconds, which --help should not
+    from model_operator.process import Process
+
     log.info("model-operator %s starts with %s", version("model-operator"), options.config)
     return asyncio.run(Process(configured).run())
 
