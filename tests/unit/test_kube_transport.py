@@ -229,6 +229,17 @@ async def test_fresh_credentials_are_fetched_once_after_a_401(
     assert [authorization for _, _, authorization in server.requests] == ["Bearer first", "Bearer second"]
 
 
+async def test_a_kubeconfig_that_is_gone_after_a_401_is_an_error_of_the_call(
+    kube: KubeClient, server: Server, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(kubeconfig.unlink)
+    monkeypatch.setattr(transport, "SIGN_IN_PAUSE_SECONDS", 0.0)
+    server.answers = [status(401, "Unauthorized")]
+    with pytest.raises(Unavailable, match="kube"):
+        await kube.get(REF)
+    assert len(server.requests) == 1
+
+
 async def test_a_401_that_stays_is_an_error(kube: KubeClient, server: Server) -> None:
     server.answers = [status(401, "Unauthorized")]
     with pytest.raises(Unauthorized):

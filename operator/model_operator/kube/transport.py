@@ -128,7 +128,10 @@ class Transport:
                 if signed_in_again:
                     raise
                 signed_in_again = True
-                await self._sign_in_again()
+                try:
+                    await self._sign_in_again()
+                except (OSError, config.ConfigException) as failure:
+                    raise _unreachable(failure) from failure
                 continue
             except _Refused as refused:
                 error: ApiError = refused.error
