@@ -56,6 +56,8 @@ class Entry:
     uid: str
     version: int | None
     packed: bytes
+    """Without the resourceVersion, so that states which say the same are equal."""
+    resource_version: str
 
 
 class _Kept(Sequence[Object]):
@@ -92,8 +94,8 @@ class Cache:
     def put(self, kind: Kind, body: Object) -> frozenset[Key]:
         """Take an object as it stood at its resourceVersion.
 
-        Returns the keys for which something changed: none when the object is not news or nothing that is kept
-        of an EndpointSlice changed, two when it changed its owner. An object that lost our labels is removed.
+        Returns the keys for which something changed: none when the object is not news or nothing changed of what
+        is kept of such an object, two when it changed its owner. An object that lost our labels is removed.
         """
         # most of what a watch shows at its start is known: that must cost little
         if not self._is_news(_ref(kind, body), _uid(body), _version(body)):
@@ -208,7 +210,7 @@ class Cache:
             return before
         self._entries[news.ref] = news
         self._owned.setdefault(news.owner, set()).add(news.ref)
-        if news.ref.kind is Kind.ENDPOINT_SLICE and known is not None and _says_the_same(known, news):
+        if news.ref.kind in _SLIMMED and known is not None and _says_the_same(known, news):
             return frozenset()
         return before | {news.owner}
 
@@ -237,8 +239,11 @@ class Cache:
 
 def entry(kind: Kind, body: Object) -> Entry:
     """What is kept of an object, in the form in which it is kept."""
-    packed = json.dumps(project(kind, body), separators=(",", ":")).encode()
-    return Entry(_ref(kind, body), owner_of(kind, body), _uid(body), _version(body), packed)
+    kept = project(kind, body)
+    metadata = {key: value for key, value in kept["metadata"].items() if key != "resourceVersion"}
+    packed = json.dumps({**kept, "metadata": metadata}, separators=(",", ":")).encode()
+    at = str(body["metadata"].get("resourceVersion", ""))
+    return Entry(_ref(kind, body), owner_of(kind, body), _uid(body), _number(at), packed, at)
 
 
 def owner_of(kind: Kind, body: Object) -> Key | None:
@@ -254,7 +259,8 @@ def owner_of(kind: Kind, body: Object) -> Key | None:
 
 def project(kind: Kind, body: Object) -> Object:
     """What is kept of an object: of pods the little that verdicts need, of EndpointSlices which pods are in
-    them and whether these are ready, of ConfigMaps only the metadata, of others all but managedFields."""
+    them and whether these are ready, of autoscalers whether they are at their end, of disruption budgets no status,
+    of ConfigMaps only the metadata, of others all but managedFields."""
     if kind is Kind.POD:
         return _slim_pod(body)
     if kind is Kind.ENDPOINT_SLICE:
@@ -263,12 +269,30 @@ def project(kind: Kind, body: Object) -> Object:
     if kind is Kind.CONFIG_MAP:
         # the scripts in there never change under one name, and are most of what a ModelDeployment weighs
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-    return {**body, "metadata": metadata}
+    slim = {**body, "metadata": metadata}
+    if kind is Kind.DISRUPTION_BUDGET:
+        slim.pop("status", None)
+    if kind is Kind.AUTOSCALER:
+        slim["status"] = _slim_autoscaler_status(body.get("status") or {})
+    return slim
+
+
+_SLIMMED = frozenset(
+    {Kind.POD, Kind.ENDPOINT_SLICE, Kind.AUTOSCALER, Kind.DISRUPTION_BUDGET, Kind.CONFIG_MAP},
+)
+"""Of these, a change is no news unless it changes what is kept: an autoscaler tells its metrics four times a minute."""
 
 
 def _unpack(kept: Entry) -> Object:
-    body: Object = json.loads(kept.packed)
+    body: dict[str, Any] = json.loads(kept.packed)
+    if kept.resource_version:
+        body["metadata"]["resourceVersion"] = kept.resource_version
     return body
+
+
+def _slim_autoscaler_status(status: Object) -> Object:
+    conditions = [_pick(one, ("type", "status", "reason")) for one in status.get("conditions") or []]
+    return _pick(status, ("currentReplicas",)) | {"conditions": conditions}
 
 
 _POD_METADATA = (
@@ -338,11 +362,7 @@ def _slim_endpoint_slice(body: Object) -> Object:
 
 def _says_the_same(one: Entry, other: Entry) -> bool:
     """Whether two states of an object are the same but for their resourceVersions."""
-    return (one.owner, _versionless(_unpack(one))) == (other.owner, _versionless(_unpack(other)))
-
-
-def _versionless(body: Object) -> Object:
-    return {**body, "metadata": {**body["metadata"], "resourceVersion": None}}
+    return (one.owner, one.packed) == (other.owner, other.packed)
 
 
 def _pick(mapping: Object, keys: Iterable[str]) -> dict[str, Any]:

@@ -269,6 +269,34 @@ def test_a_change_of_an_endpoint_slice_that_says_nothing_new_wakes_nobody_and_co
     assert put_slice(cache, 4) == {CHURN}
 
 
+def test_the_metrics_of_an_autoscaler_wake_nobody_and_its_end_does(cache: Cache) -> None:
+    def told(version: int, usage: int, **limited: str) -> frozenset[tuple[str, str]]:
+        condition = {"type": "ScalingLimited", "message": f"at {usage}", "lastTransitionTime": "t", **limited}
+        metrics = [{"type": "Resource", "resource": {"current": {"averageUtilization": usage}}}]
+        status = {"currentReplicas": 3, "currentMetrics": metrics, "conditions": [condition]}
+        return cache.put(Kind.AUTOSCALER, child(version, spec={"maxReplicas": 3}, status=status))
+
+    assert told(1, 50, status="False") == {CHURN}
+    assert told(2, 60, status="False") == frozenset()
+    assert told(3, 90, status="True", reason="TooManyReplicas") == {CHURN}
+    (kept,) = cache.snapshot(CHURN)[Kind.AUTOSCALER]
+    assert kept["metadata"]["resourceVersion"] == "3"
+    assert kept["status"] == {
+        "currentReplicas": 3,
+        "conditions": [{"type": "ScalingLimited", "status": "True", "reason": "TooManyReplicas"}],
+    }
+
+
+def test_the_status_of_a_disruption_budget_wakes_nobody(cache: Cache) -> None:
+    cache.put(Kind.DISRUPTION_BUDGET, child(1, spec={"maxUnavailable": 1}, status={"currentHealthy": 1}))
+    seen = cache.put(
+        Kind.DISRUPTION_BUDGET, child(2, spec={"maxUnavailable": 1}, status={"currentHealthy": 2})
+    )
+    assert seen == frozenset()
+    (kept,) = cache.snapshot(CHURN)[Kind.DISRUPTION_BUDGET]
+    assert "status" not in kept
+
+
 @given(events=st.permutations([("put", n) for n in range(1, 6)] + [("remove", 6)]))
 def test_whatever_the_order_of_the_news_the_latest_wins(events: list[tuple[str, int]]) -> None:
     cache = Cache()
