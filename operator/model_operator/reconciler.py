@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Protocol
 
@@ -55,6 +55,8 @@ from model_operator.world import (
 log = logging.getLogger(__name__)
 
 CONFLICT_RETRY_SECONDS = 0.5
+FIRST_ANSWER = timedelta(seconds=1)
+"""A registry's first answer comes sooner, and a status before it would say only that it is waited for."""
 # on every EndpointSlice: the Service that it is of
 _LABEL_SERVICE = "kubernetes.io/service-name"
 
@@ -94,6 +96,8 @@ class Reconciler:
         self._events = EventRecorder(kube)
         self._slots = Slots(settings.max_concurrent_rollouts, background.look_at)
         self._faults: dict[Key, tuple[Fault, ...]] = {}
+        self._unanswered: dict[Key, datetime] = {}
+        """Since when a key waits for the first answer of its registry."""
         self._pod_registries = PodRegistries(kube)
         self._executor = Executor(kube)
         self._defaults = Defaults(
@@ -125,6 +129,8 @@ class Reconciler:
         if world is None or raw is None:
             self._forget(key)
             return None
+        if patience := self._first_answer_due(world):
+            return patience.total_seconds()
         decided = plan(world)
         self._slots.note(key, decided.rollout_in_flight, _waits_for_a_slot(decided))
         try:
@@ -144,8 +150,17 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._background.forget(key)
         self._faults.pop(key, None)
+        self._unanswered.pop(key, None)
         self._executor.forget(key)
         self._slots.note(key, False)
+
+    def _first_answer_due(self, world: World) -> timedelta | None:
+        """How long to wait with a new ModelDeployment, whose registry has just been asked for the first time."""
+        if world.status or world.spec is None or world.resolution.reason is not ResolutionReason.PENDING:
+            self._unanswered.pop(world.key, None)
+            return None
+        left = self._unanswered.setdefault(world.key, world.now) + FIRST_ANSWER - world.now
+        return left if left > timedelta() else None
 
     # --- observe -------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -42,12 +43,13 @@ class Told:
         self.followed: list[tuple[Key, str, list[str]]] = []
         self.forgotten: list[Key] = []
         self.closely = False
+        self.resolution = Resolution(ResolutionReason.RESOLVED, "ok", "http://mlflow:5000", RESOLVED)
 
     def want(self, key: Key, wanted: WantedModel | None) -> None:
         pass
 
     def answer(self, key: Key) -> Resolution:
-        return Resolution(ResolutionReason.RESOLVED, "ok", "http://mlflow:5000", RESOLVED)
+        return self.resolution
 
     def watch_closely(self, key: Key, closely: bool) -> None:
         self.closely = closely
@@ -91,9 +93,10 @@ class Bench:
         configured = settings.parse("registries: {prod: {url: 'http://mlflow:5000'}}", "config.yaml")
         self.read = Read()
         background = Background(self.told, self.told, self.told, self.read, lambda key: None)
+        self.now = datetime(2026, 11, 27, tzinfo=UTC)
         # a plan without actions and without news in the status asks the API server for nothing
         kube = cast(KubeClient, None)
-        self.reconciler = Reconciler(kube, self.cache, configured, background)
+        self.reconciler = Reconciler(kube, self.cache, configured, background, lambda: self.now)
 
     def put(self, status: Mapping[str, Any] = STATUS, **metadata: str) -> None:
         spec = {"model": {"uri": "models:/churn@champion"}, "registry": {"name": "prod"}}
@@ -126,6 +129,25 @@ async def test_tags_go_to_the_registry_of_the_spec_with_what_the_poller_knows(be
     bench.planned = Plan([], STATUS, tags=[TAG])
     await bench.reconciler.reconcile(CHURN)
     assert bench.told.noted == [(CHURN, "prod", [TAG], RESOLVED)]
+
+
+async def test_a_new_one_waits_for_the_first_answer_of_its_registry_and_not_for_long(bench: Bench) -> None:
+    bench.put({})
+    bench.planned = Plan([], {})
+    bench.told.resolution = Resolution(ResolutionReason.PENDING, "was not asked yet")
+    assert await bench.reconciler.reconcile(CHURN) == 1
+    assert await bench.reconciler.reconcile(CHURN) == 1
+    assert not bench.worlds
+    bench.now += timedelta(seconds=1)
+    await bench.reconciler.reconcile(CHURN)
+    assert [world.resolution.reason for world in bench.worlds] == [ResolutionReason.PENDING]
+
+
+async def test_one_that_has_a_status_does_not_wait_for_the_registry(bench: Bench) -> None:
+    bench.put()
+    bench.told.resolution = Resolution(ResolutionReason.PENDING, "was not asked yet")
+    assert await bench.reconciler.reconcile(CHURN) is None
+    assert len(bench.worlds) == 1
 
 
 async def test_the_pods_of_a_watched_revision_are_followed(bench: Bench) -> None:
