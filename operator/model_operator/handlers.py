@@ -167,7 +167,7 @@ def _asking_in_the_right_form() -> aiohttp.TraceConfig:
     async def begins(_session: object, _context: object, parameters: aiohttp.TraceRequestStartParams) -> None:
         # of lists kopf needs the usual form: in the short one an empty list is null, at which it fails
         if "watch" in parameters.url.query and (form := forms.get(parameters.url.name)):
-            parameters.headers["Accept"] = form(watch=True)
+            parameters.headers["Accept"] = form(single=True)
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(begins)

@@ -136,6 +136,19 @@ def owners(body: dict[str, Any]) -> list[tuple[str, str, str]]:
 # --- ownership -------------------------------------------------------------------------------------
 
 
+async def test_of_a_config_map_that_was_made_the_metadata_comes_back(
+    kube: KubeClient, cache: Cache, namespace: str
+) -> None:
+    ref = ObjectRef(Kind.CONFIG_MAP, namespace, "scripts")
+    metadata = {"name": "scripts", "labels": LABELS}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"serve.py": "pass"}}
+    answer = await kube.create(ref, body)
+    assert "data" not in answer
+    (kept,) = cache.snapshot((namespace, "churn"))[Kind.CONFIG_MAP]
+    assert (kept["kind"], kept["metadata"]["uid"]) == ("ConfigMap", answer["metadata"]["uid"])
+    assert (await kube.get(ref))["data"] == {"serve.py": "pass"}
+
+
 async def test_a_field_that_was_posted_goes_away_when_an_apply_leaves_it_out(
     kube: KubeClient, namespace: str
 ) -> None:

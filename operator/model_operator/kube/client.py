@@ -186,6 +186,7 @@ class KubeClient:
             body=json_for_yaml(body) if as_yaml else body,
             content_type=YAML if as_yaml else JSON,
             idempotent=False,
+            accept=accepted(ref.kind, single=True),
         )
         return answer if dry_run else self._wrote(ref.kind, answer)
 

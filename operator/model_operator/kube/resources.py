@@ -41,14 +41,14 @@ API_VERSIONS = {kind: resource.api_version for kind, resource in _RESOURCES.item
 _METADATA_ONLY = frozenset({Kind.CONFIG_MAP})
 
 
-def accepted(kind: Kind, *, watch: bool = False) -> str:
-    """The Accept header for lists (and watches) of a kind: of ConfigMaps only the metadata is looked at.
+def accepted(kind: Kind, *, single: bool = False) -> str:
+    """The Accept header for lists (or single objects) of a kind: of ConfigMaps only the metadata is looked at.
 
     A page of them, each with all scripts of the serving pods, would be tens of MiB.
     """
     if kind not in _METADATA_ONLY:
         return "application/json"
-    form = "PartialObjectMetadata" if watch else "PartialObjectMetadataList"
+    form = "PartialObjectMetadata" if single else "PartialObjectMetadataList"
     return f"application/json;as={form};g=meta.k8s.io;v=v1"
 
 

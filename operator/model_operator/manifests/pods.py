@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from model_operator.api import names
@@ -94,10 +95,16 @@ def scripts_config_map(owner: Owner, scripts: Mapping[str, str]) -> _Object:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": child_metadata(owner, f"{owner.name}-scripts-{short_hash(dict(scripts))}"),
+        "metadata": child_metadata(owner, f"{owner.name}-scripts-{_hash_of(tuple(scripts.items()))}"),
         "immutable": True,
         "data": dict(scripts),
     }
+
+
+@lru_cache(maxsize=4)
+def _hash_of(scripts: tuple[tuple[str, str], ...]) -> str:
+    # they are the same for everybody, and at each look
+    return short_hash(dict(scripts))
 
 
 def pod_template(inputs: TemplateInputs) -> _Object:
