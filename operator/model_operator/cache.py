@@ -4,13 +4,14 @@ Filled by our own lists before work starts, then by watches and by the answers t
 older than what is known is dropped, whichever way it came: a repeated act on a stale read would be a repeated
 revert. Objects of others are not in here, even where they have the name of a child.
 
-Objects are kept as JSON text: as Python's dicts they would take five times the memory, and at any time all but the
+Objects are kept as compressed JSON: as Python's dicts they would take ten times the memory, and at any time all but the
 few in work only lie there.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -241,7 +242,8 @@ def entry(kind: Kind, body: Object) -> Entry:
     """What is kept of an object, in the form in which it is kept."""
     kept = project(kind, body)
     metadata = {key: value for key, value in kept["metadata"].items() if key != "resourceVersion"}
-    packed = json.dumps({**kept, "metadata": metadata}, separators=(",", ":")).encode()
+    text = json.dumps({**kept, "metadata": metadata}, separators=(",", ":"))
+    packed = zlib.compress(text.encode(), level=1)
     at = str(body["metadata"].get("resourceVersion", ""))
     return Entry(_ref(kind, body), owner_of(kind, body), _uid(body), _number(at), packed, at)
 
@@ -284,7 +286,7 @@ _SLIMMED = frozenset(
 
 
 def _unpack(kept: Entry) -> Object:
-    body: dict[str, Any] = json.loads(kept.packed)
+    body: dict[str, Any] = json.loads(zlib.decompress(kept.packed))
     if kept.resource_version:
         body["metadata"]["resourceVersion"] = kept.resource_version
     return body

@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
 from model_operator.cache import CHILD_SELECTOR, WATCHED_KINDS, Cache, entry
 from model_operator.kube import ApiError, KubeClient
@@ -77,6 +78,20 @@ class _NoProgress(kopf.ProgressStorage):
 
     def clear(self, *, essence: Any) -> Any:
         return essence
+
+
+class _NoMemories(ResourceMemories):
+    """kopf keeps a KiB for each object it has seen, for daemons and retries, of which we have none."""
+
+    async def recall(
+        self,
+        raw_body: kopf.RawBody,
+        *,
+        memobase: Any | None = None,
+        noticed_by_listing: bool = False,
+        ephemeral: bool = False,
+    ) -> ResourceMemory:
+        return ResourceMemory(noticed_by_listing=noticed_by_listing)
 
 
 class _Backoffs:
@@ -254,6 +269,7 @@ async def _watch_until_lost(
     tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=watch_settings(silence_seconds),
+        memories=_NoMemories(),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=list(namespaces),
