@@ -16,15 +16,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from tests.mlflow_server import MlflowServer
 
 from benchmarks.audited import Write, counted
 from benchmarks.bare_loop import NEEDED, Recording, replay
+from benchmarks.cpu_time import PROGRAMS, cpu_seconds, since
 from benchmarks.figures import buckets, heading, machine, percentile, quantile, row
 from benchmarks.first_writes import FirstWrites
 from benchmarks.many_models import name, registry
@@ -43,13 +45,25 @@ def tell(text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Bare:
+    """What the bare loop took."""
+
+    seconds: float
+    cpu: Mapping[str, float]
+    """Seconds, by process; the loop itself is in the benchmark's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """What it took until all ModelDeployments served."""
 
     seconds: float
     writes: Counter[tuple[str, str]]
     refused: int
+    cpu: Mapping[str, float]
+    """Seconds, by process, from the operator's being ready."""
     cpu_seconds: float
+    """Of the operator, with its start."""
     peak_mib: float
     lags: Sequence[float]
     waits: tuple[float, float]
@@ -88,11 +102,13 @@ def rehearse(home: Path, mlflow: MlflowServer) -> Recording:
         return Recording.of(*REHEARSAL, uid, found)
 
 
-def limit(home: Path, recording: Recording, size: int) -> float:
-    """Seconds that the bare loop takes for so many."""
+def limit(home: Path, recording: Recording, size: int) -> Bare:
+    """The bare loop for so many."""
     with PopulatedCluster.started(home / "plane") as cluster:
         cluster.create([(namespace_of(number), name(number)) for number in range(size)])
-        return asyncio.run(replay(cluster.kubeconfig, recording, WORKERS))
+        before = cpu_seconds()
+        took = asyncio.run(replay(cluster.kubeconfig, recording, WORKERS))
+        return Bare(took, since(before))
 
 
 def roll_out(cluster: PopulatedCluster, operator: ObservedOperator, size: int) -> Rollout:
@@ -103,7 +119,9 @@ def roll_out(cluster: PopulatedCluster, operator: ObservedOperator, size: int) -
     with operator.probed() as lags:
         operator.start()
         operator.wait_until_ready()
+        before = cpu_seconds()
         cluster.wait_until_serving(set(keys))
+        cpu = since(before)
         cluster.wait_until_quiet()
         metrics = operator.metrics()
     found = [write for write in cluster.writes() if write.by_operator]
@@ -113,6 +131,7 @@ def roll_out(cluster: PopulatedCluster, operator: ObservedOperator, size: int) -
         seconds=max(write.ended for write in done) - min(write.began for write in done),
         writes=counted(done),
         refused=len(found) - len(done),
+        cpu=cpu,
         cpu_seconds=operator.cpu_seconds(),
         peak_mib=operator.peak_mib(),
         lags=lags,
@@ -174,17 +193,19 @@ class Result:
     """All figures of one size."""
 
     size: int
-    limits: tuple[float, float]
-    """Seconds of the bare loop before and after the operator's turn: a virtual machine has fast and slow minutes."""
+    limits: Sequence[Bare]
+    """Before and after the operator's turn: a virtual machine has fast and slow minutes."""
     rollout: Rollout
     afterwards: Afterwards
 
 
-def measure(home: Path, mlflow: MlflowServer, recording: Recording, size: int, rest: float) -> Result:
+def measure(
+    home: Path, mlflow: MlflowServer, recording: Recording, size: int, options: argparse.Namespace
+) -> Result:
     """One size."""
     tell(f"{size:,}: the bare loop")
-    before = limit(home / "limit", recording, size)
-    tell(f"{size:,}: the bare loop took {before:.1f} s; now the operator")
+    limits = [limit(home / "limit", recording, size)]
+    tell(f"{size:,}: the bare loop took {limits[0].seconds:.1f} s; now the operator")
     with ExitStack() as stack:
         cluster = stack.enter_context(PopulatedCluster.started(home / "plane"))
         operator = ObservedOperator(
@@ -195,10 +216,11 @@ def measure(home: Path, mlflow: MlflowServer, recording: Recording, size: int, r
         stack.callback(standby.kill)
         rollout = roll_out(cluster, operator, size)
         tell(f"{size:,}: all serve after {rollout.seconds:.1f} s")
-        afterwards = live_on(cluster, operator, standby, size, rest)
-    tell(f"{size:,}: the bare loop once more")
-    after = limit(home / "limit-again", recording, size)
-    return Result(size, (before, after), rollout, afterwards)
+        afterwards = live_on(cluster, operator, standby, size, options.rest)
+    if not options.brief:
+        tell(f"{size:,}: the bare loop once more")
+        limits.append(limit(home / "limit-again", recording, size))
+    return Result(size, limits, rollout, afterwards)
 
 
 def show(results: Sequence[Result]) -> None:
@@ -222,8 +244,8 @@ def show(results: Sequence[Result]) -> None:
             row(
                 f"{result.size:,}",
                 f"{rollout.seconds:.1f} s",
-                " and ".join(f"{seconds:.1f}" for seconds in result.limits) + " s",
-                f"{rollout.seconds / (sum(result.limits) / 2):.2f}",
+                " and ".join(f"{bare.seconds:.1f}" for bare in result.limits) + " s",
+                f"{rollout.seconds / fmean(bare.seconds for bare in result.limits):.2f}",
                 f"{rollout.writes.total():,}",
                 f"{NEEDED.total() * result.size:,}",
                 f"{rollout.looks:,.0f}",
@@ -235,6 +257,13 @@ def show(results: Sequence[Result]) -> None:
                 f"{rollout.waits[1]:.2f} s",
             )
         )
+    print("\n### CPU for each ModelDeployment\n")
+    print(heading("ModelDeployments", "By", *PROGRAMS))
+    for result in results:
+        taken = [("the bare loop", result.limits[0].cpu), ("the operator", result.rollout.cpu)]
+        for by, cpu in taken:
+            times = (f"{1000 * cpu.get(program, 0.0) / result.size:.0f} ms" for program in PROGRAMS)
+            print(row(f"{result.size:,}", by, *times))
     print("\n### Once all serve\n")
     later = ("ModelDeployments", "Edit to write p50", "p99", "Writes at rest", "CPU at rest")
     print(heading(*later, "Start to ready", "Start to first write", "Failover", "Peak RSS"))
@@ -271,6 +300,7 @@ def main() -> None:
     parser.add_argument(
         "--rest", type=float, default=20.0, help="seconds at rest, in which nothing is written"
     )
+    parser.add_argument("--brief", action="store_true", help="run the bare loop only before the operator")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     print(machine(), flush=True)
@@ -283,7 +313,7 @@ def main() -> None:
         with registry(home / "mlflow", max(sizes)) as mlflow:
             recording = rehearse(home / "rehearsal", mlflow)
             for size in sizes:
-                results.append(measure(home / str(size), mlflow, recording, size, options.rest))
+                results.append(measure(home / str(size), mlflow, recording, size, options))
                 show(results[-1:])
             show(results)
     finally:
