@@ -91,6 +91,7 @@ class _NoMemories(ResourceMemories):
         noticed_by_listing: bool = False,
         ephemeral: bool = False,
     ) -> ResourceMemory:
+        """A blank one, whatever object it is for."""
         return ResourceMemory(noticed_by_listing=noticed_by_listing)
 
 
