@@ -13,7 +13,7 @@ import httpx
 from tests.cluster.api import ApiClient
 from tests.integration.lives.bench import PLURALS
 
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 1800.0
 
 
 class FirstWrites:
@@ -39,11 +39,15 @@ class FirstWrites:
         path, version = plural.format(self._namespace), ""
         with ApiClient(self._kubeconfig, timeout_seconds=600) as api:
             version = api.http.get(path, params={"limit": 1}).json()["metadata"]["resourceVersion"]
-            query = {"watch": "true", "resourceVersion": version}
             try:
-                with api.http.stream("GET", path, params=query) as answer:
-                    for line in answer.iter_lines():
-                        self._note(json.loads(line)["object"]["metadata"].get("name", ""))
+                # the API server ends a watch that is not read fast enough
+                while True:
+                    query = {"watch": "true", "resourceVersion": version}
+                    with api.http.stream("GET", path, params=query) as answer:
+                        for line in answer.iter_lines():
+                            metadata = json.loads(line)["object"]["metadata"]
+                            version = metadata["resourceVersion"]
+                            self._note(metadata["name"])
             except httpx.HTTPError:
                 # the end of the control plane
                 return
