@@ -228,3 +228,6 @@ async def work(
                 queue.add_after(key, look_again)
         finally:
             queue.done(key)
+        # neither a key that is there nor a look that finds nothing to do waits for anything: at a start with
+        # thousands of keys the event loop would stand still until the last of them
+        await asyncio.sleep(0)

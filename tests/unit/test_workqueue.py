@@ -222,6 +222,24 @@ async def test_a_worker_looks_again_when_asked_to_and_retries_what_failed(
     assert queue.in_work == 0
 
 
+async def test_others_have_their_turn_between_keys_that_wait_for_nothing(queue: WorkQueue[str]) -> None:
+    done: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        done.append(key)
+
+    for key in "abc":
+        queue.add(key)
+    worker = asyncio.create_task(work(queue, reconcile, lambda *_: None))
+    seen_by_others = []
+    while len(done) < 3:
+        await asyncio.sleep(0)
+        seen_by_others.append(len(done))
+    queue.shut_down()
+    await worker
+    assert seen_by_others == [1, 2, 3]
+
+
 async def test_two_workers_never_hold_the_same_key(queue: WorkQueue[str]) -> None:
     held: set[str] = set()
     rounds = 0
