@@ -131,6 +131,13 @@ class Cache:
             return frozenset()
         return self._drop(ref)
 
+    def kept(self, kind: Kind, body: Object) -> Entry:
+        """What is kept of an object: what is kept already when it is known as it stands."""
+        known = self._entries.get(_ref(kind, body))
+        if known and known.version is not None and (known.uid, known.version) == (_uid(body), _version(body)):
+            return known
+        return entry(kind, body)
+
     def newest_version(self, kind: Kind) -> int:
         """The highest resourceVersion seen of that kind; 0 when none was."""
         return self._newest.get(kind, 0)

@@ -21,12 +21,12 @@ import aiohttp
 import kopf
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
-from model_operator.cache import CHILD_SELECTOR, WATCHED_KINDS, Cache, entry
+from model_operator.cache import CHILD_SELECTOR, WATCHED_KINDS, Cache
 from model_operator.kube import ApiError, KubeClient
-from model_operator.kube.resources import accepted, collection_path, group_and_plural
+from model_operator.kube.resources import accepted, collection_path, group_and_plural, listed
 from model_operator.liveness import Liveness
 from model_operator.workqueue import Backoff
-from model_operator.world import Key, Kind
+from model_operator.world import Key, Kind, Object
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _FIRST_RESYNC_SECONDS = 20.0
 """Soon after the start: what was deleted between our first lists and kopf's is not in either."""
 _GAP_SECONDS = 5.0
 _WATCHES_PAGE = 100
-"""A page is held whole, and ConfigMaps are large."""
+"""A page is held whole, and all kinds are listed at once."""
 _STOP_SECONDS = 5.0
 _NEW_BEGINNINGS = 6
 """In a row; then only a new process may help."""
@@ -44,6 +44,8 @@ _STEADY_SECONDS = 60.0
 """Watches that went well for so long have not failed in a row."""
 _WORDS = 500
 _KOPF = Path(kopf.__file__).parent
+_KIND_OF_PLURAL = {group_and_plural(kind)[-1]: kind for kind in WATCHED_KINDS}
+"""By the last part of the path of a list or watch."""
 
 Enqueue = Callable[[Key], object]
 
@@ -162,14 +164,20 @@ def watch_registry(
             proxy=connection.proxy_url,
             trace_configs=[_telling(liveness), _asking_in_the_right_form()],
             middlewares=[_whole],
+            response_class=_lists_taken_by(take),
         )
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
+
+    def take(kind: Kind, item: Object) -> None:
+        for key in cache.put(kind, item):
+            enqueue(key)
 
     def observe(kind: Kind) -> None:
         @kopf.on.event(*group_and_plural(kind), id=f"observe-{kind}", registry=registry)
         async def seen(event: kopf.RawEvent, **_: Any) -> None:
-            take = cache.remove if event["type"] == "DELETED" else cache.put
-            for key in take(kind, event["object"]):
+            if event["type"] != "DELETED":
+                return take(kind, event["object"])
+            for key in cache.remove(kind, event["object"]):
                 enqueue(key)
 
     for kind in WATCHED_KINDS:
@@ -178,16 +186,33 @@ def watch_registry(
 
 
 def _asking_in_the_right_form() -> aiohttp.TraceConfig:
-    forms = {group_and_plural(kind)[-1]: partial(accepted, kind) for kind in WATCHED_KINDS}
-
     async def begins(_session: object, _context: object, parameters: aiohttp.TraceRequestStartParams) -> None:
-        # of lists kopf needs the usual form: in the short one an empty list is null, at which it fails
-        if "watch" in parameters.url.query and (form := forms.get(parameters.url.name)):
-            parameters.headers["Accept"] = form(single=True)
+        if kind := _KIND_OF_PLURAL.get(parameters.url.name):
+            parameters.headers["Accept"] = accepted(kind, single="watch" in parameters.url.query)
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(begins)
     return trace
+
+
+def _lists_taken_by(take: Callable[[Kind, Object], None]) -> type[aiohttp.ClientResponse]:
+    """What kopf lists goes to ``take``, page by page; kopf itself is told that nothing is there.
+
+    It would start a task with a queue and a timer for each object: at a start tens of thousands, for what our own
+    lists have brought just before. Its watches need no more of the list than where it ended.
+    """
+
+    class Answer(aiohttp.ClientResponse):
+        async def json(self, **options: Any) -> Any:
+            body = await super().json(**options)
+            kind = _KIND_OF_PLURAL.get(self.url.name)
+            if kind is None or not self.ok:
+                return body
+            async for item in listed(kind, body):
+                take(kind, item)
+            return {**body, "items": []}
+
+    return Answer
 
 
 def _telling(liveness: Liveness) -> aiohttp.TraceConfig:
@@ -320,7 +345,7 @@ async def fill(kube: KubeClient, cache: Cache, namespaces: Sequence[str] = ()) -
         for namespace in namespaces or (None,):
             at_least = cache.newest_version(kind)
             listing = await kube.list(
-                kind, partial(entry, kind), namespace=namespace, label_selector=selector
+                kind, partial(cache.kept, kind), namespace=namespace, label_selector=selector
             )
             changed |= cache.replace(
                 kind, listing.items, listing.resource_version, namespace=namespace, at_least=at_least

@@ -121,6 +121,29 @@ async def test_objects_of_others_are_not_seen(seen: Seen, somebody: KubeClient, 
     assert seen.config_map("theirs") is None
 
 
+async def test_what_was_there_before_the_watches_is_seen_without_a_task_for_each(
+    somebody: KubeClient, namespace: str
+) -> None:
+    await somebody.create(ObjectRef(Kind.CONFIG_MAP, namespace, "scripts"), config_map())
+    await somebody.create(ObjectRef(Kind.MODEL_DEPLOYMENT, namespace, "churn"), wish())
+    seen = Seen(namespace)
+    wanted = ObjectRef(Kind.MODEL_DEPLOYMENT, namespace, "churn")
+    watching = asyncio.create_task(
+        handlers.watch(somebody, seen.cache, seen.keys.add, namespaces=[namespace]), name="watches"
+    )
+    try:
+        await seen.until(lambda: seen.config_map() and seen.cache.get(wanted))
+        workers = [task for task in asyncio.all_tasks() if task.get_name().startswith("worker for ")]
+        assert not workers, "kopf has one for each object that it knows of"
+        assert seen.keys == {(namespace, "churn")}
+        # and the watches go on from there
+        await somebody.delete(wanted)
+        await seen.until(lambda: not seen.cache.get(wanted))
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
 async def test_a_list_finds_what_is_there_and_evicts_what_was_deleted_unseen(
     somebody: KubeClient, namespace: str
 ) -> None:

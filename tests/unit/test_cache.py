@@ -164,6 +164,16 @@ def test_a_list_that_brings_nothing_new_concerns_nobody(cache: Cache) -> None:
     assert cache.replace(Kind.DEPLOYMENT, [entry(Kind.DEPLOYMENT, child(3))], "10") == frozenset()
 
 
+def test_what_is_known_as_it_stands_is_not_packed_again(cache: Cache) -> None:
+    cache.put(Kind.DEPLOYMENT, child(5))
+    known = cache.kept(Kind.DEPLOYMENT, child(5))
+    assert known is cache.kept(Kind.DEPLOYMENT, child(5))
+    assert known == entry(Kind.DEPLOYMENT, child(5))
+    later, successor = child(6), child(5, uid="u2")
+    assert cache.kept(Kind.DEPLOYMENT, later) == entry(Kind.DEPLOYMENT, later)
+    assert cache.kept(Kind.DEPLOYMENT, successor) == entry(Kind.DEPLOYMENT, successor)
+
+
 def test_a_cluster_that_was_set_back_in_time_is_noticed(cache: Cache) -> None:
     cache.put(Kind.DEPLOYMENT, child(50))
     with pytest.raises(TimeWentBack, match="resourceVersion 20, yet 50"):

@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from model_operator.api.names import FIELD_MANAGER
 from model_operator.kube.errors import ApiError, Conflict, NotFound
 from model_operator.kube.ownership import hand_over
-from model_operator.kube.resources import API_VERSIONS, accepted, collection_path, object_path
+from model_operator.kube.resources import accepted, collection_path, listed, object_path
 from model_operator.kube.transport import (
     APPLY,
     JSON,
@@ -32,8 +32,6 @@ from model_operator.world import Kind, Object, ObjectRef
 _PAGE = 500
 _LIST_BEGINNINGS = 4
 _LIST_PAUSE_SECONDS = 0.5
-_TURN = 50
-"""So many listed objects are looked at in one turn of the event loop."""
 _HAND_OVER_ATTEMPTS = 10
 """A Deployment's controller writes its status many times in the seconds after a change, and each time is a conflict."""
 _HAND_OVER_PAUSE_SECONDS = 0.1
@@ -118,7 +116,7 @@ class KubeClient:
     async def list(
         self,
         kind: Kind,
-        take: Callable[[dict[str, Any]], T],
+        take: Callable[[Object], T],
         *,
         namespace: str | None = None,
         label_selector: str = "",
@@ -148,12 +146,7 @@ class KubeClient:
                 items, token, beginnings = [], "", beginnings + 1
                 await asyncio.sleep(random.uniform(0.5, 1.5) * _LIST_PAUSE_SECONDS)  # noqa: S311
                 continue
-            # the items of built-in lists carry neither, those of metadata alone the wrong ones
-            named = {"apiVersion": API_VERSIONS[kind], "kind": str(kind)}
-            for number, item in enumerate(page.get("items") or []):
-                items.append(take({**item, **named}))
-                if number % _TURN == 0:
-                    await asyncio.sleep(0)  # others wait for the event loop
+            items += [take(item) async for item in listed(kind, page)]
             metadata = page.get("metadata") or {}
             token = metadata.get("continue") or ""
             if not token:

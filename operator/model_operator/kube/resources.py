@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from model_operator.api.names import API_VERSION, PLURAL
-from model_operator.world import Kind, ObjectRef
+from model_operator.world import Kind, Object, ObjectRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ API_VERSIONS = {kind: resource.api_version for kind, resource in _RESOURCES.item
 """The ``apiVersion`` that is spoken for each kind."""
 
 
+_TURN = 50
+"""So many listed objects are looked at in one turn of the event loop."""
 _METADATA_ONLY = frozenset({Kind.CONFIG_MAP})
 
 
@@ -50,6 +55,17 @@ def accepted(kind: Kind, *, single: bool = False) -> str:
         return "application/json"
     form = "PartialObjectMetadata" if single else "PartialObjectMetadataList"
     return f"application/json;as={form};g=meta.k8s.io;v=v1"
+
+
+async def listed(kind: Kind, page: Mapping[str, Any]) -> AsyncIterator[Object]:
+    """The objects in an answer to a list, each with its kind's ``apiVersion`` and ``kind``; others have turns between.
+
+    The items of built-in lists carry neither, and those of metadata alone the wrong ones.
+    """
+    for number, item in enumerate(page.get("items") or ()):
+        if number % _TURN == 0:
+            await asyncio.sleep(0)
+        yield {**item, "apiVersion": API_VERSIONS[kind], "kind": str(kind)}
 
 
 def collection_path(kind: Kind, namespace: str | None) -> str:
