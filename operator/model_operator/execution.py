@@ -73,7 +73,8 @@ class Executor:
                 and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
             ):
                 break  # without its memory or its scripts no revision may start
-            if isinstance(action, Apply) and action.repair and not self._contest.may_repair(action.ref):
+            repair = isinstance(action, Apply) and action.repair
+            if repair and not self._contest.may_repair(action.ref):
                 faults.append(
                     Fault(action.ref, FaultKind.CONTESTED, "somebody else changes it again and again")
                 )
@@ -82,6 +83,8 @@ class Executor:
                 fault = await self._attempt(action, world)
                 faults += [fault] if fault else []
                 breakdowns.pop(action.ref, None)
+                if repair:
+                    self._contest.repaired(action.ref)
             except Invalid as error:
                 faults.append(Fault(action.ref, FaultKind.INVALID, _sentence(error)))
             except QuotaExceeded as error:

@@ -1,4 +1,4 @@
-"""What is told of a write that the API server breaks down on, and what is only tried again."""
+"""What is told of a write that the API server breaks down on or somebody undoes, and what is only tried again."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 from tests.unit.planning import world
 
+from model_operator.contest import REPAIRS
 from model_operator.execution import Executor
-from model_operator.kube import KubeClient, Unavailable
-from model_operator.world import Create, FaultKind, Kind, ObjectRef
+from model_operator.kube import Conflict, KubeClient, Unavailable
+from model_operator.world import Apply, Create, FaultKind, Kind, ObjectRef
 
 SERVICE, BUDGET = (ObjectRef(kind, "crm", "churn") for kind in (Kind.SERVICE, Kind.DISRUPTION_BUDGET))
 ACTIONS = [Create(SERVICE, {}), Create(BUDGET, {})]
@@ -63,3 +64,30 @@ async def test_an_api_server_that_is_away_is_never_the_fault_of_one_object() -> 
     for _ in range(5):
         with pytest.raises(Unavailable):
             await executor.carry_out(world(), ACTIONS)
+
+
+@dataclass
+class Busy:
+    """A Deployment whose status is written all the time, until it comes to rest."""
+
+    busy: bool = True
+    applied: int = 0
+
+    async def apply(self, *_: Any, **__: Any) -> None:
+        if self.busy:
+            raise Conflict(409, "Conflict", "the object has been modified")
+        self.applied += 1
+
+
+async def test_a_repair_that_met_a_conflict_again_and_again_is_made_all_the_same() -> None:
+    kube = Busy()
+    executor = Executor(cast(KubeClient, kube))
+    repair = Apply(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), {}, "u1", repair=True)
+    for _ in range(2 * REPAIRS):
+        with pytest.raises(Conflict):
+            await executor.carry_out(world(), [repair])
+    kube.busy = False
+    for _ in range(REPAIRS):
+        assert await executor.carry_out(world(), [repair]) == ()
+    (fault,) = await executor.carry_out(world(), [repair])
+    assert (fault.kind, kube.applied) == (FaultKind.CONTESTED, REPAIRS)
