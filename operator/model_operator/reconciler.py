@@ -132,9 +132,13 @@ class Reconciler:
         if patience := self._first_answer_due(world):
             return patience.total_seconds()
         decided = plan(world)
-        self._slots.note(key, decided.rollout_in_flight, _waits_for_a_slot(decided))
+        if decided.rollout_in_flight:
+            self._slots.note(key, in_flight=True)
         try:
             raw = await self._report(raw, world, decided)
+            if not decided.rollout_in_flight:
+                # not before the status says so: until then the rollout counts for everybody who reads it
+                self._slots.note(key, in_flight=False, waits=_waits_for_a_slot(decided))
             faults = await self._executor.carry_out(world, decided.actions)
         except (Conflict, NotFound) as stale:
             # the cache was behind; what is true has been fetched meanwhile, and what was refused may be past

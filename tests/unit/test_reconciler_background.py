@@ -13,7 +13,7 @@ from model_operator import settings
 from model_operator.background import Background
 from model_operator.cache import Cache
 from model_operator.facts import FactsWanted, VersionFacts, VersionId
-from model_operator.kube import KubeClient
+from model_operator.kube import Conflict, KubeClient
 from model_operator.reconciler import Reconciler
 from model_operator.registry import RegistryId, WantedModel
 from model_operator.world import (
@@ -83,24 +83,38 @@ class Read:
         return {VersionId("churn", "8"): VersionFacts(metrics=())}
 
 
+class Statuses:
+    """All of the API server that a plan without actions needs."""
+
+    def __init__(self) -> None:
+        self.conflict = False
+
+    async def patch_status(self, _ref: object, status: Object, **_: object) -> Object:
+        if self.conflict:
+            raise Conflict(409, "Conflict", "the object has been modified")
+        return _object("churn") | {"status": status}
+
+
 class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.api = Statuses()
         self.told = Told()
         self.cache = Cache()
         self.planned = Plan([], STATUS)
         self.worlds: list[World] = []
         monkeypatch.setattr(module, "plan", self._plan)
-        configured = settings.parse("registries: {prod: {url: 'http://mlflow:5000'}}", "config.yaml")
+        configured = settings.parse(
+            "{registries: {prod: {url: 'http://mlflow:5000'}}, maxConcurrentRollouts: 1}", "config.yaml"
+        )
         self.read = Read()
         background = Background(self.told, self.told, self.told, self.read, lambda key: None)
         self.now = datetime(2026, 11, 27, tzinfo=UTC)
-        # a plan without actions and without news in the status asks the API server for nothing
-        kube = cast(KubeClient, None)
+        kube = cast(KubeClient, self.api)
         self.reconciler = Reconciler(kube, self.cache, configured, background, lambda: self.now)
 
-    def put(self, status: Mapping[str, Any] = STATUS, **metadata: str) -> None:
+    def put(self, status: Mapping[str, Any] = STATUS, name: str = "churn", **metadata: str) -> None:
         spec = {"model": {"uri": "models:/churn@champion"}, "registry": {"name": "prod"}}
-        self.cache.put(Kind.MODEL_DEPLOYMENT, _object("churn", **metadata) | {"spec": spec, "status": status})
+        self.cache.put(Kind.MODEL_DEPLOYMENT, _object(name, **metadata) | {"spec": spec, "status": status})
         labels = {"app.kubernetes.io/managed-by": "model-operator", "model-operator.io/deployment": "churn"}
         pod = _object("churn-0")
         self.cache.put(Kind.POD, pod | {"metadata": pod["metadata"] | {"labels": labels}})
@@ -173,6 +187,24 @@ async def test_what_the_gates_ask_is_read_and_given_to_the_next_plan(bench: Benc
     assert bench.read.followed == [(CHURN, RegistryId("prod"), [wanted])]
     assert bench.told.closely
     assert bench.worlds[0].facts == {VersionId("churn", "8"): VersionFacts(metrics=())}
+
+
+async def test_a_rollout_keeps_its_slot_until_the_status_says_that_it_is_over(bench: Bench) -> None:
+    bench.put()
+    bench.put(name="other")
+    bench.planned = Plan([], STATUS, rollout_in_flight=True)
+    await bench.reconciler.reconcile(CHURN)
+
+    async def a_slot_is_free_for_the_other() -> bool:
+        bench.planned = Plan([], STATUS)
+        await bench.reconciler.reconcile(("crm", "other"))
+        return bench.worlds[-1].slot_free
+
+    for conflict in (True, False):
+        bench.api.conflict = conflict
+        bench.planned = Plan([], {**STATUS, "settled": True})
+        await bench.reconciler.reconcile(CHURN)
+        assert await a_slot_is_free_for_the_other() is not conflict
 
 
 @pytest.mark.parametrize(
