@@ -73,8 +73,8 @@ class Executor:
                 and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
             ):
                 break  # without its memory or its scripts no revision may start
-            repair = isinstance(action, Apply) and action.repair
-            if repair and not self._contest.may_repair(action.ref):
+            repair = action if isinstance(action, Apply) and action.repair else None
+            if repair and not self._contest.may_repair(repair.ref, repair.body):
                 faults.append(
                     Fault(action.ref, FaultKind.CONTESTED, "somebody else changes it again and again")
                 )
@@ -84,7 +84,7 @@ class Executor:
                 faults += [fault] if fault else []
                 breakdowns.pop(action.ref, None)
                 if repair:
-                    self._contest.repaired(action.ref)
+                    self._contest.repaired(repair.ref, repair.body)
             except Invalid as error:
                 faults.append(Fault(action.ref, FaultKind.INVALID, _sentence(error)))
             except QuotaExceeded as error:

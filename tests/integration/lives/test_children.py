@@ -106,6 +106,17 @@ def test_somebody_who_changes_a_child_again_and_again_is_not_fought_at_full_spee
     assert bench.condition("churn", "Ready") == ("True", "Serving")
 
 
+def test_who_edits_the_spec_again_and_again_is_followed_each_time(bench: Bench, churn: str) -> None:
+    for bound in range(20, 30):
+        bench.patch("ModelDeployment", "churn", {"spec": {"autoscaling": {"maxReplicas": bound}}})
+        bench.until(
+            f"the bound is {bound}",
+            lambda bound=bound: bench.get("HorizontalPodAutoscaler", "churn")["spec"]["maxReplicas"] == bound,  # type: ignore[misc,index]
+            15,
+        )
+    assert bench.condition("churn", "Reconciling")[1] != "DriftContested"
+
+
 def repaired_or_contested(bench: Bench, bound: int) -> bool:
     found = bench.get("HorizontalPodAutoscaler", "churn")
     assert found
