@@ -18,6 +18,7 @@ WINDOW_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class _Repairs:
     wish: bytes
+    """The digest of what the object was made each time."""
     times: deque[float] = field(default_factory=lambda: deque(maxlen=REPAIRS))
 
 
@@ -54,5 +55,5 @@ class Contest:
 
 
 def _digest(wish: Object) -> bytes:
-    """Templates are kilobytes, and after an upgrade there may be thousands."""
+    """In place of the wish, which may be kilobytes: after an upgrade of the operator there may be thousands."""
     return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).digest()

@@ -1,7 +1,8 @@
 """What happens in the cluster becomes keys in the queue; nothing is decided or written here.
 
-kopf pumps the watches: only ``on.event`` handlers, which need no finalizer and leave no annotation. Missed
-deletions bring no event, so lists of our own run beside it.
+kopf pumps the watches: only ``on.event`` handlers, which need no finalizer and leave no annotation. What it lists
+before a watch goes into the cache by the page, not by the handlers. Missed deletions bring no event, so lists of
+our own run beside it.
 """
 
 from __future__ import annotations
@@ -168,17 +169,14 @@ def watch_registry(
         )
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 
-    def take(kind: Kind, item: Object) -> None:
-        for key in cache.put(kind, item):
+    def take(kind: Kind, item: Object, *, gone: bool = False) -> None:
+        for key in (cache.remove if gone else cache.put)(kind, item):
             enqueue(key)
 
     def observe(kind: Kind) -> None:
         @kopf.on.event(*group_and_plural(kind), id=f"observe-{kind}", registry=registry)
         async def seen(event: kopf.RawEvent, **_: Any) -> None:
-            if event["type"] != "DELETED":
-                return take(kind, event["object"])
-            for key in cache.remove(kind, event["object"]):
-                enqueue(key)
+            take(kind, event["object"], gone=event["type"] == "DELETED")
 
     for kind in WATCHED_KINDS:
         observe(kind)

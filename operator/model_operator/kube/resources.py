@@ -1,4 +1,4 @@
-"""Where each kind of object lives in the API."""
+"""Where each kind of object lives in the API, and in which form its lists are asked for and read."""
 
 from __future__ import annotations
 
