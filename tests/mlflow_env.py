@@ -7,7 +7,6 @@ scripts, the MLflow server of the tests and the demo) runs it with the interpret
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -16,6 +15,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tests.cluster.locks import locked
+from tests.cluster.remedies import remedy
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "mlflow.txt"
 OLDEST = REQUIREMENTS.with_name("mlflow2.txt")
@@ -41,8 +43,7 @@ def ensure_python(requirements: Path = REQUIREMENTS) -> Path:
     python = home / "bin" / "python"
     if (home / ".complete").exists():
         return python
-    with (cache_root() / f"mlflow-{key}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(cache_root() / f"mlflow-{key}.lock"):
         if not (home / ".complete").exists():
             _make(home, python, requirements)
     return python
@@ -76,9 +77,11 @@ def _installer(python: Path) -> list[str]:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command[:4])} ... failed:\n{(done.stderr or done.stdout)[-2000:]}")
+        said = (done.stderr or done.stdout)[-2000:]
+        raise RuntimeError(f"{' '.join(command[:4])} ... failed:\n{said}\n{remedy(said)}".rstrip())
 
 
 if __name__ == "__main__":
-    for lock in (REQUIREMENTS, OLDEST):
+    chosen = [REQUIREMENTS.with_name(name) for name in sys.argv[1:]] or [REQUIREMENTS, OLDEST]
+    for lock in chosen:
         print(ensure_python(lock))

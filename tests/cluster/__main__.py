@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     leftovers.add_argument("--all", action="store_true", help="of all checkouts, the running ones included")
     load = commands.add_parser("load", help="make the images of an archive usable by pods")
     load.add_argument("archive", type=Path, nargs="+")
+    commands.add_parser("packages", help="install the system's packages that the cluster and the images need")
     build = commands.add_parser("programs", help="find or build programs and print their paths")
     build.add_argument("name", nargs="+")
     return parser
@@ -89,6 +90,8 @@ def _run(arguments: argparse.Namespace) -> int:
     provider = select(arguments.provider)
     began = time.monotonic()
     match arguments.command:
+        case "packages":
+            provider.install_packages()
         case "up":
             provider.up()
             say(f"up: {time.monotonic() - began:.1f} s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -19,13 +18,15 @@ import httpx
 
 from tests.cluster import marker, remains
 from tests.cluster.api import ApiClient, KubeconfigError
-from tests.cluster.binaries import BinaryUnavailableError, ensure
+from tests.cluster.binaries import BinaryUnavailableError, cache_directory, ensure
 from tests.cluster.configuration import NODE_NAME, NodePlan
+from tests.cluster.locks import locked
 from tests.cluster.namespaces import NodeNamespaces, NodeSetupError, forget_mount_points
 from tests.cluster.network import NoFreeSubnetError, Subnets, choose_subnets, used_networks
 from tests.cluster.node import NodeStart, import_image, overlay_works
 from tests.cluster.packages import (
     ETCD_PACKAGES,
+    IMAGE_PACKAGES,
     NODE_PACKAGES,
     PackagesMissingError,
     ensure_packages,
@@ -37,7 +38,6 @@ from tests.cluster.provider import STATE, ClusterError, ClusterStatus, cluster_i
 from tests.cluster.reporting import say, step
 
 CLUSTER_PROGRAMS = (
-    "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
@@ -65,6 +65,7 @@ class BareNode:
     """The provider for machines without Docker; needs root."""
 
     name = "bare"
+    programs: tuple[str, ...] = CLUSTER_PROGRAMS
 
     def __init__(self, directory: Path = STATE) -> None:
         self.directory = directory
@@ -105,6 +106,12 @@ class BareNode:
 
     # up
 
+    def preflight(self) -> None:
+        self._require_root()
+
+    def install_packages(self) -> None:
+        ensure_packages({**NODE_PACKAGES, **ETCD_PACKAGES, **IMAGE_PACKAGES}, cache_directory() / "apt.log")
+
     def up(self) -> None:
         self._require_root()
         with self._locked():
@@ -126,8 +133,8 @@ class BareNode:
 
     def _create(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
-        ensure_packages({**NODE_PACKAGES, **ETCD_PACKAGES}, self.logs / "apt.log")
-        programs = ensure(*CLUSTER_PROGRAMS)
+        self.install_packages()
+        programs = ensure("etcd", *self.programs)
         say("Starting a Kubernetes node:")
         plan = self._plan()
         node = NodeStart(plan, programs, self.logs)
@@ -299,13 +306,7 @@ class BareNode:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("Another command works on this cluster, waiting for it ...")
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self.directory / "lock", "Another command works on this cluster, waiting for it ..."):
             yield
 
 

@@ -30,6 +30,7 @@ class Kind:
     """The provider for machines with Docker."""
 
     name = "kind"
+    programs: tuple[str, ...] = ("kind", "kubectl", "metrics-server")
 
     def __init__(self, directory: Path = STATE) -> None:
         self.directory = directory
@@ -53,6 +54,12 @@ class Kind:
             raise ClusterError("kind's Docker network has no IPv4 gateway: pods can't reach this machine")
         return str(gateways[0])
 
+    def preflight(self) -> None:
+        """Docker has answered already."""
+
+    def install_packages(self) -> None:
+        """Docker brings all of it."""
+
     def exists(self) -> bool:
         return (self.directory / "kind").exists()
 
@@ -61,7 +68,7 @@ class Kind:
         if status.healthy:
             say(f"The cluster is running: {status.server}")
             return
-        programs = ensure("kind", "kubectl", "metrics-server")
+        programs = ensure(*self.programs)
         # a broken one, or one that a killed command left half made
         if self.cluster in self._kind(programs["kind"], "get", "clusters").split():
             self._kind(programs["kind"], "delete", "cluster", "--name", self.cluster)

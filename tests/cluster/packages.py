@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -10,7 +9,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.cluster.locks import locked
 from tests.cluster.process import log_tail
+from tests.cluster.remedies import remedy
 from tests.cluster.reporting import say
 
 NODE_PACKAGES = {
@@ -23,7 +24,7 @@ NODE_PACKAGES = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
 }
-IMAGE_PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+IMAGE_PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap", "unshare": "util-linux"}
 ETCD_PACKAGES = {"etcd": "etcd-server"}
 
 # their Debian packages start a service when they are installed; we run our own, with their own directories
@@ -55,7 +56,8 @@ def ensure_packages(needed: dict[str, str], log: Path) -> None:
     packages = missing_packages(needed)
     if not packages:
         return
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    command = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends"]
+    command += packages
     if shutil.which("apt-get") is None:
         raise PackagesMissingError(
             f"Missing here: {', '.join(packages)} (Debian's names). Install them first."
@@ -80,7 +82,10 @@ def ensure_packages(needed: dict[str, str], log: Path) -> None:
                     check=False,
                 )
             if done.returncode != 0 and step is command:
-                raise PackagesMissingError(f"`{' '.join(step)}` failed, see {log}:\n{log_tail(log)}")
+                said = log_tail(log)
+                raise PackagesMissingError(
+                    f"`{' '.join(step)}` failed, see {log}:\n{said}\n{remedy(said)}".rstrip()
+                )
     finally:
         _release_services(held)
     still = missing_packages(needed)
@@ -135,9 +140,7 @@ def ensure_unpacked(program: str, cache: Path) -> Path:
         return found
     package = UNPACKED[program]
     home = cache / "debian" / package
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with (home.parent / f".{package}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(home.parent / f".{package}.lock"):
         if not home.exists():
             _unpack(package, home)
     return home / "usr" / "bin" / program
@@ -155,7 +158,10 @@ def _unpack(package: str, home: Path) -> None:
             fetched = _fetch(package, Path(directory))
         archives = list(Path(directory).glob("*.deb"))
         if fetched.returncode != 0 or not archives:
-            raise PackagesMissingError(f"`apt-get download {package}` failed: {fetched.stderr.strip()}")
+            said = fetched.stderr.strip()
+            raise PackagesMissingError(
+                f"`apt-get download {package}` failed: {said}\n{remedy(said)}".rstrip()
+            )
         tree = Path(directory) / "tree"
         subprocess.run(
             ["dpkg-deb", "--extract", str(archives[0]), str(tree)],

@@ -38,6 +38,14 @@ class ClusterProvider(Protocol):
     """A Kubernetes cluster of this checkout."""
 
     name: str
+    programs: tuple[str, ...]
+    """What `up` runs of the programs that have to be found or built."""
+
+    def preflight(self) -> None:
+        """Whether this machine and this user can have such a cluster. Raises ClusterError; changes nothing."""
+
+    def install_packages(self) -> None:
+        """Installs the system's packages that the cluster and the image builds need. Raises PackagesMissingError."""
 
     @property
     def kubeconfig(self) -> Path:

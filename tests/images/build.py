@@ -7,7 +7,6 @@ cache directory: the engine's own images, where there is one, are the only thing
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.locks import locked
 from tests.images.engine import BuildOrder, Engine, chosen_engine
 from tests.mlflow_env import cache_root
 
@@ -77,13 +77,7 @@ def build(only: Sequence[str] = ()) -> dict[str, Path]:
     its seconds. Raises RuntimeError with the engine's last words.
     """
     directory = cache_root() / "images"
-    directory.mkdir(exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("images: another build is under way; waiting for it ...", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(directory / ".lock", "images: another build is under way, waiting for it ..."):
         for left_over in (*directory.glob("context-*"), *directory.glob("*.partial")):
             shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
         engine = chosen_engine()

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tests.cluster.packages import IMAGE_PACKAGES, PackagesMissingError, ensure_packages
+from tests.cluster.remedies import remedy
 from tests.mlflow_env import cache_root
 
 BUILD_SECONDS = 3600
@@ -94,7 +96,10 @@ class Buildah:
     def __init__(self) -> None:
         if os.geteuid() != 0:
             raise RuntimeError("no Docker engine answers, and building without one needs root (debootstrap)")
-        _need("buildah", "debootstrap")
+        try:
+            ensure_packages(IMAGE_PACKAGES, cache_root() / "apt.log")
+        except PackagesMissingError as error:
+            raise RuntimeError(f"no Docker engine answers, so buildah builds the images. {error}") from error
         self._home = cache_root() / "buildah"
         self._tmp = self._home / "tmp"
         # whoever was killed here left it; the caller holds the lock
@@ -217,23 +222,6 @@ def _short(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _need(*packages: str) -> None:
-    missing = [package for package in packages if not shutil.which(package)]
-    if not missing:
-        return
-    if not shutil.which("apt-get"):
-        raise RuntimeError(f"no Docker engine answers; install {' and '.join(missing)} to build without one")
-    print(f"installing {' '.join(missing)} with apt-get", flush=True)
-    install = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends"]
-    noninteractive = {"DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        run([*install, *missing], env=noninteractive)
-    except RuntimeError:
-        # the package lists may be older than the mirror's files
-        run(["apt-get", "-q", "update"])
-        run([*install, *missing], env=noninteractive)
-
-
 def run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
     """The standard output of a command. Raises RuntimeError with its last words if it fails."""
     try:
@@ -250,8 +238,10 @@ def run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] 
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RuntimeError(f"{command[0]}: {error}") from error
     if done.returncode != 0:
-        print((done.stdout + done.stderr)[-6000:], file=sys.stderr, flush=True)
-        raise RuntimeError(f"{' '.join(command[:6])} ... ended with {done.returncode}")
+        said = done.stdout + done.stderr
+        print(said[-6000:], file=sys.stderr, flush=True)
+        words = f"{' '.join(command[:6])} ... ended with {done.returncode}"
+        raise RuntimeError("\n".join(filter(None, [words, remedy(said)])))
     return done.stdout
 
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster import binaries, versions
-from tests.cluster.binaries import PROGRAMS, BinaryUnavailableError, ensure, find_ready_made
+from tests.cluster import go_build, programs, versions
+from tests.cluster.binaries import BinaryUnavailableError, ensure, find_ready_made
+from tests.cluster.programs import GO_MODULE, PROGRAMS
 from tests.cluster.provider import REPOSITORY
 
 
 @pytest.fixture
-def copied_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copied_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = tmp_path / "go"
-    shutil.copytree(binaries.GO_MODULES, copy)
-    monkeypatch.setattr(binaries, "GO_MODULES", copy)
+    shutil.copytree(GO_MODULE, copy)
+    monkeypatch.setattr(programs, "GO_MODULE", copy)
     return copy
 
 
@@ -40,16 +41,16 @@ def put_program(directory: Path, name: str, answer: str) -> Path:
 
 
 @pytest.mark.parametrize("file", ["go.mod", "go.sum", "cmd/kubelet/main.go"])
-def test_a_changed_source_makes_a_new_program(copied_modules: Path, file: str) -> None:
+def test_a_changed_source_makes_a_new_program(copied_module: Path, file: str) -> None:
     before = PROGRAMS["kubelet"].key()
-    with (copied_modules / "kubernetes" / file).open("a") as source:
+    with (copied_module / file).open("a") as source:
         source.write("// changed\n")
     assert PROGRAMS["kubelet"].key() != before
 
 
-def test_the_source_of_another_program_does_not_matter(copied_modules: Path) -> None:
+def test_the_source_of_another_program_does_not_matter(copied_module: Path) -> None:
     before = PROGRAMS["kubelet"].key()
-    with (copied_modules / "kubernetes" / "cmd" / "kube-proxy" / "main.go").open("a") as source:
+    with (copied_module / "cmd" / "kube-proxy" / "main.go").open("a") as source:
         source.write("// changed\n")
     assert PROGRAMS["kubelet"].key() == before
 
@@ -60,23 +61,28 @@ def test_a_new_version_makes_a_new_program() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "required", "version"),
+    ("required", "version"),
     [
-        ("kubernetes", "k8s.io/kubernetes", versions.KUBERNETES),
-        ("kubernetes", "go.etcd.io/etcd/server/v3", versions.ETCD),
-        ("addons", "github.com/coredns/coredns", versions.COREDNS),
-        ("addons", "sigs.k8s.io/metrics-server", versions.METRICS_SERVER),
-        ("addons", "helm.sh/helm/v4", versions.HELM),
-        ("kind", "sigs.k8s.io/kind", versions.KIND),
+        ("k8s.io/kubernetes", versions.KUBERNETES),
+        ("go.etcd.io/etcd/server/v3", versions.ETCD),
+        ("github.com/coredns/coredns", versions.COREDNS),
+        ("sigs.k8s.io/metrics-server", versions.METRICS_SERVER),
+        ("helm.sh/helm/v4", versions.HELM),
+        ("sigs.k8s.io/kind", versions.KIND),
+        ("sigs.k8s.io/cli-utils", versions.KSTATUS),
     ],
 )
-def test_the_go_module_requires_the_stated_version(module: str, required: str, version: str) -> None:
-    lines = (binaries.GO_MODULES / module / "go.mod").read_text()
+def test_the_go_module_requires_the_stated_version(required: str, version: str) -> None:
+    lines = (GO_MODULE / "go.mod").read_text()
     assert re.findall(rf"{re.escape(required)} (v\S+)", lines) == [version]
 
 
+def test_every_program_has_its_source() -> None:
+    assert {path.name for path in (GO_MODULE / "cmd").iterdir()} == set(PROGRAMS)
+
+
 def test_every_part_of_kubernetes_has_the_version_of_kubernetes() -> None:
-    lines = (binaries.GO_MODULES / "kubernetes" / "go.mod").read_text()
+    lines = (GO_MODULE / "go.mod").read_text()
     parts = set(re.findall(r"^\tk8s\.io/\S+ => k8s\.io/\S+ (v\S+)$", lines, re.MULTILINE))
     assert parts == {versions.KUBERNETES.replace("v1.", "v0.", 1)}
 
@@ -101,3 +107,37 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 def test_kind_starts_a_node_of_the_stated_version() -> None:
     config = yaml.safe_load((REPOSITORY / "kind-config.yaml").read_text())
     assert [node["image"] for node in config["nodes"]] == [versions.KIND_NODE_IMAGE]
+
+
+PACKAGES = {"a/big": 900, "a/small": 50, "b/small": 50}
+
+
+def test_a_build_says_how_far_it_is_by_the_size_of_the_packages_that_were_begun() -> None:
+    assert go_build.progress([], PACKAGES, 5) == "compiling Go packages: 0 %"
+    assert go_build.progress(["a/big"], PACKAGES, 90) == "compiling Go packages: 86 %, about 15 s left"
+
+
+def test_linking_is_still_to_come_when_every_package_was_begun() -> None:
+    assert go_build.progress(PACKAGES, PACKAGES, 95) == "compiling Go packages: 95 %, about 5 s left"
+
+
+def test_what_a_build_says_besides_packages_does_not_count() -> None:
+    begun = ["a/small", "# a/big", "a/big.go:3: undefined: x", "a/small"]
+    assert go_build.progress(begun, PACKAGES, 10) == "compiling Go packages: 5 %"
+
+
+@pytest.mark.parametrize(
+    ("version", "toolchain", "taken"),
+    [
+        ("go1.99.0", "local", True),
+        ("go1.21.0", "auto", True),
+        ("go1.21.0", "local", False),
+        ("go1.19.8", "", False),
+        ("devel", "auto", False),
+    ],
+)
+def test_the_machines_go_is_taken_when_it_can_have_what_the_module_needs(
+    only_path: Path, version: str, toolchain: str, taken: bool
+) -> None:
+    go = put_program(only_path, "go", f"{version}\n{toolchain}")
+    assert go_build._may_build(go) is taken

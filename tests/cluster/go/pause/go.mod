@@ -1,3 +1,0 @@
-module model-operator.io/tests/cluster/pause
-
-go 1.21
