@@ -46,14 +46,12 @@ images: install ## Build the operator's and the default serving image
 
 .PHONY: e2e
 e2e: install ## The stories on real pods, one case per class of fault
-	$(BIN)/python -m tests.cluster up
-	$(BIN)/python -m tests.images build
+	$(BIN)/python -m tests.provision cluster
 	$(PYTEST) tests/e2e
 
 .PHONY: e2e-full
 e2e-full: install ## The whole table of stories on real pods
-	$(BIN)/python -m tests.cluster up
-	$(BIN)/python -m tests.images build
+	$(BIN)/python -m tests.provision cluster
 	$(PYTEST) tests/e2e -m "full or not full"
 
 .PHONY: kills
@@ -154,9 +152,7 @@ install: .venv/installed ## The Python environment in .venv, exactly as locked
 
 .PHONY: programs
 programs: install ## Build or find what the suites run: a control plane, helm, an environment with MLflow
-	@$(BIN)/python -m tests.cluster programs etcd kube-apiserver kube-controller-manager kubectl helm \
-	  prometheus promtool amtool kstatus >/dev/null
-	@$(BIN)/python -m tests.mlflow_env >/dev/null
+	@$(BIN)/python -m tests.provision suites
 
 .PHONY: lock
 lock: install ## Choose the newest allowed dependencies and lock them, with hashes

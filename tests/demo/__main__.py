@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 
 import httpx
@@ -17,6 +18,7 @@ from tests.demo.story import MANIFEST, Outcome, StepError, Story
 from tests.demo.timeline import Timeline
 from tests.mlflow_env import cache_root
 from tests.mlflow_server import IRIS_STORY, MlflowServer, TrainedVersion, train
+from tests.provision import provision
 from tests.workbench import SYSTEM_NAMESPACE, Workbench, WorkbenchError
 from tests.workbench.cluster import load_images, start_cluster
 from tests.workbench.diagnosis import diagnosis
@@ -38,6 +40,8 @@ def main() -> int:
     )
     parser.add_argument("--keep", action="store_true", help="leave the MLflow server running, to play on")
     arguments = parser.parse_args()
+    # a SIGTERM, as from a CI runner, ends what was started just as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     timeline = Timeline()
     try:
         _play(timeline, keep=arguments.keep)
@@ -62,9 +66,10 @@ def main() -> int:
 
 
 def _play(timeline: Timeline, *, keep: bool) -> None:
-    with timeline.step("a Kubernetes cluster"):
-        provider = start_cluster()
-    with timeline.step("the images of the operator and of the model server"):
+    timeline.title("programs, images and a Kubernetes cluster")
+    provision("cluster", timeline.console)
+    provider = start_cluster()
+    with timeline.step("the images are loaded"):
         bench = Workbench.open(provider, load_images(provider))
     directory = cache_root() / "demo" / "mlflow"
     if former := MlflowServer.find(directory):

@@ -34,6 +34,10 @@ class Timeline:
         body = f"[{style}]{escape(text)}[/{style}]" if style else escape(text)
         self.console.print(f"{stamp}  {body}")
 
+    def title(self, title: str) -> None:
+        """What begins now."""
+        self.console.print(f"[bold]{self.seconds:6.1f} s  {escape(title)}[/bold]")
+
     def live(self, text: str) -> None:
         """What holds right now; shown on a terminal only."""
         if self._live:
@@ -43,7 +47,7 @@ class Timeline:
     def step(self, title: str) -> Iterator[None]:
         """A step with its title and, when it is done, its seconds."""
         began = time.monotonic()
-        self.console.print(f"[bold]{self.seconds:6.1f} s  {escape(title)}[/bold]")
+        self.title(title)
         if self.console.is_terminal:
             with self.console.status(escape(title)) as self._live:
                 yield
