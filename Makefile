@@ -8,8 +8,7 @@ SIZES ?= 100,500,1000,5000
 WALKS ?= 100
 MINUTES ?= 60
 BIN := .venv/bin
-# Suites print how long their slowest tests took; figures themselves belong in benchmarks/.
-PYTEST := $(BIN)/pytest --durations=5
+PYTEST := $(BIN)/pytest
 SUITES := tests/unit tests/stories tests/golden tests/gitops tests/monitoring tests/contract tests/integration
 UV_COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 

@@ -3,6 +3,8 @@
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from tests import timing
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -10,6 +12,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what was rendered into the golden files instead of comparing",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    timing.register(config)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
