@@ -43,6 +43,10 @@ images: install ## Build the operator's and the default serving image
 
 ##@ Checks
 
+.PHONY: check
+check: install ## Linter, formatter, types, import contracts, unit and stories, all at once: builds nothing, needs no network
+	@$(BIN)/python -m tests.checks
+
 .PHONY: e2e
 e2e: install ## The stories on real pods, one case per class of fault
 	$(BIN)/python -m tests.provision cluster
