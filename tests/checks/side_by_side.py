@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, TextIO
+from pathlib import Path
+from typing import TextIO
 
-PATIENCE = 10.0
-"""Seconds that an interrupted command has for its own clean-up."""
+from tests.cluster.child import Child, end
+
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -67,23 +65,35 @@ def run(jobs: Sequence[Job], out: TextIO) -> bool:
     processes of all jobs end before the KeyboardInterrupt goes on.
     """
     began = time.monotonic()
-    results = []
-    with _started(jobs) as running, ThreadPoolExecutor(len(jobs)) as waiting:
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="checks-") as logs:
+        running: dict[Child, Job] = {}
         try:
-            for ended in as_completed([waiting.submit(_wait, *started) for started in running]):
-                results.append(ended.result())
-                print(results[-1].line, file=out, flush=True)
-        except BaseException:
-            # the threads only return once their commands have ended
-            _end([process for _, process, _, _ in running])
-            raise
+            for number, job in enumerate(jobs):
+                running[Child(job.command, Path(logs, str(number)))] = job
+            while running:
+                time.sleep(LOOK_SECONDS)
+                for child, job in tuple(running.items()):
+                    if (code := child.exit_code()) is not None:
+                        del running[child]
+                        results.append(
+                            Result(job, code, child.output(), child.wall_seconds, child.cpu_seconds)
+                        )
+                        print(results[-1].line, file=out, flush=True)
+        finally:
+            end(list(running))
+    _conclude(results, time.monotonic() - began, out)
+    return all(result.passed for result in results)
+
+
+def _conclude(results: Sequence[Result], wall: float, out: TextIO) -> None:
     failed = [result for result in results if not result.passed]
     for result in sorted(results, key=lambda result: not result.passed):
         if result.shown:
             print(f"\n--- {result.job.name}\n{result.shown.rstrip()}", file=out)
     if failed:
         print("", *(result.line for result in results), sep="\n", file=out)
-    wall, cpu = time.monotonic() - began, sum(result.cpu for result in results)
+    cpu = sum(result.cpu for result in results)
     verdict = (
         f"{len(failed)} of {len(results)} checks FAILED" if failed else f"all {len(results)} checks passed"
     )
@@ -92,67 +102,3 @@ def run(jobs: Sequence[Job], out: TextIO) -> bool:
         file=out,
         flush=True,
     )
-    return not failed
-
-
-_Started = tuple[Job, "subprocess.Popen[bytes]", IO[bytes], float]
-
-
-@contextlib.contextmanager
-def _started(jobs: Sequence[Job]) -> Iterator[list[_Started]]:
-    """The processes of the jobs, each in a process group of its own and with a file for its output."""
-    with contextlib.ExitStack() as files:
-        running: list[_Started] = []
-        try:
-            for job in jobs:
-                output = files.enter_context(tempfile.TemporaryFile())
-                process = subprocess.Popen(
-                    job.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-                running.append((job, process, output, time.monotonic()))
-        except BaseException:
-            _end([process for _, process, _, _ in running])
-            raise
-        yield running
-
-
-def _wait(job: Job, process: subprocess.Popen[bytes], output: IO[bytes], began: float) -> Result:
-    # Popen.wait drops the resource usage, which counts the grandchildren that the child waited for as well
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - began
-    output.seek(0)
-    text = output.read().decode("utf-8", "replace")
-    return Result(job, process.returncode, text, wall, usage.ru_utime + usage.ru_stime)
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Interrupts whole process groups, and kills those that do not end."""
-    deadline = time.monotonic() + PATIENCE
-    _signal(processes, signal.SIGINT)
-    while _groups(processes) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    _signal(processes, signal.SIGKILL)
-
-
-def _groups(processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
-    """The process groups in which something still runs."""
-    return [process.pid for process in processes if _exists(process.pid)]
-
-
-def _exists(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _signal(processes: Sequence[subprocess.Popen[bytes]], number: signal.Signals) -> None:
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)

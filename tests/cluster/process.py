@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -156,5 +157,7 @@ def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def tied_to_this_process() -> list[str]:
-    """A prefix for a command that is to be killed by the kernel when the calling thread's process dies."""
+    """A prefix for a command that the kernel kills when the calling thread's process dies; empty but on Linux."""
+    if not shutil.which("setpriv"):
+        return []
     return ["setpriv", "--pdeathsig", "KILL", "--"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from tests.cluster.process import log_tail, tied_to_this_process
+from tests.cluster.child import Child, end
 from tests.provision.schedule import Job, Progress, line, ready
 
 LOOK_SECONDS = 0.25
@@ -24,36 +22,11 @@ PLAIN_SECONDS = 15.0
 """How often a line is printed where nobody watches a terminal."""
 QUIET_SECONDS = 3.0
 """Of what is done sooner, nothing is said."""
-GRACE_SECONDS = 10.0
 SHOWN_LINES = 40
 
 
 class JobFailedError(RuntimeError):
     """A job has failed; the message has its last words."""
-
-
-@dataclass
-class _Running:
-    job: Job
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def cpu_seconds(self) -> float | None:
-        """None while it runs; afterwards the CPU seconds of the process and of all that it waited for."""
-        pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
-        if pid == 0:
-            return None
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        return usage.ru_utime + usage.ru_stime
-
-    def end(self) -> None:
-        """Ends it with all that it has started."""
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, sign)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(GRACE_SECONDS)
-                return
 
 
 @dataclass
@@ -63,7 +36,7 @@ class Jobs:
     jobs: Sequence[Job]
     console: Console
     seen: dict[str, Progress] = field(default_factory=dict)
-    _running: list[_Running] = field(default_factory=list)
+    _running: dict[str, Child] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
     _said: float = 0.0
 
@@ -79,12 +52,11 @@ class Jobs:
                     for job in ready(self.jobs, self.seen):
                         self._start(job, Path(logs))
                     time.sleep(LOOK_SECONDS)
-                    for running in tuple(self._running):
-                        self._look(running)
+                    for name in tuple(self._running):
+                        self._look(name)
                     self._show(live)
             finally:
-                for running in self._running:
-                    running.end()
+                end(list(self._running.values()))
 
     @property
     def _now(self) -> float:
@@ -92,32 +64,22 @@ class Jobs:
 
     def _start(self, job: Job, logs: Path) -> None:
         log = logs / f"{job.name.replace(' ', '-').replace('/', '-')}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*tied_to_this_process(), *job.command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._running.append(_Running(job, process, log))
+        self._running[job.name] = Child(job.command, log)
         self.seen[job.name] = Progress(began=self._now)
 
-    def _look(self, running: _Running) -> None:
-        name = running.job.name
-        words = log_tail(running.log, 1).strip()
-        self.seen[name] = replace(self.seen[name], words=words)
-        cpu = running.cpu_seconds()
-        if cpu is None:
+    def _look(self, name: str) -> None:
+        child = self._running[name]
+        code = child.exit_code()
+        self.seen[name] = replace(self.seen[name], words=child.last_words())
+        if code is None:
             return
-        self._running.remove(running)
-        if running.process.returncode != 0:
-            said = log_tail(running.log, SHOWN_LINES)
-            raise JobFailedError(f"{name}: `{' '.join(running.job.command[1:])}` failed:\n{said}")
+        del self._running[name]
+        if code != 0:
+            said = child.last_words(SHOWN_LINES)
+            raise JobFailedError(f"{name}: `{' '.join(child.command[1:])}` failed:\n{said}")
         self.seen[name] = replace(self.seen[name], ended=self._now)
-        took = self._now - (self.seen[name].began or 0.0)
-        if took > QUIET_SECONDS:
-            self._print(f"{name}: done in {took:.0f} s ({cpu:.0f} s of CPU)")
+        if child.wall_seconds > QUIET_SECONDS:
+            self._print(f"{name}: done in {child.wall_seconds:.0f} s ({child.cpu_seconds:.0f} s of CPU)")
 
     @contextlib.contextmanager
     def _live(self) -> Iterator[object]:

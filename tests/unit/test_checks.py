@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from tests.checks import side_by_side
 from tests.checks.side_by_side import Job, Result, run
+from tests.cluster import child
+from tests.cluster.child import Child
 
 
 def shell(name: str, script: str, report: str = "") -> Job:
@@ -60,13 +62,14 @@ def test_the_checks_run_at_the_same_time(tmp_path: Path) -> None:
     assert passed
 
 
-def test_the_cpu_time_of_grandchildren_counts() -> None:
+def test_the_cpu_time_of_grandchildren_counts(tmp_path: Path) -> None:
     burn = "import time\nwhile time.process_time() < 0.2: pass"
     job = shell("burn", f"'{sys.executable}' -c '{burn}'; true")
-    with side_by_side._started([job]) as running:
-        result = side_by_side._wait(*running[0])
-    assert result.passed
-    assert result.cpu >= 0.2
+    burning = Child(job.command, tmp_path / "log")
+    while burning.exit_code() is None:
+        time.sleep(0.01)
+    assert burning.exit_code() == 0
+    assert burning.cpu_seconds >= 0.2
 
 
 def test_a_check_that_was_killed_has_failed() -> None:
@@ -85,7 +88,7 @@ def test_an_interrupt_ends_all_processes_of(
         def write(self, text: str, /) -> int:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(side_by_side, "PATIENCE", 0.3)
+    monkeypatch.setattr(child, "PATIENCE_SECONDS", 0.3)
     fifo, started = tmp_path / "fifo", tmp_path / "started"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
