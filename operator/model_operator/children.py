@@ -190,13 +190,13 @@ def _deployment(world: World, memory: Memory, body: Mapping[str, Any], *, moves:
         return
     if _leaving(live):
         return
-    metadata = _metadata(live)
-    if differs(body, live):
+    metadata, applied = _metadata(live), bool(differs(body, live))
+    if applied:
         yield Apply(ref, body, str(metadata["uid"]), _version(live), repair=not moves)
     if spec is None:
         return
     # the apply would have been refused, and nothing after it tried
-    version = "" if differs(body, live) else _version(live)
+    version = "" if applied else _version(live)
     followed = selected_track(world.children.service) or track
     if spec.autoscaling is not None and track == followed:
         # an autoscaler leaves a Deployment alone that stands at 0: so does a person who put it there
