@@ -6,7 +6,6 @@ wants what the story says, and clients whose requests show whether anybody ever 
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -121,7 +120,7 @@ class Kubernetes:
 
     def _roll(self, track: str, deployment: Json, now: datetime) -> bool:
         """Replaces pods one after the other, within maxSurge and maxUnavailable, as far as it can go now."""
-        spec, status = deployment["spec"], copy.deepcopy(deployment["status"])
+        spec, status = deployment["spec"], deployment["status"]
         wanted, template = spec["replicas"], spec["template"]
         surge, unavailable = _limits(spec["strategy"]["rollingUpdate"], wanted)
         mine = [p for p in self.pods if p.track == track and p.deleted is None and not p.is_evicted(now)]

@@ -141,14 +141,18 @@ class Pod:
         return self._could_answer(now)
 
     def _could_answer(self, now: datetime) -> bool:
-        life, age = self.life, self.age(now)
-        if not self.is_scheduled(now):
+        # asked for each pod several times a second: fields that are mostly unset come first, one age serves all
+        life = self.life
+        if life.exit_code is not None or life.waits or self.waits_for_room:
             return False
-        if None in (life.scheduled, life.fetched, life.ready) or life.exit_code is not None or life.waits:
+        if life.scheduled is None or life.fetched is None or life.ready is None:
             return False
-        if age < (life.ready or 0) or _reached(life.sick_after, age):
+        age = self.age(now)
+        if age < life.scheduled or age < life.ready:
             return False
-        return not (self.is_evicted(now) or self.is_lost(now)) and self._death(age)[0] == "ready"
+        if any(_reached(end, age) for end in (life.sick_after, life.evicted_after, life.node_lost_after)):
+            return False
+        return life.dies_after is None or self._death(age)[0] == "ready"
 
     @property
     def _starts_in(self) -> float:
