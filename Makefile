@@ -8,8 +8,12 @@ SIZES ?= 100,500,1000,5000
 WALKS ?= 100
 MINUTES ?= 60
 BIN := .venv/bin
+WORKERS ?= auto
 PYTEST := $(BIN)/pytest
-SUITES := tests/unit tests/stories tests/golden tests/gitops tests/monitoring tests/contract tests/integration
+# The suites with slow cases first: the short cases of the last ones then keep all workers busy to the end.
+SUITES ?= tests/integration tests/contract tests/monitoring tests/gitops tests/golden tests/stories tests/unit
+# loadgroup: cases that share something (mark xdist_group) stay in one worker; any other goes to the next idle one.
+PARALLEL := -n $(WORKERS) --dist loadgroup
 UV_COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
 ##@ Start here
@@ -24,8 +28,8 @@ demo: install ## The main job on a real cluster: v1 serves, the alias moves, a b
 	$(BIN)/python -m tests.demo
 
 .PHONY: test
-test: install programs ## Unit, stories, golden, contract (real MLflow) and integration (real kube-apiserver)
-	$(PYTEST) $(SUITES)
+test: install programs ## All suites on all cores, also contract (real MLflow) and integration (real kube-apiserver); SUITES=tests/golden WORKERS=4 choose
+	$(PYTEST) $(PARALLEL) $(SUITES)
 
 ##@ Cluster
 
