@@ -14,8 +14,38 @@ import pytest
 from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
 from tests.integration.crd import install_crd
+from tests.integration.lives.shared_operator import STASH
 
+HERE = Path(__file__).parent
 GOODBYE_SECONDS = 20
+GROUPS = (
+    # a control plane of its own
+    "chart",
+    "security",
+    # all its cases are judged by what was played once
+    "lives/test_wire.py",
+    "lives/endurance/test_kills.py",
+)
+"""Folders and files whose cases share what is expensive to make, so that one worker has to play all of one."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups what belongs together, and lets those with the shared operator follow each other."""
+    ours = [(number, item) for number, item in enumerate(items) if item.path.is_relative_to(HERE)]
+    for _, item in ours:
+        for group in GROUPS:
+            if item.path.is_relative_to(HERE / group):
+                item.add_marker(pytest.mark.xdist_group(group))
+    in_order = sorted((item for _, item in ours), key=shares_its_operator, reverse=True)
+    for (number, _), item in zip(ours, in_order, strict=True):
+        items[number] = item
+
+
+def shares_its_operator(item: pytest.Item) -> bool:
+    """Whether the case takes the operator that others take, too."""
+    fixtures = item.fixturenames if isinstance(item, pytest.Function) else ()
+    return "shared_or_own" in fixtures and "own_operator" not in fixtures
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +65,14 @@ def api(control_plane: Path) -> Iterator[ApiClient]:
     """A client with the administrator's rights."""
     with ApiClient(control_plane) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(request: pytest.FixtureRequest) -> None:
+    """No operator is at work that the case did not ask for."""
+    shared = request.config.stash.get(STASH, None)
+    if shared and not shares_its_operator(request.node):
+        shared.rest()
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +105,13 @@ def _is_tcp(fd: int) -> bool:
 
 @pytest.fixture
 def namespace(api: ApiClient) -> Iterator[str]:
-    """A namespace of its own for one test."""
+    """A namespace of its own for one test, without ModelDeployments after it.
+
+    It stays until the control plane goes: to delete one costs more than most tests.
+    """
     name = f"test-{secrets.token_hex(4)}"
     body: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     created = api.http.post("/api/v1/namespaces", json=body)
     assert created.status_code == 201, created.text
     yield name
-    api.http.delete(f"/api/v1/namespaces/{name}")
+    api.http.delete(f"/apis/model-operator.io/v1alpha1/namespaces/{name}/modeldeployments")

@@ -19,6 +19,7 @@ import yaml
 from tests.cluster.api import ApiClient
 from tests.integration.lives.kubelet import MERGE, ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
+from tests.integration.lives.shared_operator import SharedOperator
 from tests.mlflow_server import MlflowServer
 
 MODELDEPLOYMENTS = "/apis/model-operator.io/v1alpha1/namespaces/{}/modeldeployments"
@@ -48,7 +49,7 @@ class Bench:
     namespace: str
     mlflow: MlflowServer
     kubelet: ScriptedKubelet
-    operator: OperatorProcess
+    operator: OperatorProcess | SharedOperator
     models: list[str] = field(default_factory=list)
 
     # --- registry ---------------------------------------------------------------------------------
@@ -332,7 +333,7 @@ class Bench:
         statuses = {o["metadata"]["name"]: o.get("status") for o in self.items("ModelDeployment")}
         events = [f"{e['reason']}: {e['message']}" for e in self.items("Event")]
         told = "\n".join(events[-15:])
-        return f"{yaml.safe_dump(statuses)}\nevents:\n{told}\noperator:\n{self.operator.words()}"
+        return f"{yaml.safe_dump(statuses)}\nevents:\n{told}\noperator:\n{self.operator.words_about(self.namespace)}"
 
 
 def _versions(objects: dict[str, dict[str, Any]]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One MLflow server and one scripted kubelet for all lives; an operator process for each test."""
+"""One MLflow server, one scripted kubelet and one operator for all lives, but for those that want one of their own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.cluster.api import ApiClient
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
-from tests.mlflow_server import MlflowServer
-from tests.mlflow_server.server import WEBHOOKS
+from tests.integration.lives.shared_operator import STASH, SharedOperator
+from tests.mlflow_server import MlflowServer, shared
 
 HERE = Path(__file__).parent
 
@@ -28,11 +28,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """A real MLflow server without models."""
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"), environment=WEBHOOKS)
-    yield server
-    server.stop()
+def registry() -> MlflowServer:
+    """A real MLflow server."""
+    return shared.with_users()
 
 
 @pytest.fixture(scope="session")
@@ -44,16 +42,36 @@ def kubelet(control_plane: Path) -> Iterator[ScriptedKubelet]:
     thread.stop()
 
 
-@pytest.fixture
-def bench(
-    api: ApiClient,
+@pytest.fixture(scope="session")
+def shared_operator(
+    request: pytest.FixtureRequest,
     control_plane: Path,
-    namespace: str,
     registry: MlflowServer,
-    kubelet: ScriptedKubelet,
-    tmp_path: Path,
-) -> Iterator[Bench]:
-    """A running operator that watches the test's own namespace only."""
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[SharedOperator]:
+    """An operator of all namespaces, with a slot for everybody. It rests during cases that don't take it."""
+    settings = {
+        "registries": {"default": {"url": registry.url}},
+        "pollSeconds": 1,
+        "maxConcurrentRollouts": 1000,
+        "metricsPort": 0,
+    }
+    operator = SharedOperator(tmp_path_factory.mktemp("operator"), control_plane, settings)
+    operator.log_in(registry.username, registry.password)
+    request.config.stash[STASH] = operator
+    yield operator
+    operator.rest()
+
+
+@pytest.fixture
+def own_operator(
+    control_plane: Path, namespace: str, registry: MlflowServer, tmp_path: Path
+) -> Iterator[OperatorProcess]:
+    """A running operator that watches the test's own namespace only.
+
+    For cases that end it, configure it, count its slots, have its registry fall silent or read all of its log: they
+    ask for it with ``usefixtures``, and their bench has it.
+    """
     settings = {
         "registries": {"default": {"url": registry.url}},
         "pollSeconds": 1,
@@ -64,10 +82,33 @@ def bench(
     operator = OperatorProcess(tmp_path, control_plane, settings)
     operator.log_in(registry.username, registry.password)
     operator.start()
-    try:
-        yield Bench(api, namespace, registry, kubelet, operator)
-    finally:
-        operator.stop()
+    yield operator
+    operator.stop()
+
+
+@pytest.fixture
+def shared_or_own(request: pytest.FixtureRequest) -> Iterator[OperatorProcess | SharedOperator]:
+    """The operator that the case works with: its own one where it asks for that."""
+    if "own_operator" in request.fixturenames:
+        yield request.getfixturevalue("own_operator")
+    else:
+        shared: SharedOperator = request.getfixturevalue("shared_operator")
+        shared.work()
+        yield shared
+        # whoever had it end by itself has found a fault
+        shared.work()
+
+
+@pytest.fixture
+def bench(
+    api: ApiClient,
+    namespace: str,
+    registry: MlflowServer,
+    kubelet: ScriptedKubelet,
+    shared_or_own: OperatorProcess | SharedOperator,
+) -> Bench:
+    """A running operator, and a namespace for this test alone."""
+    return Bench(api, namespace, registry, kubelet, shared_or_own)
 
 
 @pytest.fixture

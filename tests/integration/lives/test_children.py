@@ -162,6 +162,7 @@ def test_at_rest_nothing_is_written(bench: Bench, churn: str) -> None:
         pass
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_a_restart_writes_nothing(bench: Bench, churn: str) -> None:
     bench.until_at_rest("churn")
     with bench.nothing_is_written(seconds=5):
@@ -191,6 +192,7 @@ def test_an_object_of_that_name_that_is_not_ours_stays_untouched(bench: Bench, m
     bench.until_serving("churn", 1)
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_children_go_with_the_model_deployment_while_no_operator_runs(bench: Bench, churn: str) -> None:
     bench.operator.kill()
     bench.delete("ModelDeployment", "churn")

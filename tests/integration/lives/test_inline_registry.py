@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import pytest
 from tests.integration.lives.bench import Bench
 
 
@@ -19,6 +20,7 @@ def test_nothing_is_allowed_until_the_operator_is_told(bench: Bench, model: str)
     assert bench.items("Deployment") == []
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_this_machine_is_not_asked_even_where_its_url_is_allowed(bench: Bench, model: str) -> None:
     bench.operator.stop()
     allowed = {"allowedUrls": [bench.mlflow.url], "secretNames": ["mlflow"]}
@@ -41,6 +43,7 @@ def test_this_machine_is_not_asked_even_where_its_url_is_allowed(bench: Bench, m
     bench.until_serving("churn", 1)
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_a_secret_of_another_name_is_not_read(bench: Bench, model: str) -> None:
     bench.operator.stop()
     bench.operator.configure(inlineRegistries={"allowedUrls": [bench.mlflow.url], "secretNames": ["mlflow"]})

@@ -8,6 +8,8 @@ import pytest
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script
 
+pytestmark = pytest.mark.usefixtures("own_operator")
+
 MANY = 60
 SLOTS = 5
 VERSION = "model-operator.io/version"

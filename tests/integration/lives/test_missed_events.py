@@ -6,6 +6,8 @@ import pytest
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script
 
+pytestmark = pytest.mark.usefixtures("own_operator")
+
 
 @pytest.fixture
 def churn(bench: Bench, model: str) -> str:

@@ -12,6 +12,8 @@ from tests.monitoring.dashboard import ALERTS, queries
 from tests.monitoring.prometheus import Prometheus, Target, scraping, without_patience
 from tests.monitoring.scene import Scene, requests, serving_pod
 
+pytestmark = pytest.mark.usefixtures("own_operator")
+
 WINDOW = "20s"
 
 

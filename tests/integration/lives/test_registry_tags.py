@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script
 
@@ -22,6 +23,7 @@ def test_the_registry_learns_what_became_of_its_versions(bench: Bench, model: st
     assert bench.tags(model, 3) == {}
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_a_registry_that_may_only_be_read_costs_one_line_in_the_log(bench: Bench, model: str) -> None:
     bench.operator.stop()
     reader = f"reader-of-{model}"

@@ -76,6 +76,7 @@ def test_a_restart_while_the_wanted_version_is_rejected_restarts_what_serves(
 
 
 @pytest.mark.parametrize("by", ["version", "revision"])
+@pytest.mark.usefixtures("own_operator")
 def test_a_revert_holds_until_it_is_taken_away(bench: Bench, moved: str, by: str) -> None:
     kept = next(c for c in bench.items("ControllerRevision") if c["metadata"]["name"].startswith("churn-v1-"))
     named = "1" if by == "version" else kept["metadata"]["name"].removeprefix("churn-")
@@ -132,6 +133,7 @@ def test_a_service_that_a_person_names_is_taken_over(bench: Bench, model: str) -
     assert bench.status("churn")["handledRequests"] == {"adopt": "Service/churn"}
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_what_is_suspended_is_left_alone_until_it_is_resumed(bench: Bench, churn: str) -> None:
     bench.patch("ModelDeployment", "churn", {"spec": {"suspend": True}})
     bench.until_observed("churn")

@@ -65,6 +65,7 @@ def test_it_follows_the_alias_and_comes_back_from_a_version_that_does_not_load(
     assert {"RolloutStarted", "RolledOut", "Reverted"} <= reasons
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_a_rejection_is_remembered_when_the_status_is_lost_and_the_operator_is_new(
     bench: Bench, churn: str
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_person_has_a_rejected_version_tried_again(bench: Bench, churn: str) -
     assert "rejected" not in status
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_an_operator_killed_in_mid_rollout_leaves_nothing_undone(bench: Bench, churn: str) -> None:
     bench.kubelet.scripts[(churn, "2")] = Script(stuck=True)
     bench.alias(churn, "champion", 2)
@@ -131,6 +133,7 @@ def test_a_first_version_that_fails_has_nothing_to_go_back_to_and_says_so(bench:
     bench.until_serving("churn", 2)
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_a_silent_registry_changes_nothing(bench: Bench, churn: str) -> None:
     with bench.silent_registry():
         bench.until_condition("churn", "Resolved", "Unknown", "RegistryUnreachable")
@@ -166,6 +169,7 @@ def test_a_pinned_version_is_changed_in_git(bench: Bench, model: str) -> None:
     bench.until_serving("churn", 2)
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_aliases_that_move_together_roll_out_a_few_at_a_time(bench: Bench, model: str) -> None:
     names = [f"churn-{number}" for number in range(5)]
     for name in names:

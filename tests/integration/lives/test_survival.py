@@ -46,6 +46,7 @@ def the_service_has_moved(bench: Bench) -> bool:
         pytest.param(the_service_has_moved, id="the Service has moved"),
     ],
 )
+@pytest.mark.usefixtures("own_operator")
 def test_killed_in_mid_switch_when(bench: Bench, churn: str, moment: Callable[[Bench], bool]) -> None:
     bench.alias(churn, "champion", 2)
     bench.until("the moment", lambda: moment(bench))
@@ -86,6 +87,7 @@ def nothing_is_decided(bench: Bench) -> bool:
         pytest.param(the_service_is_back, id="the Service is back"),
     ],
 )
+@pytest.mark.usefixtures("own_operator")
 def test_killed_in_the_revert_of_a_watched_version_when(
     bench: Bench, churn: str, moment: Callable[[Bench], bool]
 ) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from tests.integration.lives.bench import Bench
 
 import model_operator
+
+pytestmark = pytest.mark.usefixtures("own_operator")
 
 NEWER = "# a newer build\n"
 

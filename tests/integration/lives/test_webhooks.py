@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+import pytest
 from tests.cluster.network import free_ports
 from tests.integration.lives.bench import Bench
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_a_webhook_starts_a_rollout_long_before_the_next_poll(
     bench: Bench, model: str, tmp_path: Path
 ) -> None:
