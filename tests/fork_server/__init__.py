@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from tests.fork_server.server import HEADER
+from tests.fork_server.asking import packed, send
 
 _SERVER = Path(__file__).with_name("server.py")
 START_SECONDS = 240
@@ -114,22 +114,24 @@ class ForkServer:
 
         ``output`` takes both its outputs. Raises RuntimeError when the modules can't be imported.
         """
-        request = {
-            "arguments": [module, *arguments] if module else list(arguments),
-            "environment": dict(environment),
-            "directory": str(directory),
-            "module": module,
-        }
-        body = json.dumps(request).encode()
+        words = [module, *arguments] if module else list(arguments)
+        request = packed(words, environment, str(directory), module)
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(str(self._ready() / "socket"))
-            socket.send_fds(connection, [HEADER.pack(len(body))], [output.fileno()])
-            connection.sendall(body)
+            send(connection, request, (output.fileno(), output.fileno()))
             return ForkedProcess(connection, module or arguments[0])
         except BaseException:
             connection.close()
             raise
+
+    def program(self, path: Path, module: str) -> None:
+        """Writes a program to that path that runs the module in a forked process, with all that it is started with."""
+        line = f"sys.exit(asking.run({str(self._ready() / 'socket')!r}, {module!r}))"
+        path.write_text(
+            f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(_SERVER.parent)!r})\nimport asking\n{line}\n"
+        )
+        path.chmod(0o755)
 
     def _ready(self) -> Path:
         """Where its socket is, once it listens."""
@@ -165,3 +167,10 @@ class ForkServer:
 
 OPERATORS = ForkServer(sys.executable, ("model_operator.process", "model_operator.settings"), os.environ)
 """Of this environment's interpreter, with the operator imported."""
+
+KUBECTL_MODEL = ForkServer(
+    sys.executable,
+    ("model_operator.cli.app", "model_operator.kube.transport", "model_operator.registry.mlflow"),
+    os.environ,
+)
+"""With ``kubectl model`` imported."""

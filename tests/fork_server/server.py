@@ -15,22 +15,22 @@ import runpy
 import select
 import signal
 import socket
-import struct
 import sys
 from typing import Any
 
-HEADER = struct.Struct("!I")
+from asking import HEADER  # beside this script
+
 LARGEST_REQUEST = 2**24
 
 
-def received(connection: socket.socket) -> tuple[dict[str, Any], int]:
-    """A request and the descriptor of the file that takes the process's output."""
-    head, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, 1)
+def received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """A request, and the descriptors of the files that take the process's two outputs."""
+    head, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, 2)
     (size,) = HEADER.unpack(head)
     if size > LARGEST_REQUEST:
         raise ValueError(f"a request of {size} bytes")
     with connection.makefile("rb") as stream:
-        return json.loads(stream.read(size)), descriptors[0]
+        return json.loads(stream.read(size)), descriptors
 
 
 def serve(listener: socket.socket) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def serve(listener: socket.socket) -> dict[str, Any]:
             sys.exit(0)
         if listener in ready:
             connection, _ = listener.accept()
-            request, output = received(connection)
+            request, outputs = received(connection)
             # nothing that waits to be written may be written twice
             sys.stdout.flush()
             sys.stderr.flush()
@@ -62,9 +62,10 @@ def serve(listener: socket.socket) -> dict[str, Any]:
                     os.close(descriptor)
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _become(request, output)
+                _become(request, outputs)
                 return request
-            os.close(output)
+            for descriptor in outputs:
+                os.close(descriptor)
             living[pid] = connection
             _tell(connection, {"pid": pid})
 
@@ -84,13 +85,11 @@ def _tell(connection: socket.socket, what: dict[str, int]) -> None:
         connection.sendall(json.dumps(what).encode() + b"\n")
 
 
-def _become(request: dict[str, Any], output: int) -> None:
+def _become(request: dict[str, Any], outputs: list[int]) -> None:
     """What a new process has for its own: files, directory, environment, arguments."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    for descriptor in (nothing, output):
+    for number, descriptor in enumerate((nothing, *outputs)):
+        os.dup2(descriptor, number)
         os.close(descriptor)
     os.chdir(request["directory"])
     os.environ.clear()

@@ -22,6 +22,8 @@ GROUPS = (
     # a control plane of its own
     "chart",
     "security",
+    # an interpreter of its own to fork from
+    "lives/test_kubectl_model.py",
     # all its cases are judged by what was played once
     "lives/test_wire.py",
     "lives/endurance/test_kills.py",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster.binaries import ensure
+from tests.fork_server import KUBECTL_MODEL
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script
 
@@ -22,11 +23,27 @@ FINE, FAILED, TIMEOUT, NOT_FOUND, NO_ANSWER = 0, 1, 3, 4, 5
 Kubectl = Callable[..., tuple[int, str]]
 
 
+INSTALLED = Path(sys.executable).parent
+"""Where the package was installed, and kubectl-model with it."""
+
+
 @pytest.fixture
-def kubectl(bench: Bench, control_plane: Path) -> Kubectl:
-    """Runs `kubectl model ...` in the test's namespace; exit code, and all that was said on 80 columns."""
-    # kubectl finds kubectl-model on PATH, where the package was installed
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+def plugins(tmp_path: Path) -> Path:
+    """A directory with a kubectl-model that has its imports done; all the rest is as with the installed one."""
+    directory = tmp_path / "plugins"
+    directory.mkdir()
+    KUBECTL_MODEL.program(directory / "kubectl-model", "model_operator.cli")
+    return directory
+
+
+@pytest.fixture
+def kubectl(bench: Bench, control_plane: Path, plugins: Path) -> Kubectl:
+    """Runs `kubectl model ...` in the test's namespace; exit code, and all that was said on 80 columns.
+
+    With ``installed`` kubectl finds the program that the package brings.
+    """
+    # kubectl looks for kubectl-model on PATH
+    path = f"{plugins}:{os.environ['PATH']}"
     environment = os.environ | {
         "PATH": path,
         "KUBECONFIG": str(control_plane),
@@ -35,7 +52,9 @@ def kubectl(bench: Bench, control_plane: Path) -> Kubectl:
     }
     environment.pop("NO_COLOR", None)
 
-    def run(*words: str, **variables: str) -> tuple[int, str]:
+    def run(*words: str, installed: bool = False, **variables: str) -> tuple[int, str]:
+        if installed:
+            variables["PATH"] = f"{INSTALLED}:{os.environ['PATH']}"
         command = [str(ensure("kubectl")["kubectl"]), "model", *words]
         if words[0] not in ("lint", "digest"):
             command += ["-n", bench.namespace]
@@ -90,7 +109,7 @@ def test_a_pipeline_waits_for_the_version_whose_alias_it_has_set(
     assert code == TIMEOUT
     assert "not within 2s: InsufficientCapacity" in words(said)
 
-    code, said = kubectl("status", "nobody", "--wait")
+    code, said = kubectl("status", "nobody", "--wait", installed=True)
     assert code == NOT_FOUND
     assert f"there is no ModelDeployment nobody in namespace {bench.namespace}" in words(said)
     code, said = kubectl("status", "chrun")
@@ -99,14 +118,14 @@ def test_a_pipeline_waits_for_the_version_whose_alias_it_has_set(
 
 
 def test_what_is_seen_is_what_is_there(bench: Bench, kubectl: Kubectl, churn: str) -> None:
-    code, said = kubectl("status", "churn")
+    code, said = kubectl("status", "churn", installed=True)
     assert code == FINE
     pods = [pod["metadata"]["name"] for pod in bench.items("Pod")]
     assert len(pods) == 2
     assert all(f"✔ {pod}  ready" in said for pod in pods)
     assert f"{churn}@champion → version 1" in said
 
-    found = json.loads(kubectl("status", "churn", "-o", "json")[1])
+    found = json.loads(kubectl("status", "churn", "-o", "json", installed=True)[1])
     assert found["outcome"]["verdict"] == "Current"
     assert found["status"]["serving"]["version"] == "1"
     assert {pod["name"] for pod in found["pods"]} == set(pods)
@@ -114,7 +133,7 @@ def test_what_is_seen_is_what_is_there(bench: Bench, kubectl: Kubectl, churn: st
     assert "churn" in kubectl("get", "churn", "-o", "wide")[1]
     assert "serves" in kubectl("history", "churn")[1]
     assert "no step is planned" in kubectl("plan", "churn")[1]
-    assert kubectl("status", "churn", LC_ALL="C")[1].isascii()
+    assert kubectl("status", "churn", installed=True, LC_ALL="C")[1].isascii()
 
 
 def test_a_rejected_version_is_tried_again_when_a_person_asks(
