@@ -1,4 +1,7 @@
-"""Runs the pods' scripts as the kubelet does: a process of its own, told by its environment, ended by signals."""
+"""Runs the pods' scripts as the kubelet does: a process of its own, told by its environment, ended by signals.
+
+Either a fresh interpreter, or one that is forked with its imports done, where a case is not about a start.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.fork_server import ForkServer, Process
 from tests.mlflow_env import REQUIREMENTS, ensure_python
 
 from model_operator.reconciler import pod_scripts
@@ -32,7 +36,7 @@ PATIENCE_SECONDS = 240
 class Container:
     """A running script. ``directory`` is its /tmp, and holds its log and its termination message."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     directory: Path
     port: int = 0
 
@@ -79,13 +83,50 @@ def _mount() -> Path:
     return mount
 
 
+IMPORTS = {
+    "fetch.py": (
+        "mlflow",
+        "mlflow.artifacts",
+        "mlflow.tracking",
+        "mlflow.store.artifact.mlflow_artifacts_repo",
+        "boto3",
+    ),
+    "serve.py": (
+        "mlflow.pyfunc.scoring_server",
+        "mlflow.sklearn",
+        "sklearn.linear_model",
+        "uvicorn",
+        "fastapi",
+    ),
+}
+"""By script: what a fork server has imported of what it, MLflow and the models of these tests import."""
+
+
+@functools.cache
+def _forks(script: str) -> ForkServer:
+    """Forks interpreters of the image's newest MLflow that have imported what the script does."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # read when MLflow is imported, and set by the scripts before that
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "PROMETHEUS_DISABLE_CREATED_SERIES": "true",
+        # a library's threads would not be there in a forked process
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    return ForkServer(str(ensure_python()), IMPORTS[script], environment)
+
+
 @contextlib.contextmanager
 def running(
-    script: str, directory: Path, env: Mapping[str, str], mlflow: Path = REQUIREMENTS
+    script: str, directory: Path, env: Mapping[str, str], mlflow: Path = REQUIREMENTS, forked: bool = False
 ) -> Iterator[Container]:
     """Starts fetch.py or serve.py with this environment and no other; ends it if it has not ended by itself.
 
-    ``mlflow`` is the lock file of the image's MLflow.
+    ``mlflow`` is the lock file of the image's MLflow. With ``forked`` the newest one is imported already: for cases
+    that are not about the start of an interpreter.
     """
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -99,14 +140,17 @@ def running(
         **env,
     }
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(ensure_python(mlflow)), str(_mount() / script)],
-            env=environment,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+        if forked:
+            process: Process = _forks(script).start([str(_mount() / script)], environment, directory, log)
+        else:
+            process = subprocess.Popen(
+                [str(ensure_python(mlflow)), str(_mount() / script)],
+                env=environment,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
     try:
         port = env.get("SERVER_PORT", "")
         yield Container(process, directory, int(port) if port.isdigit() else 0)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.mlflow_env import ensure_python
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, shared
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "ci"
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"))
-    yield server
-    server.stop()
+def registry() -> MlflowServer:
+    return shared.with_users()
 
 
 def release(registry: MlflowServer, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

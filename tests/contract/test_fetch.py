@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contract.container import SCRIPTS, Container, running
 from tests.mlflow_env import OLDEST
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, shared
 
 FILES = {"MLmodel": b"flavors: {}\n", "serving_input_example.json": b"{}", "data/weights.bin": b"\0" * 5000}
 # what the page on integrity defines
@@ -44,33 +44,30 @@ HOST = "mlflow.mlflow.svc:5000"
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def registry() -> MlflowServer:
     """A registry with two good models, and versions 2, 3 and 4 of "iris" whose files can't be had."""
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"))
-    try:
-        with server.api() as api:
-            run = api.post("runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
-            proxy = run["artifact_uri"].replace(
-                "mlflow-artifacts:", f"{server.url}/api/2.0/mlflow-artifacts/artifacts"
-            )
-            for path, content in FILES.items():
-                api.put(f"{proxy}/good/{path}", content=content)
-            api.put(f"{proxy}/half/notes.txt", content=b"no model")
-            for name in ("iris", ODD_NAME):
-                api.post("registered-models/create", json={"name": name})
-            for name, source in (
-                ("iris", f"{run['artifact_uri']}/good"),
-                (ODD_NAME, f"{run['artifact_uri']}/good"),
-                ("iris", f"{run['artifact_uri']}/gone"),
-                ("iris", f"{run['artifact_uri']}/half"),
-                ("iris", "gs://bucket/model"),
-            ):
-                version = {"name": name, "source": source, "run_id": run["run_id"]}
-                api.post("model-versions/create", json=version)
-            api.post("users/create", json={"username": "stranger", "password": "strangers-password"})
-        yield server
-    finally:
-        server.stop()
+    server = shared.with_users()
+    with server.api() as api:
+        run = api.post("runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
+        proxy = run["artifact_uri"].replace(
+            "mlflow-artifacts:", f"{server.url}/api/2.0/mlflow-artifacts/artifacts"
+        )
+        for path, content in FILES.items():
+            api.put(f"{proxy}/good/{path}", content=content)
+        api.put(f"{proxy}/half/notes.txt", content=b"no model")
+        for name in ("iris", ODD_NAME):
+            api.post("registered-models/create", json={"name": name})
+        for name, source in (
+            ("iris", f"{run['artifact_uri']}/good"),
+            (ODD_NAME, f"{run['artifact_uri']}/good"),
+            ("iris", f"{run['artifact_uri']}/gone"),
+            ("iris", f"{run['artifact_uri']}/half"),
+            ("iris", "gs://bucket/model"),
+        ):
+            version = {"name": name, "source": source, "run_id": run["run_id"]}
+            api.post("model-versions/create", json=version)
+        api.post("users/create", json={"username": "stranger", "password": "strangers-password"})
+    return server
 
 
 class Faulty(BaseHTTPRequestHandler):
@@ -178,6 +175,8 @@ ENDINGS = {
         44, "FetchMisconfigured", ("MODEL_DIR", "spec.fetch.volume"), env=(("MODEL_DIR", "/nowhere"),)
     ),
 }
+FRESH = ("a version that exists", "nobody listening", "a host name that the registry does not know")
+"""Of these the interpreter starts as in a pod; the others are forked with MLflow imported."""
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +202,7 @@ def endings(
         if "HTTP_PROXY" in env:
             env["NO_PROXY"] = ""
         # kept open only for the clean-up
-        container = stack.enter_context(running("fetch.py", directory, env))
+        container = stack.enter_context(running("fetch.py", directory, env, forked=case not in FRESH))
         container.ended()
         return container
 
@@ -292,7 +291,7 @@ def test_a_container_that_starts_again_compares_what_was_not_compared(
 ) -> None:
     env = environment(registry, tmp_path, "iris", "1")
     for digest, code in ((DIGEST, 0), (OTHER_DIGEST, 40)):
-        with running("fetch.py", tmp_path, env | {"MODEL_DIGEST": digest}) as container:
+        with running("fetch.py", tmp_path, env | {"MODEL_DIGEST": digest}, forked=True) as container:
             assert container.ended() == code, container.log
 
 

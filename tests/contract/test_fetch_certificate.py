@@ -13,28 +13,25 @@ from urllib.parse import urlsplit
 import pytest
 from tests.cluster.certificates import Authority
 from tests.contract.container import running
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, shared
 
 FILES = {"MLmodel": b"flavors: {}\n", "data/weights.bin": b"\0" * 300_000}
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"), basic_auth=False)
-    try:
-        with server.api() as api:
-            run = api.post("runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
-            proxy = run["artifact_uri"].replace(
-                "mlflow-artifacts:", f"{server.url}/api/2.0/mlflow-artifacts/artifacts"
-            )
-            for path, content in FILES.items():
-                api.put(f"{proxy}/model/{path}", content=content)
-            api.post("registered-models/create", json={"name": "iris"})
-            version = {"name": "iris", "source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
-            api.post("model-versions/create", json=version)
-        yield server
-    finally:
-        server.stop()
+def registry() -> MlflowServer:
+    server = shared.without_users()
+    with server.api() as api:
+        run = api.post("runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
+        proxy = run["artifact_uri"].replace(
+            "mlflow-artifacts:", f"{server.url}/api/2.0/mlflow-artifacts/artifacts"
+        )
+        for path, content in FILES.items():
+            api.put(f"{proxy}/model/{path}", content=content)
+        api.post("registered-models/create", json={"name": "certified"})
+        version = {"name": "certified", "source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
+        api.post("model-versions/create", json=version)
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +94,7 @@ def tls_front(context: ssl.SSLContext, behind: int) -> Iterator[int]:
 def environment(directory: Path, front: str, authority: Authority) -> dict[str, str]:
     (directory / "model").mkdir()
     return {
-        "MODEL_NAME": "iris",
+        "MODEL_NAME": "certified",
         "MODEL_VERSION": "1",
         "MODEL_DIR": str(directory / "model"),
         "MLFLOW_TRACKING_URI": front,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.contract.container import Container, running
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, shared
 from tests.object_store import BUCKET, ObjectStore, object_store
 
 FILES = {"MLmodel": b"flavors: {}\n", "serving_input_example.json": b"{}", "data/weights.bin": b"\0" * 5000}
@@ -71,6 +71,8 @@ CASES = {
         41, "ArtifactMissing", ("s3://elsewhere/iris",), READER, version="3"
     ),
 }
+FRESH = ("the right credentials", "an authority that is not trusted")
+"""Of these the interpreter starts as in a pod; the others are forked with MLflow imported."""
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +83,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def registry() -> MlflowServer:
     """A registry whose versions lie in the object store, which the server itself never touches."""
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"), basic_auth=False)
-    try:
-        with server.api() as api:
-            api.post("registered-models/create", json={"name": "iris"})
-            for source in (f"s3://{BUCKET}/iris", f"s3://{BUCKET}/gone", "s3://elsewhere/iris"):
-                api.post("model-versions/create", json={"name": "iris", "source": source})
-        yield server
-    finally:
-        server.stop()
+    server = shared.without_users()
+    with server.api() as api:
+        api.post("registered-models/create", json={"name": "iris"})
+        for source in (f"s3://{BUCKET}/iris", f"s3://{BUCKET}/gone", "s3://elsewhere/iris"):
+            api.post("model-versions/create", json={"name": "iris", "source": source})
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +115,7 @@ def endings(
         }
         given = {key: value.format(reader=store.reader, stranger=store.stranger) for key, value in case.env}
         env = {key: value for key, value in (env | given).items() if value}
-        container = stack.enter_context(running("fetch.py", directory, env))
+        container = stack.enter_context(running("fetch.py", directory, env, forked=name not in FRESH))
         container.ended()
         return container
 

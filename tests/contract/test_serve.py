@@ -338,7 +338,9 @@ def test_a_kept_connection_is_closed_after_a_while_so_that_its_caller_asks_the_s
     models: Path, tmp_path: Path
 ) -> None:
     with (
-        running("serve.py", tmp_path, environment(models / "no-example", CONNECTION_SECONDS="1")) as server,
+        running(
+            "serve.py", tmp_path, environment(models / "no-example", CONNECTION_SECONDS="1"), forked=True
+        ) as server,
         server.client() as client,
     ):
         until(server.listens)
@@ -390,7 +392,7 @@ def test_a_drain_answers_what_is_in_flight_and_what_still_comes(models: Path, tm
 
 def test_a_drain_ends_in_time_although_a_request_hangs(models: Path, tmp_path: Path) -> None:
     env = environment(models / "no-example", DRAIN_SECONDS="3")
-    with running("serve.py", tmp_path, env) as server, ThreadPoolExecutor() as pool:
+    with running("serve.py", tmp_path, env, forked=True) as server, ThreadPoolExecutor() as pool:
         until(server.listens)
         with server.client() as client:
             hanging = pool.submit(client.post, "/invocations", content=seconds(200), headers=JSON)
@@ -495,6 +497,8 @@ ENDINGS = {
         (("SELF_TEST_PAYLOAD_FILE", "/nowhere/req.json"),),
     ),
 }
+FRESH = ("a model that can't be loaded", "an example that makes the model raise")
+"""Of these the interpreter starts as in a pod; the others are forked with MLflow imported."""
 
 
 @pytest.fixture(scope="module")
@@ -507,7 +511,8 @@ def endings(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         more = {name: value.format(models=models) for name, value in ending.env}
         env = environment(models / ending.model) | more
         # kept open only for the clean-up
-        server = stack.enter_context(running("serve.py", tmp_path_factory.mktemp("case"), env))
+        forked = case not in FRESH
+        server = stack.enter_context(running("serve.py", tmp_path_factory.mktemp("case"), env, forked=forked))
         server.ended()
         return server
 

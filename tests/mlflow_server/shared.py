@@ -10,7 +10,6 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mlflow_server.server import WEBHOOKS, MlflowServer
@@ -31,10 +30,10 @@ def without_users() -> MlflowServer:
 
 
 @functools.cache
-def called(hosts: Sequence[str]) -> MlflowServer:
-    """With basic auth; answers to these Host headers, too."""
+def called(host: str) -> MlflowServer:
+    """With basic auth; answers on any port to that name, too."""
     directory = _directory()
-    return _kept(MlflowServer.start(directory, allowed_hosts=hosts))
+    return _kept(MlflowServer.start(directory, allowed_hosts=[f"{host}:*"]))
 
 
 def _directory() -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, shared
 
 from model_operator.api.reference import ModelReference, parse_reference
 from model_operator.registry import MlflowClient, resolve
@@ -57,13 +57,9 @@ class Registry:
 
 
 @pytest.fixture(scope="session")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def mlflow() -> MlflowServer:
     """One server for all tests; each registers models of its own."""
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"), allowed_hosts=[f"{ALLOWED_HOST}:*"])
-    try:
-        yield server
-    finally:
-        server.stop()
+    return shared.called(ALLOWED_HOST)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from tests.contract.registry.conftest import Access
 from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, shared
 from tests.mlflow_server.server import client_environment
 
 from model_operator.api.reference import ModelReference, parse_reference
@@ -48,10 +49,13 @@ def server(
 ) -> Iterator[tuple[MlflowServer, dict[str, Any]]]:
     """A server of that version, and what a client of the same version logged there."""
     requirements = request.param
-    server = MlflowServer.start(
-        tmp_path_factory.mktemp("mlflow-facts"), basic_auth=False, requirements=requirements
-    )
-    try:
+    with contextlib.ExitStack() as stack:
+        if requirements == REQUIREMENTS:
+            server = shared.without_users()
+        else:
+            directory = tmp_path_factory.mktemp("mlflow-facts")
+            server = MlflowServer.start(directory, basic_auth=False, requirements=requirements)
+            stack.callback(server.stop)
         logged = subprocess.run(
             [str(ensure_python(requirements)), str(LOGGER)],
             env=client_environment(server.url, "", ""),
@@ -62,8 +66,6 @@ def server(
         )
         assert logged.returncode == 0, logged.stderr[-3000:]
         yield server, json.loads(logged.stdout.splitlines()[-1])
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
 from tests.integration.security.guarded import Installation, make_namespace
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, shared
 
 POD_SECRET = "mlflow-reader"
 
@@ -39,11 +39,9 @@ def admin(recording_plane: ControlPlane) -> Iterator[ApiClient]:
 
 
 @pytest.fixture(scope="session")
-def guarded_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def guarded_registry() -> MlflowServer:
     """A real MLflow server with basic auth."""
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"))
-    yield server
-    server.stop()
+    return shared.with_users()
 
 
 @pytest.fixture(scope="session")
