@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from tests.cluster.locks import locked
+from tests.cluster.process import tied_to_this_process
 from tests.cluster.remedies import remedy
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "mlflow.txt"
@@ -75,7 +76,8 @@ def _installer(python: Path) -> list[str]:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    tied = [*tied_to_this_process(), *command]
+    done = subprocess.run(tied, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     if done.returncode != 0:
         said = (done.stderr or done.stdout)[-2000:]
         raise RuntimeError(f"{' '.join(command[:4])} ... failed:\n{said}\n{remedy(said)}".rstrip())

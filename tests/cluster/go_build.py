@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.cluster import versions
 from tests.cluster.locks import locked
+from tests.cluster.process import tied_to_this_process
 from tests.cluster.programs import GO_MODULE, Program
 from tests.cluster.remedies import remedy
 from tests.cluster.reporting import say
@@ -103,7 +104,7 @@ def _run_build(
     # symbols are of no use here, and a variable that a program has not is passed over by the linker
     values = dict.fromkeys(value for program in programs for value in program.linker_values())
     flags = ["-trimpath", "-buildvcs=false", "-v", "-ldflags", " ".join(["-s", "-w", *values])]
-    command = [*_background_priority(), str(go), "build", *flags, "-o", f"{target}/"]
+    command = [*tied_to_this_process(), *_background_priority(), str(go), "build", *flags, "-o", f"{target}/"]
     log = target / "build.log"
     with (
         log.open("w") as output,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.cluster.packages import IMAGE_PACKAGES, PackagesMissingError, ensure_packages
+from tests.cluster.process import tied_to_this_process
 from tests.cluster.remedies import remedy
 from tests.mlflow_env import cache_root
 
@@ -226,7 +227,7 @@ def run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] 
     """The standard output of a command. Raises RuntimeError with its last words if it fails."""
     try:
         done = subprocess.run(
-            command,
+            [*tied_to_this_process(), *command],
             cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -77,5 +77,5 @@ def _assert_room() -> None:
     if free < LEAST_FREE_BYTES:
         raise ProvisionError(
             f"Only {free / 1e9:.1f} GB are free where {home} lies. A cold start needs about 12 GB. "
-            "Free some space, or choose another place by XDG_CACHE_HOME (and GOCACHE for Go's build cache)."
+            "Free some space, or choose another place with XDG_CACHE_HOME, where Go keeps its build cache, too."
         )
