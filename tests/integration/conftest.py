@@ -13,35 +13,32 @@ from typing import Any
 import pytest
 from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
+from tests.groups import pytest_xdist_make_scheduler
 from tests.integration.crd import install_crd
 from tests.integration.lives.shared_operator import STASH
 
+__all__ = ["pytest_xdist_make_scheduler"]
+
 HERE = Path(__file__).parent
 GOODBYE_SECONDS = 20
-GROUPS = (
-    # a control plane of its own
-    "chart",
-    "security",
-    # an interpreter of its own to fork from
-    "lives/test_kubectl_model.py",
-    # all its cases are judged by what was played once
-    "lives/test_wire.py",
-    "lives/endurance/test_kills.py",
+LONG = tuple(
+    HERE / "lives" / name for name in ("endurance", "test_wire.py", "test_many.py", "test_monitoring.py")
 )
-"""Folders and files whose cases share what is expensive to make, so that one worker has to play all of one."""
+"""Folders and files whose cases take long; begun last, they would keep one of several workers busy alone."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups what belongs together, and lets those with the shared operator follow each other."""
+    """The long ones come first; those with the shared operator follow each other."""
     ours = [(number, item) for number, item in enumerate(items) if item.path.is_relative_to(HERE)]
-    for _, item in ours:
-        for group in GROUPS:
-            if item.path.is_relative_to(HERE / group):
-                item.add_marker(pytest.mark.xdist_group(group))
-    in_order = sorted((item for _, item in ours), key=shares_its_operator, reverse=True)
+    in_order = sorted((item for _, item in ours), key=_turn)
     for (number, _), item in zip(ours, in_order, strict=True):
         items[number] = item
+
+
+def _turn(item: pytest.Item) -> int:
+    if any(item.path.is_relative_to(path) for path in LONG):
+        return 0
+    return 1 if shares_its_operator(item) else 2
 
 
 def shares_its_operator(item: pytest.Item) -> bool:
