@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     _log_to_stderr(configured.log_level)
     # here and not above: kopf and the client library take two seconds, which --help should not
-    from model_operator.process import Process
+    from model_operator.app.process import Process
 
     log.info("model-operator %s starts with %s", version("model-operator"), options.config)
     gc.freeze()  # what is loaded by now stays for good

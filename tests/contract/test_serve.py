@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.contract.container import PATIENCE_SECONDS, SCRIPTS, Container, free_port, running, until
 from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python
 
-from model_operator.traffic import figures_of
+from model_operator.controller.traffic import figures_of
 
 JSON = {"Content-Type": "application/json"}
 MAX_REQUEST_BYTES = 20_000

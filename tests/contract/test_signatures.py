@@ -12,7 +12,7 @@ import pytest
 from tests.contract.container import PATIENCE_SECONDS
 from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python
 
-from model_operator.gates.signature import compare
+from model_operator.planner.gates.signature import compare
 
 Json = dict[str, Any]
 

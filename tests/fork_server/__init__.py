@@ -165,12 +165,16 @@ class ForkServer:
         shutil.rmtree(home, ignore_errors=True)
 
 
-OPERATORS = ForkServer(sys.executable, ("model_operator.process", "model_operator.settings"), os.environ)
+OPERATORS = ForkServer(sys.executable, ("model_operator.app.process", "model_operator.settings"), os.environ)
 """Of this environment's interpreter, with the operator imported."""
 
 KUBECTL_MODEL = ForkServer(
     sys.executable,
-    ("model_operator.cli.app", "model_operator.kube.transport", "model_operator.registry.mlflow"),
+    (
+        "model_operator.cli.app",
+        "model_operator.kube.transport",
+        "model_operator.registry.clients.mlflow.client",
+    ),
     os.environ,
 )
 """With ``kubectl model`` imported."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 from tests.cluster.api import ApiClient
 
+from model_operator.domain.world import Kind
 from model_operator.kube.resources import group_and_plural
-from model_operator.world import Kind
 
 
 def reader_of(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tests.cluster.api import ApiClient
 
+from model_operator.domain.world import Announce
 from model_operator.kube import EventRecorder, KubeClient
 from model_operator.kube.events import MOST_IN_WINDOW, WINDOW_SECONDS
-from model_operator.world import Announce
 
 REVERTED = Announce(True, "Reverted", "version 2 failed (LoadFailed); back to version 1")
 

@@ -11,12 +11,12 @@ import pytest
 from tests.cluster.api import ApiClient
 from tests.integration.accounts import reader_of
 
-from model_operator import handlers
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.cache import WATCHED_KINDS, Cache
+from model_operator.controller import watches
+from model_operator.controller.cache import WATCHED_KINDS, Cache
+from model_operator.domain.world import Key, Kind, Object, ObjectRef
 from model_operator.kube import Forbidden, KubeClient
-from model_operator.manifests import Owner, child_labels, preview_service, service, track_selector
-from model_operator.world import Key, Kind, Object, ObjectRef
+from model_operator.planner.manifests import Owner, child_labels, preview_service, service, track_selector
 
 SECONDS = 60
 LABELS = {"app.kubernetes.io/managed-by": "model-operator", "model-operator.io/deployment": "churn"}
@@ -51,7 +51,7 @@ async def somebody(control_plane: Path) -> AsyncIterator[KubeClient]:
 async def seen(somebody: KubeClient, namespace: str) -> AsyncIterator[Seen]:
     seen = Seen(namespace)
     watching = asyncio.create_task(
-        handlers.watch(somebody, seen.cache, seen.keys.add, namespaces=[namespace]), name="watches"
+        watches.watch(somebody, seen.cache, seen.keys.add, namespaces=[namespace]), name="watches"
     )
     yield seen
     watching.cancel()
@@ -129,7 +129,7 @@ async def test_what_was_there_before_the_watches_is_seen_without_a_task_for_each
     seen = Seen(namespace)
     wanted = ObjectRef(Kind.MODEL_DEPLOYMENT, namespace, "churn")
     watching = asyncio.create_task(
-        handlers.watch(somebody, seen.cache, seen.keys.add, namespaces=[namespace]), name="watches"
+        watches.watch(somebody, seen.cache, seen.keys.add, namespaces=[namespace]), name="watches"
     )
     try:
         await seen.until(lambda: seen.config_map() and seen.cache.get(wanted))
@@ -149,11 +149,11 @@ async def test_a_list_finds_what_is_there_and_evicts_what_was_deleted_unseen(
 ) -> None:
     seen = Seen(namespace)
     await somebody.create(ObjectRef(Kind.CONFIG_MAP, namespace, "scripts"), config_map())
-    assert (namespace, "churn") in await handlers.fill(somebody, seen.cache)
+    assert (namespace, "churn") in await watches.fill(somebody, seen.cache)
     assert seen.config_map()
     await somebody.delete(ObjectRef(Kind.CONFIG_MAP, namespace, "scripts"))
     assert seen.config_map(), "nobody has told the cache yet"
-    assert (namespace, "churn") in await handlers.fill(somebody, seen.cache, [namespace])
+    assert (namespace, "churn") in await watches.fill(somebody, seen.cache, [namespace])
     assert seen.config_map() is None
 
 
@@ -164,7 +164,7 @@ async def test_the_resync_enqueues_what_changed_unseen_and_every_model_deploymen
     later: dict[Key, float] = {}
     await somebody.create(ObjectRef(Kind.MODEL_DEPLOYMENT, namespace, "churn"), wish())
     resync = asyncio.create_task(
-        handlers.resync(
+        watches.resync(
             somebody, seen.cache, seen.keys.add, later.__setitem__, namespaces=[namespace], every_seconds=0.1
         )
     )
@@ -247,7 +247,7 @@ async def test_a_list_that_is_not_allowed_names_who_may_not_do_what(
     client = await KubeClient.connect(kubeconfig=without_pods)
     try:
         with pytest.raises(Forbidden, match='somebody" cannot list resource "pods"'):
-            await handlers.fill(client, Cache(), [namespace])
+            await watches.fill(client, Cache(), [namespace])
     finally:
         await client.close()
 
@@ -255,15 +255,15 @@ async def test_a_list_that_is_not_allowed_names_who_may_not_do_what(
 async def test_one_watch_that_is_lost_for_good_ends_them_all_with_its_error(
     without_pods: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hasty = handlers.watch_settings()
+    hasty = watches.watch_settings()
     hasty.networking.error_backoffs = (0.1, 0.1)
-    monkeypatch.setattr(handlers, "watch_settings", lambda silence_seconds: hasty)
+    monkeypatch.setattr(watches, "watch_settings", lambda silence_seconds: hasty)
     client = await KubeClient.connect(kubeconfig=without_pods)
     before = asyncio.all_tasks()
     try:
         async with asyncio.timeout(SECONDS):
             with pytest.raises(Exception, match='cannot list resource "pods"'):
-                await handlers.watch(client, Cache(), set().add, namespaces=[namespace])
+                await watches.watch(client, Cache(), set().add, namespaces=[namespace])
     finally:
         await client.close()
     assert asyncio.all_tasks() <= before

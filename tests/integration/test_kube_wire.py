@@ -17,12 +17,12 @@ from tests.wire.kubeconfig import Listener, upstream
 from tests.wire.tricks import Every, Next, changed, ends_after, error_event, refused
 from tests.wire.wire import Exchange, Fault, Wire
 
-from model_operator import handlers
-from model_operator.cache import Cache
+from model_operator.controller import watches
+from model_operator.controller.cache import Cache
+from model_operator.controller.liveness import Liveness
+from model_operator.controller.workqueue import Backoff
+from model_operator.domain.world import Kind, ObjectRef
 from model_operator.kube import ApiError, KubeClient
-from model_operator.liveness import Liveness
-from model_operator.workqueue import Backoff
-from model_operator.world import Kind, ObjectRef
 
 SECONDS = 60
 LABELS = {"app.kubernetes.io/managed-by": "model-operator", "model-operator.io/deployment": "churn"}
@@ -51,7 +51,7 @@ async def watching(
 ) -> AsyncIterator[asyncio.Task[None]]:
     client = await KubeClient.connect(kubeconfig=kubeconfig)
     task = asyncio.create_task(
-        handlers.watch(client, cache, set().add, namespaces=[namespace], liveness=liveness)
+        watches.watch(client, cache, set().add, namespaces=[namespace], liveness=liveness)
     )
     try:
         yield task
@@ -139,7 +139,7 @@ async def test_watches_that_begin_anew_have_the_gap_looked_at(
 async def test_watches_that_fail_again_and_again_are_lost_for_good(
     wire: tuple[Wire, Path], namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handlers, "_NEW_BEGINNING", Backoff(0.01, 0.01))
+    monkeypatch.setattr(watches, "_NEW_BEGINNING", Backoff(0.01, 0.01))
     broken, kubeconfig = wire
     broken.faults = [Every(1, changed(ends_after(0, error_event(500))), tricks.watches)]
     async with watching(kubeconfig, Cache(), namespace) as task, asyncio.timeout(SECONDS):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from model_operator.cache import Cache
+from model_operator.controller.cache import Cache
+from model_operator.domain.world import Kind, ObjectRef
 from model_operator.kube import (
     AlreadyExists,
     Conflict,
@@ -20,7 +21,6 @@ from model_operator.kube import (
     NotFound,
     QuotaExceeded,
 )
-from model_operator.world import Kind, ObjectRef
 
 LABELS = {
     "app.kubernetes.io/managed-by": "model-operator",

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.cluster.api import ApiClient
 
-from model_operator.manifests import differs
+from model_operator.planner.manifests import differs
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests"
 RENDERED = sorted(path for path in GOLDEN.glob("*.yaml") if not path.name.endswith(".spec.yaml"))

@@ -17,8 +17,9 @@ import pytest
 import yaml
 from tests.cluster.api import ApiClient
 
-from model_operator import handlers, settings
-from model_operator.process import Process
+from model_operator import settings
+from model_operator.app.process import Process
+from model_operator.controller import watches
 
 START_SECONDS = 120
 RESOURCES = "/apis/model-operator.io/v1alpha1/namespaces/{}/modeldeployments"
@@ -171,7 +172,7 @@ async def test_a_part_that_dies_takes_the_process_along_with_an_error(
         raise RuntimeError("the watch is gone")
 
     monkeypatch.setenv("KUBECONFIG", str(control_plane))
-    monkeypatch.setattr(handlers, "watch", die)
+    monkeypatch.setattr(watches, "watch", die)
     configured = settings.parse(
         f"registries: {{default: {{url: 'http://127.0.0.1:{_free_port()}'}}}}\n"
         f"watchNamespaces: [{namespace}]\nmetricsPort: 0\n",

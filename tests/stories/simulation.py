@@ -21,10 +21,8 @@ from tests.stories.pods import GOOD, Behaviour, Pod
 
 from model_operator.api import SpecError, names, parse
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.facts import FactsWanted, VersionFacts, VersionId
-from model_operator.lifecycle import plan
-from model_operator.manifests import read_revision
-from model_operator.world import (
+from model_operator.domain.registry import FactsWanted, VersionFacts, VersionId
+from model_operator.domain.world import (
     Apply,
     Children,
     Create,
@@ -39,6 +37,8 @@ from model_operator.world import (
     ResolvedVersion,
     World,
 )
+from model_operator.planner.manifests import read_revision
+from model_operator.planner.plan import plan
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 NAMESPACE, NAME = "crm", "churn"

@@ -10,7 +10,7 @@ import pytest
 from tests.stories.conftest import Told
 from tests.stories.simulation import SimulatedCluster, outage, serving
 
-from model_operator.facts import Metric, ModelDescription, VersionFacts
+from model_operator.domain.registry import Metric, ModelDescription, VersionFacts
 
 Json = dict[str, Any]
 

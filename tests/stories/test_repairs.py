@@ -8,7 +8,7 @@ import pytest
 from tests.stories.conftest import Told
 from tests.stories.simulation import SimulatedCluster, serving
 
-from model_operator.world import FaultKind, Kind
+from model_operator.domain.world import FaultKind, Kind
 
 Json = dict[str, Any]
 

@@ -13,7 +13,7 @@ from tests.stories.pods import GOOD, Behaviour
 from tests.stories.simulation import START
 
 from model_operator.api import names
-from model_operator.world import Kind, Traffic
+from model_operator.domain.world import Kind, Traffic
 
 Json = dict[str, Any]
 

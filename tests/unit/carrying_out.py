@@ -10,9 +10,8 @@ from typing import Any
 from tests.unit.planning import ago
 
 from model_operator.api import names
-from model_operator.manifests import read_revision, verdict_annotation
-from model_operator.memory import rfc3339
-from model_operator.world import (
+from model_operator.domain.rollout import rfc3339
+from model_operator.domain.world import (
     Action,
     Adopt,
     Apply,
@@ -26,6 +25,7 @@ from model_operator.world import (
     Scale,
     World,
 )
+from model_operator.planner.manifests import read_revision, verdict_annotation
 
 Json = dict[str, Any]
 Objects = dict[tuple[Kind, str], Json]

@@ -9,8 +9,7 @@ from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.manifests import Owner, controller_revision, revision_name, track_selector
-from model_operator.world import (
+from model_operator.domain.world import (
     Children,
     Defaults,
     PodRegistry,
@@ -24,6 +23,7 @@ from model_operator.world import (
     Wish,
     World,
 )
+from model_operator.planner.manifests import Owner, controller_revision, revision_name, track_selector
 
 Json = dict[str, Any]
 

@@ -12,7 +12,7 @@ import httpx
 
 from model_operator.api.reference import parse_reference
 from model_operator.registry import MlflowClient, RegistryId, WantedModel
-from model_operator.registry.http import Limits
+from model_operator.registry.clients.http import Limits
 
 URL = "http://mlflow.test:5000"
 QUICK = Limits(retry_seconds=0.0)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_operator.api import ModelDeploymentStatus
-from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, to_status
-from model_operator.world import Side
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving, to_status
+from model_operator.domain.world import Side
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),

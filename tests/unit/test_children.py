@@ -8,10 +8,8 @@ from typing import Any
 from tests.unit.planning import NOW, OWNER, ago, carrying, live, rejected, revision, scripts, world
 
 from model_operator.api import names
-from model_operator.children import Ownership, child_actions, ownership_of
-from model_operator.manifests import scripts_config_map
-from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.world import (
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.world import (
     Action,
     Adopt,
     Apply,
@@ -26,6 +24,8 @@ from model_operator.world import (
     VerdictState,
     World,
 )
+from model_operator.planner.children.actions import Ownership, child_actions, ownership_of
+from model_operator.planner.manifests import scripts_config_map
 
 Json = dict[str, Any]
 

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.cli_objects import NOW
 
 from model_operator.cli.app import main
-from model_operator.cli.place import Place
+from model_operator.cli.context import Place
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.terminal import ASCII, PIPE_WIDTH, UNICODE, terminal
 
@@ -170,7 +170,7 @@ def test_help_waits_for_no_library_that_it_does_not_need() -> None:
 
 def test_the_operator_needs_nothing_of_the_extra() -> None:
     missing = ("typer", "rich", "celpy", "jsonschema", "re2", "model_operator.cli")
-    _fresh(f"import sys; sys.modules.update(dict.fromkeys({missing})); import model_operator.process")
+    _fresh(f"import sys; sys.modules.update(dict.fromkeys({missing})); import model_operator.app.process")
 
 
 def test_a_silent_api_server_ends_with_5_and_the_next_step(run: Run, unreachable: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.cli_objects import SERVING, V8, ago, candidate, condition, serving, snapshot, wanted
 
-from model_operator.cli.failures import CommandError, ExitCode
+from model_operator.cli.errors import CommandError, ExitCode
 from model_operator.cli.looking import exit_code, seconds
 from model_operator.cli.outcome import Verdict, outcome
 from model_operator.cli.snapshot import Snapshot

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.election import POD_VARIABLE, Seen, Step, decide, identity, looked, steady_clock
+from model_operator.app.election import POD_VARIABLE, Seen, Step, decide, identity, looked, steady_clock
 from model_operator.settings import MAX_LEASE_SECONDS, LeaderElection
 
 TERMS = LeaderElection(lease_seconds=15, renew_seconds=10, retry_seconds=2)

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 from tests.unit.planning import world
 
-from model_operator.contest import REPAIRS
-from model_operator.execution import Executor
+from model_operator.controller.execute import Executor
+from model_operator.controller.repair_limit import REPAIRS
+from model_operator.domain.world import Apply, Create, FaultKind, Kind, ObjectRef
 from model_operator.kube import Conflict, KubeClient, Unavailable
-from model_operator.world import Apply, Create, FaultKind, Kind, ObjectRef
 
 SERVICE, BUDGET = (ObjectRef(kind, "crm", "churn") for kind in (Kind.SERVICE, Kind.DISRUPTION_BUDGET))
 ACTIONS = [Create(SERVICE, {}), Create(BUDGET, {})]

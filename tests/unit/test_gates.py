@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_operator.api.spec import GatesSpec
-from model_operator.facts import (
+from model_operator.domain.registry import (
     FactsWanted,
     ImageContents,
     Metric,
@@ -18,8 +18,8 @@ from model_operator.facts import (
     VersionFacts,
     VersionId,
 )
-from model_operator.gates import Outcome, Subject, asks_anything, facts_wanted, judge
-from model_operator.world import ResolvedVersion
+from model_operator.domain.world import ResolvedVersion
+from model_operator.planner.gates import Outcome, Subject, asks_anything, facts_wanted, judge
 
 Json = dict[str, Any]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.facts import ImageContents, ModelDescription
-from model_operator.gates.requirements import unmet
+from model_operator.domain.registry import ImageContents, ModelDescription
+from model_operator.planner.gates.requirements import unmet
 
 IMAGE = ImageContents("3.11.7", {"scikit-learn": "1.7.1", "torch": "2.3.0+cpu", "mlflow": "3.17.2"})
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.gates.signature import MAX_LINE, MAX_LINES, compare
+from model_operator.planner.gates.signature import MAX_LINE, MAX_LINES, compare
 
 Json = dict[str, Any]
 

@@ -26,9 +26,17 @@ from tests.unit.pod_objects import (
 
 from model_operator.api import names
 from model_operator.api.spec import RolloutSpec
-from model_operator.health import EXIT_CODES, FAULTS, MESSAGE_LIMIT, Failure, Judgement, failure, judge
-from model_operator.memory import Phase, rfc3339
-from model_operator.world import Side
+from model_operator.domain.rollout import Phase, rfc3339
+from model_operator.domain.world import Side
+from model_operator.planner.health import (
+    EXIT_CODES,
+    FAULTS,
+    MESSAGE_LIMIT,
+    Failure,
+    Judgement,
+    failure,
+    judge,
+)
 
 LIMITS = RolloutSpec()
 SCRIPTS = Path(__file__).parents[2] / "operator" / "model_operator" / "pod"

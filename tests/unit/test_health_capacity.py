@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.pod_objects import JSON, Json
 
-from model_operator.health.capacity import what_did_not_fit
+from model_operator.planner.health.scheduling import what_did_not_fit
 
 GPU = "nvidia.com/gpu"
 

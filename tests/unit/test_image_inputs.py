@@ -9,8 +9,8 @@ from tests.images.build import IMAGES, ROOT, Image
 from tests.images.contents import server_contents
 
 from model_operator import settings
-from model_operator.facts import ImageContents, ModelDescription
-from model_operator.gates.requirements import unmet
+from model_operator.domain.registry import ImageContents, ModelDescription
+from model_operator.planner.gates.requirements import unmet
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: f"the {image.key}'s image")

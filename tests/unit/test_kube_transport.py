@@ -13,6 +13,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+from model_operator.domain.world import Kind, ObjectRef
 from model_operator.kube import (
     Conflict,
     Forbidden,
@@ -25,7 +26,6 @@ from model_operator.kube import (
     Unavailable,
     transport,
 )
-from model_operator.world import Kind, ObjectRef
 
 REF = ObjectRef(Kind.SERVICE, "crm", "churn")
 SERVICE = {

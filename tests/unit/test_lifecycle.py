@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 from tests.unit.planning import NOW, OWNER, ago, carrying, live, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.course import LONGEST_RETRY
-from model_operator.lifecycle import FAULT_RETRY, plan
-from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, rfc3339, to_status
-from model_operator.recollection import recall
-from model_operator.world import (
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving, rfc3339, to_status
+from model_operator.domain.world import (
     Apply,
     Create,
     Fault,
@@ -29,6 +26,9 @@ from model_operator.world import (
     Side,
     World,
 )
+from model_operator.planner.decision import LONGEST_RETRY
+from model_operator.planner.plan import FAULT_RETRY, plan
+from model_operator.planner.state import recall
 
 Json = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_operator.liveness import WATCH_SECONDS, WORK_SECONDS, Liveness
+from model_operator.controller.liveness import WATCH_SECONDS, WORK_SECONDS, Liveness
 
 
 class Clock:

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.manifests import differs
-from model_operator.manifests.quantity import parse_quantity
+from model_operator.planner.manifests import differs
+from model_operator.planner.manifests.quantity import parse_quantity
 
 RECORDED = Path(__file__).parent.parent / "golden" / "manifests" / "recorded"
 GOLDEN = sorted(path for path in RECORDED.parent.glob("*.yaml") if not path.name.endswith(".spec.yaml"))

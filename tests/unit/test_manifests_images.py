@@ -3,9 +3,9 @@
 import pytest
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.manifests import ImageProblem, resolve_images
-from model_operator.manifests.images import is_allowed
-from model_operator.world import Defaults
+from model_operator.domain.world import Defaults
+from model_operator.planner.manifests import ImageProblem, resolve_images
+from model_operator.planner.manifests.images import is_allowed
 
 DEFAULTS = Defaults(server_image="operator.example.com/server:1", fetch_image="", scripts={})
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.manifests import (
+from model_operator.domain.world import PodRegistry, Revision, Wish
+from model_operator.planner.manifests import (
     ANNOTATION_BODY,
     Owner,
     TemplateInputs,
@@ -22,7 +23,6 @@ from model_operator.manifests import (
     service,
     track_selector,
 )
-from model_operator.world import PodRegistry, Revision, Wish
 
 OWNER = Owner("crm", "churn", "uid-1")
 OPEN = PodRegistry("http://mlflow:5000")

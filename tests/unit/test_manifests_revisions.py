@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.manifests import Owner, controller_revision, read_revision, verdict_annotation
-from model_operator.world import Revision, Side, Verdict, VerdictState, Wish
+from model_operator.domain.world import Revision, Side, Verdict, VerdictState, Wish
+from model_operator.planner.manifests import Owner, controller_revision, read_revision, verdict_annotation
 
 VERDICT = "model-operator.io/verdict"
 OWNER = Owner("crm", "churn", "uid-1")

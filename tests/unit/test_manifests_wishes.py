@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.manifests import pod_shape, revision_name, same_wish
-from model_operator.world import Wish
+from model_operator.domain.world import Wish
+from model_operator.planner.manifests import pod_shape, revision_name, same_wish
 
 WISH = Wish(
     registry_url="http://mlflow:5000",

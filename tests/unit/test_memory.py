@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.planning import NOW, ago, carrying, live, rejected, revision, world
 
-from model_operator.memory import (
+from model_operator.domain.rollout import (
     HISTORY_SHOWN,
     REJECTIONS_SHOWN,
     Candidate,
@@ -24,8 +24,8 @@ from model_operator.memory import (
     rfc3339,
     to_status,
 )
-from model_operator.recollection import recall
-from model_operator.world import Side
+from model_operator.domain.world import Side
+from model_operator.planner.state import recall
 
 MOMENTS = st.integers(0, 10**9).map(lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
 NAMES = st.from_regex(r"v[1-9]-[0-9a-f]{10}", fullmatch=True)

@@ -14,7 +14,7 @@ from tests.cluster.process import wait_until
 
 from model_operator.metrics import Metrics, serving
 from model_operator.metrics.described import Described
-from model_operator.outcomes import Ended, Followed, Reverted, Started
+from model_operator.planner.status.transitions import Ended, Followed, Reverted, Started
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 

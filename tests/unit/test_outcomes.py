@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 from tests.unit.planning import ago, world
 
-from model_operator.memory import Candidate, Memory, Past, Phase, Rejection, Serving, rfc3339, to_status
-from model_operator.outcomes import Ended, Followed, Outcome, Reverted, Started, outcomes
-from model_operator.world import Side
+from model_operator.domain.rollout import (
+    Candidate,
+    Memory,
+    Past,
+    Phase,
+    Rejection,
+    Serving,
+    rfc3339,
+    to_status,
+)
+from model_operator.domain.world import Side
+from model_operator.planner.status.transitions import Ended, Followed, Outcome, Reverted, Started, outcomes
 
 Json = dict[str, Any]
 

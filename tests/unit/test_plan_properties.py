@@ -12,8 +12,7 @@ from tests.unit.carrying_out import carried_out, endpoints, ready_pod, with_pods
 from tests.unit.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.lifecycle import plan
-from model_operator.memory import (
+from model_operator.domain.rollout import (
     Candidate,
     Memory,
     Past,
@@ -24,9 +23,7 @@ from model_operator.memory import (
     selected_track,
     to_status,
 )
-from model_operator.recollection import recall
-from model_operator.tracks import available_replicas, confirmed, replicas_of
-from model_operator.world import (
+from model_operator.domain.world import (
     Apply,
     Delete,
     Fault,
@@ -40,6 +37,9 @@ from model_operator.world import (
     Traffic,
     World,
 )
+from model_operator.planner.plan import plan
+from model_operator.planner.state import recall
+from model_operator.planner.strategy.tracks import available_replicas, confirmed, replicas_of
 
 Json = dict[str, Any]
 

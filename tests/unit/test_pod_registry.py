@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from model_operator.controller.pod_credentials import TTL_SECONDS, PodRegistries
+from model_operator.domain.world import Kind, ObjectRef, PodRegistry
 from model_operator.kube import Forbidden, NotFound
-from model_operator.pod_registry import TTL_SECONDS, PodRegistries
 from model_operator.settings import RegistryConfig
-from model_operator.world import Kind, ObjectRef, PodRegistry
 
 
 class Cluster:

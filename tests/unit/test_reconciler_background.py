@@ -8,15 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from model_operator import reconciler as module
 from model_operator import settings
-from model_operator.background import Background
-from model_operator.cache import Cache
-from model_operator.facts import FactsWanted, VersionFacts, VersionId
-from model_operator.kube import Conflict, KubeClient
-from model_operator.reconciler import Reconciler
-from model_operator.registry import RegistryId, WantedModel
-from model_operator.world import (
+from model_operator.controller import reconciler as module
+from model_operator.controller.cache import Cache
+from model_operator.controller.reconciler import Reconciler
+from model_operator.controller.services import Background
+from model_operator.domain.registry import FactsWanted, VersionFacts, VersionId
+from model_operator.domain.world import (
     Key,
     Kind,
     Object,
@@ -28,6 +26,8 @@ from model_operator.world import (
     VersionTag,
     World,
 )
+from model_operator.kube import Conflict, KubeClient
+from model_operator.registry import RegistryId, WantedModel
 
 CHURN: Key = ("crm", "churn")
 RESOLVED = ResolvedVersion("churn", "8", "@champion", tags={"team": "crm"})

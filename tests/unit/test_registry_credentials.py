@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from model_operator.domain.world import ResolutionReason
 from model_operator.registry import RegistryError
-from model_operator.registry.credentials import read_credentials
-from model_operator.world import ResolutionReason
+from model_operator.registry.clients.credentials import read_credentials
 
 
 def written(directory: Path, files: dict[str, bytes]) -> Path:

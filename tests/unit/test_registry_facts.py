@@ -10,10 +10,10 @@ from typing import cast
 
 import pytest
 
-from model_operator.facts import FactsWanted, Metric, ModelDescription, VersionFacts, VersionId
+from model_operator.domain.registry import FactsWanted, Metric, ModelDescription, VersionFacts, VersionId
+from model_operator.domain.world import Key, ResolutionReason
 from model_operator.registry import FactsReader, RegistryError, RegistryId
-from model_operator.registry.client import RegistryClient
-from model_operator.world import Key, ResolutionReason
+from model_operator.registry.clients.base import RegistryClient
 
 CHURN, FRAUD = ("crm", "churn"), ("crm", "fraud")
 PROD = RegistryId("prod")

@@ -7,8 +7,8 @@ import asyncio
 import httpx
 import pytest
 
-from model_operator.registry.credentials import FileAccess
-from model_operator.registry.http import JsonSource, Site
+from model_operator.registry.clients.credentials import FileAccess
+from model_operator.registry.clients.http import JsonSource, Site
 
 
 async def test_a_registry_is_asked_no_faster_than_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:

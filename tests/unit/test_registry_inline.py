@@ -13,9 +13,10 @@ from tests.unit.registry_double import QUICK, RegistryDouble, answer
 
 from model_operator.api.reference import parse_reference
 from model_operator.api.spec import RegistrySpec
-from model_operator.background import registry_id
+from model_operator.controller.pod_credentials import TenantObjects, described
+from model_operator.controller.services import registry_id
+from model_operator.domain.world import Key, ObjectRef, ResolutionReason
 from model_operator.kube import Forbidden, NotFound, Unavailable
-from model_operator.pod_registry import TenantObjects, described
 from model_operator.registry import (
     Access,
     Connections,
@@ -25,13 +26,12 @@ from model_operator.registry import (
     WantedModel,
     resolve,
 )
-from model_operator.registry.addresses import RefusedAddressError, permitted_address, refused
-from model_operator.registry.client import RegistryClient, RegistryConfig
-from model_operator.registry.credentials import ObjectAccess
-from model_operator.registry.http import JsonSource, site_of
-from model_operator.registry.sources import InlineConfig
+from model_operator.registry.clients.addresses import RefusedAddressError, permitted_address, refused
+from model_operator.registry.clients.base import RegistryClient, RegistryConfig
+from model_operator.registry.clients.credentials import ObjectAccess
+from model_operator.registry.clients.http import JsonSource, site_of
+from model_operator.registry.ids import InlineConfig
 from model_operator.settings import parse
-from model_operator.world import Key, ObjectRef, ResolutionReason
 
 URL = "https://mlflow.team-a.test"
 CHURN: Key = ("crm", "churn")

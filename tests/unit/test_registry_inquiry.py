@@ -7,9 +7,9 @@ import pytest
 from tests.unit.registry_double import RegistryDouble, answer
 
 from model_operator.api.reference import ModelReference, parse_reference
+from model_operator.domain.world import Resolution, ResolutionReason
 from model_operator.registry import RegistryError
-from model_operator.registry.inquiry import Inquiry
-from model_operator.world import Resolution, ResolutionReason
+from model_operator.registry.batch import Inquiry
 
 
 class Asker:

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.facts import ModelDescription
-from model_operator.registry.mlflow_facts import MalformedMetricsError, merged, parse_metrics
-from model_operator.registry.mlmodel import MalformedModelError, parse_mlmodel
+from model_operator.domain.registry import ModelDescription
+from model_operator.registry.clients.mlflow.facts import MalformedMetricsError, merged, parse_metrics
+from model_operator.registry.clients.mlflow.mlmodel import MalformedModelError, parse_mlmodel
 
 INPUTS = [{"type": "long", "name": "age", "required": True}]
 GOOD: dict[str, Any] = {

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from tests.unit.registry_double import URL, Clock, RegistryDouble, answer, wanted
 
+from model_operator.domain.world import Key, ResolutionReason
 from model_operator.registry import Connections, RegistryId, Resolver
-from model_operator.world import Key, ResolutionReason
 
 CHURN: Key = ("crm", "churn")
 OTHER: Key = ("shop", "basket")

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from tests.unit.registry_double import QUICK, URL, Clock, answer
 
+from model_operator.domain.world import Key, ResolvedVersion, VersionTag
 from model_operator.registry import MlflowClient, WriteBack
-from model_operator.registry.write_back import PARALLEL, Patience
-from model_operator.world import Key, ResolvedVersion, VersionTag
+from model_operator.registry.version_tags import PARALLEL, Patience
 
 CHURN: Key = ("crm", "churn")
 BASKET: Key = ("shop", "basket")

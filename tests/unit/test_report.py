@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.planning import ago, carrying, live, revision, world
 
-from model_operator.health import Failure
-from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.report import Situation, report, troubles
-from model_operator.world import (
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.world import (
     Fault,
     FaultKind,
     Kind,
@@ -22,6 +20,8 @@ from model_operator.world import (
     Side,
     World,
 )
+from model_operator.planner.health import Failure
+from model_operator.planner.status import Situation, report, troubles
 
 Json = dict[str, Any]
 

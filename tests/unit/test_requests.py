@@ -10,10 +10,10 @@ from tests.unit.carrying_out import carried_out
 from tests.unit.planning import ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.lifecycle import plan
-from model_operator.memory import Candidate, Memory, Phase, Rejection, Serving, to_status
-from model_operator.requests import VALUE_LIMIT, adoptions_asked, asked, handled, unanswered
-from model_operator.world import Adopt, Create, Kind, Plan, Resolution, ResolutionReason, Side, World
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving, to_status
+from model_operator.domain.world import Adopt, Create, Kind, Plan, Resolution, ResolutionReason, Side, World
+from model_operator.planner.annotations import VALUE_LIMIT, adoptions_asked, asked, handled, unanswered
+from model_operator.planner.plan import plan
 
 Json = dict[str, Any]
 

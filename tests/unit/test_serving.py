@@ -12,10 +12,19 @@ from tests.unit.carrying_out import endpoints, ready_pod
 from tests.unit.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.lifecycle import plan
-from model_operator.memory import Candidate, Memory, Past, Phase, Rejection, Serving, rfc3339, to_status
-from model_operator.recollection import recall
-from model_operator.world import Plan, RecordVerdict, Side, Traffic, World
+from model_operator.domain.rollout import (
+    Candidate,
+    Memory,
+    Past,
+    Phase,
+    Rejection,
+    Serving,
+    rfc3339,
+    to_status,
+)
+from model_operator.domain.world import Plan, RecordVerdict, Side, Traffic, World
+from model_operator.planner.plan import plan
+from model_operator.planner.state import recall
 
 Json = dict[str, Any]
 

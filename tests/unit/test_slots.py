@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model_operator.slots import Slots
+from model_operator.controller.rollout_slots import Slots
 
 A, B, C, D = (("crm", name) for name in "abcd")
 

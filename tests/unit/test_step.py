@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.unit.planning import ago, carrying, live, revision, world
 
-from model_operator.gates import GateReport, GateResult, Outcome
-from model_operator.memory import Candidate, Memory, Phase, Serving
-from model_operator.report import Situation, report
-from model_operator.step import admitted_condition, step_ahead
+from model_operator.domain.rollout import Candidate, Memory, Phase, Serving
+from model_operator.planner.gates import GateReport, GateResult, Outcome
+from model_operator.planner.status import Situation, report
+from model_operator.planner.status.forecast import admitted_condition, step_ahead
 
 Json = dict[str, Any]
 

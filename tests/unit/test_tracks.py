@@ -10,10 +10,11 @@ from tests.unit.carrying_out import endpoints, ready_pod
 from tests.unit.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.lifecycle import plan
-from model_operator.memory import Candidate, Memory, Phase, Serving, selected_track, to_status
-from model_operator.recollection import recall
-from model_operator.tracks import (
+from model_operator.domain.rollout import Candidate, Memory, Phase, Serving, selected_track, to_status
+from model_operator.domain.world import Apply, Create, Delete, Kind, Scale, World
+from model_operator.planner.plan import plan
+from model_operator.planner.state import recall
+from model_operator.planner.strategy.tracks import (
     candidate_track,
     complete,
     confirmed,
@@ -24,7 +25,6 @@ from model_operator.tracks import (
     traffic_track,
     wanted_replicas,
 )
-from model_operator.world import Apply, Create, Delete, Kind, Scale, World
 
 Json = dict[str, Any]
 

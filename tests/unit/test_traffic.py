@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from model_operator import traffic
-from model_operator.traffic import Figures, TrafficCounter, UnusableFiguresError, figures_of
-from model_operator.world import Key, Object, Traffic
+from model_operator.controller import traffic
+from model_operator.controller.traffic import Figures, TrafficCounter, UnusableFiguresError, figures_of
+from model_operator.domain.world import Key, Object, Traffic
 
 CHURN: Key = ("crm", "churn")
 REVISION = "v8-5d9f8a2b1c"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.unit.planning import carrying, live, rejected, revision, scripts, world
 
-from model_operator.health import FAULTS
-from model_operator.lifecycle import plan
-from model_operator.manifests import read_revision, verdict_annotation
-from model_operator.world import Create, Kind, Revision, Side, World
+from model_operator.domain.world import Create, Kind, Revision, Side, World
+from model_operator.planner.health import FAULTS
+from model_operator.planner.manifests import read_revision, verdict_annotation
+from model_operator.planner.plan import plan
 
 Json = dict[str, Any]
 ONE = revision("1", verdict=live(900, settled=True))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from model_operator.workqueue import Backoff, ShutDown, WorkQueue, work
+from model_operator.controller.workqueue import Backoff, ShutDown, WorkQueue, work
 
 
 class Clock:

@@ -12,8 +12,8 @@ import typer
 from rich.text import Text
 
 from model_operator.cli import completion, digesting, doctoring, linting, requests, showing, spec_changes
-from model_operator.cli.failures import CommandError
-from model_operator.cli.place import Context, Kubeconfig, Namespace, NoColor, Place, located, remember
+from model_operator.cli.context import Context, Kubeconfig, Namespace, NoColor, Place, located, remember
+from model_operator.cli.errors import CommandError
 
 PROGRAM = "kubectl model"
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from model_operator.api import names
-from model_operator.cli.failures import CommandError, ExitCode
-from model_operator.cli.place import Place
+from model_operator.cli.context import Place
+from model_operator.cli.errors import CommandError, ExitCode
+from model_operator.domain.world import Kind, Object, ObjectRef
 from model_operator.kube.resources import collection_path, object_path
-from model_operator.world import Kind, Object, ObjectRef
 
 if TYPE_CHECKING:  # Kubernetes' client takes a while to load, and help, lint and digest do without
     from model_operator.kube.transport import Transport

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.completion import get_completion_inspect_parameters
 
-from model_operator.cli.place import Place
+from model_operator.cli.context import Place
 
 PROGRAM = "kubectl-model"
 VARIABLE = "_KUBECTL_MODEL_COMPLETE"

@@ -14,15 +14,15 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from model_operator.api.reference import MalformedReferenceError, parse_reference
-from model_operator.cli.failures import CommandError, ExitCode
-from model_operator.cli.place import Place
+from model_operator.cli.context import Place
+from model_operator.cli.errors import CommandError, ExitCode
+from model_operator.domain.world import ResolutionReason
 from model_operator.pod.fetch import UncoveredError, digest_of
 from model_operator.settings import RegistryConfig
-from model_operator.world import ResolutionReason
 
 if TYPE_CHECKING:  # the client of a registry takes a while to load, and the other commands do without
-    from model_operator.registry.client import RegistryError
-    from model_operator.registry.mlflow import MlflowClient
+    from model_operator.registry.clients.base import RegistryError
+    from model_operator.registry.clients.mlflow.client import MlflowClient
 
 URL_VARIABLE = "MLFLOW_TRACKING_URI"
 _CREDENTIALS = {
@@ -105,7 +105,7 @@ def _version(tag: str) -> tuple[str, str]:
 
 
 async def _write(client: MlflowClient, place: tuple[str, str, str], found: str, force: bool) -> None:
-    from model_operator.registry.client import RegistryError
+    from model_operator.registry.clients.base import RegistryError
 
     name, version, key = place
     try:
@@ -143,7 +143,7 @@ def _from_registry(error: RegistryError) -> CommandError:
 @asynccontextmanager
 async def _connected(url: str, environ: Mapping[str, str]) -> AsyncIterator[MlflowClient]:
     """A client with the credentials that MLflow's own client would use."""
-    from model_operator.registry.mlflow import MlflowClient
+    from model_operator.registry.clients.mlflow.client import MlflowClient
 
     if not url:
         raise CommandError(

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from model_operator.api import names
 from model_operator.cli.arguments import Report, ReportFormat
-from model_operator.cli.failures import CommandError, ExitCode
-from model_operator.cli.place import Place
+from model_operator.cli.context import Place
+from model_operator.cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from model_operator.cli.lint import Problem

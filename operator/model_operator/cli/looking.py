@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from model_operator.cli.cluster import Cluster
-from model_operator.cli.failures import CommandError, ExitCode, from_api
+from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.outcome import Outcome, Verdict, outcome
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.terminal import Terminal

@@ -14,16 +14,16 @@ from rich.text import Text
 from model_operator.api import names
 from model_operator.cli.arguments import Name, Wait, Within
 from model_operator.cli.cluster import Cluster, connected
-from model_operator.cli.failures import CommandError, ExitCode, from_api
+from model_operator.cli.context import Place
+from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.looking import Goal, Watch, look, seconds
-from model_operator.cli.place import Place
 from model_operator.cli.showing import conclude, following
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.terminal import Terminal
 from model_operator.cli.tree import status_tree
-from model_operator.health.reading import mapping, metadata
+from model_operator.domain.objects import mapping, metadata
+from model_operator.domain.world import Object
 from model_operator.kube.errors import ApiError, Forbidden
-from model_operator.world import Object
 
 ANSWER_SECONDS = 60.0
 """How long the operator may take to hear a request; it hears of it by a watch."""

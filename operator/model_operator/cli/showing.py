@@ -16,10 +16,10 @@ from rich.text import Text
 from model_operator.cli.arguments import Format, Name, Output, TableFormat, Watched, Within
 from model_operator.cli.cluster import Cluster, connected
 from model_operator.cli.completion import names_of_deployments
-from model_operator.cli.failures import CommandError, ExitCode, from_api
+from model_operator.cli.context import Place
+from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.looking import Goal, Watch, exit_code, look, no_crd, seconds
 from model_operator.cli.outcome import Outcome
-from model_operator.cli.place import Place
 from model_operator.cli.snapshot import Snapshot, pod_lines
 from model_operator.cli.tables import history as history_table
 from model_operator.cli.tables import overview

@@ -11,9 +11,9 @@ from rich.text import Text
 from model_operator.api import names
 from model_operator.cli.arguments import DryRun, Name
 from model_operator.cli.cluster import Cluster, connected
-from model_operator.cli.failures import CommandError, ExitCode, from_api
+from model_operator.cli.context import Place
+from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.looking import look
-from model_operator.cli.place import Place
 from model_operator.cli.snapshot import Snapshot
 from model_operator.kube.errors import ApiError
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from model_operator.api.names import FIELD_MANAGER
+from model_operator.domain.world import Kind, Object, ObjectRef
 from model_operator.kube.errors import ApiError, Conflict, NotFound
 from model_operator.kube.ownership import hand_over
 from model_operator.kube.resources import accepted, collection_path, listed, object_path
@@ -27,7 +28,6 @@ from model_operator.kube.transport import (
     json_for_yaml,
     load_configuration,
 )
-from model_operator.world import Kind, Object, ObjectRef
 
 _PAGE = 500
 _LIST_BEGINNINGS = 4

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from model_operator.api.names import FIELD_MANAGER
+from model_operator.domain.world import Announce, Kind, Object, ObjectRef
 from model_operator.kube.client import KubeClient
 from model_operator.kube.errors import NotFound
 from model_operator.kube.resources import API_VERSIONS
-from model_operator.world import Announce, Kind, Object, ObjectRef
 
 WINDOW_SECONDS = 600.0
 MOST_IN_WINDOW = 25

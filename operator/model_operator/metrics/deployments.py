@@ -13,9 +13,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from model_operator.api import names
-from model_operator.memory import newest, part, read_time
+from model_operator.domain.rollout import newest, part, read_time
+from model_operator.domain.world import Object
 from model_operator.metrics.described import PREFIX, Described
-from model_operator.world import Object
 
 LABEL_LIMIT = 128
 """Names of models and aliases may be longer; the rest of them is cut off."""

@@ -19,11 +19,11 @@ from prometheus_client import (
     generate_latest,
 )
 
-from model_operator.health import FAULTS
+from model_operator.domain.world import Side
 from model_operator.metrics.deployments import ModelDeployments
 from model_operator.metrics.described import PREFIX, Described
-from model_operator.outcomes import Ended, Followed, Outcome, Reverted, Started
-from model_operator.world import Side
+from model_operator.planner.health import FAULTS
+from model_operator.planner.status.transitions import Ended, Followed, Outcome, Reverted, Started
 
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROLLOUT_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)

@@ -1,16 +1,16 @@
 """The model registry: clients, one poller per entry, an answer for every ModelDeployment, tags written back."""
 
-from model_operator.registry.client import RegistryClient, RegistryConfig, RegistryError, resolve
-from model_operator.registry.connections import Connections
-from model_operator.registry.credentials import Access
-from model_operator.registry.facts import FactsReader
-from model_operator.registry.kinds import KINDS, connect
-from model_operator.registry.mlflow import MlflowClient
+from model_operator.registry.client_pool import Connections
+from model_operator.registry.clients.base import RegistryClient, RegistryConfig, RegistryError, resolve
+from model_operator.registry.clients.credentials import Access
+from model_operator.registry.clients.instrumented import TimedClient
+from model_operator.registry.clients.kinds import KINDS, connect
+from model_operator.registry.clients.mlflow.client import MlflowClient
+from model_operator.registry.clients.unity_catalog import UnityCatalogClient
+from model_operator.registry.ids import RegistryId, WantedModel
 from model_operator.registry.resolver import Resolver
-from model_operator.registry.sources import RegistryId, WantedModel
-from model_operator.registry.timed import TimedClient
-from model_operator.registry.unity_catalog import UnityCatalogClient
-from model_operator.registry.write_back import WriteBack, tag_prefix
+from model_operator.registry.version_facts import FactsReader
+from model_operator.registry.version_tags import WriteBack, tag_prefix
 
 __all__ = [
     "KINDS",

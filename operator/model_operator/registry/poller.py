@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
-from model_operator.registry.client import SAID_NO, RegistryClient, RegistryError, with_last_good
-from model_operator.registry.inquiry import Inquiry
-from model_operator.world import Resolution, ResolutionReason, ResolvedVersion
+from model_operator.domain.world import Resolution, ResolutionReason, ResolvedVersion
+from model_operator.registry.batch import Inquiry
+from model_operator.registry.clients.base import SAID_NO, RegistryClient, RegistryError, with_last_good
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
-from model_operator.registry.client import RegistryConfig, shown
-from model_operator.registry.connections import Connections
-from model_operator.registry.kinds import connect
+from model_operator.domain.world import Key, Resolution, ResolutionReason
+from model_operator.registry.client_pool import Connections
+from model_operator.registry.clients.base import RegistryConfig, shown
+from model_operator.registry.clients.kinds import connect
+from model_operator.registry.ids import Clients, RegistryId, WantedModel
 from model_operator.registry.poller import Pace, Poller
-from model_operator.registry.sources import Clients, RegistryId, WantedModel
-from model_operator.world import Key, Resolution, ResolutionReason
 
 
 class Resolver:

@@ -18,9 +18,9 @@ from tests.cluster.certificates import Authority, KeyPair
 from tests.contract.registry.conftest import Access, ask
 from tests.contract.registry.faulty import Answer, document, dripping, endless, faulty, response, silent
 
+from model_operator.domain.world import ResolutionReason
 from model_operator.registry import MlflowClient, RegistryError
-from model_operator.registry.http import Limits
-from model_operator.world import ResolutionReason
+from model_operator.registry.clients.http import Limits
 
 REFERENCE = "models:/iris@champion"
 VERSION = {"name": "iris", "version": "2", "status": "READY", "run_id": "r", "source": "models:/m-1"}

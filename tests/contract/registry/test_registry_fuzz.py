@@ -14,12 +14,12 @@ from tests.contract.registry.conftest import Access
 from tests.stories.simulation import serving
 
 from model_operator.api.reference import parse_reference
-from model_operator.facts import Metric, ModelDescription, VersionFacts, VersionId
-from model_operator.lifecycle import plan
+from model_operator.domain.registry import Metric, ModelDescription, VersionFacts, VersionId
+from model_operator.domain.world import Kind, Plan, Resolution, ResolutionReason, ResolvedVersion, World
+from model_operator.planner.plan import plan
 from model_operator.registry import MlflowClient, RegistryError, resolve
-from model_operator.registry.client import SAID_NO, with_last_good
-from model_operator.registry.http import Limits
-from model_operator.world import Kind, Plan, Resolution, ResolutionReason, ResolvedVersion, World
+from model_operator.registry.clients.base import SAID_NO, with_last_good
+from model_operator.registry.clients.http import Limits
 
 GOOD: dict[str, Any] = {
     "registered_model": {

@@ -11,11 +11,12 @@ import pytest
 from tests.cluster.certificates import Authority
 from tests.contract.registry.faulty import FaultyServer, document, faulty, response
 
-from model_operator.registry import RegistryError, addresses
-from model_operator.registry.credentials import ObjectAccess
-from model_operator.registry.http import JsonSource, Limits, site_of
-from model_operator.registry.sources import InlineConfig
-from model_operator.world import ResolutionReason
+from model_operator.domain.world import ResolutionReason
+from model_operator.registry import RegistryError
+from model_operator.registry.clients import addresses
+from model_operator.registry.clients.credentials import ObjectAccess
+from model_operator.registry.clients.http import JsonSource, Limits, site_of
+from model_operator.registry.ids import InlineConfig
 
 NAME = "mlflow.team-a.test"
 

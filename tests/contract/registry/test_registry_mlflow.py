@@ -14,9 +14,9 @@ from tests.contract.registry.conftest import ALLOWED_HOST, Access, Registry, ask
 from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import ModelReference
+from model_operator.domain.world import Key, ResolutionReason
 from model_operator.registry import MlflowClient, RegistryId, Resolver, WantedModel
-from model_operator.registry.http import Limits
-from model_operator.world import Key, ResolutionReason
+from model_operator.registry.clients.http import Limits
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from tests.contract.registry.conftest import Access, ask
 from tests.mlflow_server import MlflowServer
 
+from model_operator.domain.world import ResolutionReason
 from model_operator.registry import MlflowClient
-from model_operator.world import ResolutionReason
 
 PREFIX = "/teams/ml"
 WORKSPACES = ("north", "south")

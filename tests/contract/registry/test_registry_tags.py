@@ -11,6 +11,7 @@ from tests.contract.registry.conftest import Access, Registry, ask
 from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import parse_reference
+from model_operator.domain.world import Key, ResolutionReason, VersionTag
 from model_operator.registry import (
     MlflowClient,
     RegistryError,
@@ -21,7 +22,6 @@ from model_operator.registry import (
     connect,
     tag_prefix,
 )
-from model_operator.world import Key, ResolutionReason, VersionTag
 
 CHURN: Key = ("crm", "churn")
 TAG = "model-operator.io/prod-eu.1/crm/churn"

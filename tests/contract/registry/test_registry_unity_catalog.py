@@ -14,7 +14,8 @@ from tests.contract.registry.unity_catalog_server import READERS_TOKEN, TOKEN, U
 from tests.mlflow_env import ensure_python
 
 from model_operator.api.reference import parse_reference
-from model_operator.facts import Metric
+from model_operator.domain.registry import Metric
+from model_operator.domain.world import Resolution, ResolutionReason
 from model_operator.registry import (
     RegistryError,
     RegistryId,
@@ -23,8 +24,7 @@ from model_operator.registry import (
     WantedModel,
     resolve,
 )
-from model_operator.registry.http import Limits
-from model_operator.world import Resolution, ResolutionReason
+from model_operator.registry.clients.http import Limits
 
 NAME = "ml.team_crm.churn"
 FILES = {

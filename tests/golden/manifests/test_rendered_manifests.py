@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.manifests import (
+from model_operator.domain.world import Defaults, PodRegistry, Revision, Wish
+from model_operator.planner.manifests import (
     Owner,
     TemplateInputs,
     autoscaler,
@@ -29,7 +30,6 @@ from model_operator.manifests import (
     scripts_config_map,
     service,
 )
-from model_operator.world import Defaults, PodRegistry, Revision, Wish
 
 HERE = Path(__file__).parent
 CASES = sorted(path.name.removesuffix(".spec.yaml") for path in HERE.glob("*.spec.yaml"))

@@ -17,7 +17,7 @@ from tests.integration.lives.kubelet import Script, ScriptedKubelet
 from tests.integration.lives.replicas import LEASE, LEASES, Replica, election, lease
 from tests.mlflow_server import MlflowServer
 
-from model_operator.cache import WATCHED_KINDS
+from model_operator.controller.cache import WATCHED_KINDS
 
 LOAD_FAILED = Script(50, '{"reason": "LoadFailed", "message": "ValueError: the pickle is broken"}')
 

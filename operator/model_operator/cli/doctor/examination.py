@@ -12,10 +12,10 @@ from model_operator.api import names
 from model_operator.cli.cluster import Cluster
 from model_operator.cli.doctor.facts import OPERATORS, YOURS, Answer, Backend, Facts, Operator, Probe, Right
 from model_operator.cli.doctor.findings import registry_of
-from model_operator.health.reading import count, mapping, metadata, objects, spec
+from model_operator.domain.objects import count, mapping, metadata, objects, spec
+from model_operator.domain.world import Object
 from model_operator.kube.errors import ApiError, Forbidden, NotFound
 from model_operator.settings import Settings, SettingsError, parse
-from model_operator.world import Object
 
 if TYPE_CHECKING:
     import httpx

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from model_operator.api import names
+from model_operator.domain.world import Object
 from model_operator.settings import Settings
-from model_operator.world import Object
 
 Right = tuple[str, str, str]
 """API group (empty for the core), resource (with its subresource), verb."""

@@ -1,0 +1,113 @@
+"""Which cluster and which namespace: the options that every command has, as kubectl has them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from model_operator.cli.errors import CommandError, ExitCode
+from model_operator.cli.terminal import Terminal, standard_terminal
+
+PANEL = "Cluster and output"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command looks, and how it shows what it found. Empty: as the kubeconfig says."""
+
+    kubeconfig: Path | None = None
+    context: str = ""
+    namespace: str = ""
+    color: bool = True
+
+    def terminal(self) -> Terminal:
+        """Where the output goes."""
+        return standard_terminal(self.color, os.environ)
+
+    def flags(self, namespace: str = "") -> str:
+        """The options that lead to the same place, for a command that is suggested; begins with a blank."""
+        chosen = namespace or self.namespace
+        told = f" -n {chosen}" if chosen else ""
+        return told + (f" --context {self.context}" if self.context else "")
+
+
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig file.", rich_help_panel=PANEL),
+]
+Context = Annotated[
+    str, typer.Option("--context", metavar="NAME", help="Context of the kubeconfig.", rich_help_panel=PANEL)
+]
+Namespace = Annotated[
+    str,
+    typer.Option(
+        "--namespace", "-n", metavar="NAME", help="Namespace; else the context's.", rich_help_panel=PANEL
+    ),
+]
+NoColor = Annotated[
+    bool,
+    typer.Option(
+        "--no-color", help="No colours; the variable NO_COLOR does the same.", rich_help_panel=PANEL
+    ),
+]
+
+_OPTIONS = {
+    "kubeconfig": (Kubeconfig, None),
+    "context": (Context, ""),
+    "namespace": (Namespace, ""),
+    "no_color": (NoColor, False),
+}
+
+
+def remember(
+    ctx: typer.Context, kubeconfig: Path | None, context: str, namespace: str, no_color: bool
+) -> None:
+    """Keeps options that were written before the command's name."""
+    ctx.obj = Place(kubeconfig, context, namespace, not no_color)
+
+
+def located(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command, whose first parameter is a Place, the options that make one.
+
+    A coroutine function is run to its end. Options after the command's name win over those before it.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "place"]
+
+    @functools.wraps(function)
+    def command(ctx: typer.Context, **given: Any) -> Any:
+        place = _chosen(ctx.obj or Place(), **{name: given.pop(name) for name in _OPTIONS})
+        done = function(place, **given)
+        return asyncio.run(done) if inspect.iscoroutine(done) else done
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter(name, kind, default=default, annotation=annotation)
+        for name, (annotation, default) in _OPTIONS.items()
+    ]
+    first = inspect.Parameter("ctx", kind, annotation=typer.Context)
+    parameters = [first, *(parameter.replace(kind=kind) for parameter in own), *shared]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _chosen(before: Place, kubeconfig: Path | None, context: str, namespace: str, no_color: bool) -> Place:
+    place = before
+    if kubeconfig is not None:
+        place = replace(place, kubeconfig=kubeconfig)
+    if context:
+        place = replace(place, context=context)
+    if namespace:
+        place = replace(place, namespace=namespace)
+    if place.kubeconfig is not None and not place.kubeconfig.is_file():
+        raise CommandError(ExitCode.USAGE, f"there is no kubeconfig {place.kubeconfig}", "see --kubeconfig")
+    return replace(place, color=False) if no_color else place

@@ -1,0 +1,400 @@
+"""What we know of the cluster: every ModelDeployment and every object that carries our labels.
+
+Filled by our own lists before work starts, then by watches and by the answers to our own writes. What is
+older than what is known is dropped, whichever way it came: a repeated act on a stale read would be a repeated
+revert. Objects of others are not in here, even where they have the name of a child.
+
+Objects are kept as compressed JSON: as Python's dicts they would take ten times the memory, and at any time all but the
+few in work only lie there.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from model_operator.api.names import ANNOTATION_RUNTIME, LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
+from model_operator.domain.world import Key, Kind, Object, ObjectRef
+
+WATCHED_KINDS = (
+    Kind.MODEL_DEPLOYMENT,
+    Kind.DEPLOYMENT,
+    Kind.SERVICE,
+    Kind.AUTOSCALER,
+    Kind.DISRUPTION_BUDGET,
+    Kind.CONFIG_MAP,
+    Kind.REVISION,
+    Kind.POD,
+    Kind.ENDPOINT_SLICE,
+)
+CHILD_SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_DEPLOYMENT}"
+"""The label selector of our children, for lists and watches."""
+
+Snapshot = Mapping[Kind, tuple[Object, ...]]
+"""All that belongs to one key, by kind (each watched kind is there, maybe empty), ordered by name."""
+
+_MAX_GRAVES = 20_000
+_FOR_EVER = float("inf")
+
+
+class TimeWentBack(Exception):  # noqa: N818 - what happened, and nobody here can mend it
+    """The cluster answers with an older state than was seen: it was restored from a backup.
+
+    All that is cached would pass for newer than the truth; only a start from nothing helps.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object as it is kept; ``entry`` makes it."""
+
+    ref: ObjectRef
+    owner: Key | None
+    uid: str
+    version: int | None
+    packed: bytes
+    """Without the resourceVersion, so that states which say the same are equal."""
+    resource_version: str
+
+
+class _Kept(Sequence[Object]):
+    """Objects of which only those in use take the room of a dict. Any thread may read it."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Object: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Object]: ...
+
+    def __getitem__(self, index: int | slice) -> Object | Sequence[Object]:
+        if isinstance(index, slice):
+            return _Kept(self._entries[index])
+        return _unpack(self._entries[index])
+
+
+class Cache:
+    """Objects by owner. The bodies it gives out are the caller's own."""
+
+    def __init__(self) -> None:
+        self._entries: dict[ObjectRef, Entry] = {}
+        self._owned: dict[Key, set[ObjectRef]] = {}
+        # uid -> the version up to which nothing more about the object is believed
+        self._graves: OrderedDict[str, float] = OrderedDict()
+        self._newest: dict[Kind, int] = {}
+
+    def put(self, kind: Kind, body: Object) -> frozenset[Key]:
+        """Take an object as it stood at its resourceVersion.
+
+        Returns the keys for which something changed: none when the object is not news or nothing changed of what
+        is kept of such an object, two when it changed its owner. An object that lost our labels is removed.
+        """
+        # most of what a watch shows at its start is known: that must cost little
+        if not self._is_news(_ref(kind, body), _uid(body), _version(body)):
+            return frozenset()
+        return self._take(entry(kind, body))
+
+    def remove(self, kind: Kind, body: Object) -> frozenset[Key]:
+        """Take the news that the object has left the watch: it is deleted, or it lost our labels.
+
+        ``body`` carries the resourceVersion at which it left, so that older news don't bring it back but a
+        label that is set again does. Returns the keys for which something changed.
+        """
+        ref, uid, version = _ref(kind, body), _uid(body), _version(body)
+        self._saw(kind, version)
+        self._bury(uid, _FOR_EVER if version is None else version)
+        known = self._entries.get(ref)
+        if known is None or known.uid != uid:
+            return frozenset()  # another object has taken the name meanwhile
+        if version is not None and known.version is not None and version < known.version:
+            return frozenset()
+        return self._drop(ref)
+
+    def forget(self, ref: ObjectRef, uid: str | None = None) -> frozenset[Key]:
+        """The API server says that there is no such object (any more, with that uid).
+
+        Returns the keys for which something changed.
+        """
+        if uid:
+            self._bury(uid, _FOR_EVER)
+        known = self._entries.get(ref)
+        if known is None or (uid and known.uid != uid):
+            return frozenset()
+        return self._drop(ref)
+
+    def kept(self, kind: Kind, body: Object) -> Entry:
+        """What is kept of an object: what is kept already when it is known as it stands."""
+        known = self._entries.get(_ref(kind, body))
+        if known and known.version is not None and (known.uid, known.version) == (_uid(body), _version(body)):
+            return known
+        return entry(kind, body)
+
+    def newest_version(self, kind: Kind) -> int:
+        """The highest resourceVersion seen of that kind; 0 when none was."""
+        return self._newest.get(kind, 0)
+
+    def replace(
+        self,
+        kind: Kind,
+        items: Iterable[Entry],
+        resource_version: str,
+        *,
+        namespace: str | None = None,
+        at_least: int = 0,
+    ) -> frozenset[Key]:
+        """Take a whole list of a kind (in one namespace, or in all) that was true at its resourceVersion.
+
+        What is missing from it and not newer than it is a ghost and goes. ``at_least`` is the
+        ``newest_version`` from before the list was asked for. Returns the keys for which something changed.
+        Raises TimeWentBack when the list is older than that.
+        """
+        listed_at = _number(resource_version)
+        if listed_at is not None and listed_at < at_least:
+            raise TimeWentBack(
+                f"the list of {kind} is of resourceVersion {listed_at}, yet {at_least} has been seen before"
+            )
+        changed: set[Key] = set()
+        present = set()
+        for item in items:
+            present.add(item.ref)
+            if self._is_news(item.ref, item.uid, item.version):
+                changed |= self._take(item)
+        for ref, known in list(self._entries.items()):
+            if ref.kind is not kind or ref in present or namespace not in (None, ref.namespace):
+                continue
+            if listed_at is None or known.version is None or known.version <= listed_at:
+                self._bury(known.uid, _FOR_EVER if listed_at is None else listed_at)
+                changed |= self._drop(ref)
+        return frozenset(changed)
+
+    def snapshot(self, key: Key) -> Snapshot:
+        """The ModelDeployment of that key (if there is one) and everything labelled as its child."""
+        found: dict[Kind, list[ObjectRef]] = {kind: [] for kind in WATCHED_KINDS}
+        for ref in self._owned.get(key, ()):
+            found[ref.kind].append(ref)
+        return {
+            kind: tuple(_unpack(self._entries[ref]) for ref in sorted(refs, key=lambda ref: ref.name))
+            for kind, refs in found.items()
+        }
+
+    def get(self, ref: ObjectRef) -> Object | None:
+        """One object, or None."""
+        known = self._entries.get(ref)
+        return _unpack(known) if known else None
+
+    def model_deployments(self) -> list[Key]:
+        """The keys of all ModelDeployments."""
+        return sorted((ref.namespace, ref.name) for ref in self._entries if ref.kind is Kind.MODEL_DEPLOYMENT)
+
+    def of_kind(self, kind: Kind) -> Sequence[Object]:
+        """All objects of that kind as they are now, by namespace and name; made when they are looked at."""
+        refs = [ref for ref in self._entries if ref.kind is kind]
+        refs.sort(key=lambda ref: (ref.namespace, ref.name))
+        return _Kept([self._entries[ref] for ref in refs])
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _is_news(self, ref: ObjectRef, uid: str, version: int | None) -> bool:
+        known = self._entries.get(ref)
+        if known is not None and _not_newer(version, known.version):
+            return False
+        return version is None or version > self._graves.get(uid, -1)
+
+    def _take(self, news: Entry) -> frozenset[Key]:
+        self._saw(news.ref.kind, news.version)
+        known = self._entries.get(news.ref)
+        before = self._drop(news.ref)
+        if news.owner is None:
+            return before
+        self._entries[news.ref] = news
+        self._owned.setdefault(news.owner, set()).add(news.ref)
+        if news.ref.kind in _SLIMMED and known is not None and _says_the_same(known, news):
+            return frozenset()
+        return before | {news.owner}
+
+    def _drop(self, ref: ObjectRef) -> frozenset[Key]:
+        known = self._entries.pop(ref, None)
+        if known is None or known.owner is None:
+            return frozenset()
+        siblings = self._owned[known.owner]
+        siblings.discard(ref)
+        if not siblings:
+            del self._owned[known.owner]
+        return frozenset({known.owner})
+
+    def _bury(self, uid: str, version: float) -> None:
+        if not uid:
+            return
+        self._graves[uid] = max(version, self._graves.get(uid, -1))
+        self._graves.move_to_end(uid)
+        if len(self._graves) > _MAX_GRAVES:
+            self._graves.popitem(last=False)
+
+    def _saw(self, kind: Kind, version: int | None) -> None:
+        if version is not None:
+            self._newest[kind] = max(version, self._newest.get(kind, 0))
+
+
+def entry(kind: Kind, body: Object) -> Entry:
+    """What is kept of an object, in the form in which it is kept."""
+    kept = project(kind, body)
+    metadata = {key: value for key, value in kept["metadata"].items() if key != "resourceVersion"}
+    text = json.dumps({**kept, "metadata": metadata}, separators=(",", ":"))
+    packed = zlib.compress(text.encode(), level=1)
+    at = str(body["metadata"].get("resourceVersion", ""))
+    return Entry(_ref(kind, body), owner_of(kind, body), _uid(body), _number(at), packed, at)
+
+
+def owner_of(kind: Kind, body: Object) -> Key | None:
+    """The key that an object belongs to: its own, or that of its label; None when it is not ours."""
+    metadata = body.get("metadata") or {}
+    namespace = str(metadata.get("namespace", ""))
+    if kind is Kind.MODEL_DEPLOYMENT:
+        return (namespace, str(metadata.get("name", "")))
+    labels = metadata.get("labels") or {}
+    name = labels.get(LABEL_DEPLOYMENT)
+    return (namespace, str(name)) if name and labels.get(LABEL_MANAGED_BY) == MANAGED_BY else None
+
+
+def project(kind: Kind, body: Object) -> Object:
+    """What is kept of an object: of pods the little that verdicts need, of EndpointSlices which pods are in
+    them and whether these are ready, of autoscalers whether they are at their end, of disruption budgets no status,
+    of ConfigMaps only the metadata, of others all but managedFields."""
+    if kind is Kind.POD:
+        return _slim_pod(body)
+    if kind is Kind.ENDPOINT_SLICE:
+        return _slim_endpoint_slice(body)
+    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    if kind is Kind.CONFIG_MAP:
+        # the scripts in there never change under one name, and are most of what a ModelDeployment weighs
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    slim = {**body, "metadata": metadata}
+    if kind is Kind.DISRUPTION_BUDGET:
+        slim.pop("status", None)
+    if kind is Kind.AUTOSCALER:
+        slim["status"] = _slim_autoscaler_status(body.get("status") or {})
+    return slim
+
+
+_SLIMMED = frozenset(
+    {Kind.POD, Kind.ENDPOINT_SLICE, Kind.AUTOSCALER, Kind.DISRUPTION_BUDGET, Kind.CONFIG_MAP},
+)
+"""Of these, a change is no news unless it changes what is kept: an autoscaler tells its metrics four times a minute."""
+
+
+def _unpack(kept: Entry) -> Object:
+    body: dict[str, Any] = json.loads(zlib.decompress(kept.packed))
+    if kept.resource_version:
+        body["metadata"]["resourceVersion"] = kept.resource_version
+    return body
+
+
+def _slim_autoscaler_status(status: Object) -> Object:
+    conditions = [_pick(one, ("type", "status", "reason")) for one in status.get("conditions") or []]
+    return _pick(status, ("currentReplicas",)) | {"conditions": conditions}
+
+
+_POD_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "labels",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "resourceVersion",
+)
+_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions", "podIP")
+_CONTAINER_STATUS = (
+    "name",
+    "ready",
+    "started",
+    "restartCount",
+    "state",
+    "lastState",
+    "image",
+    "imageID",
+)
+_CONTAINER = ("name", "restartPolicy", "ports")
+
+
+def _slim_pod(body: Object) -> Object:
+    spec, status = body.get("spec") or {}, body.get("status") or {}
+    slim_spec: dict[str, Any] = _pick(spec, ("nodeName",))
+    slim_status: dict[str, Any] = _pick(status, _POD_STATUS)
+    for containers in ("containers", "initContainers"):
+        slim_spec[containers] = [
+            _pick(container, _CONTAINER)
+            | {"resources": _pick(container.get("resources") or {}, ("requests",))}
+            for container in spec.get(containers) or []
+        ]
+    for statuses in ("containerStatuses", "initContainerStatuses"):
+        slim_status[statuses] = [_pick(entry, _CONTAINER_STATUS) for entry in status.get(statuses) or []]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": _pick(body["metadata"], _POD_METADATA)
+        # which runtime it is says whose the exit codes are
+        | {"annotations": _pick(body["metadata"].get("annotations") or {}, (ANNOTATION_RUNTIME,))},
+        "spec": slim_spec,
+        "status": slim_status,
+    }
+
+
+_SLICE_METADATA = ("name", "namespace", "uid", "labels", "deletionTimestamp", "resourceVersion")
+_ENDPOINT = ("addresses", "conditions")
+_TARGET = ("kind", "name", "uid")
+
+
+def _slim_endpoint_slice(body: Object) -> Object:
+    endpoints = [
+        _pick(endpoint, _ENDPOINT) | {"targetRef": _pick(endpoint.get("targetRef") or {}, _TARGET)}
+        for endpoint in body.get("endpoints") or []
+    ]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": _pick(body["metadata"], _SLICE_METADATA),
+        # their order says nothing and changes by itself
+        "endpoints": sorted(endpoints, key=lambda endpoint: endpoint.get("addresses") or []),
+    }
+
+
+def _says_the_same(one: Entry, other: Entry) -> bool:
+    """Whether two states of an object are the same but for their resourceVersions."""
+    return (one.owner, one.packed) == (other.owner, other.packed)
+
+
+def _pick(mapping: Object, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: mapping[key] for key in keys if key in mapping}
+
+
+def _ref(kind: Kind, body: Object) -> ObjectRef:
+    metadata = body["metadata"]
+    return ObjectRef(kind, str(metadata.get("namespace", "")), str(metadata["name"]))
+
+
+def _uid(body: Object) -> str:
+    return str(body["metadata"].get("uid", ""))
+
+
+def _version(body: Object) -> int | None:
+    return _number(body["metadata"].get("resourceVersion"))
+
+
+def _number(resource_version: object) -> int | None:
+    text = str(resource_version)
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _not_newer(version: int | None, known: int | None) -> bool:
+    return version is not None and known is not None and version <= known

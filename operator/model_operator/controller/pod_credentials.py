@@ -1,0 +1,216 @@
+"""How the pods of a namespace reach a registry, and what a namespace has for that: its Secrets and ConfigMaps.
+
+Checked before anything starts, since a pod whose Secret is missing only waits and says little. What is read of a
+Secret is used for one thing more: to strike its values out of a container's last words before anybody quotes them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from model_operator.domain.world import Kind, Object, ObjectRef, PodRegistry
+from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound
+from model_operator.registry import RegistryId
+from model_operator.settings import PodCA, PodCredentials, RegistryConfig, Settings
+
+TTL_SECONDS = 60.0
+CERTIFICATE_KEYS = frozenset({"tls.crt", "tls.key"})
+PASSWORD_KEYS = frozenset({"username", "password"})
+USABLE_KEYS = PASSWORD_KEYS | CERTIFICATE_KEYS | {"token"}
+CA_KEY = "ca.crt"
+STRUCK_OUT = "***"
+_SHORTEST_SECRET = 4
+"""Anything shorter would strike out half of a sentence, and protects nothing."""
+_NO_SECRET = frozenset({"username", "tls.crt", CA_KEY})
+
+
+def described(registry: RegistryId, configured: Settings) -> RegistryConfig | None:
+    """The registry as the configuration would describe it; None where it has no such entry, or does not allow it."""
+    if registry.entry:
+        return configured.registries.get(registry.entry)
+    inline = configured.inline_registries
+    if registry.url not in inline.allowed_urls:
+        return None
+    if registry.credentials_secret and registry.credentials_secret not in inline.secret_names:
+        return None
+    return RegistryConfig.model_validate(
+        {
+            "type": registry.type,
+            "url": registry.url,
+            "pod_credentials": PodCredentials(secret=registry.credentials_secret),
+            "pod_ca": PodCA(config_map=registry.ca_config_map),
+        }
+    )
+
+
+class TenantObjects:
+    """Reads the Secrets and ConfigMaps that specs name with registries of their own: only Secrets of known names."""
+
+    def __init__(self, kube: KubeClient, secret_names: Collection[str]) -> None:
+        self._kube = kube
+        self._secret_names = frozenset(secret_names)
+
+    async def read(self, kind: str, namespace: str, name: str) -> Mapping[str, bytes] | str:
+        """The values of the Secret or ConfigMap, or in one sentence why there are none. Never raises."""
+        if kind == "Secret" and name not in self._secret_names:
+            known = ", ".join(sorted(self._secret_names)) or "none"
+            return (
+                f"spec.registry.credentialsSecret: {name} is not one of inlineRegistries.secretNames in the operator's "
+                f"configuration; there is: {known}"
+            )
+        where = ObjectRef(Kind(kind), namespace, name)
+        try:
+            found = await self._kube.get(where)
+        except NotFound:
+            return f"there is no {where} in namespace {namespace}: create it"
+        except Forbidden:
+            return f"the operator may not read the {where} in namespace {namespace}: grant it get"
+        except ApiError as error:
+            return f"the {where} in namespace {namespace} can't be read: {error.message[:200]}"
+        data = found.get("data") or {}
+        if kind == "ConfigMap":
+            return {key: str(value).encode() for key, value in data.items()}
+        try:
+            return {key: base64.b64decode(value, validate=True) for key, value in data.items()}
+        except ValueError:
+            return f"the {where} in namespace {namespace} holds values that are not base64"
+
+
+class PodRegistries:
+    """Looks Secrets and ConfigMaps up by name; what was found is believed for a minute, what is missing is not."""
+
+    def __init__(self, kube: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._found: dict[ObjectRef, tuple[float, frozenset[str]]] = {}
+        self._words: dict[ObjectRef, tuple[frozenset[str], frozenset[str]]] = {}
+        """Of each Secret: every form in which it could be quoted, now and before it last changed."""
+
+    async def of(self, namespace: str, config: RegistryConfig | None) -> tuple[PodRegistry, str]:
+        """How pods of ``namespace`` use that registry, and what is wrong with it; empty when nothing is.
+
+        Key names only, never a value. Raises ApiError when the API server can't be asked.
+        """
+        if config is None:
+            return PodRegistry(""), ""  # an unknown registry is told by the resolver
+        secret, ca = config.pod_credentials.secret, config.pod_ca.config_map
+        plain = PodRegistry(
+            config.url_for_pods, ca_config_map=ca, workspace=config.workspace, type=config.type
+        )
+        if ca:
+            where = ObjectRef(Kind.CONFIG_MAP, namespace, ca)
+            keys, error = await self._keys(where)
+            if error or CA_KEY not in keys:
+                return plain, error or f"the {where} in namespace {namespace} has no key {CA_KEY}"
+        if not secret:
+            return plain, ""
+        where = ObjectRef(Kind.SECRET, namespace, secret)
+        keys, error = await self._keys(where)
+        if error:
+            return plain, error
+        if lacking := _lacking(keys, config.type):
+            return plain, f"the {where} in namespace {namespace} has no value for {lacking}"
+        return replace(plain, secret=secret, secret_keys=keys & USABLE_KEYS), ""
+
+    def discreet(self, namespace: str, pods: Sequence[Object]) -> list[Object]:
+        """The pods, with the known secrets of their namespace struck out of what their status says.
+
+        A server that is none of ours may print its password before it dies, and the kubelet keeps the end of its log.
+        """
+        found = [both for where, both in self._words.items() if where.namespace == namespace]
+        words = sorted({word for both in found for word in (*both[0], *both[1])}, key=len, reverse=True)
+        if not words:
+            return list(pods)
+        return [{**pod, "status": _struck_out(pod.get("status") or {}, words)} for pod in pods]
+
+    async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
+        """The keys that hold something, and what is wrong."""
+        now = self._clock()
+        asked, known = self._found.get(where, (now - TTL_SECONDS, frozenset[str]()))
+        if now - asked < TTL_SECONDS:
+            return known, ""
+        try:
+            found = await self._ask(where)
+        except Forbidden:
+            return (
+                frozenset(),
+                f"the operator may not read the {where} in namespace {where.namespace}: grant it get",
+            )
+        if found is None:
+            remedy = (
+                f"with the key {CA_KEY}"
+                if where.kind is Kind.CONFIG_MAP
+                else "with username and password, or token"
+            )
+            return frozenset(), f"there is no {where} in namespace {where.namespace}: create it, {remedy}"
+        self._found[where] = (now, found)
+        return found, ""
+
+    async def _ask(self, where: ObjectRef) -> frozenset[str] | None:
+        if where.kind is Kind.SECRET:
+            secret = await self._kube.get_secret(where.namespace, where.name)
+            if secret is None:
+                return None
+            words, (known, before) = _forms(secret), self._words.get(where, (frozenset(), frozenset()))
+            # a pod that started before the change has the words of then
+            self._words[where] = (words, before if words == known else known)
+            return frozenset(secret)
+        try:
+            found = await self._kube.get(where)
+        except NotFound:
+            return None
+        return frozenset(key for key, value in (found.get("data") or {}).items() if value)
+
+
+def _forms(secret: Mapping[str, bytes]) -> frozenset[str]:
+    """The secret values as they stand, in base64, in a URL, in JSON, and as a basic Authorization header has them."""
+    user = secret.get("username", b"")
+    words: set[str] = set()
+    for key, value in secret.items():
+        text = value.decode(errors="replace").strip()
+        if key in _NO_SECRET or len(text) < _SHORTEST_SECRET:
+            continue
+        # of a private key any line says too much
+        lines = [line for line in text.splitlines() if len(line) >= _SHORTEST_SECRET and "-----" not in line]
+        words |= {text, *lines, quote(text, safe=""), json.dumps(text)[1:-1]}
+        words |= {base64.b64encode(whole).decode() for whole in (value, user + b":" + value)}
+    return frozenset(words)
+
+
+def _struck_out(value: Any, words: Sequence[str]) -> Any:
+    """Only messages: what else a status says are Kubernetes' own words, and one of them may be somebody's password."""
+    match value:
+        case Mapping():
+            return {
+                key: _without(part, words) if key == "message" else _struck_out(part, words)
+                for key, part in value.items()
+            }
+        case list() | tuple():
+            return [_struck_out(part, words) for part in value]
+        case _:
+            return value
+
+
+def _without(message: Any, words: Sequence[str]) -> Any:
+    for word in words if isinstance(message, str) else ():
+        message = message.replace(word, STRUCK_OUT)
+    return message
+
+
+def _lacking(keys: Collection[str], kind: str) -> str:
+    """Which keys the Secret lacks, and what would do instead; empty where it has enough."""
+    has = frozenset(keys)
+    if kind == "UnityCatalog":
+        return "" if "token" in has else "token"
+    certificate, password = CERTIFICATE_KEYS & has, PASSWORD_KEYS & has
+    if certificate and certificate != CERTIFICATE_KEYS:
+        return ", ".join(CERTIFICATE_KEYS - certificate)
+    if "token" in has or password == PASSWORD_KEYS or (certificate and not password):
+        return ""
+    return f"{', '.join(sorted(PASSWORD_KEYS - password))} (or token)"

@@ -1,0 +1,112 @@
+"""Whether a version's metrics lie within their bounds, and are no worse than those of what serves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from model_operator.api.spec import MetricGate
+from model_operator.domain.registry import Metric, VersionFacts
+from model_operator.planner.gates.result import (
+    OVERRIDE_REMEDY,
+    GateResult,
+    failed,
+    passed,
+    pending,
+    unreadable,
+)
+
+_GATE: Final = "Metrics"
+MAX_NAMED = 8
+
+
+def judge_metrics(
+    gates: Sequence[MetricGate], version: str, facts: VersionFacts, serving: VersionFacts | None
+) -> GateResult:
+    """The first metric that does not pass: MetricMissing, MetricNotFinite, MetricOutOfBounds or MetricWorse.
+
+    ``serving`` is what is known of the version that serves, None while nothing serves. Where a gate names no
+    dataset, every value of that name has to pass: nobody knows which of them was meant.
+    """
+    if facts.metrics is None:
+        return (
+            unreadable(_GATE, facts.metrics_problem) if facts.metrics_problem else pending(_GATE, "metrics")
+        )
+    told = []
+    for gate in gates:
+        found = _of(gate, facts.metrics)
+        if not found:
+            return _missing(gate, version, facts.metrics)
+        for metric in found:
+            if result := _out_of_bounds(gate, metric, version):
+                return result
+        if gate.no_worse_than_serving_by is not None and serving is not None:
+            result = _compared(gate, found, version, serving)
+            if result is not None:
+                return result
+        told += [f"{_named(metric)} {metric.value:g}" for metric in found]
+    return passed(_GATE, f"within their bounds: {', '.join(told[:MAX_NAMED])}")
+
+
+def _of(gate: MetricGate, metrics: Sequence[Metric]) -> list[Metric]:
+    named = [metric for metric in metrics if metric.name == gate.name]
+    return [metric for metric in named if metric.dataset == gate.dataset] if gate.dataset else named
+
+
+def _named(metric: Metric) -> str:
+    return f"{metric.name} on {metric.dataset}" if metric.dataset else metric.name
+
+
+def _missing(gate: MetricGate, version: str, metrics: Sequence[Metric]) -> GateResult:
+    where = f" on dataset {gate.dataset}" if gate.dataset else ""
+    known = sorted({metric.dataset or "no named dataset" for metric in metrics if metric.name == gate.name})
+    if known:
+        hint = f"; it was logged on {', '.join(known[:MAX_NAMED])}"
+    else:
+        names = sorted({metric.name for metric in metrics})
+        hint = f"; logged were: {', '.join(names[:MAX_NAMED])}" if names else "; no metric was logged"
+    text = f"version {version} has no metric {gate.name}{where}{hint}; log it, {OVERRIDE_REMEDY}"
+    return failed(_GATE, "MetricMissing", text)
+
+
+def _out_of_bounds(gate: MetricGate, metric: Metric, version: str) -> GateResult | None:
+    value = metric.value
+    if not math.isfinite(value):
+        text = f"{_named(metric)} of version {version} is {value}, which never passes; log a number"
+        return failed(_GATE, "MetricNotFinite", f"{text}, {OVERRIDE_REMEDY}")
+    bound = ""
+    if gate.min is not None and value < gate.min:
+        bound = f"below the least that passes, {gate.min:g}"
+    if gate.max is not None and value > gate.max:
+        bound = f"above the most that passes, {gate.max:g}"
+    if not bound:
+        return None
+    text = f"{_named(metric)} of version {version} is {value:g}, {bound}"
+    return failed(_GATE, "MetricOutOfBounds", f"{text}; {_REMEDY}")
+
+
+_REMEDY = f"move the alias to a better version, {OVERRIDE_REMEDY}"
+
+
+def _compared(
+    gate: MetricGate, found: Sequence[Metric], version: str, serving: VersionFacts
+) -> GateResult | None:
+    if serving.metrics is None:
+        if serving.metrics_problem:
+            return unreadable(_GATE, f"of the serving version: {serving.metrics_problem}")
+        return pending(_GATE, "metrics of the serving version")
+    for metric in found:
+        before = [m for m in serving.metrics if (m.name, m.dataset) == (metric.name, metric.dataset)]
+        if not before or not math.isfinite(before[0].value):
+            text = f"the serving version has no finite {_named(metric)} to compare version {version} with"
+            return failed(_GATE, "MetricMissing", f"{text}; log it there, {OVERRIDE_REMEDY}")
+        worse = before[0].value - metric.value if gate.better == "Higher" else metric.value - before[0].value
+        allowed = gate.no_worse_than_serving_by or 0.0
+        if worse > allowed and not math.isclose(worse, allowed, rel_tol=1e-9, abs_tol=1e-12):
+            text = (
+                f"{_named(metric)} of version {version} is {metric.value:g}, the serving version has "
+                f"{before[0].value:g}: {worse:g} worse, and at most {allowed:g} passes"
+            )
+            return failed(_GATE, "MetricWorse", f"{text}; {_REMEDY}")
+    return None

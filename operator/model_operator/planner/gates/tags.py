@@ -1,0 +1,41 @@
+"""Whether a version's tags say what they have to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from model_operator.api.spec import TagGate
+from model_operator.planner.gates.result import OVERRIDE_REMEDY, GateResult, failed, passed
+
+MAX_SHOWN = 100
+
+
+def judge_tags(gates: Sequence[TagGate], tags: Mapping[str, str], version: str) -> GateResult:
+    """The first tag that is not as it has to be, with reason TagMissing or TagMismatch."""
+    for gate in gates:
+        found = tags.get(gate.key)
+        if complaint := _complaint(gate, found):
+            reason = "TagMissing" if found is None else "TagMismatch"
+            return failed("Tags", reason, f"version {version} {complaint}; tag it, {OVERRIDE_REMEDY}")
+    names = ", ".join(gate.key for gate in gates)
+    return passed("Tags", f"as they have to be: {names}")
+
+
+def _complaint(gate: TagGate, found: str | None) -> str:
+    """What is wrong with the tag, empty when nothing is."""
+    if gate.value is not None and found != gate.value:
+        has = "has no tag" if found is None else f"has the tag {gate.key}={_shown(found)}, not"
+        return f"{has} {gate.key}={_shown(gate.value)}"
+    if gate.not_value is not None and found == gate.not_value:
+        return f"has the tag {gate.key}={_shown(found)}, which it must not have"
+    if gate.exists is True and found is None:
+        return f"has no tag {gate.key}"
+    if gate.exists is False and found is not None:
+        return f"has the tag {gate.key}, which it must not have"
+    return ""
+
+
+def _shown(value: str) -> str:
+    """A foreign text that fits into a message."""
+    clean = "".join(c if c.isprintable() else " " for c in value[:MAX_SHOWN])
+    return clean + ("..." if len(value) > MAX_SHOWN else "")

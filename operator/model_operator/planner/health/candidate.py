@@ -1,0 +1,183 @@
+"""The verdict on a revision that is on its way.
+
+A *definite* failure is judged when it is first seen; an environment's fault only at the deadline of its phase,
+since it may pass; a bare exit when it has happened twice, which is long before any deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from model_operator.api.spec import RolloutSpec
+from model_operator.domain.objects import (
+    FETCH,
+    changed_at,
+    condition,
+    container,
+    left_words,
+    metadata,
+    revision_of,
+    spec,
+    state,
+    status,
+    text,
+)
+from model_operator.domain.rollout import Phase, applied_revision
+from model_operator.domain.world import Object
+from model_operator.planner.health.pod_state import PodState, pod_state, time_limit
+from model_operator.planner.health.reasons import Failure, failure, shortened, worst
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the candidate's pods say now.
+
+    ``live`` and ``failure`` exclude each other; with neither the rollout goes on in ``phase``. ``hint`` is the
+    reason of a trouble that may still pass (``InsufficientCapacity``); ``deadline`` is when it no longer may.
+    """
+
+    phase: Phase
+    message: str = ""
+    hint: str = ""
+    live: bool = False
+    failure: Failure | None = None
+    deadline: datetime | None = None
+    self_test: str = ""
+
+
+def judge(
+    revision: str, deployment: Object | None, pods: Sequence[Object], limits: RolloutSpec, now: datetime
+) -> Judgement:
+    """Judges the rollout of ``revision`` by its Deployment and pods.
+
+    ``limits`` holds the seconds per pod and phase. Raises nothing: whatever is missing in the objects counts as
+    not there yet.
+    """
+    if deployment is None or applied_revision(deployment) != revision or not _observed(deployment):
+        return Judgement(Phase.APPLYING, "waiting for the Deployment to take the new pod template")
+    mine = [pod for pod in pods if revision_of(pod) == revision]
+    if _all_live(deployment):
+        return Judgement(Phase.ROLLING, live=True, self_test=self_test_outcome(revision, pods))
+    found = [s for pod in mine if (s := pod_state(pod, now))]
+    states = [s for s in found if not s.gone]
+    # a pod that its node put out is told of for a while; it can't hold up those that came after it
+    displaced = [s for s in found if s.gone and now < s.deadline(limits)]
+    if sick := worst([s.failure for s in states]):
+        return Judgement(Phase.FAILED, sick.message, failure=sick)
+    unready = sorted((s for s in states if not s.ready), key=lambda s: (_ORDER[s.phase], s.since))
+    if not unready:
+        return _without_unready_pods(deployment, states, displaced, limits, now)
+    slowest = unready[0]
+    # a pod in a later phase may be the first to miss its deadline
+    deadline = min(s.deadline(limits) for s in unready)
+    late = [s.trouble or _missed(s.phase, limits) for s in unready if now >= s.deadline(limits)]
+    if sick := worst(late):
+        return Judgement(slowest.phase, sick.message, failure=sick, deadline=deadline)
+    ready = sum(s.ready for s in states)
+    trouble = slowest.trouble
+    message = trouble.message if trouble else _PROGRESS[slowest.phase]
+    if trouble is None and displaced and (trouble := displaced[0].trouble):
+        message = f"{message}; before that, {trouble.message}"
+    return Judgement(
+        Phase.ROLLING if ready else slowest.phase,
+        shortened(f"{_replicas_text(deployment, ready)}; {message}" if ready else message),
+        hint=trouble.reason if trouble else "",
+        deadline=deadline,
+    )
+
+
+def self_test_outcome(revision: str, pods: Sequence[Object]) -> str:
+    """What the self-test of that revision was: ``Passed``, ``NoExample``, or empty when no ready pod tells.
+
+    The port opens only after a passed test, so a ready pod proves it; whether there was anything to test with is
+    in the last words of its init container.
+    """
+    for pod in pods:
+        if revision_of(pod) != revision or condition(pod, "Ready").get("status") != "True":
+            continue
+        words = left_words(state(container(pod, FETCH), "terminated"))
+        if isinstance(example := words.get("inputExample"), bool):
+            return "Passed" if example else "NoExample"
+    return ""
+
+
+def refusal(deployment: Object) -> tuple[Failure, datetime | None] | None:
+    """Why the API server refuses the Deployment's new pods, and since when; None when it does not."""
+    refused = condition(deployment, "ReplicaFailure")
+    if refused.get("status") != "True":
+        return None
+    said = text(refused.get("message"))
+    quota = "exceeded quota" in said
+    what = "the API server refuses the new pods"
+    if quota:
+        what += ", because the namespace's quota is used up"
+    return failure("QuotaExceeded" if quota else "PodsRefused", f"{what}: {said}"), changed_at(refused)
+
+
+_ORDER = {Phase.SCHEDULING: 0, Phase.FETCHING: 1, Phase.STARTING: 2}
+_PROGRESS = {
+    Phase.SCHEDULING: "waiting for a node",
+    Phase.FETCHING: "fetching the model",
+    Phase.STARTING: "loading and self-testing the model",
+}
+
+
+def _missed(phase: Phase, limits: RolloutSpec) -> Failure:
+    seconds = int(time_limit(phase, limits).total_seconds())
+    if phase is Phase.SCHEDULING:
+        return failure("SchedulingDeadline", f"no node took the pod within {seconds} s")
+    if phase is Phase.FETCHING:
+        return failure("FetchDeadline", f"the model was not fetched within {seconds} s")
+    return failure("StartupDeadline", f"the server was not ready within {seconds} s of its start")
+
+
+def _without_unready_pods(
+    deployment: Object,
+    states: Sequence[PodState],
+    displaced: Sequence[PodState],
+    limits: RolloutSpec,
+    now: datetime,
+) -> Judgement:
+    """Every pod that exists is ready, or none exists: the Deployment itself may be held up."""
+    if refused := refusal(deployment):
+        why, since = refused
+        deadline = (since or now) + time_limit(Phase.SCHEDULING, limits)
+        if now >= deadline:
+            return Judgement(Phase.SCHEDULING, why.message, failure=why, deadline=deadline)
+        return Judgement(Phase.SCHEDULING, why.message, hint=why.reason, deadline=deadline)
+    if spec(deployment).get("paused") is True:
+        words = "the Deployment is paused by hand; kubectl rollout resume lets it go on"
+        return Judgement(Phase.SCHEDULING, words, hint="DeploymentPaused")
+    if states:
+        return Judgement(Phase.ROLLING, _replicas_text(deployment, len(states)))
+    if displaced and (trouble := displaced[0].trouble):
+        # no deadline: what must not happen for ever is watched over by the time of all phases together
+        return Judgement(Phase.SCHEDULING, trouble.message, hint=trouble.reason)
+    return Judgement(Phase.SCHEDULING, "waiting for the first pod")
+
+
+# --- the Deployment ----------------------------------------------------------------------------------
+
+
+def _observed(deployment: Object) -> bool:
+    generation = metadata(deployment).get("generation", 0)
+    observed = status(deployment).get("observedGeneration", 0)
+    if not isinstance(generation, int) or not isinstance(observed, int):
+        return False
+    return observed >= generation
+
+
+def _all_live(deployment: Object) -> bool:
+    """Kubernetes' own test of a complete rollout: everything updated, available, and nothing old left."""
+    wanted = spec(deployment).get("replicas", 1)
+    counts = [
+        status(deployment).get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")
+    ]
+    return all(found == wanted for found in counts)
+
+
+def _replicas_text(deployment: Object, ready: int) -> str:
+    wanted = spec(deployment).get("replicas", 1)
+    return f"{ready} of {wanted} replicas are ready on the new version"

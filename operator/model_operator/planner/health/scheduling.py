@@ -1,0 +1,88 @@
+"""What did not fit: the scheduler's sentence in words, with what the pod asks for."""
+
+from __future__ import annotations
+
+import re
+
+from model_operator.domain.objects import mapping, objects, spec, text
+from model_operator.domain.world import Object
+
+_LONGEST = 2000
+"""Characters read of the scheduler's sentence: one part for each kind of obstacle, so a few hundred as a rule."""
+_AFTERTHOUGHTS = re.compile(r"(?:\. no new claims to deallocate,?)? preemption:")
+"""What the scheduler's plug-ins add about making room by force; the first was seen with Kubernetes 1.36."""
+_COUNTED = re.compile(r"0/(\d+) nodes are available: (.*)")
+_NEXT_PART = re.compile(r", (?=\d+ )")
+_PART = re.compile(r"(\d+) (.+)")
+_TOO_LITTLE = re.compile(r"Insufficient (\S+)")
+_TAINT = re.compile(r"node\(s\) had untolerated taint(?:\(s\))?\s*(\{.*\})?")
+
+_OBSTACLES = {
+    "node(s) didn't match Pod's node affinity/selector": (
+        "does not match pod.nodeSelector or pod.affinity",
+        "do not match pod.nodeSelector or pod.affinity",
+    ),
+    "node(s) were unschedulable": ("is closed to new pods (cordoned)", "are closed to new pods (cordoned)"),
+    "Too many pods": ("has as many pods as it may", "have as many pods as they may"),
+    "node(s) didn't match pod topology spread constraints": (
+        "does not fit pod.topologySpreadConstraints",
+        "do not fit pod.topologySpreadConstraints",
+    ),
+    "node(s) didn't match pod anti-affinity rules": (
+        "does not fit the anti-affinity in pod.affinity",
+        "do not fit the anti-affinity in pod.affinity",
+    ),
+}
+"""The scheduler's words for one node or several, in ours: for one node, for several."""
+
+
+def what_did_not_fit(pod: Object, scheduler: str) -> str:
+    """Why no node takes the pod, from the scheduler's message and the pod's requests; quotes the message.
+
+    Without a message, or with one in words unknown here, it says less.
+    """
+    sentence = _AFTERTHOUGHTS.split(scheduler[:_LONGEST])[0].strip().rstrip(".")
+    if not sentence:
+        return "no node has room for the pod"
+    if sentence.startswith("no nodes available"):
+        return f"no node has room for the pod: the cluster has no node at all ({sentence})"
+    found = _COUNTED.match(sentence)
+    if not found:
+        return f"no node has room for the pod: {sentence}"
+    total = int(found[1][:9])
+    parts = [_PART.match(part) for part in _NEXT_PART.split(found[2])]
+    told = [_in_words(int(part[1][:9]), part[2]) for part in parts if part]
+    missing = [m[1] for part in parts if part and (m := _TOO_LITTLE.match(part[2]))]
+    nodes = "of 1 node" if total == 1 else f"of {total} nodes"
+    asked = [line for resource in missing if (line := _asked(pod, resource))]
+    return "; ".join(
+        [
+            f"no node has room for the pod: {nodes}, {', '.join(told)}",
+            *asked,
+            f"the scheduler says: {sentence}",
+        ]
+    )
+
+
+def _in_words(nodes: int, obstacle: str) -> str:
+    one = nodes == 1
+    if short := _TOO_LITTLE.match(obstacle):
+        return f"{nodes} {'has' if one else 'have'} too little {short[1]} left"
+    if taint := _TAINT.match(obstacle):
+        which = f" ({taint[1]})" if taint[1] else ""
+        return f"{nodes} {'has' if one else 'have'} a taint that pod.tolerations does not name{which}"
+    if known := _OBSTACLES.get(obstacle):
+        return f"{nodes} {known[0] if one else known[1]}"
+    return f"{nodes}: {obstacle}"
+
+
+def _asked(pod: Object, resource: str) -> str:
+    """Which container asks for how much of the resource; they are told apart, since sums would hide a sidecar."""
+    asks = []
+    for field in ("initContainers", "containers"):
+        for container in objects(spec(pod).get(field)):
+            requests = mapping(mapping(container.get("resources")).get("requests"))
+            amount = requests.get(resource)
+            if isinstance(amount, str | int) and str(amount) not in ("", "0"):
+                asks.append(f"{str(amount)[:30]} for {text(container.get('name'))[:63] or 'a container'}")
+    return f"the pod asks for {resource}: {', '.join(asks[:5])}" if asks else ""

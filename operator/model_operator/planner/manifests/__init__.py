@@ -1,0 +1,46 @@
+"""Builders of the child objects, and the comparison of what they say with what the cluster has. All pure."""
+
+from model_operator.planner.manifests.children import (
+    ANNOTATION_REVISION,
+    autoscaler,
+    deployment,
+    disruption_budget,
+    initial_replicas,
+    preview_service,
+    service,
+)
+from model_operator.planner.manifests.drift import differs
+from model_operator.planner.manifests.identity import pod_shape, revision_name, same_version, same_wish
+from model_operator.planner.manifests.images import ImageProblem, resolve_images
+from model_operator.planner.manifests.owner import ANNOTATION_BODY, Owner, child_labels, track_selector
+from model_operator.planner.manifests.pods import TemplateInputs, pod_template, scripts_config_map
+from model_operator.planner.manifests.quantity import parse_quantity
+from model_operator.planner.manifests.revisions import controller_revision, read_revision, verdict_annotation
+
+__all__ = [
+    "ANNOTATION_BODY",
+    "ANNOTATION_REVISION",
+    "ImageProblem",
+    "Owner",
+    "TemplateInputs",
+    "autoscaler",
+    "child_labels",
+    "controller_revision",
+    "deployment",
+    "differs",
+    "disruption_budget",
+    "initial_replicas",
+    "parse_quantity",
+    "pod_shape",
+    "pod_template",
+    "preview_service",
+    "read_revision",
+    "resolve_images",
+    "revision_name",
+    "same_version",
+    "same_wish",
+    "scripts_config_map",
+    "service",
+    "track_selector",
+    "verdict_annotation",
+]

@@ -1,0 +1,266 @@
+"""Whether a live object still says what we applied.
+
+The answer decides that nothing is written at steady state: a difference that the API server would not keep
+makes a hot loop of writes, and one that is overlooked is drift which nobody repairs. So the comparison knows
+what the server does to an object that it stores: it adds defaults, rewrites quantities, drops empty values of
+some fields, and merges some lists by a key.
+
+Not visible here: a field of ours that we want no longer. It is still in the live object and looks like a
+foreign addition. Builders therefore put a hash of the whole body into an annotation (``owner.py``); it
+differs when the body does, and the apply that follows drops the field through its ownership.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from model_operator.planner.manifests.quantity import parse_quantity
+
+_Object = Mapping[str, Any]
+_Keyed = Callable[[_Object], tuple[str, ...]]
+_Step = str | tuple[str | int, ...]
+"""The name of a field, or the key of an element."""
+
+
+def _by(*fields: str) -> _Keyed:
+    # as texts: a hostile key may be a map, which can't be looked up
+    return lambda item: tuple(str(item.get(field)) for field in fields)
+
+
+# the list-map keys of the API's own schemas, by the name of the list; any other list is atomic
+_LIST_KEYS: dict[str, _Keyed] = {
+    "containers": _by("name"),
+    "initContainers": _by("name"),
+    "env": _by("name"),
+    "volumes": _by("name"),
+    "volumeMounts": _by("mountPath"),
+    "volumeDevices": _by("devicePath"),
+    "imagePullSecrets": _by("name"),
+    "ownerReferences": _by("uid"),
+    "hostAliases": _by("ip"),
+    "claims": _by("name"),
+    "resourceClaims": _by("name"),
+    "topologySpreadConstraints": _by("topologyKey", "whenUnsatisfiable"),
+    # containerPort in containers, port in Services
+    "ports": lambda item: (
+        str(item.get("containerPort", item.get("port"))),
+        str(item.get("protocol", "TCP")),
+    ),
+}
+# atomic in the API, but injecting tolerations is what admission add-ons do: ours must be among them
+_AT_LEAST = frozenset({"tolerations"})
+
+# maps of people's own keys: an empty value is a value, and stays
+_FREE_MAPS = frozenset(
+    {
+        "labels",
+        "annotations",
+        "matchLabels",
+        "nodeSelector",
+        "data",
+        "requests",
+        "limits",
+        "selector",
+    }
+)
+# an empty map says something in these fields ("select all", "an empty directory") and is stored as it is
+_TELLING_WHEN_EMPTY = frozenset({"emptyDir", "labelSelector", "namespaceSelector"})
+# fields that mean something else when absent than when false or 0; the server keeps their zeros
+_TELLING_WHEN_ZERO = frozenset(
+    {
+        "allowPrivilegeEscalation",
+        "automountServiceAccountToken",
+        "blockOwnerDeletion",
+        "controller",
+        "enableServiceLinks",
+        "fsGroup",
+        "maxSurge",
+        "maxUnavailable",
+        "replicas",
+        "revisionHistoryLimit",
+        "runAsGroup",
+        "runAsNonRoot",
+        "runAsUser",
+        "stabilizationWindowSeconds",
+        "terminationGracePeriodSeconds",
+        "tolerationSeconds",
+    }
+)
+# fields in which the server takes an empty value for none and puts its default there
+_DEFAULTED_WHEN_ZERO = frozenset(
+    {
+        "failureThreshold",
+        "imagePullPolicy",
+        "path",
+        "periodSeconds",
+        "protocol",
+        "scheme",
+        "successThreshold",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+        "timeoutSeconds",
+    }
+)
+# absent at the root of an object that came out of a list
+_NOT_COMPARED = frozenset({"apiVersion", "kind"})
+
+
+def differs(desired: _Object, live: _Object) -> list[str]:
+    """The paths at which ``live`` does not say what ``desired`` says; empty when there is nothing to repair.
+
+    ``desired`` is a body as it is applied, ``live`` the object as the API server returned it. What stands in
+    ``live`` only is left alone: defaults, status, and what others added. A path reads like
+    ``spec.template.spec.containers[server].env[MODEL_NAME].value``.
+    """
+    return [
+        path
+        for key, wanted in desired.items()
+        if key not in _NOT_COMPARED
+        for path in _field(_Place(key, key, ""), wanted, live.get(key))
+    ]
+
+
+class _Place:
+    """Where a value stands: its path for people, and the names of its own and its parent's field."""
+
+    __slots__ = ("_above", "_step", "field", "parent")
+
+    def __init__(self, step: _Step, field: str, parent: str, above: _Place | None = None) -> None:
+        self._step = step
+        self._above = above
+        self.field = field
+        self.parent = parent
+
+    @property
+    def path(self) -> str:
+        """Put together only where somebody asks, since nearly all places have no difference to tell of."""
+        step = self._step
+        if self._above is None:
+            return str(step)
+        if isinstance(step, str):
+            brackets = "." in step or "/" in step
+            return f"{self._above.path}[{step}]" if brackets else f"{self._above.path}.{step}"
+        return f"{self._above.path}[{'/'.join(map(str, step))}]"
+
+    def child(self, key: str) -> _Place:
+        return _Place(key, key, self.field, self)
+
+    def item(self, *key: str | int) -> _Place:
+        """An element of a list, by its key or its number; it stands for the list's field."""
+        return _Place(key, self.field, self.field, self)
+
+
+def _field(place: _Place, wanted: Any, found: Any) -> list[str]:
+    if wanted is None:
+        return []
+    # the look at the class first saves time: asking an abstract class takes far longer
+    if wanted.__class__ is dict or isinstance(wanted, Mapping):
+        return _map(place, wanted, found)
+    if isinstance(wanted, (list, tuple)):
+        return _list(place, wanted, found)
+    return [] if _same_scalar(place, wanted, found) else [place.path]
+
+
+def _map(place: _Place, wanted: _Object, found: Any) -> list[str]:
+    if not isinstance(found, Mapping):
+        if found is not None:
+            return [place.path]
+        telling = place.field in _TELLING_WHEN_EMPTY and place.parent not in _FREE_MAPS
+        # with nothing there, only values which equal absence agree
+        inner = _fields(place, wanted, {})
+        return [place.path] if inner or telling else []
+    return _fields(place, wanted, found)
+
+
+def _fields(place: _Place, wanted: _Object, found: _Object) -> list[str]:
+    paths = [
+        path
+        for key, value in wanted.items()
+        # equal texts, which most values are, need no closer look
+        if not (value.__class__ is str and value == found.get(key))
+        for path in _field(place.child(key), value, found.get(key))
+    ]
+    if place.field == "env" and "name" in wanted and "valueFrom" not in wanted and found.get("valueFrom"):
+        # an empty value and no value look alike; a reference in its place does not
+        paths.append(place.child("valueFrom").path)
+    return paths
+
+
+def _list(place: _Place, wanted: Sequence[Any], found: Any) -> list[str]:
+    if found is None:
+        found = []
+    if not isinstance(found, (list, tuple)):
+        return [place.path]
+    if not wanted:
+        return []
+    if place.field in _AT_LEAST:
+        return [
+            place.item(index).path
+            for index, item in enumerate(wanted)
+            if not any(_alike(place, item, candidate) for candidate in found)
+        ]
+    key_of = _LIST_KEYS.get(place.field)
+    if key_of and all(isinstance(item, Mapping) for item in (*wanted, *found)):
+        return _list_map(place, wanted, {key_of(item): item for item in found})
+    if len(wanted) != len(found):
+        return [place.path]
+    # element by element rather than ==, because the server puts defaults into elements of atomic lists too
+    return [
+        path
+        for index, (one, other) in enumerate(zip(wanted, found, strict=True))
+        for path in _element(place.item(index), one, other)
+    ]
+
+
+def _alike(place: _Place, one: Any, other: Any) -> bool:
+    """Whether two elements say the same, either way: for types into which the server puts no defaults."""
+    return not _element(place, one, other) and not _element(place, other, one)
+
+
+def _list_map(
+    place: _Place, wanted: Sequence[_Object], found: Mapping[tuple[str, ...], _Object]
+) -> list[str]:
+    key_of = _LIST_KEYS[place.field]
+    paths: list[str] = []
+    for item in wanted:
+        here, there = place.item(*key_of(item)), found.get(key_of(item))
+        paths += [here.path] if there is None else _fields(here, item, there)
+    return paths
+
+
+def _element(place: _Place, wanted: Any, found: Any) -> list[str]:
+    """An element of an atomic list: an empty one is not the same as none."""
+    if wanted is None or found is None:
+        return [] if wanted is found else [place.path]
+    if isinstance(wanted, (Mapping, list, tuple)):
+        return _field(place, wanted, found)
+    return [] if _equal(wanted, found) else [place.path]
+
+
+def _same_scalar(place: _Place, wanted: Any, found: Any) -> bool:
+    if found is None:
+        absent_is_zero = place.field not in _TELLING_WHEN_ZERO and place.parent not in _FREE_MAPS
+        return absent_is_zero and not wanted
+    if _equal(wanted, found):
+        return True
+    if not wanted and place.field in _DEFAULTED_WHEN_ZERO and place.parent not in _FREE_MAPS:
+        return True
+    if not _holds_quantity(place):
+        return False
+    number = parse_quantity(wanted)
+    return number is not None and number == parse_quantity(found)
+
+
+def _equal(wanted: Any, found: Any) -> bool:
+    # True == 1 in Python, not in JSON
+    return isinstance(wanted, bool) == isinstance(found, bool) and bool(wanted == found)
+
+
+def _holds_quantity(place: _Place) -> bool:
+    """Only these fields: elsewhere ``1000m`` is a text of its own."""
+    if place.parent in _FREE_MAPS:
+        return place.parent in {"requests", "limits"}
+    return place.field in {"sizeLimit", "averageValue", "divisor", "tolerance"} or (
+        place.field == "value" and place.parent == "target"
+    )

@@ -1,0 +1,383 @@
+"""The serving pod: an init container fetches the model, a server container serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from model_operator.api import names
+from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.domain.world import PodRegistry, Wish
+from model_operator.planner.manifests.owner import (
+    Owner,
+    child_labels,
+    child_metadata,
+    short_hash,
+    track_selector,
+)
+
+SCRIPTS_DIR = "/opt/model-operator"
+MODEL_DIR = "/model"
+TMP_DIR = "/tmp"  # noqa: S108 - a mount point in the pod, not a file of this process
+PAYLOAD_DIR = "/opt/model-operator-payload"
+PAYLOAD_FILE = f"{PAYLOAD_DIR}/payload.json"
+REGISTRY_CA_DIR = "/opt/model-operator-registry-ca"
+REGISTRY_CA_KEY = "ca.crt"
+REGISTRY_CLIENT_DIR = "/opt/model-operator-registry-client"
+CLIENT_CERTIFICATE_KEYS = ("tls.crt", "tls.key")
+# names that no volume of a user's has
+VOLUME_REGISTRY_CA = "model-operator-registry-ca"
+VOLUME_REGISTRY_CLIENT = "model-operator-registry-client"
+PORT_NAME = "http"
+USER_ID = 65532
+
+LIVENESS_PATH = "/health"
+READINESS_PATH = "/ping"
+CUSTOM_HEALTH_PATH = "/health"
+
+# endpoints lag behind a pod's deletion; meanwhile the old pod goes on answering
+PRE_STOP_SECONDS = 5
+# between the end of the drain and the kubelet's SIGKILL
+_EXIT_SECONDS = 2
+
+_STARTUP_PERIOD_SECONDS = 2
+# The operator judges a start by rollout.startupSeconds, which is not part of the pod: changing it must not
+# restart anything. So the kubelet waits longer than the longest startupSeconds there is (a week): it must not
+# kill a slow loader before its time.
+_STARTUP_WINDOW_SECONDS = 8 * 24 * 3600
+
+# an unreachable registry ends the fetch after seconds instead of minutes; the kubelet tries again
+_HTTP_RETRIES = "2"
+
+_TIMES_AND_COUNTS_OF_PROBES: dict[str, dict[str, int]] = {
+    "startup": {
+        "periodSeconds": _STARTUP_PERIOD_SECONDS,
+        "timeoutSeconds": 5,
+        "failureThreshold": _STARTUP_WINDOW_SECONDS // _STARTUP_PERIOD_SECONDS,
+    },
+    "readiness": {"periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+    # a minute, so that a busy server is not taken for a dead one
+    "liveness": {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+}
+_PROBE_HANDLERS = frozenset({"httpGet", "tcpSocket", "grpc", "exec"})
+
+_POD_SECURITY: dict[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": USER_ID,
+    "runAsGroup": USER_ID,
+    "fsGroup": USER_ID,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_CONTAINER_SECURITY: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+_Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateInputs:
+    """Everything that a pod template is rendered from.
+
+    ``images`` holds the resolved images by container, ``config_map`` the name of the scripts' ConfigMap.
+    """
+
+    owner: Owner
+    spec: ModelDeploymentSpec
+    wish: Wish
+    revision_name: str
+    images: Mapping[str, str]
+    config_map: str
+    registry: PodRegistry
+
+
+def scripts_config_map(owner: Owner, scripts: Mapping[str, str]) -> _Object:
+    """The ConfigMap with the scripts, named by their hash: pods of an older operator keep theirs."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": child_metadata(owner, f"{owner.name}-scripts-{_hash_of(tuple(scripts.items()))}"),
+        "immutable": True,
+        "data": dict(scripts),
+    }
+
+
+@lru_cache(maxsize=4)
+def _hash_of(scripts: tuple[tuple[str, str], ...]) -> str:
+    # they are the same for everybody, and at each look
+    return short_hash(dict(scripts))
+
+
+def pod_template(inputs: TemplateInputs) -> _Object:
+    """The pod template of a revision. Where the spec names what is ours (a reserved variable), ours wins."""
+    pod = inputs.spec.pod
+    optional: _Object = {
+        "serviceAccountName": pod.service_account_name,
+        # a model has no business with the API server, also where its account is one that a cloud knows
+        "automountServiceAccountToken": pod.automount_service_account_token,
+        "priorityClassName": pod.priority_class_name,
+        "runtimeClassName": pod.runtime_class_name,
+        "imagePullSecrets": pod.image_pull_secrets,
+        "nodeSelector": pod.node_selector,
+        "tolerations": pod.tolerations,
+        "affinity": pod.affinity,
+        "topologySpreadConstraints": pod.topology_spread_constraints,
+    }
+    return {
+        "metadata": {
+            "labels": {
+                **pod.labels,
+                **child_labels(inputs.owner),
+                **track_selector(inputs.owner),
+                names.LABEL_REVISION: inputs.revision_name,
+            },
+            "annotations": {
+                **pod.annotations,
+                names.ANNOTATION_MODEL: inputs.wish.model,
+                names.ANNOTATION_VERSION: inputs.wish.version,
+                names.ANNOTATION_RUNTIME: inputs.spec.server.runtime,
+            },
+        },
+        "spec": {
+            "initContainers": [_fetch_container(inputs)],
+            "containers": [_server_container(inputs)],
+            "volumes": [*_volumes(inputs), *deepcopy(pod.volumes)],
+            "securityContext": _merged(_POD_SECURITY, pod.security_context),
+            "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
+            # a namespace with many Services would fill the environment with theirs
+            "enableServiceLinks": False,
+            **_given(optional),
+        },
+    }
+
+
+def _fetch_container(inputs: TemplateInputs) -> _Object:
+    fetch = inputs.spec.fetch
+    mounts = [_mount(names.VOLUME_MODEL, MODEL_DIR), _mount(names.VOLUME_TMP, TMP_DIR), _scripts_mount()]
+    if inputs.registry.ca_config_map:
+        mounts.append(_mount(VOLUME_REGISTRY_CA, REGISTRY_CA_DIR, read_only=True))
+    if _shows_certificate(inputs.registry):
+        mounts.append(_mount(VOLUME_REGISTRY_CLIENT, REGISTRY_CLIENT_DIR, read_only=True))
+    mounts += _elsewhere(fetch.volume_mounts, mounts)
+    container: _Object = {
+        "name": names.CONTAINER_FETCH,
+        "image": inputs.images[names.CONTAINER_FETCH],
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", f"{SCRIPTS_DIR}/fetch.py"],
+        "resources": fetch.resources,
+        "env": _environment(
+            fixed=[*_model_env(inputs), *_digest_env(inputs.wish), *_registry_env(inputs.registry)],
+            defaults={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": _HTTP_RETRIES},
+            given=fetch.env,
+        ),
+        "envFrom": fetch.env_from,
+        "volumeMounts": mounts,
+        "securityContext": deepcopy(_CONTAINER_SECURITY),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    return _given(container)
+
+
+def _server_container(inputs: TemplateInputs) -> _Object:
+    server = inputs.spec.server
+    custom = server.runtime == "Custom"
+    ours = [_mount(names.VOLUME_MODEL, MODEL_DIR)]
+    if not custom:
+        ours.append(_scripts_mount())
+    if inputs.spec.self_test.payload:
+        ours.append(_mount(names.VOLUME_PAYLOAD, PAYLOAD_DIR, read_only=True))
+    theirs = _elsewhere(server.volume_mounts, ours)
+    # a bigger or faster /tmp of their own replaces ours
+    if all(str(mount.get("mountPath")).rstrip("/") != TMP_DIR for mount in theirs):
+        ours.append(_mount(names.VOLUME_TMP, TMP_DIR))
+
+    container: _Object = {
+        "name": names.CONTAINER_SERVER,
+        "image": inputs.images[names.CONTAINER_SERVER],
+        "imagePullPolicy": "IfNotPresent",
+        "command": server.command if custom else ["python", f"{SCRIPTS_DIR}/serve.py"],
+        "args": server.args,
+        "resources": server.resources,
+        "env": _environment(
+            fixed=[*_model_env(inputs), *_server_env(inputs.spec)], defaults={}, given=server.env
+        ),
+        "envFrom": server.env_from,
+        "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
+        "volumeMounts": [*ours, *theirs],
+        "securityContext": _merged(_CONTAINER_SECURITY, server.security_context),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **_probes(inputs.spec),
+    }
+    return _given(container)
+
+
+def _probes(spec: ModelDeploymentSpec) -> _Object:
+    custom = spec.server.runtime == "Custom"
+    ready = CUSTOM_HEALTH_PATH if custom else READINESS_PATH
+    alive = CUSTOM_HEALTH_PATH if custom else LIVENESS_PATH
+    given = spec.server.probes
+    return {
+        "startupProbe": _probe("startup", ready, given.startup),
+        "readinessProbe": _probe("readiness", ready, given.readiness),
+        "livenessProbe": _probe("liveness", alive, given.liveness),
+    }
+
+
+def _probe(which: str, path: str, given: Mapping[str, Any]) -> _Object:
+    handler = {"httpGet": {"path": path, "port": PORT_NAME, "scheme": "HTTP"}}
+    # a probe has one handler: theirs replaces ours, a part of an httpGet changes that part
+    if "httpGet" not in given and _PROBE_HANDLERS & given.keys():
+        handler = {}
+    return _merged({**handler, **_TIMES_AND_COUNTS_OF_PROBES[which]}, given)
+
+
+def _model_env(inputs: TemplateInputs) -> list[_Object]:
+    return [
+        _variable("MODEL_NAME", inputs.wish.model),
+        _variable("MODEL_VERSION", inputs.wish.version),
+        _variable("MODEL_DIR", MODEL_DIR),
+    ]
+
+
+def _digest_env(wish: Wish) -> list[_Object]:
+    # absent when there is none: templates that were rendered before must come out the same
+    return [_variable("MODEL_DIGEST", wish.digest)] if wish.digest else []
+
+
+def _registry_env(registry: PodRegistry) -> list[_Object]:
+    ca_file = f"{REGISTRY_CA_DIR}/{REGISTRY_CA_KEY}"
+    if registry.type == "UnityCatalog":
+        variables = [
+            _variable("MLFLOW_TRACKING_URI", "databricks"),
+            _variable("MLFLOW_REGISTRY_URI", "databricks-uc"),
+            _variable("DATABRICKS_HOST", registry.url),
+            *_credentials_env(registry, {"token": "DATABRICKS_TOKEN"}),
+        ]
+        # the workspace's client and those of the clouds read no variable of MLflow's
+        return [*variables, _variable("REQUESTS_CA_BUNDLE", ca_file)] if registry.ca_config_map else variables
+    variables = [_variable("MLFLOW_TRACKING_URI", registry.url)]
+    if registry.workspace:
+        variables.append(_variable("MLFLOW_WORKSPACE", registry.workspace))
+    names_of_keys = {key: f"MLFLOW_TRACKING_{key.upper()}" for key in ("username", "password", "token")}
+    variables += _credentials_env(registry, names_of_keys)
+    if registry.ca_config_map:
+        variables.append(_variable("MLFLOW_TRACKING_SERVER_CERT_PATH", ca_file))
+    if _shows_certificate(registry):
+        variables.append(_variable("REGISTRY_CLIENT_CERT_DIR", REGISTRY_CLIENT_DIR))
+    return variables
+
+
+def _credentials_env(registry: PodRegistry, variables: Mapping[str, str]) -> list[_Object]:
+    """The variables, by the key of the Secret that each is read from."""
+    known = registry.secret_keys
+    given: list[_Object] = []
+    for key, name in variables.items() if registry.secret else ():
+        # keys that nobody could look up are all tried; a known key that is gone keeps the pod waiting
+        if key in known or not known:
+            reference: _Object = {"name": registry.secret, "key": key}
+            if not known:
+                reference["optional"] = True
+            given.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
+    return given
+
+
+def _shows_certificate(registry: PodRegistry) -> bool:
+    return registry.type == "MLflow" and registry.secret_keys.issuperset(CLIENT_CERTIFICATE_KEYS)
+
+
+def _server_env(spec: ModelDeploymentSpec) -> list[_Object]:
+    variables = [_variable("SERVER_PORT", str(spec.server.port))]
+    if spec.server.runtime == "Custom":
+        return variables
+    test = spec.self_test
+    drain = spec.pod.termination_grace_period_seconds - PRE_STOP_SECONDS - _EXIT_SECONDS
+    variables += [
+        _variable("SELF_TEST_MODE", test.mode),
+        _variable("SELF_TEST_TIMEOUT_SECONDS", str(test.timeout_seconds)),
+        _variable("SELF_TEST_PATH", test.path),
+        _variable("DRAIN_SECONDS", str(max(1, drain))),
+    ]
+    if test.payload:
+        variables.append(_variable("SELF_TEST_PAYLOAD_FILE", PAYLOAD_FILE))
+    return variables
+
+
+def _environment(
+    fixed: Sequence[_Object], defaults: Mapping[str, str], given: Sequence[Mapping[str, Any]]
+) -> list[_Object]:
+    """Ours first; of theirs what does not name one of ``fixed``; ``defaults`` give way to theirs."""
+    reserved = {variable["name"] for variable in fixed}
+    theirs = [dict(deepcopy(variable)) for variable in given if variable.get("name") not in reserved]
+    chosen = {variable.get("name") for variable in theirs}
+    soft = [_variable(name, value) for name, value in defaults.items() if name not in chosen]
+    return [*fixed, *soft, *theirs]
+
+
+def _volumes(inputs: TemplateInputs) -> list[_Object]:
+    volumes: list[_Object] = [
+        {"name": names.VOLUME_MODEL, **(deepcopy(inputs.spec.fetch.volume) or {"emptyDir": {}})},
+        {"name": names.VOLUME_TMP, "emptyDir": {}},
+        {"name": names.VOLUME_SCRIPTS, "configMap": {"name": inputs.config_map}},
+    ]
+    if inputs.spec.self_test.payload:
+        source = inputs.spec.self_test.payload.config_map
+        payload = {
+            "name": source.name,
+            "items": [{"key": source.key, "path": PAYLOAD_FILE.removeprefix(f"{PAYLOAD_DIR}/")}],
+            # the server says at once that it is missing; the kubelet would wait for it without a word
+            "optional": True,
+        }
+        volumes.append({"name": names.VOLUME_PAYLOAD, "configMap": payload})
+    if inputs.registry.ca_config_map:
+        items = [{"key": REGISTRY_CA_KEY, "path": REGISTRY_CA_KEY}]
+        source_map = {"name": inputs.registry.ca_config_map, "items": items}
+        volumes.append({"name": VOLUME_REGISTRY_CA, "configMap": source_map})
+    if _shows_certificate(inputs.registry):
+        items = [{"key": key, "path": key} for key in CLIENT_CERTIFICATE_KEYS]
+        secret = {"secretName": inputs.registry.secret, "items": items}
+        volumes.append({"name": VOLUME_REGISTRY_CLIENT, "secret": secret})
+    return volumes
+
+
+def _scripts_mount() -> _Object:
+    return _mount(names.VOLUME_SCRIPTS, SCRIPTS_DIR, read_only=True)
+
+
+def _mount(volume: str, path: str, *, read_only: bool = False) -> _Object:
+    mount: _Object = {"name": volume, "mountPath": path}
+    return mount | {"readOnly": True} if read_only else mount
+
+
+def _elsewhere(theirs: Sequence[Mapping[str, Any]], ours: Sequence[_Object]) -> list[_Object]:
+    """Of a user's mounts those that don't stand where ours do."""
+    taken = {mount["mountPath"] for mount in ours}
+    return [dict(deepcopy(m)) for m in theirs if str(m.get("mountPath")).rstrip("/") not in taken]
+
+
+def _variable(name: str, value: str) -> _Object:
+    # the kubelet would take $(OTHER) in a model's name for a reference to another variable
+    return {"name": name, "value": value.replace("$", "$$")}
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> _Object:
+    """``over`` laid over ``base``, maps into maps; a null takes a field of ``base`` away."""
+    result: _Object = deepcopy(dict(base))
+    for key, value in over.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = _merged(result[key], value)
+        else:
+            result[key] = deepcopy(value)
+    return result
+
+
+def _given(fields: Mapping[str, Any]) -> _Object:
+    """The fields that say something."""
+    return {key: deepcopy(value) for key, value in fields.items() if value not in (None, [], {}, "")}

@@ -1,0 +1,137 @@
+"""Revisions as they are kept: a ControllerRevision each, with the verdict in an annotation beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from datetime import UTC, datetime
+from typing import Any
+
+from model_operator.api import names
+from model_operator.domain.world import Revision, Side, Verdict, VerdictState, Wish
+from model_operator.planner.manifests.identity import wish_as_json
+from model_operator.planner.manifests.owner import Owner, child_metadata
+
+SCHEMA = 1
+_LONGEST_VERDICT = 16 * 1024
+
+
+def controller_revision(owner: Owner, revision: Revision) -> dict[str, Any]:
+    """The object that keeps a revision, to be POSTed. Its data is immutable; the verdict is an annotation."""
+    wish = revision.wish
+    annotations = {names.ANNOTATION_MODEL: wish.model, names.ANNOTATION_VERSION: wish.version}
+    if revision.verdict is not None:
+        annotations[names.ANNOTATION_VERDICT] = _verdict_text(revision.verdict)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": child_metadata(
+            owner,
+            f"{owner.name}-{revision.name}",
+            labels={names.LABEL_REVISION: revision.name},
+            annotations=annotations,
+        ),
+        "revision": revision.number,
+        "data": {
+            "schema": SCHEMA,
+            # also a label, but labels can be changed
+            "name": revision.name,
+            "wish": wish_as_json(wish),
+            "images": dict(revision.images),
+            "template": deepcopy(dict(revision.template)),
+            "configMap": revision.config_map,
+        },
+    }
+
+
+def read_revision(obj: Mapping[str, Any]) -> Revision | None:
+    """The revision that a ControllerRevision keeps, or None where it keeps none that this code can read.
+
+    A verdict that can't be read is none: then the revision counts as never tried.
+    """
+    data, metadata = _map(obj.get("data")), _map(obj.get("metadata"))
+    wish = _wish(_map(data.get("wish")))
+    name, config_map, number = data.get("name"), data.get("configMap"), obj.get("revision")
+    images, template = data.get("images"), data.get("template")
+    if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool) or wish is None:
+        return None
+    if not (isinstance(name, str) and name and isinstance(config_map, str)):
+        return None
+    if not isinstance(number, int) or isinstance(number, bool):
+        return None
+    if not (isinstance(template, Mapping) and template):
+        return None
+    if not (isinstance(images, Mapping) and all(isinstance(image, str) for image in images.values())):
+        return None
+    uid = metadata.get("uid")
+    return Revision(
+        name=name,
+        number=number,
+        wish=wish,
+        images=images,
+        template=template,
+        config_map=config_map,
+        verdict=_read_verdict(_map(metadata.get("annotations")).get(names.ANNOTATION_VERDICT)),
+        uid=uid if isinstance(uid, str) else "",
+    )
+
+
+def verdict_annotation(verdict: Verdict | None) -> dict[str, str | None]:
+    """The patch of ``metadata.annotations`` that records a verdict; None takes it back."""
+    return {names.ANNOTATION_VERDICT: None if verdict is None else _verdict_text(verdict)}
+
+
+def _verdict_text(verdict: Verdict) -> str:
+    said: dict[str, Any] = {
+        "state": verdict.state.value,
+        "at": verdict.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "side": verdict.side.value if verdict.side else None,
+        "reason": verdict.reason,
+        "message": verdict.message,
+        "attempts": verdict.attempts,
+        "settled": verdict.settled or None,
+        "served": verdict.served or None,
+    }
+    return json.dumps({key: value for key, value in said.items() if value is not None}, ensure_ascii=False)
+
+
+def _read_verdict(text: object) -> Verdict | None:
+    if not isinstance(text, str) or len(text) > _LONGEST_VERDICT:
+        return None
+    try:
+        said = json.loads(text)
+        at = datetime.fromisoformat(said["at"])
+        verdict = Verdict(
+            state=VerdictState(said["state"]),
+            at=at.astimezone(UTC),
+            side=Side(said["side"]) if "side" in said else None,
+            reason=said.get("reason", ""),
+            message=said.get("message", ""),
+            attempts=said.get("attempts", 1),
+            settled=said.get("settled", False),
+            served=said.get("served", False),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+    sound = isinstance(verdict.reason, str) and isinstance(verdict.message, str)
+    sound = sound and isinstance(verdict.settled, bool) and isinstance(verdict.served, bool)
+    counted = isinstance(verdict.attempts, int) and not isinstance(verdict.attempts, bool)
+    # a time without a zone would be taken for this machine's
+    return verdict if sound and counted and verdict.attempts >= 0 and at.tzinfo is not None else None
+
+
+def _wish(said: Mapping[str, Any]) -> Wish | None:
+    keys = ("registryUrl", "model", "version", "runId", "source", "digest")
+    shape = said.get("shape")
+    if not isinstance(shape, Mapping) or not all(isinstance(said.get(key), str) for key in keys):
+        return None
+    registry_url, model, version, run_id, source, digest = (said[key] for key in keys)
+    restart = said.get("restart", "")
+    if not isinstance(restart, str):
+        return None
+    return Wish(registry_url, model, version, run_id, source, digest, shape, restart)
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,258 @@
+"""The conditions, for every situation.
+
+``Ready`` speaks to whoever committed the manifest, ``Current`` to whoever moved the alias: a rejected alias move
+beside a healthy service leaves ``Ready=True``, so that it never blocks a GitOps sync; a bad commit always shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from model_operator.api import names
+from model_operator.domain.rollout import Phase, Serving, applied_revision, rfc3339
+from model_operator.domain.world import FaultKind, Revision, World
+from model_operator.planner.gates import GateResult
+from model_operator.planner.manifests import pod_shape, same_wish
+from model_operator.planner.status.blockers import idle_trouble, lost_scripts, obstacle, serving_trouble
+from model_operator.planner.status.condition import Condition, Status
+from model_operator.planner.status.forecast import admitted_condition
+from model_operator.planner.status.situation import Situation, left_track, suspended
+from model_operator.planner.strategy.tracks import complete, replicas_of
+
+
+def conditions(world: World, situation: Situation) -> Iterator[Condition]:
+    ready, stalled = _ready(world, situation)
+    yield ready
+    yield _current(world, situation)
+    moving = None if suspended(world) else _moving(world, situation)
+    if moving and not stalled:
+        yield Condition("Reconciling", "True", moving.reason, moving.message)
+    if stalled:
+        yield Condition("Stalled", "True", ready.reason, ready.message)
+    yield _resolution_condition(world)
+    admitted = admitted_condition(world, situation.memory, situation.wished, situation.admission)
+    if admitted and _waits_behind_a_commit(situation):
+        yield Condition("Admitted", "False", "WaitingForApproval", _waits_for_a_person(situation))
+    elif admitted:
+        yield admitted
+
+
+def _resolution_condition(world: World) -> Condition:
+    resolution = world.resolution
+    if resolution.ok and resolution.version:
+        text = f"{resolution.version.alias} of {resolution.version.model} is version {resolution.version.version}"
+        return Condition("Resolved", "True", "Resolved", text)
+    status: Status = "False" if resolution.reason.definite else "Unknown"
+    return Condition("Resolved", status, resolution.reason.value, resolution.message)
+
+
+def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:
+    """The condition Ready, and whether only a person (or the outside world) can mend it."""
+    if found := obstacle(world, situation):
+        return Condition("Ready", "False", found.reason, found.message), found.stalled
+    if situation.memory.serving is None:
+        return _nothing_serves(world, situation)
+    serving = situation.memory.serving
+    if trouble := serving_trouble(world, situation, serving):
+        return Condition("Ready", "False", trouble.reason, trouble.message), trouble.stalled
+    if _spec_is_in_force(world, situation):
+        if replicas_of(world.deployment(serving.track)) == 0:
+            text = f"version {serving.version} is in place and serves as soon as there are replicas: now 0"
+            return Condition("Ready", "True", "ScaledToZero", text), False
+        if warning := situation.trouble:
+            text = f"version {serving.version} serves; {warning.message}"
+            return Condition("Ready", "True", warning.reason, text), False
+        if left := idle_trouble(world, situation, serving):
+            return Condition("Ready", "True", left.reason, left.message), False
+        if lost := lost_scripts(world, situation, serving):
+            return Condition("Ready", "True", "ScriptsMissing", lost), False
+        return Condition("Ready", "True", "Serving", f"version {serving.version} serves"), False
+    if (other := situation.stand_in) and not suspended(world):
+        return _commit_on_its_way(situation, serving, other)
+    current = _current(world, situation)
+    stalled = not _goes_on(world, situation) and not suspended(world)
+    message = f"the spec is not in force: {current.message}; version {serving.version} serves on"
+    return Condition("Ready", "False", current.reason, message), stalled
+
+
+def _commit_on_its_way(situation: Situation, serving: Serving, stand_in: Revision) -> tuple[Condition, bool]:
+    """Ready while a commit is brought into force with the version that serves, or could not be."""
+    candidate, rejection = situation.memory.candidate, situation.memory.rejection_of(stand_in.name)
+    text = f"the spec is not in force: version {stand_in.wish.version} with the changed spec"
+    if candidate and candidate.revision == stand_in.name:
+        waits = candidate.phase is Phase.WITHDRAWN and candidate.retry_at is None
+        text += f": {candidate.message or candidate.phase.value}; version {serving.version} serves on"
+        return Condition("Ready", "False", candidate.reason or "RollingOut", text), waits
+    if rejection:
+        text += (
+            f" was rejected ({rejection.reason}): {rejection.message}; version {serving.version} serves on"
+        )
+        return Condition("Ready", "False", "VersionRejected", text), rejection.retry_at is None
+    return Condition("Ready", "False", "RollingOut", f"{text} comes next"), False
+
+
+def _goes_on(world: World, situation: Situation) -> bool:
+    """Whether the spec may yet come into force without anybody's help."""
+    if not world.resolution.ok:
+        return not world.resolution.reason.definite
+    candidate = situation.memory.candidate
+    if situation.problem:
+        return False
+    if situation.admission and not situation.admission.admitted:
+        return situation.admission.refusal is None
+    if candidate is None:
+        return False
+    if candidate.phase is Phase.WITHDRAWN:
+        return candidate.retry_at is not None
+    return candidate.phase is not Phase.FAILED
+
+
+def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool]:
+    candidate = situation.memory.candidate
+    resolution = world.resolution
+    if candidate and candidate.phase is Phase.FAILED:
+        text = (
+            f"version {candidate.version} failed ({candidate.reason}) and there is no earlier version to go back to; "
+            f"it is tried again when the alias, the version or the spec changes: {candidate.message}"
+        )
+        return Condition("Ready", "False", "FirstVersionFailed", text), True
+    if situation.problem:
+        return Condition("Ready", "False", situation.problem.reason, situation.problem.message), True
+    if candidate:
+        reason = candidate.reason or "RollingOut"
+        stalled = bool(candidate.reason) and candidate.deadline is None and candidate.phase.in_flight
+        text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
+        return Condition("Ready", "False", reason, text), stalled
+    if (gate := situation.turned_away) and situation.wished:
+        return _kept_out("Ready", situation.wished, gate), not _goes_on(world, situation)
+    if suspended(world):
+        return Condition("Ready", "False", "Suspended", "spec.suspend is true, and nothing serves yet"), False
+    if not resolution.ok:
+        stalled = resolution.reason.definite
+        return Condition("Ready", "False", resolution.reason.value, resolution.message), stalled
+    return Condition("Ready", "False", "RollingOut", "the first rollout begins"), False
+
+
+def _current(world: World, situation: Situation) -> Condition:
+    memory, wished, candidate = situation.memory, situation.wished, situation.memory.candidate
+    serving = memory.serving
+    if world.spec is None:
+        return Condition("Current", "Unknown", "InvalidSpec", world.spec_error)
+    if not world.resolution.ok and not situation.held:
+        status = world.resolution.reason.definite
+        return Condition(
+            "Current",
+            "False" if status else "Unknown",
+            world.resolution.reason.value,
+            world.resolution.message,
+        )
+    if situation.problem:
+        return Condition("Current", "False", situation.problem.reason, situation.problem.message)
+    if serving and situation.held and wished and wished.name == serving.revision:
+        text = f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}; remove it to follow again"
+        return Condition("Current", "False", "RevisionHeld", text)
+    if suspended(world) and not (wished and serving and wished.name == serving.revision):
+        text = "spec.suspend is true: nothing is changed until it is false"
+        return Condition("Current", "False", "Suspended", text)
+    if wished and serving and wished.name == serving.revision:
+        if left_track(world, serving):
+            text = f"version {serving.version} is ready, and requests are about to move to it"
+            return Condition("Current", "False", "Switching", text)
+        if applied_revision(world.deployment(serving.track)) == serving.revision:
+            return Condition("Current", "True", "Serving", f"version {serving.version} is wanted and serves")
+        return Condition("Current", "False", "RollingOut", f"version {serving.version} is being put back")
+    if wished and (gate := situation.turned_away):
+        return _kept_out("Current", wished, gate)
+    if wished and (rejection := memory.rejection_of(wished.name)):
+        text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
+        if rejection.retry_at:
+            text += f"; tried again at {rfc3339(rejection.retry_at)}"
+        return Condition("Current", "False", "VersionRejected" if serving else "FirstVersionFailed", text)
+    if _waits_behind_a_commit(situation):
+        return Condition("Current", "False", "WaitingForApproval", _waits_for_a_person(situation))
+    if candidate:
+        reason = candidate.reason or "RollingOut"
+        text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
+        return Condition("Current", "False", reason, text)
+    return Condition("Current", "Unknown", "Pending", "nothing is decided yet")
+
+
+def _waits_behind_a_commit(situation: Situation) -> bool:
+    """Whether the wanted version lacks only a person's approval, and a commit is brought in meanwhile."""
+    wished = situation.wished
+    if wished is None or situation.stand_in is None or situation.turned_away:
+        return False
+    return situation.memory.rejection_of(wished.name) is None
+
+
+def _waits_for_a_person(situation: Situation) -> str:
+    version = situation.wished.wish.version if situation.wished else ""
+    return (
+        f"version {version} waits until a person agrees; meanwhile the changed spec is brought into force with the "
+        "version that serves"
+    )
+
+
+def _kept_out(kind: str, wished: Revision, gate: GateResult) -> Condition:
+    return Condition(
+        kind,
+        "False",
+        gate.reason,
+        f"version {wished.wish.version} is kept out by gate {gate.gate}: {gate.message}",
+    )
+
+
+def _moving(world: World, situation: Situation) -> Condition | None:
+    """Why the operator is still at work, None when it is at rest."""
+    candidate = situation.memory.candidate
+    if candidate and candidate.phase is not Phase.WITHDRAWN and candidate.phase is not Phase.FAILED:
+        reason = candidate.reason or "RollingOut"
+        text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
+        return Condition("Reconciling", "True", reason, text)
+    waits = situation.admission.pending if situation.admission and not situation.admission.refusal else None
+    if waits:
+        return Condition("Reconciling", "True", waits.reason, waits.message)
+    if candidate and candidate.phase is Phase.WITHDRAWN and candidate.retry_at:
+        text = f"version {candidate.version} is tried again at {rfc3339(candidate.retry_at)}"
+        return Condition("Reconciling", "True", "Withdrawn", text)
+    if contested := [str(f.ref) for f in world.faults if f.kind is FaultKind.CONTESTED]:
+        text = f"{', '.join(contested)}: somebody else keeps changing what is ours; repaired a few times a minute"
+        return Condition("Reconciling", "True", "DriftContested", text)
+    serving = situation.memory.serving
+    if serving and left_track(world, serving):
+        text = f"requests are being moved to version {serving.version}"
+        return Condition("Reconciling", "True", "Switching", text)
+    deployment = world.deployment(serving.track) if serving else None
+    if serving and (applied_revision(deployment) != serving.revision or not complete(deployment)):
+        text = f"the pods are being brought to version {serving.version}"
+        return Condition("Reconciling", "True", "Progressing", text)
+    if not serving and not world.resolution.ok and not world.resolution.reason.definite:
+        return Condition("Reconciling", "True", world.resolution.reason.value, world.resolution.message)
+    if situation.ownership.going_away:
+        return Condition("Reconciling", "True", "WaitingForDeletion", "an earlier ModelDeployment's children")
+    return None
+
+
+def _spec_is_in_force(world: World, situation: Situation) -> bool:
+    """Whether the serving revision is what the spec asks for, a moving alias's version aside."""
+    serving = situation.memory.serving
+    if serving is None or world.spec is None:
+        return False
+    if situation.held and situation.wished is None:
+        return True
+    if situation.wished and situation.wished.name == serving.revision:
+        return True
+    reference = world.spec.model.reference()
+    if serving.alias and serving.alias != reference.display:
+        return False
+    kept = next((r for r in situation.revisions if r.name == serving.revision), None)
+    if kept is None:
+        return True
+    if kept.wish.model != reference.name:
+        return False
+    if reference.version is not None and kept.wish.version != reference.version:
+        return False
+    if world.resolution.ok and kept.wish.registry_url != world.resolution.registry_url:
+        return False
+    return same_wish(kept.wish, replace(kept.wish, shape=pod_shape(world.spec_raw)))

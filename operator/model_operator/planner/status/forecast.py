@@ -1,0 +1,153 @@
+"""The next step before it happens: what goes where, which gates it passed, and what it costs in pods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.domain.rollout import Memory, Phase, Serving
+from model_operator.domain.world import Revision, World
+from model_operator.planner.gates import GateReport, asks_anything
+from model_operator.planner.manifests import parse_quantity
+from model_operator.planner.status.condition import Condition
+from model_operator.planner.strategy.tracks import candidate_track, wanted_replicas
+
+MESSAGE_SHOWN = 512
+
+
+def step_ahead(
+    world: World, memory: Memory, revision: Revision | None, admission: GateReport | None
+) -> dict[str, Any]:
+    """What the rollout that waits, runs or is kept out does to the pods; empty when there is none.
+
+    ``revision`` is the one that it brings. What the gates said of it stays shown after they are no longer asked.
+    """
+    candidate, spec = memory.candidate, world.spec
+    if spec is None or (candidate and candidate.phase is Phase.FAILED):
+        return {}
+    if candidate is None and revision is None:
+        return {}
+    serving = memory.serving
+    track = candidate.track if candidate else candidate_track(world, memory)
+    beside = serving is not None and track != serving.track
+    number = wanted_replicas(world, serving)
+    extra = _extra_pods(spec, serving, number, beside)
+    name = candidate.revision if candidate else revision.name if revision else ""
+    version = candidate.version if candidate else revision.wish.version if revision else ""
+    step = {
+        "from": serving.version if serving else "",
+        "to": version,
+        "revision": name,
+        "strategy": "BlueGreen" if beside else "RollingUpdate",
+        "message": _told(spec, serving, number, beside),
+        "extraPods": extra,
+        "extraResources": _resources(revision.template, extra) if revision and extra else {},
+        **_gates(world, name, admission),
+    }
+    return {key: value for key, value in step.items() if value or key == "extraPods"}
+
+
+def admitted_condition(
+    world: World, memory: Memory, wished: Revision | None, admission: GateReport | None
+) -> Condition | None:
+    """The condition Admitted; None where the spec sets no gate."""
+    spec, candidate = world.spec, memory.candidate
+    if spec is None or not (asks_anything(spec.gates) or spec.gates.approval.mode == "Manual"):
+        return None
+    if wished is None:
+        return Condition("Admitted", "Unknown", "Pending", "it is not known yet which version is wanted")
+    version = wished.wish.version
+    if admission and (refusal := admission.refusal):
+        text = f"version {version}, gate {refusal.gate}: {refusal.message}"
+        return Condition("Admitted", "False", refusal.reason, text)
+    if admission and (pending := admission.pending):
+        text = f"version {version}, gate {pending.gate}: {pending.message}"
+        return Condition("Admitted", "Unknown", pending.reason, text)
+    if candidate and candidate.revision == wished.name and candidate.reason == "WaitingForApproval":
+        return Condition("Admitted", "False", candidate.reason, f"version {version}: {candidate.message}")
+    return Condition("Admitted", "True", "Admitted", f"version {version} may start")
+
+
+def _told(spec: ModelDeploymentSpec, serving: Serving | None, number: int, beside: bool) -> str:
+    surge, missing = spec.rollout.max_surge, spec.rollout.max_unavailable
+    if serving is None:
+        return f"{number} pods are started; nothing serves yet"
+    if beside:
+        return f"{number} pods are started beside the {number} that serve; then the Service moves to them at once"
+    if surge not in (0, "0%"):
+        return f"pods are replaced in place, up to {surge} above the {number} and {missing} below"
+    text = (
+        f"there is no spare: up to {missing} of {number} pods are stopped before their successors start, and are "
+        "missing until those are ready"
+    )
+    return text + ("; with a single pod nothing serves meanwhile" if number == 1 else "")
+
+
+def _gates(world: World, revision: str, admission: GateReport | None) -> dict[str, Any]:
+    if admission is None:
+        # asked before it started; what they said then is worth reading until it has ended
+        before = world.status.get("plan")
+        if not isinstance(before, Mapping) or before.get("revision") != revision:
+            return {}
+        return {key: before[key] for key in ("gates", "signature") if key in before}
+    return {
+        "gates": [
+            {"gate": r.gate, "outcome": r.outcome.value, "message": r.message[:MESSAGE_SHOWN]}
+            for r in admission.results
+        ],
+        "signature": [line for r in admission.results for line in r.differences],
+    }
+
+
+# --- what it costs ---------------------------------------------------------------------------------
+
+
+def _extra_pods(spec: ModelDeploymentSpec, serving: Serving | None, number: int, beside: bool) -> int:
+    """How many pods run at most above those that serve."""
+    if serving is None or beside:
+        return number
+    surge = spec.rollout.max_surge
+    if isinstance(surge, int):
+        return min(surge, number)
+    # Kubernetes rounds a surge up
+    return min(math.ceil(number * int(surge.rstrip("%")) / 100), number)
+
+
+def _resources(template: Mapping[str, Any], pods: int) -> dict[str, str]:
+    """What the scheduler must find for them: per pod the sum of its containers, or the largest init container.
+
+    As the scheduler counts: https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
+    """
+    spec = template.get("spec", {})
+    running: dict[str, Fraction] = {}
+    for container in spec.get("containers", ()):
+        for name, amount in _requests(container):
+            running[name] = running.get(name, Fraction(0)) + amount
+    for container in spec.get("initContainers", ()):
+        for name, amount in _requests(container):
+            running[name] = max(running.get(name, Fraction(0)), amount)
+    return {name: _quantity(name, amount * pods) for name, amount in sorted(running.items()) if amount}
+
+
+def _requests(container: Mapping[str, Any]) -> Iterable[tuple[str, Fraction]]:
+    resources = container.get("resources") or {}
+    # what has a limit and no request is reserved at its limit
+    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    for name, value in asked.items():
+        amount = parse_quantity(value)
+        if amount is not None and amount > 0:
+            yield name, amount
+
+
+def _quantity(name: str, amount: Fraction) -> str:
+    if name == "cpu":
+        millis = math.ceil(amount * 1000)
+        return f"{millis}m" if millis % 1000 else str(millis // 1000)
+    whole = math.ceil(amount)
+    for suffix, size in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+        if whole % size == 0:
+            return f"{whole // size}{suffix}"
+    return str(whole)

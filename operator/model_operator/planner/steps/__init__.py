@@ -1,0 +1,1 @@
+"""The steps of the plan. Each takes the decision so far and gives it on."""

@@ -1,0 +1,1 @@
+"""How a candidate takes the place of the serving version: in its track, or on a track beside it."""

@@ -1,0 +1,84 @@
+"""What is wanted: the wish that the registry and the spec add up to, and what the registry is told in return."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.domain.rollout import Memory
+from model_operator.domain.world import ResolvedVersion, Revision, Side, VerdictState, VersionTag, Wish, World
+from model_operator.planner.health import Failure
+from model_operator.planner.manifests import pod_shape
+
+_DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
+
+
+def wish_of(world: World, version: ResolvedVersion) -> Wish:
+    """The exact version that the registry names, in the shape that the spec gives its pods."""
+    return Wish(
+        world.resolution.registry_url,
+        version.model,
+        version.version,
+        version.run_id,
+        version.source,
+        _digest(world.spec, version),
+        pod_shape(world.spec_raw),
+    )
+
+
+def _digest(spec: ModelDeploymentSpec | None, version: ResolvedVersion) -> str:
+    return version.tags.get(spec.gates.integrity.digest_tag, "").strip() if spec else ""
+
+
+def digest_problem(spec: ModelDeploymentSpec, version: ResolvedVersion) -> Failure | None:
+    """Why the version may not start: its digest is required and missing, or is none."""
+    integrity = spec.gates.integrity
+    digest = _digest(spec, version)
+    if not digest and integrity.required:
+        text = (
+            f"version {version.version} of {version.model} has no tag {integrity.digest_tag}, and "
+            "spec.gates.integrity.required is true: tag it with the digest of its files"
+        )
+        return Failure(Side.CONFIGURATION, "DigestMissing", text)
+    if digest and not _DIGEST.fullmatch(digest.lower()):
+        text = (
+            f"the tag {integrity.digest_tag} of version {version.version} is no SHA-256 digest: it must be 64 "
+            "hexadecimal digits, with or without sha256: before them"
+        )
+        return Failure(Side.CONFIGURATION, "DigestMalformed", text)
+    return None
+
+
+def held_revision(revisions: Sequence[Revision], value: str) -> Revision | None:
+    """The kept revision of that name, or the newest of that version; of several, one that served."""
+    if named := next((r for r in revisions if r.name == value), None):
+        return named
+    of_version = [r for r in revisions if r.wish.version == value]
+    lived = [r for r in of_version if r.verdict and r.verdict.state is VerdictState.LIVE]
+    return max(lived or of_version, key=lambda r: r.number, default=None)
+
+
+def _same_registry(world: World, revision: Revision) -> bool:
+    """Whether the version is one of the registry that is followed now: another's may be another model."""
+    return revision.wish.registry_url == world.resolution.registry_url
+
+
+def registry_tags(
+    world: World, memory: Memory, revisions: Sequence[Revision], wished: Revision | None
+) -> tuple[VersionTag, ...]:
+    """What the registry's versions should say of this ModelDeployment, so that another cluster can go by it."""
+    if world.spec is None or world.spec.revert.tag_version == "Never":
+        return ()
+    tags = []
+    kept = {r.name: r for r in revisions}
+    serving = memory.serving
+    if serving and (revision := kept.get(serving.revision)) and _same_registry(world, revision):
+        value = "Settled" if serving.settled else "Serving"
+        tags.append(VersionTag(revision.wish.model, revision.wish.version, value))
+    rejection = memory.rejection_of(wished.name) if wished else None
+    if wished and rejection and rejection.retry_at is None and _same_registry(world, wished):
+        same = serving is not None and serving.version == wished.wish.version
+        if not same:  # a rejected shape of the version that serves says nothing about the version
+            tags.append(VersionTag(wished.wish.model, wished.wish.version, f"Rejected: {rejection.reason}"))
+    return tuple(tags)

@@ -1,0 +1,248 @@
+"""What the operator asks of a model registry, whatever its make, and how one reference is resolved."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from model_operator.api.reference import ModelReference
+from model_operator.domain.registry import Metric, ModelDescription
+from model_operator.domain.world import Resolution, ResolutionReason, ResolvedVersion
+
+
+class RegistryConfig(Protocol):
+    """What this floor reads of one entry of the configuration's ``registries``; an empty path is "none"."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def credentials_dir(self) -> str: ...
+    @property
+    def ca_file(self) -> str: ...
+    @property
+    def workspace(self) -> str: ...
+    @property
+    def requests_per_second(self) -> float: ...
+    @property
+    def type(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """One version as the registry describes it; every field was checked for type and length."""
+
+    model: str
+    version: str
+    """Digits only."""
+    ready: bool
+    status: str
+    stage: str
+    run_id: str
+    source: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """One registered model: where its aliases point, and the newest version of each stage."""
+
+    name: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    newest: Sequence[VersionRecord] = ()
+    aliases_only: bool = False
+    """The registry has no stages and names no newest version: an alias or an exact version is all it can follow."""
+
+
+class RegistryError(Exception):
+    """The registry gave no usable answer; ``reason`` and ``message`` go to the status as they are."""
+
+    def __init__(self, reason: ResolutionReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+    @property
+    def concerns_whole_registry(self) -> bool:
+        """True when asking the same registry for another model can only end in the same way."""
+        return self.reason in _WHOLE_REGISTRY
+
+
+_WHOLE_REGISTRY = frozenset(
+    {
+        ResolutionReason.UNREACHABLE,
+        ResolutionReason.UNAUTHORIZED,
+        ResolutionReason.HOST_HEADER_REFUSED,
+        ResolutionReason.MISCONFIGURED,
+        ResolutionReason.UNKNOWN_REGISTRY,
+    }
+)
+
+
+SAID_NO = frozenset(
+    {
+        ResolutionReason.MODEL_NOT_FOUND,
+        ResolutionReason.ALIAS_NOT_FOUND,
+        ResolutionReason.VERSION_NOT_FOUND,
+        ResolutionReason.STAGE_NOT_FOUND,
+        ResolutionReason.VERSION_NOT_READY,
+    }
+)
+"""The registry knows that there is no usable version; what was known before does not count any more."""
+
+
+class RegistryClient(Protocol):
+    """One registry with one set of credentials. Every method raises RegistryError and nothing else.
+
+    This is all that the operator asks of a registry: another kind of it is one more file (docs/registries.md).
+    """
+
+    @property
+    def lists_models(self) -> bool:
+        """Whether listings tell as much as single questions do. Where not, they are empty, and nobody reads them."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """The base URL, without credentials and without a closing slash."""
+        ...
+
+    async def model(self, name: str) -> ModelRecord:
+        """One registered model; ModelNotFound when there is none."""
+        ...
+
+    async def version(self, name: str, version: str) -> VersionRecord:
+        """One exact version; ModelNotFound or VersionNotFound when there is none."""
+        ...
+
+    def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
+        """All models that these credentials may see, by pages; a concurrent change may hide a row."""
+        ...
+
+    def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
+        """All versions that these credentials may see, by pages, the last changed first."""
+        ...
+
+    async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+        """Let one version carry that tag; tried once. What the tag said before is overwritten.
+
+        Raises Forbidden where these credentials may not write, VersionNotFound when there is no such version.
+        """
+        ...
+
+    async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
+        """The last value of each metric of a version, by dataset where the registry knows that."""
+        ...
+
+    async def description(self, name: str, version: str) -> ModelDescription:
+        """What the version's own files say of it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections; the client can't be used afterwards."""
+        ...
+
+
+async def resolve(client: RegistryClient, reference: ModelReference) -> Resolution:
+    """Ask for one reference now, in one or two requests; a failure is an answer too."""
+    try:
+        if reference.version is not None:
+            record = await client.version(reference.name, reference.version)
+        else:
+            model = await client.model(reference.name)
+            number = version_of(model, reference, client.url)
+            record = newest_of(model, number) or await client.version(reference.name, number)
+        return resolved(record, reference, client.url)
+    except RegistryError as failure:
+        return Resolution(failure.reason, failure.message, client.url)
+
+
+def version_of(model: ModelRecord, reference: ModelReference, url: str) -> str:
+    """The version number that the reference (not an exact one) names in this model.
+
+    Raises RegistryError with AliasNotFound, StageNotFound or VersionNotFound.
+    """
+    if reference.alias is not None:
+        if number := model.aliases.get(reference.alias):
+            return number
+        known = ", ".join(f"@{alias}" for alias in sorted(model.aliases)[:8])
+        raise RegistryError(
+            ResolutionReason.ALIAS_NOT_FOUND,
+            f"model '{shown(model.name)}' has no alias '{shown(reference.alias)}' at {url}; "
+            + (f"it has {shown(known)}" if known else "it has no aliases; set one on the version to serve"),
+        )
+    if model.aliases_only:
+        stage = reference.stage is not None
+        raise RegistryError(
+            ResolutionReason.STAGE_NOT_FOUND if stage else ResolutionReason.VERSION_NOT_FOUND,
+            f"{url} knows no {'stages' if stage else 'newest version'} of a model; follow an alias of "
+            f"'{shown(model.name)}', or name an exact version",
+        )
+    if reference.stage is not None:
+        wanted = reference.stage.lower()
+        staged = [version for version in model.newest if version.stage.lower() == wanted]
+        if staged:
+            return _highest(staged).version
+        raise RegistryError(
+            ResolutionReason.STAGE_NOT_FOUND,
+            f"model '{shown(model.name)}' has no version in stage '{shown(reference.stage)}' at {url}; "
+            "move a version to that stage, or follow an alias",
+        )
+    if model.newest:
+        return _highest(model.newest).version
+    raise RegistryError(
+        ResolutionReason.VERSION_NOT_FOUND,
+        f"model '{shown(model.name)}' has no versions at {url}; register one",
+    )
+
+
+def newest_of(model: ModelRecord, number: str) -> VersionRecord | None:
+    """The record of that version, where the model's own record brings it along."""
+    return next((version for version in model.newest if version.version == number), None)
+
+
+def resolved(record: VersionRecord, reference: ModelReference, url: str) -> Resolution:
+    """The resolution to this version: Resolved, or VersionNotReady."""
+    if not record.ready:
+        return Resolution(
+            ResolutionReason.VERSION_NOT_READY,
+            f"version {record.version} of '{shown(record.model)}' is {shown(record.status)}, not READY, "
+            f"at {url}; "
+            "register it again if its upload failed",
+            url,
+        )
+    version = ResolvedVersion(
+        model=reference.name,
+        version=record.version,
+        alias=reference.display,
+        run_id=record.run_id,
+        source=record.source,
+        tags=record.tags,
+    )
+    named = shown(reference.name)
+    message = (
+        f"'{named}' has version {record.version}"
+        if reference.version is not None
+        else f"'{named}' {shown(reference.display)} is version {record.version}"
+    )
+    return Resolution(ResolutionReason.RESOLVED, message, url, version)
+
+
+def with_last_good(answer: Resolution, last: ResolvedVersion | None) -> Resolution:
+    """A failure to find out, with the version that was known before; other answers as they are."""
+    if last is None or answer.ok or answer.reason in SAID_NO:
+        return answer
+    return replace(answer, version=last)
+
+
+def shown(text: str, limit: int = 300) -> str:
+    """Foreign text made fit for a message: control characters out, white space folded, cut to ``limit``."""
+    if len(text) <= limit and text.isprintable():
+        return text
+    # a long text is cut before it is cleaned too: cleaning 8 MiB character by character takes seconds
+    folded = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
+    return folded if len(folded) <= limit else folded[: limit - 3] + "..."
+
+
+def _highest(versions: Sequence[VersionRecord]) -> VersionRecord:
+    return max(versions, key=lambda version: int(version.version))

@@ -1,0 +1,102 @@
+"""Reads a model's own description, the file ``MLmodel``: YAML from a registry that is not trusted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from model_operator.domain.registry import ModelDescription
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 64
+MAX_COLUMNS = 10_000
+MAX_REQUIREMENTS = 1000
+MAX_LINE = 500
+_MOST_BYTES_OF_A_MODEL = 2**60
+
+# the C parser takes a tenth of the time; it is in every wheel of PyYAML
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class MalformedModelError(ValueError):
+    """The file is no MLmodel; the text says in what."""
+
+
+def parse_mlmodel(text: bytes, requirements: bytes | None = None) -> ModelDescription:
+    """What the files ``MLmodel`` and ``requirements.txt`` (None: there is none) say.
+
+    Raises MalformedModelError, and nothing else whatever the bytes are. Unknown fields are passed over.
+    """
+    if len(text) > MAX_BYTES:
+        raise MalformedModelError(f"is larger than {MAX_BYTES} bytes")
+    try:
+        _refuse_towers(text)
+        document = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    except MalformedModelError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
+        raise MalformedModelError("is not YAML") from None
+    if not isinstance(document, dict):
+        raise MalformedModelError("is no mapping")
+    size = document.get("model_size_bytes")
+    known = isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _MOST_BYTES_OF_A_MODEL
+    return ModelDescription(
+        signature=_signature(document.get("signature")),
+        input_example=isinstance(document.get("saved_input_example_info"), dict),
+        size_bytes=size if known else None,
+        python_version=_python_version(document.get("flavors")),
+        requirements=None if requirements is None else _lines(requirements),
+    )
+
+
+def _refuse_towers(text: bytes) -> None:
+    """Raises MalformedModelError for YAML that is nested too deeply.
+
+    The C parser's composer calls itself for each level and has no limit: a hundred kilobytes of brackets end the
+    whole process. Its events come without that.
+    """
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise MalformedModelError(f"is nested more than {MAX_DEPTH} deep")
+
+
+def _signature(value: object) -> Mapping[str, Any] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise MalformedModelError("has a signature that is no mapping")
+    parts = {part: _columns(part, value[part]) for part in ("inputs", "outputs", "params") if value.get(part)}
+    return parts or None
+
+
+def _columns(part: str, value: object) -> list[Any]:
+    """Lists stand in the YAML as texts of JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise MalformedModelError(f"has signature {part} that are not JSON") from None
+    if not isinstance(value, list) or len(value) > MAX_COLUMNS:
+        raise MalformedModelError(f"has signature {part} that are no list of at most {MAX_COLUMNS}")
+    return value
+
+
+def _python_version(flavors: object) -> str:
+    flavor = flavors.get("python_function") if isinstance(flavors, dict) else None
+    version = flavor.get("python_version") if isinstance(flavor, dict) else None
+    return version if isinstance(version, str) and len(version) <= 32 and version.isprintable() else ""
+
+
+def _lines(requirements: bytes) -> tuple[str, ...]:
+    text = requirements[:MAX_BYTES].decode("utf-8", "replace")
+    lines = (line.partition(" #")[0].strip() for line in text.splitlines())
+    wanted = [line for line in lines if line and not line.startswith("#") and len(line) <= MAX_LINE]
+    return tuple(wanted[:MAX_REQUIREMENTS])

@@ -1,0 +1,108 @@
+"""MLflow's records of models and versions, checked field by field: what a registry sends may be anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from model_operator.registry.clients.base import ModelRecord, VersionRecord
+
+MAX_NAME = 256
+MAX_TEXT = 4096
+MAX_VERSION_DIGITS = 18
+MAX_TAGS = 256
+MAX_ALIASES = 1000
+MAX_STAGES = 16
+
+
+def part_of(value: tuple[Any, str]) -> Mapping[str, Any]:
+    """A part of a record, given with its name; empty where it is left out. Raises ShapeError."""
+    record, field = value
+    return _mapping(_mapping(record, field).get(field, {}), field)
+
+
+class ShapeError(ValueError):
+    """A record that is not what the API promises; the text names the field."""
+
+
+def parse_model(value: Any) -> ModelRecord:
+    """One registered model. Raises ShapeError."""
+    row = _mapping(value, "registered_model")
+    aliases = {}
+    for item in _list(row, "aliases", MAX_ALIASES):
+        alias = _mapping(item, "aliases")
+        aliases[_text(alias, "alias", MAX_NAME)] = _number(alias, "version")
+    newest = tuple(parse_version(item) for item in _list(row, "latest_versions", MAX_STAGES))
+    name = _text(row, "name", MAX_NAME, required=True)
+    return renamed(ModelRecord(name, aliases, newest), name)
+
+
+def renamed(model: ModelRecord, name: str) -> ModelRecord:
+    """The record under the name that was asked for: a registry must not answer for another of its models."""
+    if model.name == name and all(version.model == name for version in model.newest):
+        return model  # as nearly always: copies are what costs most of reading a listing
+    return ModelRecord(name, model.aliases, tuple(replace(version, model=name) for version in model.newest))
+
+
+def parse_version(value: Any) -> VersionRecord:
+    """One model version. Raises ShapeError."""
+    row = _mapping(value, "model_version")
+    status = _text(row, "status", MAX_NAME) or "READY"
+    return VersionRecord(
+        model=_text(row, "name", MAX_NAME, required=True),
+        version=_number(row, "version"),
+        ready=status == "READY",
+        status=status,
+        stage=_text(row, "current_stage", MAX_NAME),
+        run_id=_text(row, "run_id", MAX_NAME),
+        source=_text(row, "source", MAX_TEXT),
+        tags=_tags(_list(row, "tags", None)),
+    )
+
+
+def _tags(items: Iterable[Any]) -> Mapping[str, str]:
+    """Key to value. Left out: values over 4,096 characters, and all tags after the 256th."""
+    tags: dict[str, str] = {}
+    for item in items:
+        tag = _mapping(item, "tags")
+        key, value = tag.get("key"), tag.get("value", "")
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ShapeError("tags")
+        if len(key) <= MAX_NAME and len(value) <= MAX_TEXT and len(tags) < MAX_TAGS:
+            tags[key] = value
+    return tags
+
+
+def _mapping(value: Any, field: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ShapeError(field)
+    return value
+
+
+def _list(row: Mapping[str, Any], field: str, limit: int | None) -> list[Any]:
+    value = row.get(field, [])
+    if not isinstance(value, list) or (limit is not None and len(value) > limit):
+        raise ShapeError(field)
+    return value
+
+
+def _text(row: Mapping[str, Any], field: str, limit: int, required: bool = False) -> str:
+    value = row.get(field)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or len(value) > limit or (required and not value):
+        raise ShapeError(field)
+    return value
+
+
+def _number(row: Mapping[str, Any], field: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not is_version_number(value):
+        raise ShapeError(field)
+    return value
+
+
+def is_version_number(text: str) -> bool:
+    """Whether MLflow could have a version of that number: digits only, as many as its database holds."""
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_VERSION_DIGITS

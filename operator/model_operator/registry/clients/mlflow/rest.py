@@ -1,0 +1,202 @@
+"""MLflow's REST dialect: what its answers mean, whoever speaks it. The servers differ in their routes and rights."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import httpx
+
+from model_operator.domain.world import ResolutionReason
+from model_operator.registry.clients.base import RegistryError, shown
+from model_operator.registry.clients.http import MIB, Answer, JsonSource
+from model_operator.registry.clients.mlflow.records import MAX_TEXT, ShapeError
+
+RECORD_BYTES = MIB
+# JSON takes up to twenty times its size as Python objects
+PAGE_BYTES = 8 * MIB
+PAGE_ROWS = 1000
+SMALLEST_PAGE_ROWS = 50
+MAX_PAGES = 500
+
+T = TypeVar("T")
+
+
+class Right(NamedTuple):
+    """What a request needs: what is done, and what a person has to grant for it."""
+
+    verb: str
+    permission: str
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a kind of server is called in messages."""
+
+    whose: str
+    """As in "is the url ...?"."""
+    read: Right
+    write: Right
+
+
+class MlflowRest:
+    """One server that speaks MLflow's REST dialect. Every method raises RegistryError and nothing else."""
+
+    def __init__(self, source: JsonSource, server: Server) -> None:
+        """``source`` is where it is asked; ``server`` is what it is called in messages."""
+        self.source = source
+        self._entry = source.site.entry
+        self._server = server
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a closing slash."""
+        return self.source.base
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        await self.source.aclose()
+
+    async def get(
+        self, path: str, params: Mapping[str, str], max_bytes: int, absent: ResolutionReason, what: str
+    ) -> Mapping[str, Any]:
+        """The object at that path; ``absent`` is the reason when ``what`` does not exist."""
+        return self.checked(await self.source.get(path, params, max_bytes), absent, what, self._server.read)
+
+    async def post(
+        self, path: str, body: Mapping[str, str], absent: ResolutionReason, what: str
+    ) -> Mapping[str, Any]:
+        """The answer to an object that was posted once; it may have arrived when this raises."""
+        answer = await self.source.post(path, body, RECORD_BYTES)
+        return self.checked(answer, absent, what, self._server.write)
+
+    async def pages(self, path: str, key: str) -> AsyncGenerator[list[Any], None]:
+        """The rows of a listing, by pages of at most 1,000; of fewer where the rows are large."""
+        rows, token = PAGE_ROWS, ""
+        for _ in range(MAX_PAGES):
+            params = {"max_results": str(rows)} | ({"page_token": token} if token else {})
+            try:
+                body = await self.get(
+                    path, params, PAGE_BYTES, ResolutionReason.UNEXPECTED_ANSWER, "the listing"
+                )
+            except RegistryError as failure:
+                if failure.reason is not ResolutionReason.ANSWER_TOO_LARGE or rows // 4 < SMALLEST_PAGE_ROWS:
+                    raise
+                rows //= 4
+                continue
+            listed = body.get(key, [])
+            if not isinstance(listed, list):
+                raise self.unexpected(f"{path} without a list of {key}")
+            yield listed
+            following = body.get("next_page_token", "")
+            if not isinstance(following, str) or len(following) > MAX_TEXT:
+                raise self.unexpected(f"{path} with a malformed next_page_token")
+            if not following or following == token:
+                return
+            token = following
+
+    def checked(
+        self, answer: Answer, absent: ResolutionReason, what: str, right: Right | None = None
+    ) -> Mapping[str, Any]:
+        """The object that was answered; raises what any other answer means. ``right``: to read, if left out."""
+        if answer.status == 200:
+            return self._object(answer)
+        code, message = error_in(answer)
+        if answer.status == 403:
+            raise self._refused(answer, what, right or self._server.read)
+        if answer.status == 404 and code.endswith("DOES_NOT_EXIST"):
+            raise self.not_found(absent, what)
+        if answer.status == 400 and code == "INVALID_PARAMETER_VALUE":
+            # such as a slash in the name: no such thing can exist there
+            raise self.not_found(absent, what, f" (it said: {self.source.quote(message)})")
+        if answer.status == 429 or answer.status >= 500:
+            said = f": {self.source.quote(message)}" if message else ""
+            raise RegistryError(
+                ResolutionReason.REGISTRY_ERROR,
+                f"{self.url} answered {answer.status}{said}; see the registry's own log",
+            )
+        raise self.unexpected(f"{answer.status} {code or answer.media_type or 'without content'}", message)
+
+    def parsed(self, parse: Callable[[Any], T], value: Any) -> T:
+        """What ``parse`` makes of the value; its ShapeError as a RegistryError."""
+        try:
+            return parse(value)
+        except ShapeError as error:
+            raise self.unexpected(f"a record of an unexpected shape ({error})") from None
+
+    def parsed_rows(self, parse: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
+        """The rows that can be read; one odd model must not blind us to a thousand others."""
+        parsed = []
+        for row in rows:
+            with suppress(ShapeError):
+                parsed.append(parse(row))
+        if rows and not parsed:
+            raise self.unexpected("a listing without a single record of the expected shape")
+        return parsed
+
+    def not_found(self, reason: ResolutionReason, what: str, detail: str = "") -> RegistryError:
+        """That there is no such thing."""
+        return RegistryError(reason, f"{what} does not exist at {self.url}{detail}")
+
+    def unexpected(self, what: str, said: str = "") -> RegistryError:
+        """That this is no answer of such a server."""
+        quoted = f", saying: {self.source.quote(said)}" if said else ""
+        return RegistryError(
+            ResolutionReason.UNEXPECTED_ANSWER,
+            f"{self.url} answered {self.source.quote(what)}{quoted}; "
+            f"is the url of registry '{self._entry}' {self._server.whose}?",
+        )
+
+    def _object(self, answer: Answer) -> Mapping[str, Any]:
+        if answer.media_type != "application/json":
+            raise self.unexpected(f"{answer.media_type or 'no content type'} where JSON was expected")
+        try:
+            body = answer.json()
+        except ValueError:
+            raise self.unexpected("malformed JSON") from None
+        if not isinstance(body, dict):
+            raise self.unexpected("JSON that is not an object")
+        return body
+
+    def _refused(self, answer: Answer, what: str, right: Right) -> RegistryError:
+        said = answer.body.decode("utf-8", "replace")
+        if "invalid host header" in said.lower():
+            host = httpx.URL(self.url).netloc.decode("ascii", "replace")
+            return RegistryError(
+                ResolutionReason.HOST_HEADER_REFUSED,
+                f"the MLflow server at {self.url} refuses the Host header '{host}'; "
+                f"start it with --allowed-hosts {host} (and the other names that it is called by)",
+            )
+        access = self.source.site.access
+        if not access.place:
+            remedy = f"give registry '{self._entry}' credentials that may {right.verb} it: {access.remedy}"
+        else:
+            remedy = (
+                f"give the user (username and password, or token, in {access.place}, registry "
+                f"'{self._entry}') {right.permission}"
+            )
+        return RegistryError(
+            ResolutionReason.FORBIDDEN,
+            f"{self.url} does not let us {right.verb} {what} (403); it does not exist, or {remedy}",
+        )
+
+
+def error_in(answer: Answer) -> tuple[str, str]:
+    """The error code and message of an answer; empty where it has none."""
+    if answer.media_type != "application/json":
+        return "", ""
+    try:
+        body = answer.json()
+    except ValueError:
+        return "", ""
+    if not isinstance(body, dict):
+        return "", ""
+    code, message = body.get("error_code"), body.get("message")
+    return code if isinstance(code, str) else "", message if isinstance(message, str) else ""
+
+
+def named_version(name: str, version: str) -> str:
+    """A version in the words of a message."""
+    return f"version {shown(version)} of model '{shown(name)}'"

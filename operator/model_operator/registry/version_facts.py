@@ -1,0 +1,222 @@
+"""Reads what gates have to know of versions, for as long as a plan says so: once for all who want the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from model_operator.domain.registry import FactsWanted, Metric, ModelDescription, VersionFacts, VersionId
+from model_operator.domain.world import Key, ResolutionReason
+from model_operator.registry.clients.base import RegistryClient, RegistryError
+from model_operator.registry.ids import Clients, RegistryId
+
+log = logging.getLogger(__name__)
+
+PARALLEL = 4
+LONGEST_PAUSE_SECONDS = 300.0
+JITTER = 0.1
+MAX_DESCRIPTIONS = 1000
+"""So many descriptions are remembered; the files of a version never change."""
+
+
+class _Part(Enum):
+    METRICS = "metrics"
+    DESCRIPTION = "description"
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """One thing to know about one version, whoever wants to."""
+
+    registry: RegistryId
+    id: VersionId
+    run_id: str
+    source: str
+    part: _Part
+
+
+@dataclass(slots=True)
+class _Answer:
+    due: float
+    followers: set[Key] = field(default_factory=set)
+    value: Sequence[Metric] | ModelDescription | None = None
+    problem: str = ""
+    failure: object = None
+    """The reason of the last failure; a failure that is only worded differently is no news."""
+    failures: int = 0
+
+
+class FactsReader:
+    """Knows of each followed version what it was asked to find out.
+
+    All methods but ``run`` return at once, and belong into the event loop that runs ``run``.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        poll_seconds: float,
+        on_change: Callable[[Key], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Metrics are read again every ``poll_seconds``; ``on_change`` is called for keys whose facts changed."""
+        self._clients = clients
+        self._poll_seconds = poll_seconds
+        self._on_change = on_change
+        self._clock = clock
+        self._wanted: dict[Key, tuple[RegistryId, tuple[FactsWanted, ...]]] = {}
+        self._answers: dict[_Topic, _Answer] = {}
+        self._descriptions: OrderedDict[_Topic, ModelDescription] = OrderedDict()
+        self._wake = asyncio.Event()
+
+    def follow(self, key: Key, registry: RegistryId, wanted: Sequence[FactsWanted]) -> None:
+        """Find that out for ``key``, and nothing else. Saying it again changes nothing."""
+        if not wanted:
+            self.forget(key)
+            return
+        now = (registry, tuple(wanted))
+        if self._wanted.get(key) == now:
+            return
+        before = self._topics(key)
+        self._wanted[key] = now
+        topics = self._topics(key)
+        for topic in topics - before:
+            self._start(topic).followers.add(key)
+        self._leave(key, before - topics)
+
+    def forget(self, key: Key) -> None:
+        """Nothing is wanted for ``key`` any more."""
+        topics = self._topics(key)
+        self._wanted.pop(key, None)
+        self._leave(key, topics)
+
+    def known(self, key: Key) -> Mapping[VersionId, VersionFacts]:
+        """What is known so far of each version that ``key`` wants to know about."""
+        registry, wanted = self._wanted.get(key, (RegistryId(), ()))
+        return {want.id: self._facts(registry, want) for want in wanted}
+
+    async def run(self) -> None:
+        """Ask until cancelled. No failure of a registry, nor of this code, ends it."""
+        while True:
+            due = [topic for topic, answer in self._answers.items() if answer.due <= self._clock()]
+            if due:
+                limit = asyncio.Semaphore(PARALLEL)
+                await asyncio.gather(*(self._ask(topic, limit) for topic in due))
+                continue
+            self._wake.clear()
+            soonest = min((answer.due for answer in self._answers.values()), default=None)
+            pause = None if soonest is None else max(0.0, soonest - self._clock())
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    # --- topics ----------------------------------------------------------------------------------
+
+    def _topics(self, key: Key) -> set[_Topic]:
+        registry, wanted = self._wanted.get(key, (RegistryId(), ()))
+        return {topic for want in wanted for topic in _topics_of(registry, want)}
+
+    def _start(self, topic: _Topic) -> _Answer:
+        answer = self._answers.get(topic)
+        if answer is None:
+            answer = self._answers[topic] = _Answer(self._clock())
+            if (kept := self._descriptions.get(topic)) is not None:
+                answer.value, answer.due = kept, float("inf")
+            else:
+                self._wake.set()
+        return answer
+
+    def _leave(self, key: Key, topics: set[_Topic]) -> None:
+        for topic in topics:
+            answer = self._answers[topic]
+            answer.followers.discard(key)
+            if not answer.followers:
+                del self._answers[topic]
+
+    def _facts(self, registry: RegistryId, want: FactsWanted) -> VersionFacts:
+        metrics: Sequence[Metric] | None = None
+        description: ModelDescription | None = None
+        problems = dict.fromkeys(_Part, "")
+        for topic in _topics_of(registry, want):
+            answer = self._answers[topic]
+            problems[topic.part] = answer.problem
+            if isinstance(answer.value, ModelDescription):
+                description = answer.value
+            elif answer.value is not None:
+                metrics = answer.value
+        return VersionFacts(metrics, description, problems[_Part.METRICS], problems[_Part.DESCRIPTION])
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    async def _ask(self, topic: _Topic, limit: asyncio.Semaphore) -> None:
+        client = self._clients.client(topic.registry)
+        try:
+            if client is None:
+                raise _unknown(topic.registry)
+            async with limit:
+                value = await _read(client, topic)
+        except RegistryError as error:
+            self._failed(topic, error.reason, error.message)
+        except Exception:
+            log.exception("a defect while reading %s of %s", topic.part.value, topic.id)
+            self._failed(topic, "defect", "the operator could not handle an answer; see its log")
+        else:
+            self._answered(topic, value)
+
+    def _answered(self, topic: _Topic, value: Sequence[Metric] | ModelDescription) -> None:
+        if isinstance(value, ModelDescription):
+            self._descriptions[topic] = value
+            while len(self._descriptions) > MAX_DESCRIPTIONS:
+                self._descriptions.popitem(last=False)
+        answer = self._answers.get(topic)
+        if answer is None:
+            return  # nobody wants to know any more
+        pause = self._poll_seconds if topic.part is _Part.METRICS else float("inf")
+        answer.due = self._clock() + _spread(pause)
+        # by what it says: NaN is not equal to itself
+        news = repr(answer.value) != repr(value) or bool(answer.problem)
+        answer.value, answer.problem, answer.failure, answer.failures = value, "", None, 0
+        self._tell(answer if news else None)
+
+    def _failed(self, topic: _Topic, failure: object, message: str) -> None:
+        answer = self._answers.get(topic)
+        if answer is None:
+            return
+        answer.failures += 1
+        pause = min(self._poll_seconds * 2.0 ** min(answer.failures - 1, 16), LONGEST_PAUSE_SECONDS)
+        answer.due = self._clock() + _spread(pause)
+        if answer.value is not None or answer.failure == failure:
+            return  # what was known goes on counting
+        answer.problem, answer.failure = message, failure
+        self._tell(answer)
+
+    def _tell(self, answer: _Answer | None) -> None:
+        for key in sorted(answer.followers) if answer else ():
+            self._on_change(key)
+
+
+def _topics_of(registry: RegistryId, want: FactsWanted) -> list[_Topic]:
+    parts = [_Part.METRICS] * want.metrics + [_Part.DESCRIPTION] * want.description
+    return [_Topic(registry, want.id, want.run_id, want.source, part) for part in parts]
+
+
+async def _read(client: RegistryClient, topic: _Topic) -> Sequence[Metric] | ModelDescription:
+    if topic.part is _Part.METRICS:
+        return await client.metrics(topic.run_id, topic.source)
+    return await client.description(topic.id.model, topic.id.version)
+
+
+def _unknown(registry: RegistryId) -> RegistryError:
+    return RegistryError(ResolutionReason.UNKNOWN_REGISTRY, f"registry '{registry}' is not configured")
+
+
+def _spread(seconds: float) -> float:
+    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
