@@ -28,7 +28,7 @@ from benchmarks.first_writes import FirstWrites
 from benchmarks.many_models import name, registry
 from benchmarks.observed_operator import ObservedOperator
 from benchmarks.populated_cluster import PopulatedCluster
-from model_operator.domain.world import Key
+from model_operator.domain.objects import Key
 
 INNOCENT = "innocent"
 CROWD = "crowd"

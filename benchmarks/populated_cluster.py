@@ -22,7 +22,7 @@ from benchmarks.api_server import at_once, connected, events
 from benchmarks.audited import Write, writes
 from benchmarks.many_models import name
 from benchmarks.ready_pods import make_pods_ready
-from model_operator.domain.world import Key
+from model_operator.domain.objects import Key
 
 REHEARSAL: Key = ("rehearsal", name(0))
 NAMESPACES = 10

@@ -25,7 +25,7 @@ import httpx
 from tests.fork_server import ForkServer, Process
 from tests.mlflow_env import REQUIREMENTS, ensure_python
 
-from model_operator.controller.reconciler import pod_scripts
+from model_operator.controller.observe import pod_scripts
 
 SCRIPTS = Path(__file__).parents[2] / "operator" / "model_operator" / "pod"
 # a start takes three seconds on an idle machine

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from tests.cluster.api import ApiClient
 
-from model_operator.domain.world import Kind
+from model_operator.domain.objects import Kind
 from model_operator.kube.resources import group_and_plural
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.cluster.api import ApiClient
 
-from model_operator.domain.world import Announce
+from model_operator.domain.plan import Announce
 from model_operator.kube import EventRecorder, KubeClient
 from model_operator.kube.events import MOST_IN_WINDOW, WINDOW_SECONDS
 

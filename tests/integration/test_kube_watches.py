@@ -12,9 +12,9 @@ from tests.cluster.api import ApiClient
 from tests.integration.accounts import reader_of
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.controller import watches
+from model_operator.controller import kopf_pump, relist, watches
 from model_operator.controller.cache import WATCHED_KINDS, Cache
-from model_operator.domain.world import Key, Kind, Object, ObjectRef
+from model_operator.domain.objects import Key, Kind, Object, ObjectRef
 from model_operator.kube import Forbidden, KubeClient
 from model_operator.planner.manifests import Owner, child_labels, preview_service, service, track_selector
 
@@ -149,11 +149,11 @@ async def test_a_list_finds_what_is_there_and_evicts_what_was_deleted_unseen(
 ) -> None:
     seen = Seen(namespace)
     await somebody.create(ObjectRef(Kind.CONFIG_MAP, namespace, "scripts"), config_map())
-    assert (namespace, "churn") in await watches.fill(somebody, seen.cache)
+    assert (namespace, "churn") in await relist.fill(somebody, seen.cache)
     assert seen.config_map()
     await somebody.delete(ObjectRef(Kind.CONFIG_MAP, namespace, "scripts"))
     assert seen.config_map(), "nobody has told the cache yet"
-    assert (namespace, "churn") in await watches.fill(somebody, seen.cache, [namespace])
+    assert (namespace, "churn") in await relist.fill(somebody, seen.cache, [namespace])
     assert seen.config_map() is None
 
 
@@ -164,7 +164,7 @@ async def test_the_resync_enqueues_what_changed_unseen_and_every_model_deploymen
     later: dict[Key, float] = {}
     await somebody.create(ObjectRef(Kind.MODEL_DEPLOYMENT, namespace, "churn"), wish())
     resync = asyncio.create_task(
-        watches.resync(
+        relist.resync(
             somebody, seen.cache, seen.keys.add, later.__setitem__, namespaces=[namespace], every_seconds=0.1
         )
     )
@@ -247,7 +247,7 @@ async def test_a_list_that_is_not_allowed_names_who_may_not_do_what(
     client = await KubeClient.connect(kubeconfig=without_pods)
     try:
         with pytest.raises(Forbidden, match='somebody" cannot list resource "pods"'):
-            await watches.fill(client, Cache(), [namespace])
+            await relist.fill(client, Cache(), [namespace])
     finally:
         await client.close()
 
@@ -255,7 +255,7 @@ async def test_a_list_that_is_not_allowed_names_who_may_not_do_what(
 async def test_one_watch_that_is_lost_for_good_ends_them_all_with_its_error(
     without_pods: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hasty = watches.watch_settings()
+    hasty = kopf_pump.watch_settings()
     hasty.networking.error_backoffs = (0.1, 0.1)
     monkeypatch.setattr(watches, "watch_settings", lambda silence_seconds: hasty)
     client = await KubeClient.connect(kubeconfig=without_pods)

@@ -21,7 +21,7 @@ from model_operator.controller import watches
 from model_operator.controller.cache import Cache
 from model_operator.controller.liveness import Liveness
 from model_operator.controller.workqueue import Backoff
-from model_operator.domain.world import Kind, ObjectRef
+from model_operator.domain.objects import Kind, ObjectRef
 from model_operator.kube import ApiError, KubeClient
 
 SECONDS = 60

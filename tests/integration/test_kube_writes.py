@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from model_operator.controller.cache import Cache
-from model_operator.domain.world import Kind, ObjectRef
+from model_operator.domain.objects import Kind, ObjectRef
 from model_operator.kube import (
     AlreadyExists,
     Conflict,

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.world import Action, Adopt, Apply, Create, Delete, Kind, RecordVerdict, Scale
+from model_operator.domain.objects import Kind
+from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
 from model_operator.planner.manifests import verdict_annotation
 
 Json = dict[str, Any]

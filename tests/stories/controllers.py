@@ -15,7 +15,8 @@ from typing import Any
 
 from tests.stories.pods import NODE_LOSS_NOTICED, Behaviour, Pod
 
-from model_operator.domain.world import Kind, Traffic
+from model_operator.domain.objects import Kind
+from model_operator.domain.world import Traffic
 
 Json = dict[str, Any]
 SERVICE_NAME = "kubernetes.io/service-name"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.rollout import rfc3339
+from model_operator.domain.objects import rfc3339
 
 Json = dict[str, Any]
 

@@ -21,22 +21,17 @@ from tests.stories.pods import GOOD, Behaviour, Pod
 
 from model_operator.api import SpecError, names, parse
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.registry import FactsWanted, VersionFacts, VersionId
-from model_operator.domain.world import (
-    Apply,
-    Children,
-    Create,
-    Defaults,
-    Fault,
-    FaultKind,
-    Kind,
-    Plan,
-    PodRegistry,
+from model_operator.domain.objects import Kind
+from model_operator.domain.plan import Apply, Create, Plan
+from model_operator.domain.registry import (
+    FactsWanted,
     Resolution,
     ResolutionReason,
     ResolvedVersion,
-    World,
+    VersionFacts,
+    VersionId,
 )
+from model_operator.domain.world import Children, Defaults, Fault, FaultKind, PodRegistry, World
 from model_operator.planner.manifests import read_revision
 from model_operator.planner.plan import plan
 

@@ -10,7 +10,8 @@ from tests.stories.pods import Behaviour
 from tests.stories.simulation import SimulatedCluster, serving
 
 from model_operator.api import names
-from model_operator.domain.world import Kind, Resolution, ResolutionReason
+from model_operator.domain.objects import Kind
+from model_operator.domain.registry import Resolution, ResolutionReason
 
 Json = dict[str, Any]
 

@@ -8,7 +8,8 @@ import pytest
 from tests.stories.conftest import Told
 from tests.stories.simulation import SimulatedCluster, serving
 
-from model_operator.domain.world import FaultKind, Kind
+from model_operator.domain.objects import Kind
+from model_operator.domain.world import FaultKind
 
 Json = dict[str, Any]
 

@@ -15,7 +15,7 @@ from tests.stories.pods import Behaviour
 from tests.stories.simulation import SimulatedCluster, outage, serving
 
 from model_operator.api import names
-from model_operator.domain.world import Kind
+from model_operator.domain.objects import Kind
 
 Json = dict[str, Any]
 Event = Callable[[SimulatedCluster, random.Random], None]

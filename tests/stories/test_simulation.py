@@ -13,7 +13,8 @@ from tests.stories.pods import GOOD, Behaviour
 from tests.stories.simulation import START
 
 from model_operator.api import names
-from model_operator.domain.world import Kind, Traffic
+from model_operator.domain.objects import Kind
+from model_operator.domain.world import Traffic
 
 Json = dict[str, Any]
 

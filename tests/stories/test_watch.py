@@ -10,7 +10,7 @@ from tests.stories.conftest import Told, strategy
 from tests.stories.pods import Behaviour
 from tests.stories.simulation import SimulatedCluster, serving
 
-from model_operator.domain.world import Kind
+from model_operator.domain.objects import Kind
 
 Json = dict[str, Any]
 

@@ -10,21 +10,9 @@ from typing import Any
 from tests.unit.planning import ago
 
 from model_operator.api import names
-from model_operator.domain.rollout import rfc3339
-from model_operator.domain.world import (
-    Action,
-    Adopt,
-    Apply,
-    Children,
-    Create,
-    Delete,
-    Kind,
-    ObjectRef,
-    Plan,
-    RecordVerdict,
-    Scale,
-    World,
-)
+from model_operator.domain.objects import Kind, ObjectRef, rfc3339
+from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, Plan, RecordVerdict, Scale
+from model_operator.domain.world import Children, World
 from model_operator.planner.manifests import read_revision, verdict_annotation
 
 Json = dict[str, Any]

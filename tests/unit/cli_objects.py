@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from model_operator.api import names
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.terminal import ASCII, UNICODE, Signs, Terminal
-from model_operator.domain.rollout import rfc3339
+from model_operator.domain.objects import rfc3339
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 V7, V8 = "v7-5d9f8a2b1c", "v8-0a1b2c3d4e"

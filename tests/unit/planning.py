@@ -9,20 +9,9 @@ from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.world import (
-    Children,
-    Defaults,
-    PodRegistry,
-    Resolution,
-    ResolutionReason,
-    ResolvedVersion,
-    Revision,
-    Side,
-    Verdict,
-    VerdictState,
-    Wish,
-    World,
-)
+from model_operator.domain.registry import Resolution, ResolutionReason, ResolvedVersion
+from model_operator.domain.revision import Revision, Side, Verdict, VerdictState, Wish
+from model_operator.domain.world import Children, Defaults, PodRegistry, World
 from model_operator.planner.manifests import Owner, controller_revision, revision_name, track_selector
 
 Json = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from model_operator.api import names
-from model_operator.domain.rollout import rfc3339
+from model_operator.domain.objects import rfc3339
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 REVISION = "v3-0123456789"

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_operator.api import ModelDeploymentStatus
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving, to_status
-from model_operator.domain.world import Side
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.planner.state import to_status
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),

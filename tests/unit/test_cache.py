@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model_operator.api.names import ANNOTATION_RUNTIME
 from model_operator.controller.cache import WATCHED_KINDS, Cache, TimeWentBack, entry, owner_of
-from model_operator.domain.world import Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Object, ObjectRef
 
 CHURN = ("crm", "churn")
 OTHER = ("crm", "other")

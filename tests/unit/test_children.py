@@ -8,23 +8,13 @@ from typing import Any
 from tests.unit.planning import NOW, OWNER, ago, carrying, live, rejected, revision, scripts, world
 
 from model_operator.api import names
+from model_operator.domain.objects import Kind
+from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
+from model_operator.domain.revision import Revision, Side, Verdict, VerdictState
 from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.domain.world import (
-    Action,
-    Adopt,
-    Apply,
-    Create,
-    Delete,
-    Kind,
-    RecordVerdict,
-    Revision,
-    Scale,
-    Side,
-    Verdict,
-    VerdictState,
-    World,
-)
-from model_operator.planner.children.actions import Ownership, child_actions, ownership_of
+from model_operator.domain.world import World
+from model_operator.planner.children.actions import child_actions
+from model_operator.planner.children.ownership import Ownership, ownership_of
 from model_operator.planner.manifests import scripts_config_map
 
 Json = dict[str, Any]

@@ -1,7 +1,7 @@
 """How often one object is repaired."""
 
 from model_operator.controller.repair_limit import REPAIRS, WINDOW_SECONDS, Contest
-from model_operator.domain.world import Kind, ObjectRef
+from model_operator.domain.objects import Kind, ObjectRef
 
 SERVICE = ObjectRef(Kind.SERVICE, "crm", "churn")
 OTHER = ObjectRef(Kind.SERVICE, "crm", "other")

@@ -15,8 +15,9 @@ import yaml
 
 from model_operator import settings
 from model_operator.api import names, parse
+from model_operator.domain.registry import ResolutionReason
+from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
-from model_operator.domain.world import ResolutionReason, Side
 from model_operator.planner.health import EXIT_CODES, FAULTS, Diagnosis
 from model_operator.planner.health.container_exits import BARE_EXITS
 from model_operator.planner.health.serving import (

@@ -10,7 +10,9 @@ from tests.unit.planning import world
 
 from model_operator.controller.execute import Executor
 from model_operator.controller.repair_limit import REPAIRS
-from model_operator.domain.world import Apply, Create, FaultKind, Kind, ObjectRef
+from model_operator.domain.objects import Kind, ObjectRef
+from model_operator.domain.plan import Apply, Create
+from model_operator.domain.world import FaultKind
 from model_operator.kube import Conflict, KubeClient, Unavailable
 
 SERVICE, BUDGET = (ObjectRef(kind, "crm", "churn") for kind in (Kind.SERVICE, Kind.DISRUPTION_BUDGET))

@@ -15,10 +15,10 @@ from model_operator.domain.registry import (
     ImageContents,
     Metric,
     ModelDescription,
+    ResolvedVersion,
     VersionFacts,
     VersionId,
 )
-from model_operator.domain.world import ResolvedVersion
 from model_operator.planner.gates import Outcome, Subject, asks_anything, facts_wanted, judge
 
 Json = dict[str, Any]

@@ -26,8 +26,9 @@ from tests.unit.pod_objects import (
 
 from model_operator.api import names
 from model_operator.api.spec import RolloutSpec
-from model_operator.domain.rollout import Phase, rfc3339
-from model_operator.domain.world import Side
+from model_operator.domain.objects import rfc3339
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Phase
 from model_operator.planner.health import (
     EXIT_CODES,
     FAULTS,

@@ -22,8 +22,9 @@ from tests.unit.pod_objects import (
 )
 
 from model_operator.api import names
-from model_operator.domain.rollout import rfc3339
-from model_operator.domain.world import Side, Traffic
+from model_operator.domain.objects import rfc3339
+from model_operator.domain.revision import Side
+from model_operator.domain.world import Traffic
 from model_operator.planner.health import MESSAGE_LIMIT, Watched, failure, watch
 
 WATCHED_FOR = 300

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from model_operator.domain.world import Kind, ObjectRef
+from model_operator.domain.objects import Kind, ObjectRef
 from model_operator.kube import (
     Conflict,
     Forbidden,

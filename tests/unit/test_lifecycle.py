@@ -12,23 +12,16 @@ from hypothesis import strategies as st
 from tests.unit.planning import NOW, OWNER, ago, carrying, live, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving, rfc3339, to_status
-from model_operator.domain.world import (
-    Apply,
-    Create,
-    Fault,
-    FaultKind,
-    Kind,
-    ObjectRef,
-    Plan,
-    Resolution,
-    ResolutionReason,
-    Side,
-    World,
-)
+from model_operator.domain.objects import Kind, ObjectRef, rfc3339
+from model_operator.domain.plan import Apply, Create, Plan
+from model_operator.domain.registry import Resolution, ResolutionReason
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.world import Fault, FaultKind, World
 from model_operator.planner.decision import LONGEST_RETRY
-from model_operator.planner.plan import FAULT_RETRY, plan
-from model_operator.planner.state import recall
+from model_operator.planner.plan import plan
+from model_operator.planner.state import recall, to_status
+from model_operator.planner.steps.requeue import FAULT_RETRY
 
 Json = dict[str, Any]
 

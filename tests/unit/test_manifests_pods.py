@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.world import PodRegistry, Revision, Wish
+from model_operator.domain.revision import Revision, Wish
+from model_operator.domain.world import PodRegistry
 from model_operator.planner.manifests import (
     ANNOTATION_BODY,
     Owner,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.domain.world import Revision, Side, Verdict, VerdictState, Wish
+from model_operator.domain.revision import Revision, Side, Verdict, VerdictState, Wish
 from model_operator.planner.manifests import Owner, controller_revision, read_revision, verdict_annotation
 
 VERDICT = "model-operator.io/verdict"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.domain.world import Wish
+from model_operator.domain.revision import Wish
 from model_operator.planner.manifests import pod_shape, revision_name, same_wish
 
 WISH = Wish(

@@ -11,21 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.planning import NOW, ago, carrying, live, rejected, revision, world
 
-from model_operator.domain.rollout import (
-    HISTORY_SHOWN,
-    REJECTIONS_SHOWN,
-    Candidate,
-    Memory,
-    Past,
-    Phase,
-    Rejection,
-    Serving,
-    read_time,
-    rfc3339,
-    to_status,
-)
-from model_operator.domain.world import Side
-from model_operator.planner.state import recall
+from model_operator.domain.objects import read_time, rfc3339
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
+from model_operator.planner.state import HISTORY_SHOWN, REJECTIONS_SHOWN, recall, to_status
 
 MOMENTS = st.integers(0, 10**9).map(lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
 NAMES = st.from_regex(r"v[1-9]-[0-9a-f]{10}", fullmatch=True)

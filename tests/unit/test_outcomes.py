@@ -8,17 +8,10 @@ from typing import Any
 import pytest
 from tests.unit.planning import ago, world
 
-from model_operator.domain.rollout import (
-    Candidate,
-    Memory,
-    Past,
-    Phase,
-    Rejection,
-    Serving,
-    rfc3339,
-    to_status,
-)
-from model_operator.domain.world import Side
+from model_operator.domain.objects import rfc3339
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
+from model_operator.planner.state import to_status
 from model_operator.planner.status.transitions import Ended, Followed, Outcome, Reverted, Started, outcomes
 
 Json = dict[str, Any]

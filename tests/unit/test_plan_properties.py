@@ -12,33 +12,14 @@ from tests.unit.carrying_out import carried_out, endpoints, ready_pod, with_pods
 from tests.unit.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.domain.rollout import (
-    Candidate,
-    Memory,
-    Past,
-    Phase,
-    Rejection,
-    Serving,
-    rfc3339,
-    selected_track,
-    to_status,
-)
-from model_operator.domain.world import (
-    Apply,
-    Delete,
-    Fault,
-    FaultKind,
-    Kind,
-    ObjectRef,
-    Resolution,
-    ResolutionReason,
-    Scale,
-    Side,
-    Traffic,
-    World,
-)
+from model_operator.domain.objects import Kind, ObjectRef, rfc3339, selected_track
+from model_operator.domain.plan import Apply, Delete, Scale
+from model_operator.domain.registry import Resolution, ResolutionReason
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
+from model_operator.domain.world import Fault, FaultKind, Traffic, World
 from model_operator.planner.plan import plan
-from model_operator.planner.state import recall
+from model_operator.planner.state import recall, to_status
 from model_operator.planner.strategy.tracks import available_replicas, confirmed, replicas_of
 
 Json = dict[str, Any]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from model_operator.controller.pod_credentials import TTL_SECONDS, PodRegistries
-from model_operator.domain.world import Kind, ObjectRef, PodRegistry
+from model_operator.domain.objects import Kind, ObjectRef
+from model_operator.domain.world import PodRegistry
 from model_operator.kube import Forbidden, NotFound
 from model_operator.settings import RegistryConfig
 

@@ -13,19 +13,17 @@ from model_operator.controller import reconciler as module
 from model_operator.controller.cache import Cache
 from model_operator.controller.reconciler import Reconciler
 from model_operator.controller.services import Background
-from model_operator.domain.registry import FactsWanted, VersionFacts, VersionId
-from model_operator.domain.world import (
-    Key,
-    Kind,
-    Object,
-    Plan,
+from model_operator.domain.objects import Key, Kind, Object
+from model_operator.domain.plan import Plan, VersionTag
+from model_operator.domain.registry import (
+    FactsWanted,
     Resolution,
     ResolutionReason,
     ResolvedVersion,
-    Traffic,
-    VersionTag,
-    World,
+    VersionFacts,
+    VersionId,
 )
+from model_operator.domain.world import Traffic, World
 from model_operator.kube import Conflict, KubeClient
 from model_operator.registry import RegistryId, WantedModel
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import RegistryError
 from model_operator.registry.clients.credentials import read_credentials
 

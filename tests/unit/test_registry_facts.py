@@ -10,8 +10,15 @@ from typing import cast
 
 import pytest
 
-from model_operator.domain.registry import FactsWanted, Metric, ModelDescription, VersionFacts, VersionId
-from model_operator.domain.world import Key, ResolutionReason
+from model_operator.domain.objects import Key
+from model_operator.domain.registry import (
+    FactsWanted,
+    Metric,
+    ModelDescription,
+    ResolutionReason,
+    VersionFacts,
+    VersionId,
+)
 from model_operator.registry import FactsReader, RegistryError, RegistryId
 from model_operator.registry.clients.base import RegistryClient
 

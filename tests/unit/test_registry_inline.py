@@ -15,7 +15,8 @@ from model_operator.api.reference import parse_reference
 from model_operator.api.spec import RegistrySpec
 from model_operator.controller.pod_credentials import TenantObjects, described
 from model_operator.controller.services import registry_id
-from model_operator.domain.world import Key, ObjectRef, ResolutionReason
+from model_operator.domain.objects import Key, ObjectRef
+from model_operator.domain.registry import ResolutionReason
 from model_operator.kube import Forbidden, NotFound, Unavailable
 from model_operator.registry import (
     Access,

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.registry_double import RegistryDouble, answer
 
 from model_operator.api.reference import ModelReference, parse_reference
-from model_operator.domain.world import Resolution, ResolutionReason
+from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.registry import RegistryError
 from model_operator.registry.batch import Inquiry
 

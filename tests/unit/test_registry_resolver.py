@@ -10,7 +10,8 @@ import httpx
 import pytest
 from tests.unit.registry_double import URL, Clock, RegistryDouble, answer, wanted
 
-from model_operator.domain.world import Key, ResolutionReason
+from model_operator.domain.objects import Key
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import Connections, RegistryId, Resolver
 
 CHURN: Key = ("crm", "churn")

@@ -11,7 +11,9 @@ import httpx
 import pytest
 from tests.unit.registry_double import QUICK, URL, Clock, answer
 
-from model_operator.domain.world import Key, ResolvedVersion, VersionTag
+from model_operator.domain.objects import Key
+from model_operator.domain.plan import VersionTag
+from model_operator.domain.registry import ResolvedVersion
 from model_operator.registry import MlflowClient, WriteBack
 from model_operator.registry.version_tags import PARALLEL, Patience
 

@@ -8,20 +8,15 @@ from typing import Any
 import pytest
 from tests.unit.planning import ago, carrying, live, revision, world
 
+from model_operator.domain.objects import Kind, ObjectRef
+from model_operator.domain.registry import Resolution, ResolutionReason
+from model_operator.domain.revision import Revision, Side
 from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.domain.world import (
-    Fault,
-    FaultKind,
-    Kind,
-    ObjectRef,
-    Resolution,
-    ResolutionReason,
-    Revision,
-    Side,
-    World,
-)
+from model_operator.domain.world import Fault, FaultKind, World
+from model_operator.planner.decision import Situation
 from model_operator.planner.health import Failure
-from model_operator.planner.status import Situation, report, troubles
+from model_operator.planner.status import report
+from model_operator.planner.status.events import troubles
 
 Json = dict[str, Any]
 

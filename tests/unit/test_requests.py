@@ -10,10 +10,15 @@ from tests.unit.carrying_out import carried_out
 from tests.unit.planning import ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving, to_status
-from model_operator.domain.world import Adopt, Create, Kind, Plan, Resolution, ResolutionReason, Side, World
+from model_operator.domain.objects import Kind
+from model_operator.domain.plan import Adopt, Create, Plan
+from model_operator.domain.registry import Resolution, ResolutionReason
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.world import World
 from model_operator.planner.annotations import VALUE_LIMIT, adoptions_asked, asked, handled, unanswered
 from model_operator.planner.plan import plan
+from model_operator.planner.state import to_status
 
 Json = dict[str, Any]
 

@@ -12,19 +12,13 @@ from tests.unit.carrying_out import endpoints, ready_pod
 from tests.unit.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api import names
-from model_operator.domain.rollout import (
-    Candidate,
-    Memory,
-    Past,
-    Phase,
-    Rejection,
-    Serving,
-    rfc3339,
-    to_status,
-)
-from model_operator.domain.world import Plan, RecordVerdict, Side, Traffic, World
+from model_operator.domain.objects import rfc3339
+from model_operator.domain.plan import Plan, RecordVerdict
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
+from model_operator.domain.world import Traffic, World
 from model_operator.planner.plan import plan
-from model_operator.planner.state import recall
+from model_operator.planner.state import recall, to_status
 
 Json = dict[str, Any]
 

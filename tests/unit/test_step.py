@@ -9,9 +9,11 @@ import pytest
 from tests.unit.planning import ago, carrying, live, revision, world
 
 from model_operator.domain.rollout import Candidate, Memory, Phase, Serving
+from model_operator.planner.decision import Situation
 from model_operator.planner.gates import GateReport, GateResult, Outcome
-from model_operator.planner.status import Situation, report
-from model_operator.planner.status.forecast import admitted_condition, step_ahead
+from model_operator.planner.status import report
+from model_operator.planner.status.conditions import admitted_condition
+from model_operator.planner.status.forecast import step_ahead
 
 Json = dict[str, Any]
 

@@ -10,10 +10,12 @@ from tests.unit.carrying_out import endpoints, ready_pod
 from tests.unit.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.rollout import Candidate, Memory, Phase, Serving, selected_track, to_status
-from model_operator.domain.world import Apply, Create, Delete, Kind, Scale, World
+from model_operator.domain.objects import Kind, selected_track
+from model_operator.domain.plan import Apply, Create, Delete, Scale
+from model_operator.domain.rollout import Candidate, Memory, Phase, Serving
+from model_operator.domain.world import World
 from model_operator.planner.plan import plan
-from model_operator.planner.state import recall
+from model_operator.planner.state import recall, to_status
 from model_operator.planner.strategy.tracks import (
     candidate_track,
     complete,

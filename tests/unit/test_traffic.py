@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from model_operator.controller import traffic
 from model_operator.controller.traffic import Figures, TrafficCounter, UnusableFiguresError, figures_of
-from model_operator.domain.world import Key, Object, Traffic
+from model_operator.domain.objects import Key, Object
+from model_operator.domain.world import Traffic
 
 CHURN: Key = ("crm", "churn")
 REVISION = "v8-5d9f8a2b1c"

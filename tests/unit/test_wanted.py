@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from tests.unit.planning import carrying, live, rejected, revision, scripts, world
 
-from model_operator.domain.world import Create, Kind, Revision, Side, World
+from model_operator.domain.objects import Kind
+from model_operator.domain.plan import Create
+from model_operator.domain.revision import Revision, Side
+from model_operator.domain.world import World
 from model_operator.planner.health import FAULTS
 from model_operator.planner.manifests import read_revision, verdict_annotation
 from model_operator.planner.plan import plan

@@ -9,11 +9,15 @@ import pytest
 from tests.unit.planning import ago, live, rejected, resolved, revision, wish, world
 
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.domain.plan import VersionTag
+from model_operator.domain.registry import ResolvedVersion
+from model_operator.domain.revision import Revision, Side
 from model_operator.domain.rollout import Memory, Rejection, Serving
-from model_operator.domain.world import ResolvedVersion, Revision, Side, VersionTag, World
+from model_operator.domain.world import World
 from model_operator.planner.plan import plan
 from model_operator.planner.revisions import shape_of
-from model_operator.planner.target import digest_problem, held_revision, registry_tags, wish_of
+from model_operator.planner.status.registry_tags import registry_tags
+from model_operator.planner.target import digest_problem, held_revision, wish_of
 
 Json = dict[str, Any]
 

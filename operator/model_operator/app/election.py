@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
-from model_operator.domain.world import Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Object, ObjectRef
 from model_operator.kube import (
     API_VERSIONS,
     AlreadyExists,

@@ -14,7 +14,8 @@ from model_operator.controller.reconciler import Reconciler
 from model_operator.controller.services import Background
 from model_operator.controller.traffic import TrafficCounter
 from model_operator.controller.workqueue import WorkQueue, work
-from model_operator.domain.world import Key, ResolutionReason
+from model_operator.domain.objects import Key
+from model_operator.domain.registry import ResolutionReason
 from model_operator.kube import ApiError, Conflict, KubeClient, Unavailable
 from model_operator.metrics import Metrics
 from model_operator.registry import (

@@ -18,11 +18,11 @@ from model_operator.api.names import CRD_NAME
 from model_operator.app import election
 from model_operator.app.election import Election, LeadershipLost
 from model_operator.app.leader import Duties
-from model_operator.controller import watches
+from model_operator.controller import relist, watches
 from model_operator.controller.cache import Cache, TimeWentBack
 from model_operator.controller.liveness import Liveness
 from model_operator.controller.workqueue import WorkQueue
-from model_operator.domain.world import Key, Kind, Object, ObjectRef
+from model_operator.domain.objects import Key, Kind, Object, ObjectRef
 from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound, RetryPolicy
 from model_operator.metrics import Metrics, ModelDeployments, serving
 from model_operator.settings import Settings
@@ -116,7 +116,7 @@ class Process:
 
     async def _fill(self, kube: KubeClient) -> None:
         started = time.monotonic()
-        for key in await watches.fill(kube, self._cache, self._settings.watch_namespaces):
+        for key in await relist.fill(kube, self._cache, self._settings.watch_namespaces):
             self._queue.add(key)
         self._filled = True
         took = time.monotonic() - started
@@ -189,7 +189,7 @@ class Process:
     @asynccontextmanager
     async def _resync(self, kube: KubeClient) -> AsyncIterator[asyncio.Task[None]]:
         namespaces = self._settings.watch_namespaces
-        relist = watches.resync(
+        listing = relist.resync(
             kube,
             self._cache,
             self._queue.add,
@@ -197,7 +197,7 @@ class Process:
             namespaces=namespaces,
             gap=self._liveness.began_anew,
         )
-        task = asyncio.create_task(relist, name="resync")
+        task = asyncio.create_task(listing, name="resync")
         try:
             yield task
         finally:

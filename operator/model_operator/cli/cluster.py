@@ -13,7 +13,7 @@ import yaml
 from model_operator.api import names
 from model_operator.cli.context import Place
 from model_operator.cli.errors import CommandError, ExitCode
-from model_operator.domain.world import Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Object, ObjectRef
 from model_operator.kube.resources import collection_path, object_path
 
 if TYPE_CHECKING:  # Kubernetes' client takes a while to load, and help, lint and digest do without

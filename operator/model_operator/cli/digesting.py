@@ -16,7 +16,7 @@ from rich.text import Text
 from model_operator.api.reference import MalformedReferenceError, parse_reference
 from model_operator.cli.context import Place
 from model_operator.cli.errors import CommandError, ExitCode
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ResolutionReason
 from model_operator.pod.fetch import UncoveredError, digest_of
 from model_operator.settings import RegistryConfig
 

@@ -21,8 +21,7 @@ from model_operator.cli.showing import conclude, following
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.terminal import Terminal
 from model_operator.cli.tree import status_tree
-from model_operator.domain.objects import mapping, metadata
-from model_operator.domain.world import Object
+from model_operator.domain.objects import Object, mapping, metadata
 from model_operator.kube.errors import ApiError, Forbidden
 
 ANSWER_SECONDS = 60.0

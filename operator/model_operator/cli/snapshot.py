@@ -10,8 +10,7 @@ from typing import Any
 from model_operator.api import ModelDeploymentStatus, SpecError, names, parse
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.api.status import Condition
-from model_operator.domain.objects import count, created_at, mapping, metadata, objects, status
-from model_operator.domain.world import Object
+from model_operator.domain.objects import Object, count, created_at, mapping, metadata, objects, status
 from model_operator.planner.health.pod_state import PodState, pod_state
 
 _GITOPS = {

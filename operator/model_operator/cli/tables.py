@@ -10,7 +10,7 @@ from rich.text import Text
 from model_operator.cli.outcome import Outcome
 from model_operator.cli.snapshot import Snapshot, age
 from model_operator.cli.terminal import Terminal
-from model_operator.domain.rollout import read_time
+from model_operator.domain.objects import read_time
 
 
 def overview(

@@ -15,7 +15,7 @@ from model_operator.api.status import Candidate, Condition, PlannedStep, Rejecte
 from model_operator.cli.outcome import Outcome, Verdict
 from model_operator.cli.snapshot import PodLine, Snapshot, age, pod_lines
 from model_operator.cli.terminal import Terminal
-from model_operator.domain.rollout import read_time
+from model_operator.domain.objects import read_time
 
 PODS_SHOWN = 8
 REJECTED_SHOWN = 3

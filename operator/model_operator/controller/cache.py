@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from model_operator.api.names import ANNOTATION_RUNTIME, LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
-from model_operator.domain.world import Key, Kind, Object, ObjectRef
+from model_operator.domain.objects import Key, Kind, Object, ObjectRef
 
 WATCHED_KINDS = (
     Kind.MODEL_DEPLOYMENT,

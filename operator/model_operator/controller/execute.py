@@ -9,22 +9,9 @@ from typing import assert_never
 
 from model_operator.api import names
 from model_operator.controller.repair_limit import Contest
-from model_operator.domain.world import (
-    Action,
-    Adopt,
-    Apply,
-    Create,
-    Delete,
-    Fault,
-    FaultKind,
-    Key,
-    Kind,
-    Object,
-    ObjectRef,
-    RecordVerdict,
-    Scale,
-    World,
-)
+from model_operator.domain.objects import Key, Kind, Object, ObjectRef
+from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
+from model_operator.domain.world import Fault, FaultKind, World
 from model_operator.kube import (
     AlreadyExists,
     ApiError,

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from model_operator.domain.world import Kind, Object, ObjectRef, PodRegistry
+from model_operator.domain.objects import Kind, Object, ObjectRef
+from model_operator.domain.world import PodRegistry
 from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound
 from model_operator.registry import RegistryId
 from model_operator.settings import PodCA, PodCredentials, RegistryConfig, Settings

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from model_operator.domain.world import Object, ObjectRef
+from model_operator.domain.objects import Object, ObjectRef
 
 REPAIRS = 5
 WINDOW_SECONDS = 60.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from model_operator.domain.world import Key
+from model_operator.domain.objects import Key
 
 
 class Slots:

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from model_operator.api.spec import RegistrySpec
-from model_operator.domain.registry import FactsWanted, VersionFacts, VersionId
-from model_operator.domain.world import (
-    Key,
-    Object,
-    Plan,
-    Resolution,
-    ResolvedVersion,
-    Traffic,
-    VersionTag,
-    World,
-)
+from model_operator.domain.objects import Key, Object
+from model_operator.domain.plan import Plan, VersionTag
+from model_operator.domain.registry import FactsWanted, Resolution, ResolvedVersion, VersionFacts, VersionId
+from model_operator.domain.world import Traffic, World
 from model_operator.planner.status.transitions import Outcome
 from model_operator.registry import RegistryId, WantedModel
 

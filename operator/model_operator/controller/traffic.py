@@ -20,7 +20,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from model_operator.api.names import LABEL_REVISION
-from model_operator.domain.world import Key, Object, Traffic
+from model_operator.domain.objects import Key, Object
+from model_operator.domain.world import Traffic
 from model_operator.planner.manifests.pods import PORT_NAME
 
 log = logging.getLogger(__name__)

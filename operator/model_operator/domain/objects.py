@@ -1,15 +1,50 @@
-"""Reading objects of the cluster, where any field may be missing or of another type than it should be."""
+"""Objects of the cluster, and their readers. Any field may be missing or of another type than it should be."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.rollout import read_time
-from model_operator.domain.world import Object
+
+Key = tuple[str, str]
+"""Namespace and name of a ModelDeployment."""
+Object = Mapping[str, Any]
+"""A Kubernetes object (or a part of one) as the JSON that the API server speaks. Read, never changed."""
+
+
+class Kind(StrEnum):
+    """The kinds of object that the operator touches."""
+
+    MODEL_DEPLOYMENT = "ModelDeployment"
+    DEPLOYMENT = "Deployment"
+    SERVICE = "Service"
+    AUTOSCALER = "HorizontalPodAutoscaler"
+    DISRUPTION_BUDGET = "PodDisruptionBudget"
+    CONFIG_MAP = "ConfigMap"
+    REVISION = "ControllerRevision"
+    POD = "Pod"
+    ENDPOINT_SLICE = "EndpointSlice"
+    SECRET = "Secret"  # noqa: S105 - a kind, not a password
+    EVENT = "Event"
+    LEASE = "Lease"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """One object in the cluster, by kind, namespace and name."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
 
 FETCH = names.CONTAINER_FETCH
 SERVER = names.CONTAINER_SERVER
@@ -101,3 +136,57 @@ def left_words(ended: Object) -> Object:
         return mapping(json.loads(text(ended.get("message"))))
     except (ValueError, RecursionError):
         return {}
+
+
+def applied_revision(deployment: Object | None) -> str:
+    """The revision that the Deployment's pod template names; empty when it names none."""
+    if deployment is None:
+        return ""
+    template = part(part(deployment, "spec"), "template")
+    return str(part(part(template, "metadata"), "labels").get(names.LABEL_REVISION, ""))
+
+
+def rfc3339(moment: datetime) -> str:
+    """``moment`` as the API server writes times: UTC, whole seconds, ``Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_time(text: object) -> datetime | None:
+    """The time in UTC that an RFC 3339 text means, None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    # at the ends of the calendar, sums of times would overflow
+    return moment.astimezone(UTC) if moment.tzinfo and 1900 < moment.year < 9000 else None
+
+
+def selected_track(service: Object | None) -> str:
+    """The track that a Service sends its requests to; empty when there is none."""
+    selector = part(part(service or {}, "spec"), "selector")
+    return str(selector.get(names.LABEL_TRACK, ""))
+
+
+def newest(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The first entry of a list of the status that is kept newest first; empty when there is none."""
+    found = status.get(name)
+    first = found[0] if isinstance(found, list) and found else {}
+    return first if isinstance(first, Mapping) else {}
+
+
+def part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object under that name; empty when there is none."""
+    value = raw.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def leaving(obj: Object) -> bool:
+    """Whether it is being deleted."""
+    return bool(metadata(obj).get("deletionTimestamp"))
+
+
+def resource_version(obj: Object) -> str:
+    """What every write to an object is bound to, so that a stale actor gets a conflict instead of its way."""
+    return str(metadata(obj).get("resourceVersion", ""))

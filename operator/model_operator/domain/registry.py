@@ -1,14 +1,88 @@
-"""What a registry knows of one version beyond its name: metrics, signature, requirements. Plain frozen values.
+"""The answers of a model registry: the version behind a reference, and the facts of one version.
 
-Gates judge these before a version may start. Everything here came from the registry and was checked for type and
-size when it was read; numbers may still be NaN or infinite, and texts say what they like.
+Plain frozen values. Gates judge the facts before a version may start. Everything here came from the registry and
+was checked for type and size when it was read. Numbers may still be NaN or infinite, and texts say what they like.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
+
+
+class ResolutionReason(StrEnum):
+    """Why a model reference is, or is not, resolved; these are reasons of the condition ``Resolved``."""
+
+    RESOLVED = "Resolved"
+    PENDING = "Pending"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    ALIAS_NOT_FOUND = "AliasNotFound"
+    VERSION_NOT_FOUND = "VersionNotFound"
+    STAGE_NOT_FOUND = "StageNotFound"
+    VERSION_NOT_READY = "VersionNotReady"
+    UNAUTHORIZED = "Unauthorized"
+    FORBIDDEN = "Forbidden"
+    HOST_HEADER_REFUSED = "HostHeaderRefused"
+    UNREACHABLE = "RegistryUnreachable"
+    REGISTRY_ERROR = "RegistryError"
+    UNEXPECTED_ANSWER = "UnexpectedAnswer"
+    ANSWER_TOO_LARGE = "AnswerTooLarge"
+    UNKNOWN_REGISTRY = "UnknownRegistry"
+    MISCONFIGURED = "RegistryMisconfigured"
+
+    @property
+    def definite(self) -> bool:
+        """True when the answer is a fact about the registry, False when it could not be found out."""
+        return self in _DEFINITE
+
+
+_DEFINITE = frozenset(
+    {
+        ResolutionReason.RESOLVED,
+        ResolutionReason.MODEL_NOT_FOUND,
+        ResolutionReason.ALIAS_NOT_FOUND,
+        ResolutionReason.VERSION_NOT_FOUND,
+        ResolutionReason.STAGE_NOT_FOUND,
+        ResolutionReason.VERSION_NOT_READY,
+        ResolutionReason.UNAUTHORIZED,
+        ResolutionReason.FORBIDDEN,
+        ResolutionReason.HOST_HEADER_REFUSED,
+        ResolutionReason.UNKNOWN_REGISTRY,
+        ResolutionReason.MISCONFIGURED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedVersion:
+    """An exact model version, as the registry described it.
+
+    ``alias`` is the reference as a person would write it: ``@champion``, ``3``, ``latest``, ``Production``.
+    """
+
+    model: str
+    version: str
+    alias: str
+    run_id: str = ""
+    source: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The registry's answer for one reference; ``version`` may be the last good one beside a failure."""
+
+    reason: ResolutionReason
+    message: str
+    registry_url: str = ""
+    version: ResolvedVersion | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True when ``version`` is what the registry says now."""
+        return self.reason is ResolutionReason.RESOLVED and self.version is not None
 
 
 class VersionId(NamedTuple):

@@ -1,18 +1,13 @@
-"""What is remembered of a ModelDeployment's life, and how the status shows it; ``planner.state`` reads it back."""
+"""A ModelDeployment's life as it is remembered. ``planner.state`` writes it to the status, and reads it back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from model_operator.api import names
-from model_operator.domain.world import Object, Revision, Side, VerdictState
-
-REJECTIONS_SHOWN = 10
-HISTORY_SHOWN = 20
+from model_operator.domain.revision import Revision, Side, VerdictState
 
 
 class Phase(StrEnum):
@@ -145,116 +140,3 @@ def revert_target(memory: Memory, revisions: Sequence[Revision]) -> Revision | N
         and not memory.rejection_of(r.name)
     ]
     return max(lived, key=lambda found: found[:3])[3] if lived else None
-
-
-def applied_revision(deployment: Object | None) -> str:
-    """The revision that the Deployment's pod template names; empty when it names none."""
-    if deployment is None:
-        return ""
-    template = part(part(deployment, "spec"), "template")
-    return str(part(part(template, "metadata"), "labels").get(names.LABEL_REVISION, ""))
-
-
-def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
-    """The status fields that hold ``memory``; the rejection of revision ``keep`` is never cut off."""
-    fields: dict[str, Any] = {}
-    if s := memory.serving:
-        fields["serving"] = _clean(
-            version=s.version,
-            revision=s.revision,
-            alias=s.alias,
-            track=s.track,
-            since=rfc3339(s.since),
-            selfTest=s.self_test,
-            settled=s.settled,
-            watchEnds=rfc3339(s.watch_ends) if s.watch_ends else "",
-            reason=s.reason,
-            message=s.message,
-        )
-    if c := memory.candidate:
-        fields["candidate"] = _clean(
-            version=c.version,
-            revision=c.revision,
-            alias=c.alias,
-            track=c.track,
-            phase=c.phase.value,
-            since=rfc3339(c.since),
-            deadline=rfc3339(c.deadline) if c.deadline else "",
-            reason=c.reason,
-            message=c.message,
-            attempts=c.attempts,
-            retryAt=rfc3339(c.retry_at) if c.retry_at else "",
-        )
-    shown = list(memory.rejected[:REJECTIONS_SHOWN])
-    if (kept := memory.rejection_of(keep)) and kept not in shown:
-        shown[-1] = kept
-    if shown:
-        fields["rejected"] = [
-            _clean(
-                version=r.version,
-                revision=r.revision,
-                alias=r.alias,
-                side=r.side.value,
-                reason=r.reason,
-                message=r.message,
-                attempts=r.attempts,
-                at=rfc3339(r.at),
-                retryAt=rfc3339(r.retry_at) if r.retry_at else "",
-                served=r.served or "",
-            )
-            for r in shown
-        ]
-    if memory.history:
-        fields["history"] = [
-            _clean(
-                version=p.version,
-                revision=p.revision,
-                alias=p.alias,
-                to=rfc3339(p.until),
-                reason=p.reason,
-                message=p.message,
-                **{"from": rfc3339(p.since)},
-            )
-            for p in memory.history[:HISTORY_SHOWN]
-        ]
-    return fields
-
-
-def rfc3339(moment: datetime) -> str:
-    """``moment`` as the API server writes times: UTC, whole seconds, ``Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def read_time(text: object) -> datetime | None:
-    """The time in UTC that an RFC 3339 text means, None for anything else."""
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    # at the ends of the calendar, sums of times would overflow
-    return moment.astimezone(UTC) if moment.tzinfo and 1900 < moment.year < 9000 else None
-
-
-def selected_track(service: Object | None) -> str:
-    """The track that a Service sends its requests to; empty when there is none."""
-    selector = part(part(service or {}, "spec"), "selector")
-    return str(selector.get(names.LABEL_TRACK, ""))
-
-
-def newest(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The first entry of a list of the status that is kept newest first; empty when there is none."""
-    found = status.get(name)
-    first = found[0] if isinstance(found, list) and found else {}
-    return first if isinstance(first, Mapping) else {}
-
-
-def part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The object under that name; empty when there is none."""
-    value = raw.get(name)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _clean(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value != ""}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from model_operator.api.names import FIELD_MANAGER
-from model_operator.domain.world import Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Object, ObjectRef
 from model_operator.kube.errors import ApiError, Conflict, NotFound
 from model_operator.kube.ownership import hand_over
 from model_operator.kube.resources import accepted, collection_path, listed, object_path

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from model_operator.api.names import FIELD_MANAGER
-from model_operator.domain.world import Announce, Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Object, ObjectRef
+from model_operator.domain.plan import Announce
 from model_operator.kube.client import KubeClient
 from model_operator.kube.errors import NotFound
 from model_operator.kube.resources import API_VERSIONS

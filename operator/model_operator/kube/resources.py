@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from model_operator.api.names import API_VERSION, PLURAL
-from model_operator.domain.world import Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Object, ObjectRef
 
 
 @dataclass(frozen=True, slots=True)

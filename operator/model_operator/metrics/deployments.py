@@ -13,8 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from model_operator.api import names
-from model_operator.domain.rollout import newest, part, read_time
-from model_operator.domain.world import Object
+from model_operator.domain.objects import Object, newest, part, read_time
 from model_operator.metrics.described import PREFIX, Described
 
 LABEL_LIMIT = 128

@@ -19,7 +19,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from model_operator.domain.world import Side
+from model_operator.domain.revision import Side
 from model_operator.metrics.deployments import ModelDeployments
 from model_operator.metrics.described import PREFIX, Described
 from model_operator.planner.health import FAULTS

@@ -7,11 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.domain.objects import selected_track
+from model_operator.domain.plan import Announce
 from model_operator.domain.registry import FactsWanted
-from model_operator.domain.rollout import HISTORY_SHOWN, Memory, Past, Phase, Serving
-from model_operator.domain.world import Announce, Revision, World
-from model_operator.planner.gates import GateReport
+from model_operator.domain.revision import Revision
+from model_operator.domain.rollout import Memory, Past, Phase, Serving
+from model_operator.domain.world import World
+from model_operator.planner.children.ownership import Ownership
+from model_operator.planner.gates import GateReport, GateResult
 from model_operator.planner.health import Failure, Judgement
+from model_operator.planner.state import HISTORY_SHOWN
 
 FIRST_RETRY = timedelta(seconds=60)
 LONGEST_RETRY = timedelta(hours=1)
@@ -120,3 +125,41 @@ def told(version: str, before: Serving | None) -> tuple[str, str]:
     if before.version == version:
         return f"version {version} with the changed spec", ""
     return f"version {version}", f" in place of version {before.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the planner found out and decided, as far as the report needs it."""
+
+    memory: Memory
+    ownership: Ownership = field(default_factory=Ownership)
+    judgement: Judgement | None = None
+    wished: Revision | None = None
+    """None while it is not known which revision is wanted."""
+    problem: Failure | None = None
+    revisions: Sequence[Revision] = ()
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """The requests that this plan answers."""
+    held: bool = False
+    """Whether a person holds a revision."""
+    trouble: Failure | None = None
+    """What is wrong with what serves and not held against it."""
+    admission: GateReport | None = None
+    """What the gates said of the revision that is wanted; None when there was nothing to ask."""
+    stand_in: Revision | None = None
+    """What brings a commit into force while the wanted revision may not start; None while that is not needed."""
+
+    @property
+    def turned_away(self) -> GateResult | None:
+        """The gate that keeps the wanted revision from starting."""
+        return (self.admission.refusal or self.admission.pending) if self.admission else None
+
+
+def suspended(world: World) -> bool:
+    return world.spec is not None and world.spec.suspend
+
+
+def left_track(world: World, serving: Serving) -> str:
+    """The track that requests still go to though another one serves from now on; empty when there is none."""
+    pointed = selected_track(world.children.service)
+    return pointed if pointed != serving.track and world.deployment(pointed or " ") is not None else ""

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.world import Revision, Side, Wish, World
+from model_operator.domain.revision import Revision, Side, Wish
+from model_operator.domain.world import World
 from model_operator.planner.health import Failure
 from model_operator.planner.manifests import (
     ImageProblem,

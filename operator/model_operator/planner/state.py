@@ -1,8 +1,8 @@
-"""The memory of a life, read back: from the status, or rebuilt from the cluster where the status is silent.
+"""The memory of a life and the status: written down, read back, or rebuilt from the cluster.
 
-The status is only a report, and anybody with the right may have written it: what can't be read counts as absent,
-and everything in it can be had again from the kept revisions, their verdicts and the revisions that the Deployments
-carry. So a restore from backup is never mistaken for a first deployment.
+The status is only a report, and anybody with the right may have written it. Text that can't be read counts as
+absent. Everything in it can be had again from the kept revisions, their verdicts and the revisions that the
+Deployments carry. So a restore from backup is never mistaken for a first deployment.
 """
 
 from __future__ import annotations
@@ -11,19 +11,82 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.rollout import (
-    HISTORY_SHOWN,
-    Candidate,
-    Memory,
-    Past,
-    Phase,
-    Rejection,
-    Serving,
-    applied_revision,
-    read_time,
-    selected_track,
-)
-from model_operator.domain.world import Object, Revision, Side, Verdict, VerdictState, World
+from model_operator.domain.objects import Object, applied_revision, read_time, rfc3339, selected_track
+from model_operator.domain.revision import Revision, Side, Verdict, VerdictState
+from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
+from model_operator.domain.world import World
+
+REJECTIONS_SHOWN = 10
+HISTORY_SHOWN = 20
+
+
+def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
+    """The status fields that hold ``memory``; the rejection of revision ``keep`` is never cut off."""
+    fields: dict[str, Any] = {}
+    if s := memory.serving:
+        fields["serving"] = _clean(
+            version=s.version,
+            revision=s.revision,
+            alias=s.alias,
+            track=s.track,
+            since=rfc3339(s.since),
+            selfTest=s.self_test,
+            settled=s.settled,
+            watchEnds=rfc3339(s.watch_ends) if s.watch_ends else "",
+            reason=s.reason,
+            message=s.message,
+        )
+    if c := memory.candidate:
+        fields["candidate"] = _clean(
+            version=c.version,
+            revision=c.revision,
+            alias=c.alias,
+            track=c.track,
+            phase=c.phase.value,
+            since=rfc3339(c.since),
+            deadline=rfc3339(c.deadline) if c.deadline else "",
+            reason=c.reason,
+            message=c.message,
+            attempts=c.attempts,
+            retryAt=rfc3339(c.retry_at) if c.retry_at else "",
+        )
+    shown = list(memory.rejected[:REJECTIONS_SHOWN])
+    if (kept := memory.rejection_of(keep)) and kept not in shown:
+        shown[-1] = kept
+    if shown:
+        fields["rejected"] = [
+            _clean(
+                version=r.version,
+                revision=r.revision,
+                alias=r.alias,
+                side=r.side.value,
+                reason=r.reason,
+                message=r.message,
+                attempts=r.attempts,
+                at=rfc3339(r.at),
+                retryAt=rfc3339(r.retry_at) if r.retry_at else "",
+                served=r.served or "",
+            )
+            for r in shown
+        ]
+    if memory.history:
+        fields["history"] = [
+            _clean(
+                version=p.version,
+                revision=p.revision,
+                alias=p.alias,
+                to=rfc3339(p.until),
+                reason=p.reason,
+                message=p.message,
+                **{"from": rfc3339(p.since)},
+            )
+            for p in memory.history[:HISTORY_SHOWN]
+        ]
+    return fields
+
+
+def _clean(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value != ""}
 
 
 def recall(world: World) -> Memory:

@@ -1,4 +1,4 @@
-"""What is wanted: the wish that the registry and the spec add up to, and what the registry is told in return."""
+"""The wish that the registry and the spec add up to."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.rollout import Memory
-from model_operator.domain.world import ResolvedVersion, Revision, Side, VerdictState, VersionTag, Wish, World
+from model_operator.domain.registry import ResolvedVersion
+from model_operator.domain.revision import Revision, Side, VerdictState, Wish
+from model_operator.domain.world import World
 from model_operator.planner.health import Failure
 from model_operator.planner.manifests import pod_shape
 
@@ -57,28 +58,3 @@ def held_revision(revisions: Sequence[Revision], value: str) -> Revision | None:
     of_version = [r for r in revisions if r.wish.version == value]
     lived = [r for r in of_version if r.verdict and r.verdict.state is VerdictState.LIVE]
     return max(lived or of_version, key=lambda r: r.number, default=None)
-
-
-def _same_registry(world: World, revision: Revision) -> bool:
-    """Whether the version is one of the registry that is followed now: another's may be another model."""
-    return revision.wish.registry_url == world.resolution.registry_url
-
-
-def registry_tags(
-    world: World, memory: Memory, revisions: Sequence[Revision], wished: Revision | None
-) -> tuple[VersionTag, ...]:
-    """What the registry's versions should say of this ModelDeployment, so that another cluster can go by it."""
-    if world.spec is None or world.spec.revert.tag_version == "Never":
-        return ()
-    tags = []
-    kept = {r.name: r for r in revisions}
-    serving = memory.serving
-    if serving and (revision := kept.get(serving.revision)) and _same_registry(world, revision):
-        value = "Settled" if serving.settled else "Serving"
-        tags.append(VersionTag(revision.wish.model, revision.wish.version, value))
-    rejection = memory.rejection_of(wished.name) if wished else None
-    if wished and rejection and rejection.retry_at is None and _same_registry(world, wished):
-        same = serving is not None and serving.version == wished.wish.version
-        if not same:  # a rejected shape of the version that serves says nothing about the version
-            tags.append(VersionTag(wished.wish.model, wished.wish.version, f"Rejected: {rejection.reason}"))
-    return tuple(tags)

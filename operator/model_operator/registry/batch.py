@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from model_operator.api.reference import ModelReference
-from model_operator.domain.world import Resolution, ResolutionReason
+from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.registry.clients.base import (
     SAID_NO,
     ModelRecord,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
-from model_operator.domain.world import Resolution, ResolutionReason, ResolvedVersion
+from model_operator.domain.registry import Resolution, ResolutionReason, ResolvedVersion
 from model_operator.registry.batch import Inquiry
 from model_operator.registry.clients.base import SAID_NO, RegistryClient, RegistryError, with_last_good
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
-from model_operator.domain.world import Key, Resolution, ResolutionReason
+from model_operator.domain.objects import Key
+from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.registry.client_pool import Connections
 from model_operator.registry.clients.base import RegistryConfig, shown
 from model_operator.registry.clients.kinds import connect

@@ -11,8 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from model_operator.domain.registry import FactsWanted, Metric, ModelDescription, VersionFacts, VersionId
-from model_operator.domain.world import Key, ResolutionReason
+from model_operator.domain.objects import Key
+from model_operator.domain.registry import (
+    FactsWanted,
+    Metric,
+    ModelDescription,
+    ResolutionReason,
+    VersionFacts,
+    VersionId,
+)
 from model_operator.registry.clients.base import RegistryClient, RegistryError
 from model_operator.registry.ids import Clients, RegistryId
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
-from model_operator.domain.world import Key, ResolutionReason, ResolvedVersion, VersionTag
+from model_operator.domain.objects import Key
+from model_operator.domain.plan import VersionTag
+from model_operator.domain.registry import ResolutionReason, ResolvedVersion
 from model_operator.registry.clients.base import RegistryClient, RegistryError, shown
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import pytest
 from tests.mlflow_server import MlflowServer, shared
 
 from model_operator.api.reference import ModelReference, parse_reference
-from model_operator.domain.world import Resolution
+from model_operator.domain.registry import Resolution
 from model_operator.registry import MlflowClient, resolve
 from model_operator.registry.clients.http import Limits
 

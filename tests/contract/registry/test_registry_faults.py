@@ -18,7 +18,7 @@ from tests.cluster.certificates import Authority, KeyPair
 from tests.contract.registry.conftest import Access, ask
 from tests.contract.registry.faulty import Answer, document, dripping, endless, faulty, response, silent
 
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import MlflowClient, RegistryError
 from model_operator.registry.clients.http import Limits
 

@@ -14,8 +14,18 @@ from tests.contract.registry.conftest import Access
 from tests.stories.simulation import serving
 
 from model_operator.api.reference import parse_reference
-from model_operator.domain.registry import Metric, ModelDescription, VersionFacts, VersionId
-from model_operator.domain.world import Kind, Plan, Resolution, ResolutionReason, ResolvedVersion, World
+from model_operator.domain.objects import Kind
+from model_operator.domain.plan import Plan
+from model_operator.domain.registry import (
+    Metric,
+    ModelDescription,
+    Resolution,
+    ResolutionReason,
+    ResolvedVersion,
+    VersionFacts,
+    VersionId,
+)
+from model_operator.domain.world import World
 from model_operator.planner.plan import plan
 from model_operator.registry import MlflowClient, RegistryError, resolve
 from model_operator.registry.clients.base import SAID_NO, with_last_good

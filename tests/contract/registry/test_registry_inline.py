@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.certificates import Authority
 from tests.contract.registry.faulty import FaultyServer, document, faulty, response
 
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import RegistryError
 from model_operator.registry.clients import addresses
 from model_operator.registry.clients.credentials import ObjectAccess

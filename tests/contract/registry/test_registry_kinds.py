@@ -16,7 +16,7 @@ from tests.contract.registry.unity_catalog_server import TOKEN, UnityCatalog, un
 from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import parse_reference
-from model_operator.domain.world import Resolution, ResolutionReason
+from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.registry import KINDS, RegistryClient, RegistryError, connect, resolve
 
 

@@ -14,7 +14,8 @@ from tests.contract.registry.conftest import ALLOWED_HOST, Access, Registry, ask
 from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import ModelReference
-from model_operator.domain.world import Key, ResolutionReason
+from model_operator.domain.objects import Key
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import MlflowClient, RegistryId, Resolver, WantedModel
 from model_operator.registry.clients.http import Limits
 

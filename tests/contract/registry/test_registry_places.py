@@ -9,7 +9,7 @@ import pytest
 from tests.contract.registry.conftest import Access, ask
 from tests.mlflow_server import MlflowServer
 
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import MlflowClient
 
 PREFIX = "/teams/ml"

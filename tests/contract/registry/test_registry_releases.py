@@ -18,8 +18,7 @@ from tests.mlflow_server import MlflowServer, shared
 from tests.mlflow_server.server import client_environment
 
 from model_operator.api.reference import ModelReference, parse_reference
-from model_operator.domain.registry import Metric
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import Metric, ResolutionReason
 from model_operator.registry import MlflowClient, RegistryError, resolve
 from model_operator.registry.clients.http import Limits
 

@@ -11,7 +11,9 @@ from tests.contract.registry.conftest import Access, Registry, ask
 from tests.mlflow_server import MlflowServer
 
 from model_operator.api.reference import parse_reference
-from model_operator.domain.world import Key, ResolutionReason, VersionTag
+from model_operator.domain.objects import Key
+from model_operator.domain.plan import VersionTag
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import (
     MlflowClient,
     RegistryError,

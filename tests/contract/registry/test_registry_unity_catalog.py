@@ -14,8 +14,7 @@ from tests.contract.registry.unity_catalog_server import READERS_TOKEN, TOKEN, U
 from tests.mlflow_env import ensure_python
 
 from model_operator.api.reference import parse_reference
-from model_operator.domain.registry import Metric
-from model_operator.domain.world import Resolution, ResolutionReason
+from model_operator.domain.registry import Metric, Resolution, ResolutionReason
 from model_operator.registry import (
     RegistryError,
     RegistryId,

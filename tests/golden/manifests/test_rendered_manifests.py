@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.world import Defaults, PodRegistry, Revision, Wish
+from model_operator.domain.revision import Revision, Wish
+from model_operator.domain.world import Defaults, PodRegistry
 from model_operator.planner.manifests import (
     Owner,
     TemplateInputs,

@@ -48,10 +48,10 @@ class OperatorProcess:
     def list_again_every(self, seconds: float) -> None:
         """From the next start on it does not wait for its usual ten minutes to list everything again."""
         self._has_code_of_its_own = True
-        hurried = f"watches.resync.__kwdefaults__['every_seconds'] = {seconds}"
+        hurried = f"relist.resync.__kwdefaults__['every_seconds'] = {seconds}"
         self._program = [
             "-c",
-            "import sys; from model_operator import __main__; from model_operator.controller import watches; "
+            "import sys; from model_operator import __main__; from model_operator.controller import relist; "
             f"{hurried}; sys.exit(__main__.main())",
         ]
 

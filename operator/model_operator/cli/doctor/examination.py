@@ -12,8 +12,7 @@ from model_operator.api import names
 from model_operator.cli.cluster import Cluster
 from model_operator.cli.doctor.facts import OPERATORS, YOURS, Answer, Backend, Facts, Operator, Probe, Right
 from model_operator.cli.doctor.findings import registry_of
-from model_operator.domain.objects import count, mapping, metadata, objects, spec
-from model_operator.domain.world import Object
+from model_operator.domain.objects import Object, count, mapping, metadata, objects, spec
 from model_operator.kube.errors import ApiError, Forbidden, NotFound
 from model_operator.settings import Settings, SettingsError, parse
 

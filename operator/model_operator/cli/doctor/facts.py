@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.world import Object
+from model_operator.domain.objects import Object
 from model_operator.settings import Settings
 
 Right = tuple[str, str, str]

@@ -14,8 +14,7 @@ from model_operator.api.crd import custom_resource_definition
 from model_operator.cli.doctor.facts import OPERATORS, YOURS, Answer, Facts, Operator
 from model_operator.cli.outcome import Verdict, outcome
 from model_operator.cli.snapshot import Snapshot
-from model_operator.domain.objects import count, mapping, metadata, objects, spec, status
-from model_operator.domain.world import Object
+from model_operator.domain.objects import Object, count, mapping, metadata, objects, spec, status
 from model_operator.settings import RegistryConfig
 
 OLDEST = (1, 31)

@@ -1,31 +1,29 @@
-"""The child objects: whose they are, and the actions that make them what the active revision asks for."""
+"""The actions that make the child objects what the active revision asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.rollout import Memory, Phase, applied_revision, revert_target, selected_track
-from model_operator.domain.world import (
-    Action,
-    Adopt,
-    Apply,
-    Create,
-    Delete,
+from model_operator.domain.objects import (
     Kind,
-    Object,
-    ObjectRef,
-    RecordVerdict,
-    Revision,
-    Scale,
-    Verdict,
-    VerdictState,
-    World,
+    applied_revision,
+    leaving,
+    metadata,
+    part,
+    resource_version,
+    selected_track,
+    spec,
 )
-from model_operator.planner.annotations import adoptions_asked
+from model_operator.domain.plan import Action, Apply, Create, RecordVerdict, Scale
+from model_operator.domain.revision import Revision, Verdict, VerdictState
+from model_operator.domain.rollout import Memory, Phase
+from model_operator.domain.world import World
+from model_operator.planner.children.cleanup import no_longer_needed
+from model_operator.planner.children.ownership import controller_of
+from model_operator.planner.children.writes import adopt, child, create, delete, resource_versions
 from model_operator.planner.manifests import (
     Owner,
     autoscaler,
@@ -45,31 +43,6 @@ from model_operator.planner.strategy.tracks import (
     traffic_track,
     wanted_replicas,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Ownership:
-    """Whose the objects are that carry our labels; texts such as ``Deployment churn``."""
-
-    conflicts: Sequence[str] = ()
-    """Controlled by something else: never touched."""
-    going_away: Sequence[str] = ()
-    """Children of an earlier ModelDeployment of this name, which the garbage collector will remove."""
-
-
-def ownership_of(world: World) -> Ownership:
-    """Tells the children's owners apart. An orphan (no controller at all) counts as ours: it is adopted."""
-    conflicts, going_away = [], []
-    for obj in _objects(world):
-        controller = _controller(obj)
-        if not controller or controller.get("uid") == world.uid:
-            continue
-        label = f"{obj.get('kind', 'object')} {_metadata(obj).get('name', '')}"
-        if controller.get("kind") == names.KIND and controller.get("name") == world.name:
-            going_away.append(label)
-        else:
-            conflicts.append(f"{label} (controlled by {controller.get('kind')} {controller.get('name')})")
-    return Ownership(tuple(conflicts), tuple(going_away))
 
 
 def child_actions(
@@ -94,7 +67,7 @@ def child_actions(
         *_verdicts(world, memory),
         *(_tended(world, world.spec, memory, carried) if carried else ()),
         *_rejected_unseen(world, memory, wanted),
-        *_no_longer_needed(world, memory, revisions, wanted),
+        *no_longer_needed(world, memory, revisions, wanted),
     )
 
 
@@ -110,9 +83,9 @@ def _tended(
     settled = track if not track or confirmed(world, track) else _scaled_track(world) or track
     hpa = autoscaler(owner, spec, settled or world.name)
     live_hpa = world.children.autoscaler
-    if hpa is None and live_hpa is not None and not _leaving(live_hpa):
+    if hpa is None and live_hpa is not None and not leaving(live_hpa):
         # before the scale below, or the autoscaler would undo it
-        yield _delete(world, Kind.AUTOSCALER, live_hpa)
+        yield delete(world, Kind.AUTOSCALER, live_hpa)
     for name, revision in carried.items():
         in_traffic = name in (track, selected_track(world.children.service)) or memory.serving is None
         body = deployment(owner, spec, revision, name, in_traffic=in_traffic)
@@ -122,21 +95,21 @@ def _tended(
     if track:
         live = world.children.service
         moves = live is not None and selected_track(live) != track
-        yield from _child(world, Kind.SERVICE, service(owner, spec, track), live, moves=moves)
+        yield from child(world, Kind.SERVICE, service(owner, spec, track), live, moves=moves)
     yield from _preview(world, owner, spec, memory)
     budget = disruption_budget(owner, spec, settled or world.name)
-    yield from _child(world, Kind.DISRUPTION_BUDGET, budget, world.children.disruption_budget)
+    yield from child(world, Kind.DISRUPTION_BUDGET, budget, world.children.disruption_budget)
     if hpa is not None and track:
         moves = live_hpa is not None and _scaled_track(world) != settled
-        yield from _child(world, Kind.AUTOSCALER, hpa, live_hpa, moves=moves)
+        yield from child(world, Kind.AUTOSCALER, hpa, live_hpa, moves=moves)
     yield from _idle(world, spec, memory, carried)
     yield from _adoptions(world)
 
 
 def _scaled_track(world: World) -> str:
     """The track that the autoscaler or, without one, the budget is about; empty when its Deployment is gone."""
-    reference = _part(_spec(world.children.autoscaler or {}), "scaleTargetRef")
-    labels = _part(_part(_spec(world.children.disruption_budget or {}), "selector"), "matchLabels")
+    reference = part(spec(world.children.autoscaler or {}), "scaleTargetRef")
+    labels = part(part(spec(world.children.disruption_budget or {}), "selector"), "matchLabels")
     track = str(reference.get("name") or labels.get(names.LABEL_TRACK) or "")
     return track if world.deployment(track or " ") is not None else ""
 
@@ -145,9 +118,9 @@ def _preview(world: World, owner: Owner, spec: ModelDeploymentSpec, memory: Memo
     """The Service that shows a candidate to those who have to agree to it."""
     live, candidate = world.children.preview, memory.candidate
     if candidate is not None and candidate.phase is Phase.READY:
-        yield from _child(world, Kind.SERVICE, preview_service(owner, spec, candidate.track), live)
-    elif live is not None and not _leaving(live):
-        yield _delete(world, Kind.SERVICE, live)
+        yield from child(world, Kind.SERVICE, preview_service(owner, spec, candidate.track), live)
+    elif live is not None and not leaving(live):
+        yield delete(world, Kind.SERVICE, live)
 
 
 def _idle(
@@ -158,45 +131,45 @@ def _idle(
         return  # requests may still go there
     for track, live in world.children.deployments.items():
         # the revision that serves may be kept no longer, and so not be among what is carried
-        if track in carried or track == memory.serving.track or _leaving(live):
+        if track in carried or track == memory.serving.track or leaving(live):
             continue
-        if not _controller(live):
-            yield _adopt(world, Kind.DEPLOYMENT, live)
+        if not controller_of(live):
+            yield adopt(world, Kind.DEPLOYMENT, live)
         wanted = idle_replicas(world, memory, track)
         if replicas_of(live) != wanted:
-            yield Scale(world.ref(Kind.DEPLOYMENT, track), wanted, _version(live))
+            yield Scale(world.ref(Kind.DEPLOYMENT, track), wanted, resource_version(live))
         elif not wanted and spec.rollout.strategy != "BlueGreen":
-            yield _delete(world, Kind.DEPLOYMENT, live)
+            yield delete(world, Kind.DEPLOYMENT, live)
 
 
 def _revision_objects(world: World, owner: Owner, active: Revision) -> Iterator[Action]:
-    if not any(_metadata(c).get("name") == active.config_map for c in world.children.config_maps):
+    if not any(metadata(c).get("name") == active.config_map for c in world.children.config_maps):
         body = scripts_config_map(owner, world.defaults.scripts)
         # an older revision's scripts that somebody deleted can't be made again from today's code
-        if _metadata(body)["name"] == active.config_map:
+        if metadata(body)["name"] == active.config_map:
             yield Create(world.ref(Kind.CONFIG_MAP, active.config_map), body)
     if not any(r.name == active.name for r in world.children.revisions):
         body = controller_revision(owner, active)
-        yield Create(world.ref(Kind.REVISION, str(_metadata(body)["name"])), body)
+        yield Create(world.ref(Kind.REVISION, str(metadata(body)["name"])), body)
 
 
 def _deployment(world: World, memory: Memory, body: Mapping[str, Any], *, moves: bool) -> Iterator[Action]:
     """A track's Deployment: its body, and its size where that is ours to say."""
-    track = str(_metadata(body)["name"])
+    track = str(metadata(body)["name"])
     ref, live, spec = world.ref(Kind.DEPLOYMENT, track), world.deployment(track), world.spec
     wanted = wanted_replicas(world, memory.serving)
     if live is None:
-        yield _create(world, ref, {**body, "spec": {**body["spec"], "replicas": wanted}})
+        yield create(world, ref, {**body, "spec": {**body["spec"], "replicas": wanted}})
         return
-    if _leaving(live):
+    if leaving(live):
         return
-    metadata, applied = _metadata(live), bool(differs(body, live))
+    meta, applied = metadata(live), bool(differs(body, live))
     if applied:
-        yield Apply(ref, body, str(metadata["uid"]), _version(live), repair=not moves)
+        yield Apply(ref, body, str(meta["uid"]), resource_version(live), repair=not moves)
     if spec is None:
         return
     # the apply would have been refused, and nothing after it tried
-    version = "" if applied else _version(live)
+    version = "" if applied else resource_version(live)
     followed = selected_track(world.children.service) or track
     if spec.autoscaling is not None and track == followed:
         # an autoscaler leaves a Deployment alone that stands at 0: so does a person who put it there
@@ -210,36 +183,14 @@ def _deployment(world: World, memory: Memory, body: Mapping[str, Any], *, moves:
         yield Scale(ref, wanted, version)
 
 
-def _create(world: World, ref: ObjectRef, body: Object) -> Create:
-    return Create(ref, body, adopt=str(ref).replace(" ", "/") in adoptions_asked(world))
-
-
-def _child(
-    world: World, kind: Kind, body: Object, live: Object | None, *, moves: bool = False
-) -> Iterator[Action]:
-    """``moves``: it moves requests or an autoscaler, and does not only put back what somebody changed."""
-    metadata = _metadata(live or {})
-    if live is None:
-        yield _create(world, world.ref(kind, str(_metadata(body)["name"])), body)
-    elif not _leaving(live) and differs(body, live):
-        ref = world.ref(kind, str(metadata["name"]))
-        yield Apply(ref, body, str(metadata["uid"]), _version(live), repair=not moves)
-
-
 def _adoptions(world: World) -> Iterator[Action]:
     """Orphans of the kinds that are never applied again get their owner back."""
     for obj in world.children.config_maps:
-        if not _controller(obj) and not _leaving(obj):
-            yield _adopt(world, Kind.CONFIG_MAP, obj)
+        if not controller_of(obj) and not leaving(obj):
+            yield adopt(world, Kind.CONFIG_MAP, obj)
     for obj in world.children.revision_objects:
-        if not _controller(obj) and not _leaving(obj):
-            yield _adopt(world, Kind.REVISION, obj)
-
-
-def _adopt(world: World, kind: Kind, obj: Object) -> Adopt:
-    metadata = _metadata(obj)
-    owner = Owner(world.namespace, world.name, world.uid).reference()
-    return Adopt(world.ref(kind, str(metadata["name"])), str(metadata["uid"]), owner)
+        if not controller_of(obj) and not leaving(obj):
+            yield adopt(world, Kind.REVISION, obj)
 
 
 # --- verdicts --------------------------------------------------------------------------------------
@@ -247,7 +198,7 @@ def _adopt(world: World, kind: Kind, obj: Object) -> Adopt:
 
 def _verdicts(world: World, memory: Memory) -> Iterator[RecordVerdict]:
     """What the memory holds and the kept revisions do not say yet."""
-    versions = _versions(world)
+    versions = resource_versions(world)
     for revision in world.children.revisions:
         wanted = _verdict(memory, revision.name)
         kept = revision.verdict
@@ -285,98 +236,4 @@ def _rejected_unseen(world: World, memory: Memory, wanted: Sequence[Revision]) -
     for revision in wanted:
         if revision.name not in kept and memory.rejection_of(revision.name):
             body = controller_revision(owner, revision)
-            yield Create(world.ref(Kind.REVISION, str(_metadata(body)["name"])), body)
-
-
-# --- tidying up ------------------------------------------------------------------------------------
-
-
-def _no_longer_needed(
-    world: World, memory: Memory, revisions: Sequence[Revision], wanted: Sequence[Revision]
-) -> Iterator[Delete]:
-    """Revisions over the limit, and scripts that nothing mounts."""
-    if world.spec is None or not wanted:
-        return  # the verdict on the present wish must outlive the status, and which that is is not known
-    needed = {*(r.name for r in wanted), *(applied_revision(d) for d in world.children.deployments.values())}
-    needed |= {r.revision for r in memory.rejected[:1]}
-    needed |= {memory.serving.revision} if memory.serving else set()
-    needed |= {memory.candidate.revision} if memory.candidate else set()
-    if target := revert_target(memory, revisions):
-        needed |= {target.name}
-    by_age = sorted(revisions, key=lambda r: r.number, reverse=True)
-    recent = {r.name for r in by_age[: world.spec.revert.history_limit]}
-    kept = [r for r in revisions if r.name in needed | recent]
-    kept_names = {r.name for r in kept}
-    versions = _versions(world)
-    for revision in world.children.revisions:
-        if revision.name not in kept_names:
-            ref = world.ref(Kind.REVISION, f"{world.name}-{revision.name}")
-            yield Delete(ref, revision.uid, versions.get(ref.name, ""))
-    mounted = {r.config_map for r in kept}
-    for live in world.children.deployments.values():
-        mounted |= _mounted(live)
-    for obj in world.children.config_maps:
-        metadata = _metadata(obj)
-        if metadata["name"] not in mounted and not _leaving(obj):
-            yield _delete(world, Kind.CONFIG_MAP, obj)
-
-
-def _mounted(live: Object) -> set[str]:
-    """ConfigMaps that the Deployment's pods mount, even where the revision can't be read."""
-    volumes = _part(_part(_spec(live), "template"), "spec").get("volumes")
-    found = volumes if isinstance(volumes, list) else []
-    return {str(_part(v, "configMap").get("name")) for v in found if isinstance(v, Mapping)}
-
-
-def _delete(world: World, kind: Kind, live: Object) -> Delete:
-    metadata = _metadata(live)
-    return Delete(world.ref(kind, str(metadata["name"])), str(metadata["uid"]), _version(live))
-
-
-# --- reading objects -------------------------------------------------------------------------------
-
-
-def _objects(world: World) -> Iterable[Object]:
-    children = world.children
-    single = (
-        *children.deployments.values(),
-        children.service,
-        children.autoscaler,
-        children.disruption_budget,
-    )
-    yield from (obj for obj in single if obj is not None)
-    yield from children.config_maps
-    yield from children.revision_objects
-
-
-def _controller(obj: Object) -> Mapping[str, Any]:
-    references = _metadata(obj).get("ownerReferences")
-    found = references if isinstance(references, list) else []
-    return next((r for r in found if isinstance(r, Mapping) and r.get("controller")), {})
-
-
-def _leaving(obj: Object) -> bool:
-    return bool(_metadata(obj).get("deletionTimestamp"))
-
-
-def _metadata(obj: Object) -> Mapping[str, Any]:
-    return _part(obj, "metadata")
-
-
-def _version(obj: Object) -> str:
-    """What every write to an object is bound to, so that a stale actor gets a conflict instead of its way."""
-    return str(_metadata(obj).get("resourceVersion", ""))
-
-
-def _versions(world: World) -> dict[str, str]:
-    """The resourceVersions of the kept revisions, by the names of their objects."""
-    return {str(_metadata(obj)["name"]): _version(obj) for obj in world.children.revision_objects}
-
-
-def _spec(obj: Object) -> Mapping[str, Any]:
-    return _part(obj, "spec")
-
-
-def _part(obj: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = obj.get(name)
-    return value if isinstance(value, Mapping) else {}
+            yield Create(world.ref(Kind.REVISION, str(metadata(body)["name"])), body)

@@ -10,10 +10,10 @@ from model_operator.domain.registry import (
     FactsWanted,
     ImageContents,
     ModelDescription,
+    ResolvedVersion,
     VersionFacts,
     VersionId,
 )
-from model_operator.domain.world import ResolvedVersion
 from model_operator.planner.gates.metrics import judge_metrics
 from model_operator.planner.gates.requirements import unmet
 from model_operator.planner.gates.result import (

@@ -13,6 +13,8 @@ from datetime import datetime
 from model_operator.api.spec import RolloutSpec
 from model_operator.domain.objects import (
     FETCH,
+    Object,
+    applied_revision,
     changed_at,
     condition,
     container,
@@ -24,8 +26,7 @@ from model_operator.domain.objects import (
     status,
     text,
 )
-from model_operator.domain.rollout import Phase, applied_revision
-from model_operator.domain.world import Object
+from model_operator.domain.rollout import Phase
 from model_operator.planner.health.pod_state import PodState, pod_state, time_limit
 from model_operator.planner.health.reasons import Failure, failure, shortened, worst
 

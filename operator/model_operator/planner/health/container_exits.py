@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from model_operator.domain.objects import FETCH, count, created_at, is_running, left_words, state, text
-from model_operator.domain.rollout import read_time
-from model_operator.domain.world import Object
+from model_operator.domain.objects import (
+    FETCH,
+    Object,
+    count,
+    created_at,
+    is_running,
+    left_words,
+    read_time,
+    state,
+    text,
+)
 from model_operator.planner.health.reasons import EXIT_CODES, Failure, failure
 
 BARE_EXITS = 2

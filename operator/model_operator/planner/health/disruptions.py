@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from model_operator.domain.objects import changed_at, condition, created_at, metadata, objects, status, text
-from model_operator.domain.rollout import read_time
-from model_operator.domain.world import Object
+from model_operator.domain.objects import (
+    Object,
+    changed_at,
+    condition,
+    created_at,
+    metadata,
+    objects,
+    read_time,
+    status,
+    text,
+)
 from model_operator.planner.health.reasons import Failure, failure, shortened
 
 _LOST = frozenset({"NodeLost", "Shutdown", "NodeShutdown", "Terminated"})

@@ -9,6 +9,7 @@ from model_operator.api.spec import RolloutSpec
 from model_operator.domain.objects import (
     FETCH,
     SERVER,
+    Object,
     changed_at,
     condition,
     container,
@@ -18,8 +19,8 @@ from model_operator.domain.objects import (
     state,
     text,
 )
+from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
-from model_operator.domain.world import Object, Side
 from model_operator.planner.health.container_exits import bare_exits, exit_failure, last_end
 from model_operator.planner.health.disruptions import displacement
 from model_operator.planner.health.reasons import Failure, failure

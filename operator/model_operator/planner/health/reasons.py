@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from model_operator.domain.world import Side
+from model_operator.domain.revision import Side
 
 MESSAGE_LIMIT = 1024
 """Characters of a message; a condition and an event take no more."""

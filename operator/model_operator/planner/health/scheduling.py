@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from model_operator.domain.objects import mapping, objects, spec, text
-from model_operator.domain.world import Object
+from model_operator.domain.objects import Object, mapping, objects, spec, text
 
 _LONGEST = 2000
 """Characters read of the scheduler's sentence: one part for each kind of obstacle, so a few hundred as a rule."""

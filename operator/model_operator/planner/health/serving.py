@@ -13,19 +13,22 @@ from datetime import datetime, timedelta
 
 from model_operator.domain.objects import (
     SERVER,
+    Object,
+    applied_revision,
     changed_at,
     condition,
     container,
     count,
     mapping,
     metadata,
+    read_time,
     revision_of,
     spec,
     state,
     status,
 )
-from model_operator.domain.rollout import applied_revision, read_time
-from model_operator.domain.world import Object, Side, Traffic
+from model_operator.domain.revision import Side
+from model_operator.domain.world import Traffic
 from model_operator.planner.health.candidate import refusal
 from model_operator.planner.health.container_exits import bare_exits, how, last_end
 from model_operator.planner.health.pod_state import PodState, pod_state

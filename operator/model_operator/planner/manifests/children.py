@@ -7,7 +7,7 @@ from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.world import Revision
+from model_operator.domain.revision import Revision
 from model_operator.planner.manifests.owner import Owner, child_metadata, marked, track_selector
 from model_operator.planner.manifests.pods import PORT_NAME
 

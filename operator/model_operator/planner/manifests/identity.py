@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.world import Wish
+from model_operator.domain.revision import Wish
 from model_operator.planner.manifests.owner import short_hash
 
 _SHAPING = ("fetch", "server", "pod", "selfTest")

@@ -10,7 +10,8 @@ from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.world import PodRegistry, Wish
+from model_operator.domain.revision import Wish
+from model_operator.domain.world import PodRegistry
 from model_operator.planner.manifests.owner import (
     Owner,
     child_labels,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.world import Revision, Side, Verdict, VerdictState, Wish
+from model_operator.domain.revision import Revision, Side, Verdict, VerdictState, Wish
 from model_operator.planner.manifests.identity import wish_as_json
 from model_operator.planner.manifests.owner import Owner, child_metadata
 

@@ -1,9 +1,9 @@
 """The report: the status of a ModelDeployment, for every situation. All pure.
 
-``status`` puts it together, ``conditions`` has the conditions, ``blockers`` what stands in the way.
+``status`` puts it together, ``conditions`` has the conditions, ``blockers`` finds obstacles.
+``events`` tells of conditions that went bad.
 """
 
-from model_operator.planner.status.situation import Situation
-from model_operator.planner.status.status import report, troubles
+from model_operator.planner.status.status import report
 
-__all__ = ["Situation", "report", "troubles"]
+__all__ = ["report"]

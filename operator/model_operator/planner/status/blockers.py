@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model_operator.api import names
-from model_operator.domain.rollout import Memory, Phase, Serving, applied_revision
-from model_operator.domain.world import Fault, FaultKind, Kind, World
+from model_operator.domain.objects import Kind, applied_revision
+from model_operator.domain.rollout import Memory, Phase, Serving
+from model_operator.domain.world import Fault, FaultKind, World
+from model_operator.planner.decision import Situation, left_track, suspended
 from model_operator.planner.health import judge
 from model_operator.planner.revisions import scripts_are_lost
-from model_operator.planner.status.situation import Situation, left_track, suspended
 from model_operator.planner.strategy.tracks import available_replicas, pods_of, replicas_of
 
 

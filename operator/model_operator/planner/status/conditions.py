@@ -1,24 +1,71 @@
 """The conditions, for every situation.
 
-``Ready`` speaks to whoever committed the manifest, ``Current`` to whoever moved the alias: a rejected alias move
-beside a healthy service leaves ``Ready=True``, so that it never blocks a GitOps sync; a bad commit always shows.
+They follow Kubernetes' conventions and kstatus: the healthy value is True, absent means not so. ``Ready`` speaks to
+the author of a manifest, ``Current`` to the person who moved the alias. A rejected alias move beside a healthy
+service leaves ``Ready=True``, so that it never blocks a GitOps sync. A bad commit always shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
 
 from model_operator.api import names
-from model_operator.domain.rollout import Phase, Serving, applied_revision, rfc3339
-from model_operator.domain.world import FaultKind, Revision, World
-from model_operator.planner.gates import GateResult
+from model_operator.domain.objects import applied_revision, rfc3339
+from model_operator.domain.revision import Revision
+from model_operator.domain.rollout import Memory, Phase, Serving
+from model_operator.domain.world import FaultKind, World
+from model_operator.planner.decision import Situation, left_track, suspended
+from model_operator.planner.gates import GateReport, GateResult, asks_anything
 from model_operator.planner.manifests import pod_shape, same_wish
 from model_operator.planner.status.blockers import idle_trouble, lost_scripts, obstacle, serving_trouble
-from model_operator.planner.status.condition import Condition, Status
-from model_operator.planner.status.forecast import admitted_condition
-from model_operator.planner.status.situation import Situation, left_track, suspended
 from model_operator.planner.strategy.tracks import complete, replicas_of
+
+MESSAGE_LIMIT = 1024
+Status = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition as it should be now."""
+
+    type: str
+    status: Status
+    reason: str
+    message: str
+
+
+def merge(
+    previous: Iterable[object], wanted: Sequence[Condition], generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """Returns ``wanted`` as status conditions.
+
+    ``lastTransitionTime`` is taken from ``previous`` where the status did not move, and is ``now`` otherwise.
+    Conditions that are not wanted any more are left out.
+    """
+    known = {str(p.get("type")): p for p in previous if isinstance(p, Mapping)}
+    merged = []
+    for condition in wanted:
+        before = known.get(condition.type, {})
+        same = before.get("status") == condition.status
+        since = before.get("lastTransitionTime") if same else None
+        merged.append(
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "observedGeneration": generation,
+                "lastTransitionTime": since if isinstance(since, str) else rfc3339(now),
+                "reason": condition.reason if _REASON.fullmatch(condition.reason) else "Unknown",
+                "message": condition.message[:MESSAGE_LIMIT],
+            }
+        )
+    return merged
+
+
+_REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
 
 
 def conditions(world: World, situation: Situation) -> Iterator[Condition]:
@@ -256,3 +303,24 @@ def _spec_is_in_force(world: World, situation: Situation) -> bool:
     if world.resolution.ok and kept.wish.registry_url != world.resolution.registry_url:
         return False
     return same_wish(kept.wish, replace(kept.wish, shape=pod_shape(world.spec_raw)))
+
+
+def admitted_condition(
+    world: World, memory: Memory, wished: Revision | None, admission: GateReport | None
+) -> Condition | None:
+    """The condition Admitted; None where the spec sets no gate."""
+    spec, candidate = world.spec, memory.candidate
+    if spec is None or not (asks_anything(spec.gates) or spec.gates.approval.mode == "Manual"):
+        return None
+    if wished is None:
+        return Condition("Admitted", "Unknown", "Pending", "it is not known yet which version is wanted")
+    version = wished.wish.version
+    if admission and (refusal := admission.refusal):
+        text = f"version {version}, gate {refusal.gate}: {refusal.message}"
+        return Condition("Admitted", "False", refusal.reason, text)
+    if admission and (pending := admission.pending):
+        text = f"version {version}, gate {pending.gate}: {pending.message}"
+        return Condition("Admitted", "Unknown", pending.reason, text)
+    if candidate and candidate.revision == wished.name and candidate.reason == "WaitingForApproval":
+        return Condition("Admitted", "False", candidate.reason, f"version {version}: {candidate.message}")
+    return Condition("Admitted", "True", "Admitted", f"version {version} may start")

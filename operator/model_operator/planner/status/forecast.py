@@ -8,11 +8,11 @@ from fractions import Fraction
 from typing import Any
 
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import Memory, Phase, Serving
-from model_operator.domain.world import Revision, World
-from model_operator.planner.gates import GateReport, asks_anything
+from model_operator.domain.world import World
+from model_operator.planner.gates import GateReport
 from model_operator.planner.manifests import parse_quantity
-from model_operator.planner.status.condition import Condition
 from model_operator.planner.strategy.tracks import candidate_track, wanted_replicas
 
 MESSAGE_SHOWN = 512
@@ -48,27 +48,6 @@ def step_ahead(
         **_gates(world, name, admission),
     }
     return {key: value for key, value in step.items() if value or key == "extraPods"}
-
-
-def admitted_condition(
-    world: World, memory: Memory, wished: Revision | None, admission: GateReport | None
-) -> Condition | None:
-    """The condition Admitted; None where the spec sets no gate."""
-    spec, candidate = world.spec, memory.candidate
-    if spec is None or not (asks_anything(spec.gates) or spec.gates.approval.mode == "Manual"):
-        return None
-    if wished is None:
-        return Condition("Admitted", "Unknown", "Pending", "it is not known yet which version is wanted")
-    version = wished.wish.version
-    if admission and (refusal := admission.refusal):
-        text = f"version {version}, gate {refusal.gate}: {refusal.message}"
-        return Condition("Admitted", "False", refusal.reason, text)
-    if admission and (pending := admission.pending):
-        text = f"version {version}, gate {pending.gate}: {pending.message}"
-        return Condition("Admitted", "Unknown", pending.reason, text)
-    if candidate and candidate.revision == wished.name and candidate.reason == "WaitingForApproval":
-        return Condition("Admitted", "False", candidate.reason, f"version {version}: {candidate.message}")
-    return Condition("Admitted", "True", "Admitted", f"version {version} may start")
 
 
 def _told(spec: ModelDeploymentSpec, serving: Serving | None, number: int, beside: bool) -> str:

@@ -1,18 +1,21 @@
-"""The whole status of a ModelDeployment, written down in one place; and what of it is worth an event."""
+"""The whole status of a ModelDeployment, written down in one place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.rollout import Memory, rfc3339, to_status
-from model_operator.domain.world import Announce, ResolutionReason, Revision, World
+from model_operator.domain.objects import mapping, rfc3339
+from model_operator.domain.registry import ResolutionReason
+from model_operator.domain.revision import Revision
+from model_operator.domain.rollout import Memory
+from model_operator.domain.world import World
 from model_operator.planner.annotations import handled
-from model_operator.planner.status.condition import merge
-from model_operator.planner.status.conditions import conditions
+from model_operator.planner.decision import Situation
+from model_operator.planner.state import to_status
+from model_operator.planner.status.conditions import conditions, merge
 from model_operator.planner.status.forecast import step_ahead
-from model_operator.planner.status.situation import Situation
 
 
 def report(world: World, situation: Situation) -> dict[str, Any]:
@@ -47,45 +50,6 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     return status
 
 
-def troubles(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Announce]:
-    """Events for conditions that went bad since the status ``before``, one per reason.
-
-    What the planner tells itself (a revert, a first failure) is not told twice.
-    """
-    told = {
-        "RollingOut",
-        "WaitingForSlot",
-        "Switching",
-        "WaitingForApproval",
-        "Pending",
-        "FirstVersionFailed",
-        "Suspended",
-        "GatesPending",
-    }
-    told |= {"RevisionHeld", str(_mapping(after.get("serving")).get("reason"))}
-    if after.get("rejected") != before.get("rejected"):
-        told.add("VersionRejected")
-    contest, fought = _find(after, "Reconciling"), _find(before, "Reconciling")
-    if contest.get("reason") == "DriftContested" != fought.get("reason"):
-        yield Announce(True, "DriftContested", str(contest.get("message")))
-    ready, was = _find(after, "Ready"), _find(before, "Ready")
-    if ready.get("status") == "True" and ready.get("reason") not in (
-        was.get("reason"),
-        "Serving",
-        "ScaledToZero",
-    ):
-        yield Announce(True, str(ready.get("reason")), str(ready.get("message")))
-    for kind in ("Resolved", "Stalled", "Current"):
-        now, then = _find(after, kind), _find(before, kind)
-        bad = now.get("status") == "True" if kind == "Stalled" else now.get("status") != "True"
-        reason = str(now.get("reason"))
-        if kind == "Current" and reason == "VersionRejected" and then.get("status") == "Unknown":
-            continue  # it was told before the registry was away
-        if now and bad and reason != then.get("reason") and reason not in told:
-            told.add(reason)
-            yield Announce(True, reason, str(now.get("message")))
-
-
 def _resolved(world: World) -> dict[str, Any]:
     previous = world.status.get("resolved")
     before = dict(previous) if isinstance(previous, Mapping) else {}
@@ -107,7 +71,7 @@ def _resolved(world: World) -> dict[str, Any]:
 def _size(world: World, memory: Memory) -> dict[str, Any]:
     track = memory.serving.track if memory.serving else world.name
     deployment = world.deployment(track)
-    counts = _mapping(deployment.get("status")) if deployment else {}
+    counts = mapping(deployment.get("status")) if deployment else {}
     selector = f"{names.LABEL_DEPLOYMENT}={world.name},{names.LABEL_TRACK}={track}"
     return {
         "replicas": counts.get("replicas", 0),
@@ -125,15 +89,3 @@ def _next(situation: Situation) -> Revision | None:
 
 def _spec_is_new(world: World) -> bool:
     return world.spec is None or world.status.get("observedGeneration") != world.generation
-
-
-def _find(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    conditions = status.get("conditions")
-    for condition in conditions if isinstance(conditions, list) else []:
-        if isinstance(condition, Mapping) and condition.get("type") == kind:
-            return condition
-    return {}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

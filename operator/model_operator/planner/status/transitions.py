@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from model_operator.domain.rollout import Phase, newest, part, read_time
-from model_operator.domain.world import Object, World
+from model_operator.domain.objects import Object, newest, part, read_time
+from model_operator.domain.rollout import Phase
+from model_operator.domain.world import World
 
 Status = Object
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from model_operator.domain.plan import Announce
 from model_operator.domain.registry import FactsWanted, VersionFacts, VersionId
-from model_operator.domain.world import Announce, Revision, World
+from model_operator.domain.revision import Revision
+from model_operator.domain.world import World
 from model_operator.planner.decision import Course
 from model_operator.planner.gates import GateReport, Subject, facts_wanted, judge
 

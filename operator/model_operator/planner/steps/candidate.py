@@ -6,8 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving, applied_revision
-from model_operator.domain.world import Announce, FaultKind, Kind, Side, World
+from model_operator.domain.objects import Kind, applied_revision
+from model_operator.domain.plan import Announce
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.world import FaultKind, World
 from model_operator.planner.annotations import asked
 from model_operator.planner.decision import (
     ATTEMPTS,

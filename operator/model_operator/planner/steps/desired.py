@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
 
-from model_operator.domain.rollout import Rejection
-from model_operator.domain.world import Revision, Side, VerdictState, Wish, World
+from model_operator.domain.revision import Revision, Side, Wish
+from model_operator.domain.world import World
 from model_operator.planner.annotations import asked, unanswered
 from model_operator.planner.decision import Course, due_at_once, without_blame
-from model_operator.planner.health import FAULTS, Failure
+from model_operator.planner.health import Failure
 from model_operator.planner.manifests import revision_name, same_version, same_wish
-from model_operator.planner.revisions import field_of, render, that_can_start
+from model_operator.planner.revisions import render, that_can_start
+from model_operator.planner.steps.rejections import carry_verdict_over
 from model_operator.planner.target import digest_problem, held_revision, wish_of
 
 
@@ -38,7 +36,7 @@ def find_wanted(world: World, course: Course) -> Course:
         wished = made
         course = replace(course, revisions=(*course.revisions, wished))
     course = _hear_retry(world, replace(course, wished=wished))
-    return _that_can_start(world, _carry_verdict_over(course, wished))
+    return _that_can_start(world, carry_verdict_over(course, wished))
 
 
 def wanted_of_old(world: World, course: Course) -> Revision | None:
@@ -154,44 +152,3 @@ def _brought_in(world: World, course: Course, wished: Revision) -> Wish | None:
     if (before.registry_url, before.model) != (now.registry_url, now.model):
         return None
     return replace(before, shape=now.shape, restart="")
-
-
-def _carry_verdict_over(course: Course, wished: Revision) -> Course:
-    """A verdict on the version itself outlives a commit that can't have mended what it was rejected for.
-
-    Else each commit would try a version again that has the wrong files, or bring one back to live requests that
-    failed there.
-    """
-    memory = course.memory
-    candidate = memory.candidate
-    if memory.serving is None or (candidate and candidate.revision == wished.name):
-        return course
-    if wished.verdict or memory.rejection_of(wished.name):
-        return course  # it has a verdict of its own
-    kin = [r for r in course.revisions if r.name != wished.name and same_version(r.wish, wished.wish)]
-    last: tuple[datetime, Revision, Rejection | None] | None = None
-    for revision in kin:
-        if revision.name == memory.serving.revision:
-            return course  # the version is well; what failed was a shape of its pods
-        rejection = memory.rejection_of(revision.name)
-        lived = revision.verdict if revision.verdict and revision.verdict.state is VerdictState.LIVE else None
-        at = rejection.at if rejection else lived.at if lived else None
-        if at and (last is None or at >= last[0]):
-            last = at, revision, rejection
-    if last is None or last[2] is None or _may_be_mended(last[2], last[1].wish.shape, wished.wish.shape):
-        return course
-    rejected = (replace(last[2], revision=wished.name), *memory.rejected)
-    return replace(course, memory=replace(memory, rejected=rejected))
-
-
-def _may_be_mended(rejection: Rejection, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a commit between those two shapes may have removed what the version was rejected for."""
-    known = FAULTS.get(rejection.reason)
-    if known is None or rejection.side is not Side.MODEL or rejection.retry_at:
-        return True
-    if known.of_files:
-        return any(before.get(part) != now.get(part) for part in ("fetch", "registry"))
-    # each further try of what failed on live requests would be one on live requests
-    return not rejection.served or (
-        known.mended_by != "" and field_of(before, known.mended_by) != field_of(now, known.mended_by)
-    )

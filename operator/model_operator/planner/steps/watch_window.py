@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from model_operator.domain.rollout import (
-    Candidate,
-    Memory,
-    Phase,
-    Rejection,
-    Serving,
-    applied_revision,
-    revert_target,
-)
-from model_operator.domain.world import Announce, Revision, World
+from model_operator.domain.objects import applied_revision
+from model_operator.domain.plan import Announce
+from model_operator.domain.revision import Revision
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving, revert_target
+from model_operator.domain.world import World
 from model_operator.planner.decision import Course, ended, retry_delay, self_tested
 from model_operator.planner.health import FAULTS, Failure, Watched, judge, self_test_outcome, watch
 from model_operator.planner.revisions import shape_of, that_can_start

@@ -13,8 +13,9 @@ from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.rollout import Memory, Serving, applied_revision, selected_track
-from model_operator.domain.world import Object, World
+from model_operator.domain.objects import Object, applied_revision, selected_track
+from model_operator.domain.rollout import Memory, Serving
+from model_operator.domain.world import World
 from model_operator.planner.manifests import initial_replicas
 
 

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from model_operator.api.reference import ModelReference
-from model_operator.domain.registry import Metric, ModelDescription
-from model_operator.domain.world import Resolution, ResolutionReason, ResolvedVersion
+from model_operator.domain.registry import (
+    Metric,
+    ModelDescription,
+    Resolution,
+    ResolutionReason,
+    ResolvedVersion,
+)
 
 
 class RegistryConfig(Protocol):

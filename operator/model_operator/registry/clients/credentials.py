@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry.clients.base import RegistryError
 
 MAX_BYTES = 65_536

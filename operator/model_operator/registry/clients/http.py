@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry.clients.addresses import LookUp, RefusedAddressError, look_up, permitted_address
 from model_operator.registry.clients.base import RegistryConfig, RegistryError, shown
 from model_operator.registry.clients.credentials import (

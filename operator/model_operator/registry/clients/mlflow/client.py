@@ -13,8 +13,7 @@ from dataclasses import replace
 
 import httpx
 
-from model_operator.domain.registry import Metric, ModelDescription
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import Metric, ModelDescription, ResolutionReason
 from model_operator.registry.clients.base import (
     ModelRecord,
     RegistryConfig,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from model_operator.domain.registry import ModelDescription
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ModelDescription, ResolutionReason
 from model_operator.registry.clients.base import RegistryError
 from model_operator.registry.clients.http import Answer
 from model_operator.registry.clients.mlflow.mlmodel import MAX_BYTES, MalformedModelError, parse_mlmodel

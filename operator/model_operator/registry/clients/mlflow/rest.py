@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import ResolutionReason
 from model_operator.registry.clients.base import RegistryError, shown
 from model_operator.registry.clients.http import MIB, Answer, JsonSource
 from model_operator.registry.clients.mlflow.records import MAX_TEXT, ShapeError

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from model_operator.domain.registry import Metric
-from model_operator.domain.world import ResolutionReason
+from model_operator.domain.registry import Metric, ResolutionReason
 from model_operator.registry.clients.base import RegistryError, shown
 from model_operator.registry.clients.mlflow.facts import (
     MalformedMetricsError,

@@ -1,0 +1,206 @@
+"""Turns kopf into a pump of events. It needs kopf's private parts, so its version is bounded.
+
+kopf writes nothing, remembers nothing and gives up only where a new attempt can't help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
+
+from model_operator.controller.cache import CHILD_SELECTOR, WATCHED_KINDS
+from model_operator.controller.liveness import Liveness
+from model_operator.domain.objects import Kind, Object
+from model_operator.kube.resources import accepted, group_and_plural, listed
+
+_WATCHES_PAGE = 100
+"""A page is held whole, and all kinds are listed at once."""
+_STOP_SECONDS = 5.0
+_KOPF = Path(kopf.__file__).parent
+_KIND_OF_PLURAL = {group_and_plural(kind)[-1]: kind for kind in WATCHED_KINDS}
+"""By the last part of the path of a list or watch."""
+
+
+class _NothingStored(kopf.DiffBaseStorage):
+    """kopf's default writes what it handled last into annotations, and copies every object to do so."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """kopf's default keeps handlers' progress in annotations and in the status."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
+class NoMemories(ResourceMemories):
+    """kopf keeps a KiB for each object it has seen, for daemons and retries, of which we have none."""
+
+    async def recall(
+        self,
+        raw_body: kopf.RawBody,
+        *,
+        memobase: Any | None = None,
+        noticed_by_listing: bool = False,
+        ephemeral: bool = False,
+    ) -> ResourceMemory:
+        """A blank one, whatever object it is for."""
+        return ResourceMemory(noticed_by_listing=noticed_by_listing)
+
+
+class _Backoffs:
+    """Seconds between a watch's attempts: with jitter, never long, and enough of them for an outage of two minutes.
+
+    Past the last one kopf gives the watch up, and all are begun anew.
+    """
+
+    def __len__(self) -> int:
+        return 24
+
+    def __iter__(self) -> Iterator[float]:
+        for attempt in range(len(self)):
+            yield random.uniform(0.5, 1.0) * min(10.0, 0.5 * 2.0**attempt)  # noqa: S311 - spreads load
+
+
+def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
+    """kopf as a pump of events: it writes nothing, scans for nothing and posts nothing."""
+    settings = kopf.OperatorSettings()
+    settings.process.ultimate_exiting_timeout = None
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = _NothingStored()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.watching.chunk_size = _WATCHES_PAGE
+    settings.watching.inactivity_timeout = silence_seconds
+    # each watch is asked for anew so often, where it left off: the answers are its signs of life
+    settings.watching.server_timeout = 120
+    settings.watching.connect_timeout = 10
+    # before a list is begun anew; not all replicas and watches in step
+    settings.watching.reconnect_backoff = random.uniform(0.5, 1.5)  # noqa: S311 - spreads load
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = _Backoffs()
+    settings.queueing.idle_timeout = 0.2
+    settings.queueing.worker_limit = None
+    for kind in WATCHED_KINDS:
+        if kind is not Kind.MODEL_DEPLOYMENT:
+            settings.watching.label_selectors[group_and_plural(kind)] = CHILD_SELECTOR
+    return settings
+
+
+def asking_in_the_right_form() -> aiohttp.TraceConfig:
+    """Lists and watches ask for the form that their kind is read in."""
+
+    async def begins(_session: object, _context: object, parameters: aiohttp.TraceRequestStartParams) -> None:
+        if kind := _KIND_OF_PLURAL.get(parameters.url.name):
+            parameters.headers["Accept"] = accepted(kind, single="watch" in parameters.url.query)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(begins)
+    return trace
+
+
+def lists_taken_by(take: Callable[[Kind, Object], None]) -> type[aiohttp.ClientResponse]:
+    """What kopf lists goes to ``take``, page by page; kopf itself is told that nothing is there.
+
+    It would start a task with a queue and a timer for each object: at a start tens of thousands, for what our own
+    lists have brought just before. Its watches need no more of the list than where it ended.
+    """
+
+    class Answer(aiohttp.ClientResponse):
+        async def json(self, **options: Any) -> Any:
+            body = await super().json(**options)
+            kind = _KIND_OF_PLURAL.get(self.url.name)
+            if kind is None or not self.ok:
+                return body
+            async for item in listed(kind, body):
+                take(kind, item)
+            return {**body, "items": []}
+
+    return Answer
+
+
+def telling(liveness: Liveness) -> aiohttp.TraceConfig:
+    """``liveness`` is told of each answer."""
+
+    async def answered(_session: object, _context: object, parameters: aiohttp.TraceRequestEndParams) -> None:
+        url = parameters.url
+        if not parameters.response.ok:
+            return
+        if "watch" in url.query or "continue" in url.query:
+            liveness.heard(url.path)
+        else:
+            liveness.listed(url.path)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(answered)
+    return trace
+
+
+async def whole(request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Answers that are no watch count once they are there to their last byte, and in time.
+
+    kopf asks again when a connection fails, but is lost for good when a body ends too early. It begins a list anew
+    when a body ends too early, but is lost for good when the list's snapshot is gone (410).
+    """
+    response = await ask(request)
+    if "watch" in request.url.query:
+        return response
+    try:
+        await response.read()
+    except aiohttp.ClientPayloadError as error:
+        response.close()
+        raise aiohttp.ClientConnectionError(f"the answer was cut short: {error}") from error
+    if response.status == HTTPStatus.GONE:
+        raise aiohttp.ClientPayloadError("the list's snapshot is gone")
+    return response
+
+
+async def end(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancels them, and waits a while until they have ended."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+
+
+def is_of_kopf(task: asyncio.Task[Any]) -> bool:
+    """Whether kopf started it."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and Path(code.co_filename).is_relative_to(_KOPF)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether to ask once more may help: not when the API server refuses us, or knows no such kind."""
+    status = getattr(error, "status", None)  # of kopf's errors, whose classes are its own affair
+    waits = (HTTPStatus.GONE, HTTPStatus.TOO_MANY_REQUESTS)
+    return not isinstance(status, int) or status in waits or not 400 <= status < 500

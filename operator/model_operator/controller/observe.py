@@ -1,0 +1,179 @@
+"""Gathers the world of one ModelDeployment, from the cache and the parts beside the reconciler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from importlib import resources
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from model_operator.api import SpecError, names, parse
+from model_operator.api.spec import RegistrySpec
+from model_operator.controller.pod_credentials import PodRegistries, described
+from model_operator.controller.rollout_slots import Slots
+from model_operator.controller.services import Background, registry_id
+from model_operator.domain.objects import Key, Kind, Object, ObjectRef
+from model_operator.domain.registry import ImageContents, Resolution, ResolutionReason
+from model_operator.domain.world import Children, Defaults, Fault, PodRegistry, Traffic, World
+from model_operator.kube import KubeClient
+from model_operator.planner.manifests import read_revision
+from model_operator.registry import WantedModel
+from model_operator.settings import Settings
+
+# on every EndpointSlice: the Service that it is of
+_LABEL_SERVICE = "kubernetes.io/service-name"
+
+
+class Snapshots(Protocol):
+    """The cache, as far as a reconcile reads it."""
+
+    def snapshot(self, key: Key) -> Mapping[Kind, Sequence[Object]]:
+        """The ModelDeployment of that key and everything that carries its labels."""
+        ...
+
+    def get(self, ref: ObjectRef) -> Object | None:
+        """One object; None when there is none."""
+        ...
+
+
+class Observer:
+    """Gathers the world of one ModelDeployment after the other."""
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        cache: Snapshots,
+        settings: Settings,
+        background: Background,
+        slots: Slots,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cache = cache
+        self._answers = background.answers
+        self._settings = settings
+        self._background = background
+        self._slots = slots
+        self._clock = clock
+        self._pod_registries = PodRegistries(kube)
+        self._defaults = Defaults(
+            settings.images.server,
+            settings.images.fetch_image,
+            pod_scripts(),
+            {
+                image: ImageContents(known.python_version, known.packages)
+                for image, known in settings.images.contents.items()
+            },
+        )
+
+    async def observe(self, key: Key, faults: tuple[Fault, ...] = ()) -> tuple[World | None, Object | None]:
+        """Gathers the world of ``key``; (None, None) when it is gone or about to go."""
+        raw = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            return None, None
+        registry, credentials_error = await self._pod_registry(raw)
+        # nothing may wait between here and the claim of a slot
+        snapshot = self._cache.snapshot(key)
+        raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            return None, None
+        # from here on nobody can quote a secret that is known
+        pods = self._pod_registries.discreet(key[0], snapshot.get(Kind.POD, ()))
+        snapshot = {**snapshot, Kind.POD: pods}
+        metadata = raw["metadata"]
+        spec, spec_error = None, ""
+        try:
+            # the status is read elsewhere, forgivingly
+            spec = parse({key: value for key, value in raw.items() if key != "status"}).spec
+        except SpecError as error:
+            spec_error = str(error)
+        resolution = Resolution(ResolutionReason.PENDING, "the spec can't be read")
+        if spec is not None:
+            followed = registry_id(key[0], spec.registry)
+            self._answers.want(key, WantedModel(followed, spec.model.reference()))
+            resolution = self._answers.answer(key)
+        status = raw.get("status")
+        world = World(
+            now=self._clock().replace(microsecond=0),
+            namespace=key[0],
+            name=key[1],
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            spec=spec,
+            spec_raw=raw.get("spec") or {},
+            status=status if isinstance(status, Mapping) else {},
+            resolution=resolution,
+            children=_children(snapshot, key[1]),
+            defaults=self._defaults,
+            pod_registry=registry,
+            annotations=metadata.get("annotations") or {},
+            spec_error=spec_error,
+            credentials_error=credentials_error,
+            slot_free=self._slots.free_for(key),
+            faults=faults,
+            traffic=self._traffic(key, status),
+            facts=self._background.facts.known(key),
+        )
+        return world, raw
+
+    async def _pod_registry(self, raw: Object) -> tuple[PodRegistry, str]:
+        """How pods reach the registry of that spec, and what is wrong; nothing for a spec that can't be read."""
+        namespace = str(raw["metadata"]["namespace"])
+        try:
+            registry = RegistrySpec.model_validate((raw.get("spec") or {}).get("registry") or {})
+        except ValidationError:
+            return PodRegistry(""), ""
+        wanted = registry_id(namespace, registry)
+        return await self._pod_registries.of(namespace, described(wanted, self._settings))
+
+    def _traffic(self, key: Key, status: object) -> Traffic:
+        serving = status.get("serving") if isinstance(status, Mapping) else None
+        revision = serving.get("revision") if isinstance(serving, Mapping) else None
+        return self._background.counts.traffic(key, str(revision)) if revision else Traffic()
+
+
+def pod_scripts() -> Mapping[str, str]:
+    """The scripts that run in the pods, and their parts, by file name."""
+    folder = resources.files("model_operator") / "pod"
+    return {
+        file.name: file.read_text("utf-8")
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.startswith(("fetch", "serve")) and file.name.endswith(".py")
+    }
+
+
+def _children(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
+    objects = sorted(snapshot.get(Kind.REVISION, ()), key=lambda o: int(o.get("revision", 0)))
+    revisions = [
+        replace(revision, uid=str(obj["metadata"]["uid"]))
+        for obj in objects
+        if (revision := read_revision(obj)) is not None
+    ]
+    preview = name + names.PREVIEW_SUFFIX
+    return Children(
+        deployments={
+            track: obj
+            for track in (name, name + names.SECOND_TRACK_SUFFIX)
+            if (obj := _only(snapshot, Kind.DEPLOYMENT, track)) is not None
+        },
+        service=_only(snapshot, Kind.SERVICE, name),
+        preview=_only(snapshot, Kind.SERVICE, preview),
+        autoscaler=_only(snapshot, Kind.AUTOSCALER, name),
+        disruption_budget=_only(snapshot, Kind.DISRUPTION_BUDGET, name),
+        config_maps=tuple(snapshot.get(Kind.CONFIG_MAP, ())),
+        revisions=tuple(revisions),
+        revision_objects=tuple(objects),
+        pods=tuple(snapshot.get(Kind.POD, ())),
+        endpoint_slices=tuple(
+            obj
+            for obj in snapshot.get(Kind.ENDPOINT_SLICE, ())
+            if (obj["metadata"].get("labels") or {}).get(_LABEL_SERVICE) in (name, preview)
+        ),
+    )
+
+
+def _only(snapshot: Mapping[Kind, Sequence[Object]], kind: Kind, name: str) -> Object | None:
+    """The one object of that kind that is called ``name``."""
+    return next((obj for obj in snapshot.get(kind, ()) if obj["metadata"]["name"] == name), None)

@@ -1,0 +1,49 @@
+"""Tidying up: revisions over the limit, and scripts that nothing mounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from model_operator.domain.objects import Kind, Object, applied_revision, leaving, metadata, part, spec
+from model_operator.domain.plan import Delete
+from model_operator.domain.revision import Revision
+from model_operator.domain.rollout import Memory, revert_target
+from model_operator.domain.world import World
+from model_operator.planner.children.writes import delete, resource_versions
+
+
+def no_longer_needed(
+    world: World, memory: Memory, revisions: Sequence[Revision], wanted: Sequence[Revision]
+) -> Iterator[Delete]:
+    """Revisions over the limit, and scripts that nothing mounts."""
+    if world.spec is None or not wanted:
+        return  # the verdict on the present wish must outlive the status, and which that is is not known
+    needed = {*(r.name for r in wanted), *(applied_revision(d) for d in world.children.deployments.values())}
+    needed |= {r.revision for r in memory.rejected[:1]}
+    needed |= {memory.serving.revision} if memory.serving else set()
+    needed |= {memory.candidate.revision} if memory.candidate else set()
+    if target := revert_target(memory, revisions):
+        needed |= {target.name}
+    by_age = sorted(revisions, key=lambda r: r.number, reverse=True)
+    recent = {r.name for r in by_age[: world.spec.revert.history_limit]}
+    kept = [r for r in revisions if r.name in needed | recent]
+    kept_names = {r.name for r in kept}
+    versions = resource_versions(world)
+    for revision in world.children.revisions:
+        if revision.name not in kept_names:
+            ref = world.ref(Kind.REVISION, f"{world.name}-{revision.name}")
+            yield Delete(ref, revision.uid, versions.get(ref.name, ""))
+    mounted = {r.config_map for r in kept}
+    for live in world.children.deployments.values():
+        mounted |= _mounted(live)
+    for obj in world.children.config_maps:
+        meta = metadata(obj)
+        if meta["name"] not in mounted and not leaving(obj):
+            yield delete(world, Kind.CONFIG_MAP, obj)
+
+
+def _mounted(live: Object) -> set[str]:
+    """ConfigMaps that the Deployment's pods mount, even where the revision can't be read."""
+    volumes = part(part(spec(live), "template"), "spec").get("volumes")
+    found = volumes if isinstance(volumes, list) else []
+    return {str(part(v, "configMap").get("name")) for v in found if isinstance(v, Mapping)}
