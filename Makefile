@@ -92,13 +92,13 @@ verify: install ## Linters, types, floors, and generated files without drift
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m model_operator.api.crd --check crds/modeldeployments.yaml
 	cmp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
-	$(BIN)/python -m generators --check
+	$(BIN)/python -m hack.generators --check
 	@$(MAKE) -s .venv/audit/installed
-	@$(BIN)/python -m supply_chain.audit || [ $$? -eq 3 ] # 3: could not be checked, which it says
+	@$(BIN)/python -m hack.supply_chain.audit || [ $$? -eq 3 ] # 3: could not be checked, which it says
 
 .PHONY: audit
 audit: install .venv/audit/installed ## Known vulnerabilities of the operator's dependencies; fails when they can't be looked up
-	$(BIN)/python -m supply_chain.audit
+	$(BIN)/python -m hack.supply_chain.audit
 
 .PHONY: sbom
 sbom: install .venv/audit/installed ## What the operator's image installs, as a CycloneDX bill of materials: sbom.cdx.json
@@ -115,7 +115,7 @@ generate: install ## Make anew what is generated: CRD, field reference, table of
 	$(BIN)/python -m model_operator.api.crd > crds/modeldeployments.yaml.new
 	mv crds/modeldeployments.yaml.new crds/modeldeployments.yaml
 	cp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
-	$(BIN)/python -m generators
+	$(BIN)/python -m hack.generators
 
 ##@ Benchmarks
 

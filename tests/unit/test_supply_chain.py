@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from supply_chain import audit
+from hack.supply_chain import audit
 
 VULNERABLE = [{"id": "PYSEC-1", "fix_versions": ["3.0"], "aliases": []}]
 ASKED_BESIDE = {"name": audit.KNOWN_NAME, "version": audit.KNOWN_VERSION, "vulns": VULNERABLE}

@@ -1,4 +1,4 @@
-"""Write what is generated from the sources, or with --check compare it: `python -m generators [--check]`."""
+"""Write what is generated from the sources, or with --check compare it: `python -m hack.generators [--check]`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from generators import chart_values, dashboard, field_reference, pictures, plain_install
+from hack.generators import chart_values, dashboard, field_reference, pictures, plain_install
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def generated() -> dict[Path, str]:
@@ -26,7 +26,7 @@ def generated() -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 1 where --check finds a file that is not what would be generated."""
-    parser = argparse.ArgumentParser(prog="python -m generators", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m hack.generators", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff")
     check: bool = parser.parse_args(arguments).check
     drifted = False

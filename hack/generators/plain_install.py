@@ -11,7 +11,7 @@ import yaml
 from tests.cluster import versions
 from tests.cluster.binaries import ensure
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "model-operator"
 NAMESPACE = "model-operator-system"
 

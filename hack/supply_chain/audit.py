@@ -1,4 +1,4 @@
-"""Look known vulnerabilities of the operator's locked dependencies up: `python -m supply_chain.audit`.
+"""Look known vulnerabilities of the operator's locked dependencies up: `python -m hack.supply_chain.audit`.
 
 pip-audit does the work. Where the advisories can't be reached, as behind a mirror that has only the packages, it says
 "not found" and ends well. So it is also given a release against which something is known: when it does not find that,
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements" / "operator.txt"
 PROGRAM = ROOT / ".venv" / "audit" / "bin" / "pip-audit"
 KNOWN_NAME, KNOWN_VERSION = "jinja2", "2.10"

@@ -1,1 +1,0 @@
-"""What is generated from the sources and committed: `python -m generators` writes it, `--check` compares."""

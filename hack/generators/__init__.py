@@ -1,0 +1,1 @@
+"""What is generated from the sources and committed: `python -m hack.generators` writes it, `--check` compares."""
