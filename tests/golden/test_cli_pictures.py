@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.cli_objects import (
+from tests.unit.cli.cli_objects import (
     NOW,
     SERVING,
     V7,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.api import ApiClient
-from tests.unit.api_cases import ALIAS
+from tests.unit.api.api_cases import ALIAS
 
 from model_operator.api import ModelDeploymentStatus, parse
 from model_operator.api.names import API_VERSION, CATEGORY, KIND, PLURAL, SHORT_NAME

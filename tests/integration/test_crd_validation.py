@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.cluster.api import ApiClient
-from tests.unit.api_cases import ACCEPTED, ALIAS, MALFORMED_URIS, REFUSED, UNKNOWN_FIELDS, examples
+from tests.unit.api.api_cases import ACCEPTED, ALIAS, MALFORMED_URIS, REFUSED, UNKNOWN_FIELDS, examples
 
 from model_operator.api import SpecError, parse
 from model_operator.api.names import API_VERSION, KIND

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.api import ApiClient
-from tests.unit.api_cases import ACCEPTED, ALIAS, REFUSED, UNKNOWN_FIELDS, examples
+from tests.unit.api.api_cases import ACCEPTED, ALIAS, REFUSED, UNKNOWN_FIELDS, examples
 
 from model_operator.api.names import API_VERSION, KIND
 from model_operator.cli.lint import Document, judge

@@ -1,0 +1,374 @@
+"""What a person reads: conditions and events for every situation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.planner.planning import ago, carrying, live, revision, world
+
+from model_operator.domain.objects import Kind, ObjectRef
+from model_operator.domain.registry import Resolution, ResolutionReason
+from model_operator.domain.revision import Revision, Side
+from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.world import Fault, FaultKind, World
+from model_operator.planner.decision import Situation
+from model_operator.planner.health import Failure
+from model_operator.planner.status import report
+from model_operator.planner.status.events import troubles
+
+Json = dict[str, Any]
+
+ONE, TWO = revision("1", verdict=live()), revision("2")
+SERVES_ONE = Serving(ONE.name, "1", "@champion", ago(600), track="churn", settled=True)
+REJECTED_TWO = Rejection(TWO.name, "2", "@champion", Side.MODEL, "LoadFailed", "no weights", ago(300))
+
+
+def conditions(status: Json) -> dict[str, str]:
+    return {
+        c["type"]: c["reason"] if c["status"] == "True" else f"{c['status']} {c['reason']}"
+        for c in status["conditions"]
+    }
+
+
+def told(seen: World, memory: Memory, wished: Revision | None = None, problem: Failure | None = None) -> Json:
+    situation = Situation(memory, wished=wished, problem=problem, revisions=seen.children.revisions)
+    return conditions(report(seen, situation))
+
+
+def candidate(phase: Phase = Phase.FETCHING, **more: Any) -> Candidate:
+    return Candidate(TWO.name, "2", "@champion", ago(60), phase, track="churn", **more)
+
+
+AT_REST = world(ONE, deployment=carrying(ONE))
+MOVED = world(ONE, TWO, version="2", deployment=carrying(TWO, updatedReplicas=0))
+COMMITTED = world(ONE, deployment=carrying(ONE), spec={"server": {"resources": {"requests": {"cpu": "1"}}}})
+BIGGER = revision("1", 2, server={"resources": {"requests": {"cpu": "1"}}})
+OUTAGE = Resolution(ResolutionReason.UNREACHABLE, "no answer")
+NO_ALIAS = Resolution(ResolutionReason.ALIAS_NOT_FOUND, "no alias champion")
+
+
+def fault(kind: Kind, what: FaultKind) -> tuple[Fault, ...]:
+    return (Fault(ObjectRef(kind, "crm", "churn"), what, "spec.x: bad"),)
+
+
+CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
+    (
+        "all is well",
+        AT_REST,
+        Memory(SERVES_ONE),
+        ONE,
+        {"Ready": "Serving", "Current": "Serving", "Resolved": "Resolved"},
+    ),
+    (
+        "an alias moved and its version is on its way",
+        MOVED,
+        Memory(SERVES_ONE, candidate()),
+        TWO,
+        {
+            "Ready": "Serving",
+            "Current": "False RollingOut",
+            "Reconciling": "RollingOut",
+            "Resolved": "Resolved",
+        },
+    ),
+    (
+        "an alias moved to a bad version",
+        replace(MOVED, children=AT_REST.children),
+        Memory(SERVES_ONE, None, (REJECTED_TWO,)),
+        TWO,
+        {"Ready": "Serving", "Current": "False VersionRejected", "Resolved": "Resolved"},
+    ),
+    (
+        "a commit is on its way",
+        COMMITTED,
+        Memory(SERVES_ONE, replace(candidate(), revision=BIGGER.name)),
+        BIGGER,
+        {
+            "Ready": "False RollingOut",
+            "Current": "False RollingOut",
+            "Reconciling": "RollingOut",
+            "Resolved": "Resolved",
+        },
+    ),
+    (
+        "a commit is short of capacity, which may pass",
+        COMMITTED,
+        Memory(SERVES_ONE, replace(candidate(), revision=BIGGER.name, reason="InsufficientCapacity")),
+        BIGGER,
+        {
+            "Ready": "False InsufficientCapacity",
+            "Current": "False InsufficientCapacity",
+            "Reconciling": "InsufficientCapacity",
+            "Resolved": "Resolved",
+        },
+    ),
+    (
+        "a commit was bad",
+        COMMITTED,
+        Memory(SERVES_ONE, None, (replace(REJECTED_TWO, revision=BIGGER.name),)),
+        BIGGER,
+        {
+            "Ready": "False VersionRejected",
+            "Current": "False VersionRejected",
+            "Stalled": "VersionRejected",
+            "Resolved": "Resolved",
+        },
+    ),
+    (
+        "a commit while the registry is away",
+        replace(COMMITTED, resolution=OUTAGE),
+        Memory(SERVES_ONE),
+        None,
+        {
+            "Ready": "False RegistryUnreachable",
+            "Current": "Unknown RegistryUnreachable",
+            "Resolved": "Unknown RegistryUnreachable",
+        },
+    ),
+    (
+        "the registry is away",
+        replace(AT_REST, resolution=OUTAGE),
+        Memory(SERVES_ONE),
+        None,
+        {
+            "Ready": "Serving",
+            "Current": "Unknown RegistryUnreachable",
+            "Resolved": "Unknown RegistryUnreachable",
+        },
+    ),
+    (
+        "the alias is gone",
+        replace(AT_REST, resolution=NO_ALIAS),
+        Memory(SERVES_ONE),
+        None,
+        {"Ready": "Serving", "Current": "False AliasNotFound", "Resolved": "False AliasNotFound"},
+    ),
+    (
+        "the alias never was",
+        world(resolution=NO_ALIAS),
+        Memory(),
+        None,
+        {
+            "Ready": "False AliasNotFound",
+            "Current": "False AliasNotFound",
+            "Stalled": "AliasNotFound",
+            "Resolved": "False AliasNotFound",
+        },
+    ),
+    (
+        "the registry was never reached",
+        world(resolution=OUTAGE),
+        Memory(),
+        None,
+        {
+            "Ready": "False RegistryUnreachable",
+            "Current": "Unknown RegistryUnreachable",
+            "Reconciling": "RegistryUnreachable",
+            "Resolved": "Unknown RegistryUnreachable",
+        },
+    ),
+    (
+        "all pods are gone",
+        world(ONE, deployment=carrying(ONE, availableReplicas=0)),
+        Memory(SERVES_ONE),
+        ONE,
+        {
+            "Ready": "False PodsUnavailable",
+            "Current": "Serving",
+            "Reconciling": "Progressing",
+            "Resolved": "Resolved",
+        },
+    ),
+    (
+        "scaled to nothing",
+        world(ONE, deployment=carrying(ONE, replicas=0)),
+        Memory(SERVES_ONE),
+        ONE,
+        {"Ready": "ScaledToZero", "Current": "Serving", "Resolved": "Resolved"},
+    ),
+    (
+        "the serving template is refused",
+        replace(AT_REST, faults=fault(Kind.DEPLOYMENT, FaultKind.INVALID)),
+        Memory(SERVES_ONE),
+        ONE,
+        {
+            "Ready": "False FieldRefused",
+            "Current": "Serving",
+            "Stalled": "FieldRefused",
+            "Resolved": "Resolved",
+        },
+    ),
+    (
+        "a name is taken",
+        replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.NAME_TAKEN)),
+        Memory(SERVES_ONE),
+        ONE,
+        {
+            "Ready": "False NameConflict",
+            "Current": "Serving",
+            "Stalled": "NameConflict",
+            "Resolved": "Resolved",
+        },
+    ),
+    (
+        "the operator may not write",
+        replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.FORBIDDEN)),
+        Memory(SERVES_ONE),
+        ONE,
+        {"Ready": "False Refused", "Current": "Serving", "Stalled": "Refused", "Resolved": "Resolved"},
+    ),
+    (
+        "the spec can't be read",
+        replace(AT_REST, spec=None, spec_error="spec.replicas: should be a number"),
+        Memory(SERVES_ONE),
+        None,
+        {
+            "Ready": "False InvalidSpec",
+            "Current": "Unknown InvalidSpec",
+            "Stalled": "InvalidSpec",
+            "Resolved": "Resolved",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("seen", "memory", "wished", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_the_conditions_when(seen: World, memory: Memory, wished: Revision | None, expected: Json) -> None:
+    assert told(seen, memory, wished) == expected
+
+
+def test_requests_that_are_about_to_move_leave_ready_alone_and_make_current_wait() -> None:
+    seen, memory = switching()
+    assert told(seen, memory, TWO) == {
+        "Ready": "Serving",
+        "Current": "False Switching",
+        "Reconciling": "Switching",
+        "Resolved": "Resolved",
+    }
+    assert (
+        list(troubles(AT_REST.status, report(seen, Situation(memory, wished=TWO, revisions=(ONE, TWO)))))
+        == []
+    )
+
+
+def test_requests_that_still_go_to_a_rejected_version_are_no_good_service() -> None:
+    seen, memory = switching()
+    sick = Rejection(ONE.name, "1", "@champion", Side.MODEL, "OutOfMemory", "too big", ago(1))
+    back = replace(memory, rejected=(sick,))
+    assert told(seen, back, TWO) == {
+        "Ready": "False Switching",
+        "Current": "False Switching",
+        "Reconciling": "Switching",
+        "Resolved": "Resolved",
+    }
+
+
+def switching() -> tuple[World, Memory]:
+    """Version 2 serves from now on, on its own track, and the Service still selects the other."""
+    tracks = {"churn": carrying(ONE), "churn-green": carrying(TWO)}
+    service = {"spec": {"selector": {"model-operator.io/track": "churn"}}}
+    seen = world(ONE, TWO, version="2", deployments=tracks, service=service)
+    return seen, Memory(Serving(TWO.name, "2", "@champion", ago(1), track="churn-green"))
+
+
+def test_a_commit_to_another_registry_is_not_in_force_before_it_is_rolled_out() -> None:
+    answer = replace(AT_REST.resolution, registry_url="http://other:5000")
+    other = replace(ONE, wish=replace(ONE.wish, registry_url="http://other:5000"), name="v1-other")
+    moved = replace(candidate(), revision=other.name)
+    assert (
+        told(replace(AT_REST, resolution=answer), Memory(SERVES_ONE, moved), other)["Ready"]
+        == "False RollingOut"
+    )
+
+
+def test_a_pinned_version_that_was_rejected_is_not_in_force_even_if_the_alias_was_forgotten() -> None:
+    pinned = world(
+        ONE, TWO, version="2", deployment=carrying(ONE), spec={"model": {"name": "churn", "version": "2"}}
+    )
+    memory = Memory(replace(SERVES_ONE, alias=""), None, (REJECTED_TWO,))
+    assert told(pinned, memory, TWO)["Ready"] == "False VersionRejected"
+
+
+def test_a_report_on_a_world_that_did_not_change_is_the_same_report() -> None:
+    situation = Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,))
+    first = report(AT_REST, situation)
+    assert report(replace(AT_REST, status=first, now=ago(-500)), situation) == first
+
+
+def test_a_forgotten_field_of_the_registrys_last_answer_stays_in_an_outage() -> None:
+    situation = Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,))
+    first = report(AT_REST, situation)
+    assert first["resolved"]["version"] == "1"
+    away = replace(AT_REST, status=first, resolution=OUTAGE)
+    assert report(away, replace(situation, wished=None))["resolved"] == first["resolved"]
+
+
+# --- events ------------------------------------------------------------------------------------------
+
+MISSING = Failure(Side.CONFIGURATION, "CredentialsMissing", "there is no Secret mlflow")
+IDLE = (Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn-green"), FaultKind.FORBIDDEN, "no scaling here"),)
+PROBLEMS: list[tuple[str, World, Situation, list[str]]] = [
+    (
+        "missing credentials beside a healthy service",
+        MOVED,
+        Situation(Memory(SERVES_ONE), problem=MISSING, revisions=(ONE,)),
+        ["CredentialsMissing"],
+    ),
+    ("missing credentials at first", world(), Situation(Memory(), problem=MISSING), ["CredentialsMissing"]),
+    ("an alias that never was", world(resolution=NO_ALIAS), Situation(Memory()), ["AliasNotFound"]),
+    (
+        "a conflict of names",
+        replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.NAME_TAKEN)),
+        Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)),
+        ["NameConflict"],
+    ),
+    (
+        "a track that no longer serves and can't be scaled down",
+        replace(AT_REST, faults=IDLE),
+        Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)),
+        ["Refused"],
+    ),
+    (
+        "a rejected version that is wanted again",
+        replace(
+            MOVED, status={"rejected": report(MOVED, Situation(Memory(rejected=(REJECTED_TWO,))))["rejected"]}
+        ),
+        Situation(Memory(SERVES_ONE, None, (REJECTED_TWO,)), wished=TWO, revisions=(ONE, TWO)),
+        ["VersionRejected"],
+    ),
+    (
+        "a revert, which the planner tells",
+        MOVED,
+        Situation(Memory(SERVES_ONE, None, (REJECTED_TWO,)), wished=TWO, revisions=(ONE, TWO)),
+        [],
+    ),
+    ("a first look", world(resolution=Resolution(ResolutionReason.PENDING, "")), Situation(Memory()), []),
+    ("a rollout", MOVED, Situation(Memory(SERVES_ONE, candidate()), wished=TWO, revisions=(ONE, TWO)), []),
+]
+
+
+@pytest.mark.parametrize(
+    ("seen", "situation", "events"), [p[1:] for p in PROBLEMS], ids=[p[0] for p in PROBLEMS]
+)
+def test_each_trouble_is_told_once(seen: World, situation: Situation, events: list[str]) -> None:
+    after = report(seen, situation)
+    assert [e.reason for e in troubles(seen.status, after)] == events
+    assert list(troubles(after, report(replace(seen, status=after), situation))) == []
+
+
+def test_a_track_that_can_not_be_scaled_down_leaves_ready_true_and_is_told_of() -> None:
+    seen = replace(AT_REST, faults=IDLE)
+    status = report(seen, Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)))
+    assert conditions(status)["Ready"] == "Refused"
+    assert "Deployment churn-green, which no longer does, can't be written: no scaling here" in str(status)
+
+
+def test_the_remedy_stands_in_the_message_of_a_conflict() -> None:
+    seen = replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.NAME_TAKEN))
+    (ready,) = [c for c in report(seen, Situation(Memory(SERVES_ONE)))["conditions"] if c["type"] == "Ready"]
+    assert "Service churn" in ready["message"]
+    assert "Rename this ModelDeployment" in ready["message"]

@@ -1,0 +1,348 @@
+"""What holds for every plan, whatever stands in the status and the cluster, in both strategies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from tests.unit.planner.carrying_out import carried_out, endpoints, ready_pod, with_pods
+from tests.unit.planner.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
+
+from model_operator.api import names
+from model_operator.domain.objects import Kind, ObjectRef, rfc3339, selected_track
+from model_operator.domain.plan import Apply, Delete, Scale
+from model_operator.domain.registry import Resolution, ResolutionReason
+from model_operator.domain.revision import Side
+from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
+from model_operator.domain.world import Fault, FaultKind, Traffic, World
+from model_operator.planner.plan import plan
+from model_operator.planner.state import recall, to_status
+from model_operator.planner.strategy.tracks import available_replicas, confirmed, replicas_of
+
+Json = dict[str, Any]
+
+TRACKS = ("churn", "churn-green")
+NUMBERS = ("1", "2", "3")
+OUTAGE = Resolution(ResolutionReason.UNREACHABLE, "no answer")
+REQUESTS = (names.REQUEST_RETRY, names.REQUEST_RESTART, names.REQUEST_REVERT, names.REQUEST_ADOPT)
+
+VERDICTS = st.sampled_from(
+    [None, live(5000, settled=True), live(300), live(50), rejected(), rejected("CrashLoop")]
+)
+SPECS = st.fixed_dictionaries(
+    {
+        "rollout": st.fixed_dictionaries(
+            {"strategy": st.sampled_from(["RollingUpdate", "BlueGreen"])},
+            optional={
+                "watchSeconds": st.sampled_from([0, 600]),
+                "warmSeconds": st.sampled_from([0, 400]),
+                "maxUnavailable": st.just(1),
+            },
+        )
+    },
+    optional={
+        "revert": st.sampled_from([{"policy": "Never"}, {"historyLimit": 1}]),
+        "replicas": st.sampled_from([None, 0, 2]),
+        "suspend": st.sampled_from([False, False, False, True]),
+        "gates": st.sampled_from(
+            [
+                {"approval": {"mode": "Manual"}},
+                {"approval": {"mode": "Manual", "at": "BeforeTraffic"}},
+                {"integrity": {"required": True}},
+            ]
+        ),
+    },
+)
+
+
+@st.composite
+def pods(draw: st.DrawFn, track: str, name: str) -> list[Json]:
+    """Up to two pods of a track: ready, ended, or unready after they had served."""
+    found = []
+    for n in range(draw(st.integers(0, 2))):
+        pod = ready_pod(f"{track}-{n}", track, name)
+        code = draw(st.sampled_from([None, None, 41, 42, 1]))
+        if code is not None:
+            pod["status"]["conditions"] = pod["status"]["conditions"][:1]
+            ended = {"exitCode": code, "finishedAt": rfc3339(ago(20))}
+            fetch = {"name": "fetch" if code > 1 else "server", "restartCount": 3}
+            fetch |= {"state": {"waiting": {}}, "lastState": {"terminated": ended}}
+            pod["status"]["initContainerStatuses" if code > 1 else "containerStatuses"] = [fetch]
+        found.append(pod)
+    return found
+
+
+@st.composite
+def memories(draw: st.DrawFn, revisions: Json) -> Memory:
+    known = st.sampled_from(sorted(revisions))
+    moments = st.sampled_from([5, 60, 500, 700, 5000]).map(ago)
+    later = st.none() | st.sampled_from([NOW, NOW - timedelta(5), NOW + timedelta(seconds=50)])
+    track = st.sampled_from(TRACKS)
+    serving = candidate = None
+    if draw(st.integers(0, 3)):
+        name, settled = draw(known), draw(st.booleans())
+        ends = None if settled else draw(later)
+        version = revisions[name].wish.version
+        serving = Serving(name, version, "@champion", draw(moments), "", draw(track), settled, ends)
+    if draw(st.booleans()) and (
+        others := [n for n in sorted(revisions) if not serving or n != serving.revision]
+    ):
+        name, phase = draw(st.sampled_from(others)), draw(st.sampled_from(Phase))
+        version = revisions[name].wish.version
+        candidate = Candidate(
+            name,
+            version,
+            "@champion",
+            draw(moments),
+            phase,
+            attempts=draw(st.integers(1, 4)),
+            retry_at=draw(later) if phase is Phase.WITHDRAWN else None,
+            track=draw(track),
+        )
+    refused = draw(st.sets(known, max_size=2)) - {serving.revision if serving else ""}
+    rejections = tuple(
+        Rejection(
+            n,
+            revisions[n].wish.version,
+            "",
+            draw(st.sampled_from(list(Side)[:2])),
+            "CrashLoop",
+            "",
+            draw(moments),
+            draw(st.integers(1, 3)),
+            draw(later),
+        )
+        for n in sorted(refused)
+    )
+    history = tuple(
+        Past(n, revisions[n].wish.version, "", ago(900), ago(800), "CrashLoop")
+        for n in sorted(draw(st.sets(known)))
+    )
+    return Memory(serving, candidate, tuple(sorted(rejections, key=lambda r: r.at, reverse=True)), history)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Worlds in the middle of anything: switches, watches, reverts, requests, outages, lost statuses."""
+    spec = draw(SPECS)
+    if spec.get("gates", {}).get("approval", {}).get("at"):
+        spec["rollout"] = {**spec["rollout"], "strategy": "BlueGreen"}
+    kept = {
+        r.name: r for r in (revision(n, verdict=draw(VERDICTS)) for n in NUMBERS[: draw(st.integers(0, 3))])
+    }
+    deployments, found = {}, []
+    if kept:
+        for track in draw(st.sets(st.sampled_from(TRACKS))):
+            carried = draw(st.sampled_from(sorted(kept)))
+            number = draw(st.integers(0, 2))
+            available = draw(st.sampled_from([0, number]))
+            deployments[track] = carrying(kept[carried], number, track, availableReplicas=available)
+            found += draw(pods(track, carried))
+    service = draw(st.none() | st.sampled_from(TRACKS))
+    memory = draw(memories(kept)) if kept else Memory()
+    status = draw(st.sampled_from([{}, to_status(memory) | {"observedGeneration": 1}, to_status(memory)]))
+    ready = draw(st.sets(st.sampled_from([p["metadata"]["name"] for p in found]))) if found else set()
+    values = st.sampled_from(["1", "2", "now", *sorted(kept)])
+    refused = st.sampled_from(FaultKind).flatmap(
+        lambda kind: st.sampled_from([Kind.DEPLOYMENT, Kind.SERVICE]).map(
+            lambda of: (Fault(ObjectRef(of, "crm", "churn"), kind, "no"),)
+        )
+    )
+    return world(
+        *kept.values(),
+        version=draw(st.sampled_from(NUMBERS)),
+        spec={k: v for k, v in spec.items() if v is not None},
+        deployments=deployments,
+        service=pointing(service) if service else None,
+        pods=tuple(found),
+        endpoint_slices=(endpoints(*sorted(ready)),),
+        status=status,
+        generation=draw(st.integers(1, 2)),
+        annotations=draw(st.dictionaries(st.sampled_from(REQUESTS), values, max_size=2)),
+        slot_free=draw(st.booleans()),
+        credentials_error=draw(st.sampled_from(["", "", "the Secret is missing"])),
+        faults=draw(st.just(()) | refused),
+        traffic=draw(st.sampled_from([Traffic(), Traffic(100, 50)])),
+        **draw(st.sampled_from([{}, {}, {"resolution": OUTAGE}])),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_a_plan_that_was_carried_out_leaves_nothing_to_be_written_at_the_same_moment(seen: World) -> None:
+    first = plan(seen)
+    # what was changed is looked at once, and put into words; then all is said
+    after = replace(carried_out(seen, first), faults=())
+    for _ in range(6):
+        again = plan(after)
+        if not again.actions and again.status == after.status:
+            return
+        after = carried_out(after, again)
+    raise AssertionError(f"it never comes to rest: {again.actions}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_what_serves_is_never_among_the_rejected(seen: World) -> None:
+    status = plan(seen).status
+    serving = status.get("serving", {}).get("revision")
+    assert serving not in [r["revision"] for r in status.get("rejected", [])]
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_a_revert_never_goes_to_what_was_rejected_and_not_pardoned(seen: World) -> None:
+    before = recall(seen)
+    after = plan(seen).status.get("serving", {}).get("revision", "")
+    if (
+        before.serving
+        and after != before.serving.revision
+        and not (before.candidate and after == before.candidate.revision)
+    ):
+        rejection = before.rejection_of(after)
+        # a commit, whatever is in it, may have mended what a rejected configuration lacked
+        committed = seen.status.get("observedGeneration") not in (None, seen.generation)
+        assert rejection is None or (rejection.side is Side.CONFIGURATION and committed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_the_track_that_takes_requests_is_neither_deleted_nor_scaled_down(seen: World) -> None:
+    decided = plan(seen)
+    memory = recall(replace(seen, status=decided.status))
+    for action in decided.actions:
+        if action.ref.kind is not Kind.DEPLOYMENT or not isinstance(action, Delete | Scale):
+            continue
+        track = action.ref.name
+        fewer = isinstance(action, Delete) or action.replicas < replicas_of(seen.deployment(track))
+        asked = seen.spec is not None and seen.spec.replicas is not None
+        if fewer and not (asked and isinstance(action, Scale) and action.replicas == seen.spec.replicas):
+            assert selected_track(seen.children.service) != track
+            assert memory.serving is not None
+            assert track != memory.serving.track
+            assert confirmed(seen, memory.serving.track)
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_the_service_is_never_moved_to_a_track_without_pods_while_the_one_it_has_has_some(
+    seen: World,
+) -> None:
+    assume(seen.spec is not None and seen.spec.replicas != 0)  # then nobody is meant to answer
+    decided = plan(seen)
+    pointed = selected_track(seen.children.service)
+    for action in decided.actions:
+        if isinstance(action, Apply) and action.ref == seen.ref(Kind.SERVICE):
+            to = selected_track(action.body)
+            if to != pointed and available_replicas(seen.deployment(pointed)):
+                assert available_replicas(seen.deployment(to))
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_what_is_suspended_is_neither_touched_nor_remembered_otherwise(seen: World) -> None:
+    assert seen.spec is not None
+    frozen = replace(seen, spec=seen.spec.model_copy(update={"suspend": True}))
+    decided = plan(frozen)
+    assert decided.actions == ()
+    before = to_status(recall(frozen))
+    assert {name: decided.status.get(name) for name in before} == before
+    assert decided.look_again is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_with_the_policy_never_no_failure_moves_what_serves(seen: World) -> None:
+    assert seen.spec is not None
+    never = replace(
+        seen,
+        spec=seen.spec.model_copy(update={"revert": seen.spec.revert.model_copy(update={"policy": "Never"})}),
+    )
+    before = recall(never)
+    decided = plan(never)
+    serving = decided.status.get("serving", {}).get("revision")
+    if before.serving:
+        assert serving in (before.serving.revision, before.candidate.revision if before.candidate else "")
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_the_next_look_is_never_in_the_past_and_never_a_busy_loop(seen: World) -> None:
+    decided = plan(seen)
+    assert decided.look_again is None or decided.look_again >= timedelta(seconds=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_everything_comes_to_rest_when_kubernetes_does_its_part(seen: World) -> None:
+    seen = replace(seen, faults=(), traffic=Traffic())
+    for _ in range(12):
+        decided = plan(seen)
+        after = with_pods(carried_out(seen, decided))
+        if after == seen:
+            return
+        seen = after
+    raise AssertionError(f"it does not come to rest: {decided.actions}, {decided.announcements}")
+
+
+# --- garbage ---------------------------------------------------------------------------------------------
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["", "x", "churn", "1", rfc3339(NOW)]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["labels", "template", "metadata", "spec", "replicas", "selector", "name", "track"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+def garbled(obj: Json, draw: st.DrawFn) -> Json:
+    """The object with parts of it replaced; name and uid are what the API server gives."""
+    found = dict(obj)
+    for field in draw(st.sets(st.sampled_from(["spec", "status", "endpoints", "data", "revision"]))):
+        found[field] = draw(JSON)
+    metadata = dict(obj["metadata"])
+    for field in draw(st.sets(st.sampled_from(["labels", "annotations", "ownerReferences", "generation"]))):
+        metadata[field] = draw(JSON)
+    return found | {"metadata": metadata}
+
+
+@st.composite
+def garbled_worlds(draw: st.DrawFn) -> World:
+    seen = draw(worlds())
+    children = seen.children
+    names_of_requests = st.dictionaries(st.sampled_from(REQUESTS), JSON, max_size=3)
+    fields = ("serving", "candidate", "rejected", "history", "conditions", "handledRequests", "resolved")
+    status = dict(seen.status) | draw(st.dictionaries(st.sampled_from((*fields, "replicas", "plan")), JSON))
+    children = replace(
+        children,
+        deployments={t: garbled(dict(d), draw) for t, d in children.deployments.items()},
+        service=garbled(dict(children.service), draw) if children.service else None,
+        preview=garbled(pointing("churn"), draw) if draw(st.booleans()) else None,
+        autoscaler=garbled(pointing("churn"), draw) if draw(st.booleans()) else None,
+        disruption_budget=garbled(pointing("churn"), draw) if draw(st.booleans()) else None,
+        config_maps=tuple(garbled(pointing("churn"), draw) for _ in range(draw(st.integers(0, 1)))),
+        revision_objects=tuple(garbled(dict(o), draw) for o in children.revision_objects),
+        pods=tuple(garbled(dict(p), draw) for p in children.pods),
+        endpoint_slices=tuple(garbled(dict(s), draw) for s in children.endpoint_slices),
+    )
+    return replace(seen, children=children, status=status, annotations=draw(names_of_requests))
+
+
+@settings(max_examples=60, deadline=None)
+@given(garbled_worlds())
+def test_no_garbage_anywhere_stops_the_planner(seen: World) -> None:
+    decided = plan(seen)
+    assert decided == plan(seen)
+    tracks = {a.ref.name for a in decided.actions if a.ref.kind is Kind.DEPLOYMENT}
+    assert tracks <= set(TRACKS)
