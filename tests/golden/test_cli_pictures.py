@@ -22,13 +22,13 @@ from tests.unit.cli.cli_objects import (
     wanted,
 )
 
+from model_operator.cli.commands.doctor import report
 from model_operator.cli.doctor import Finding, Level
-from model_operator.cli.doctoring import report
 from model_operator.cli.outcome import outcome
+from model_operator.cli.render.tables import history, overview
+from model_operator.cli.render.terminal import ASCII, Terminal
+from model_operator.cli.render.tree import plan_tree, status_tree
 from model_operator.cli.snapshot import Snapshot
-from model_operator.cli.tables import history, overview
-from model_operator.cli.terminal import ASCII, Terminal
-from model_operator.cli.tree import plan_tree, status_tree
 
 GOLDEN = Path(__file__).parent / "cli"
 FLAGS = " -n crm"

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from model_operator.cli import completion, digesting, doctoring, linting, requests, showing, spec_changes
+from model_operator.cli import completion
+from model_operator.cli.commands import digest, doctor, get, history, lint, plan, status, steer
 from model_operator.cli.context import Context, Kubeconfig, Namespace, NoColor, Place, located, remember
 from model_operator.cli.errors import CommandError
 
@@ -70,10 +71,10 @@ def _is_example(paragraph: str) -> bool:
 
 LOOK, STEER, CHECK = "Look", "Steer", "Check"
 
-_add([showing.get, showing.status, showing.history, showing.plan], LOOK)
-_add([requests.revert, requests.release, requests.retry, requests.restart], STEER)
-_add([spec_changes.approve, spec_changes.suspend, spec_changes.resume], STEER)
-_add([linting.lint, digesting.digest, doctoring.doctor], CHECK)
+_add([get.get, status.status, history.history, plan.plan], LOOK)
+_add([steer.revert, steer.release, steer.retry, steer.restart], STEER)
+_add([steer.approve, steer.suspend, steer.resume], STEER)
+_add([lint.lint, digest.digest, doctor.doctor], CHECK)
 app.command(help=_reflowed(completion.completion), rich_help_panel=CHECK)(completion.completion)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from model_operator.cli.errors import CommandError, ExitCode
-from model_operator.cli.terminal import Terminal, standard_terminal
+from model_operator.cli.render.terminal import Terminal, standard_terminal
 
 PANEL = "Cluster and output"
 

@@ -1,4 +1,4 @@
-"""Looking once, looking again and again, and waiting: what `get`, `status` and the requests have in common."""
+"""Looking once, looking again and again, and waiting: shared by `get`, `status` and the commands that steer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from rich.text import Text
 from model_operator.cli.cluster import Cluster
 from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.outcome import Outcome, Verdict, outcome
-from model_operator.cli.snapshot import Snapshot
-from model_operator.cli.terminal import Terminal
+from model_operator.cli.render.terminal import Terminal
+from model_operator.cli.render.tree import status_tree
+from model_operator.cli.snapshot import Snapshot, pod_lines
 from model_operator.kube.errors import ApiError, Forbidden, NotFound, Unavailable
 
 LOOK_SECONDS = 1.0
@@ -163,3 +164,51 @@ def exit_code(found: Outcome) -> ExitCode:
         Verdict.FAILED: ExitCode.FAILED,
         Verdict.PENDING: ExitCode.TIMEOUT,
     }[found.verdict]
+
+
+def following(
+    cluster: Cluster,
+    name: str,
+    goal: Goal,
+    terminal: Terminal,
+    *,
+    end: bool,
+    limit: float,
+    quiet: bool = False,
+) -> Watch[Snapshot]:
+    """Watches one ModelDeployment: for ever, or (``end``) until the goal is reached or out of reach."""
+
+    async def see() -> Snapshot:
+        return await look(cluster, name)
+
+    def line(snapshot: Snapshot) -> RenderableType:
+        found = goal.outcome(snapshot)
+        words = f"{snapshot.now:%H:%M:%S} {found.reason}: {found.message}"
+        return Text(terminal.signs.words(words))
+
+    def draw(snapshot: Snapshot) -> RenderableType:
+        return Text() if quiet else status_tree(snapshot, goal.outcome(snapshot), terminal)
+
+    return Watch(
+        terminal,
+        see,
+        draw,
+        (lambda _: None) if quiet else (lambda s: (goal.outcome(s), [] if end else _pods(s))),
+        over=goal.is_over if end else (lambda _: False),
+        deadline=time.monotonic() + limit,
+        note=(lambda _: Text()) if quiet else line if end else None,
+    )
+
+
+def _pods(snapshot: Snapshot) -> list[tuple[str, str]]:
+    return [(pod.name, pod.phase) for pod in pod_lines(snapshot)]
+
+
+def conclude(found: Outcome, within: str) -> None:
+    """Ends a command that waited, with the exit code of what came out."""
+    code = exit_code(found)
+    if code is ExitCode.TIMEOUT:
+        text = f"not within {within}: {found.reason}: {found.message}"
+        raise CommandError(code, text, found.remedy or "give more time with --timeout")
+    if code is not ExitCode.FINE:
+        raise CommandError(code, f"{found.reason}: {found.message}", found.remedy)

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from model_operator.api import names
+from model_operator.cli.render.terminal import ASCII, UNICODE, Signs, Terminal
 from model_operator.cli.snapshot import Snapshot
-from model_operator.cli.terminal import ASCII, UNICODE, Signs, Terminal
 from model_operator.domain.objects import rfc3339
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)

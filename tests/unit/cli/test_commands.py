@@ -15,8 +15,8 @@ from tests.unit.cli.cli_objects import NOW
 
 from model_operator.cli.app import main
 from model_operator.cli.context import Place
+from model_operator.cli.render.terminal import ASCII, PIPE_WIDTH, UNICODE, terminal
 from model_operator.cli.snapshot import Snapshot
-from model_operator.cli.terminal import ASCII, PIPE_WIDTH, UNICODE, terminal
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -16,7 +16,7 @@ from model_operator.cli.cluster import connected
 from model_operator.cli.context import Place
 from model_operator.cli.doctor import Finding, Level, examine, findings
 from model_operator.cli.errors import CommandError, ExitCode, from_api
-from model_operator.cli.terminal import Terminal
+from model_operator.cli.render.terminal import Terminal
 from model_operator.kube.errors import ApiError
 
 _ICONS = {

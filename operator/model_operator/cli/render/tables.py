@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from model_operator.cli.outcome import Outcome
+from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.snapshot import Snapshot, age
-from model_operator.cli.terminal import Terminal
 from model_operator.domain.objects import read_time
 
 

@@ -13,8 +13,8 @@ from rich.tree import Tree
 
 from model_operator.api.status import Candidate, Condition, PlannedStep, Rejected
 from model_operator.cli.outcome import Outcome, Verdict
+from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.snapshot import PodLine, Snapshot, age, pod_lines
-from model_operator.cli.terminal import Terminal
 from model_operator.domain.objects import read_time
 
 PODS_SHOWN = 8

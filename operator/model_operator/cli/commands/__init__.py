@@ -1,0 +1,1 @@
+"""The commands of ``kubectl model``, one file each. Those that steer share one."""

@@ -1,0 +1,95 @@
+"""``kubectl model get``: all ModelDeployments as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from model_operator.cli.arguments import TableFormat, Watched
+from model_operator.cli.cluster import Cluster, connected
+from model_operator.cli.completion import names_of_deployments
+from model_operator.cli.context import Place
+from model_operator.cli.errors import CommandError, ExitCode, from_api
+from model_operator.cli.looking import Goal, Watch, look, no_crd
+from model_operator.cli.outcome import Outcome
+from model_operator.cli.render.documents import document, dump
+from model_operator.cli.render.tables import overview
+from model_operator.cli.snapshot import Snapshot
+from model_operator.kube.errors import ApiError, NotFound
+
+LIST_SECONDS = 2.0
+
+
+async def get(
+    place: Place,
+    name: Annotated[
+        str | None, typer.Argument(help="Only this one.", autocompletion=names_of_deployments)
+    ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")
+    ] = False,
+    watch: Watched = False,
+    output: Annotated[
+        TableFormat | None, typer.Option("--output", "-o", help="wide, or for programs.")
+    ] = None,
+) -> None:
+    """Show all ModelDeployments: what they follow, what serves, what is wanted, and the state.
+
+    kubectl model get -A --watch
+    """
+    terminal = place.terminal()
+    if watch and output in (TableFormat.JSON, TableFormat.YAML):
+        raise CommandError(ExitCode.USAGE, "--watch draws a table", "leave out -o, or use -o wide")
+    async with connected(place) as cluster:
+
+        async def see() -> list[Snapshot]:
+            return await _all(cluster, name, None if all_namespaces else cluster.namespace, fresh=not watch)
+
+        def judged(found: Sequence[Snapshot]) -> list[tuple[Snapshot, Outcome]]:
+            return [(snapshot, Goal(flags=place.flags()).outcome(snapshot)) for snapshot in found]
+
+        def draw(found: Sequence[Snapshot]) -> RenderableType:
+            if not found:
+                return Text(_nothing(cluster, all_namespaces))
+            return overview(
+                judged(found), terminal, namespaces=all_namespaces, wide=output is TableFormat.WIDE
+            )
+
+        if watch:
+            await Watch(
+                terminal, see, draw, lambda found: [s.raw.get("status") for s in found], pause=LIST_SECONDS
+            ).run()
+            return
+        found = await see()
+        if output in (TableFormat.JSON, TableFormat.YAML):
+            documents = [document(snapshot, verdict) for snapshot, verdict in judged(found)]
+            dump({"items": documents} if name is None else documents[0], output)
+        elif found:
+            terminal.wide().print(draw(found))
+        else:
+            terminal.err.print(draw(found))
+
+
+async def _all(cluster: Cluster, name: str | None, namespace: str | None, fresh: bool) -> list[Snapshot]:
+    if name is not None:
+        return [await look(cluster, name)]
+    try:
+        found = await cluster.deployments(namespace, fresh=fresh)
+    except NotFound as error:
+        raise no_crd() from error
+    except ApiError as error:
+        raise from_api(error, "list the ModelDeployments") from error
+    now = datetime.now(UTC)
+    snapshots = [Snapshot(raw, now) for raw in found]
+    return sorted(snapshots, key=lambda snapshot: (snapshot.namespace, snapshot.name))
+
+
+def _nothing(cluster: Cluster, everywhere: bool) -> str:
+    if everywhere:
+        return "there is no ModelDeployment in this cluster"
+    return f"there is no ModelDeployment in namespace {cluster.namespace}; -A looks in all"

@@ -1,0 +1,29 @@
+"""``kubectl model history``: the versions that served, and the ones that were rejected."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from model_operator.cli.arguments import Name, Output
+from model_operator.cli.cluster import connected
+from model_operator.cli.context import Place
+from model_operator.cli.looking import look
+from model_operator.cli.render.documents import dump
+from model_operator.cli.render.tables import history as history_table
+
+
+async def history(place: Place, name: Name, output: Output = None) -> None:
+    """Show what served when and why it left, and what was rejected; newest first.
+
+    kubectl model history churn
+    """
+    terminal = place.terminal()
+    async with connected(place) as cluster:
+        found = await look(cluster, name)
+    if output is not None:
+        raw = found.raw.get("status") or {}
+        dump({key: raw[key] for key in ("serving", "history", "rejected") if key in raw}, output)
+    elif found.status.serving or found.status.history or found.status.rejected:
+        terminal.wide().print(history_table(found, terminal))
+    else:
+        terminal.err.print(Text("nothing served yet, and nothing was rejected"))

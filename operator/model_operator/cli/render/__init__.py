@@ -1,0 +1,1 @@
+"""How ``kubectl model`` shows things: trees, tables, documents, the terminal."""

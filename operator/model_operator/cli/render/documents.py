@@ -1,0 +1,47 @@
+"""A ModelDeployment for programs, as JSON or YAML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+import yaml
+
+from model_operator.cli.arguments import Format, TableFormat
+from model_operator.cli.outcome import Outcome
+from model_operator.cli.snapshot import Snapshot, pod_lines
+
+
+def document(snapshot: Snapshot, verdict: Outcome) -> dict[str, Any]:
+    """What programs get of a ModelDeployment: the verdict, the status as it stands, and its pods."""
+    pods = [
+        {
+            "name": pod.name,
+            "track": pod.track,
+            "version": pod.version,
+            "revision": pod.revision,
+            "phase": pod.phase,
+            "ready": pod.ready,
+            "restarts": pod.restarts,
+            **({"reason": pod.reason, "message": pod.message} if pod.reason else {}),
+        }
+        for pod in pod_lines(snapshot)
+    ]
+    told = {"verdict": str(verdict.verdict), "reason": verdict.reason, "message": verdict.message}
+    return {
+        "name": snapshot.name,
+        "namespace": snapshot.namespace,
+        "follows": snapshot.reference,
+        "outcome": told | ({"remedy": verdict.remedy} if verdict.remedy else {}),
+        "status": snapshot.raw.get("status") or {},
+        **({} if snapshot.pods is None else {"pods": pods}),
+    }
+
+
+def dump(content: Mapping[str, Any], output: Format | TableFormat) -> None:
+    if output == "json":
+        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True), nl=False)
