@@ -1,6 +1,22 @@
-"""Turns kopf into a pump of events. It needs kopf's private parts, so its version is bounded.
+"""Turns kopf into a pump of events. The only module that relies on kopf's private parts.
 
 kopf writes nothing, remembers nothing and gives up only where a new attempt can't help.
+
+WARNING: a new kopf can break this module although it still imports. It is written for kopf>=1.45,<1.46, the bound in
+pyproject.toml. A minor release of kopf may rename or reshape anything in PRIVATE_PARTS below. Then, for example:
+
+- kopf calls ``NoMemories.recall`` with an argument that it does not know. The first event ends all watches, and after
+  a few new beginnings the process.
+- The names of kopf's tasks change. A watch that is lost leaves the other watches running, and each new beginning
+  adds a set of them.
+- kopf reads its lists in another way. It starts a task for each object at the start.
+
+Before you raise the bound:
+
+1. Install the new kopf and run tests/unit/controller/test_kopf_pump.py. It names each part that has changed.
+2. Read that part in kopf's source, and adapt the function here that uses it.
+3. Run tests/integration/test_kube_watches.py and tests/integration/test_kube_wire.py.
+4. Raise the bound in pyproject.toml and above. If you need another private part, add it to the table.
 """
 
 from __future__ import annotations
@@ -21,6 +37,25 @@ from model_operator.controller.liveness import Liveness
 from model_operator.domain.objects import Kind, Object
 from model_operator.kube.resources import accepted, group_and_plural, listed
 
+PRIVATE_PARTS = {
+    "kopf.spawn_tasks": "takes `memories`, whose class is not public; kopf.operator would cancel our own tasks, too",
+    "kopf._core.reactor.inventory.ResourceMemories": "base of NoMemories: kopf has no setting that turns them off",
+    "kopf._core.reactor.inventory.ResourceMemories.recall": "overridden by NoMemories, so it has the same parameters",
+    "kopf._core.reactor.inventory.ResourceMemories.forget": "inherited: it must accept an object that was never kept",
+    "kopf._core.reactor.inventory.ResourceMemory": "NoMemories gives a blank one for each event",
+    "kopf._core.reactor.processing.process_resource_event": "recalls and forgets memories for each event",
+    "kopf._core.reactor.orchestration.spawn_missing_watchers": "its names of tasks are how is_watcher knows them",
+    "kopf._cogs.aiokits.aiotasks.create_guarded_task": "runs kopf's tasks in its own files: see is_of_kopf",
+    "kopf._cogs.clients.api.get": "reads a list by the response's json(), which lists_taken_by overrides",
+    "kopf._cogs.clients.api.request": "counts and repeats error_backoffs; asks again after a ClientConnectionError",
+    "kopf._cogs.clients.fetching.fetch_objs": "reads `items` and `continue` of a list, which lists_taken_by changes",
+    "kopf._cogs.clients.watching.watch_objs": "sets `watch` in the query, which tells a watch from a list",
+    "kopf._cogs.clients.watching.continuous_watch": "begins a list anew after a ClientPayloadError, which whole raises",
+    "kopf._cogs.clients.errors.APIError": "has the answer's `status`, which may_pass judges",
+}
+"""Each part of kopf that is used here although kopf does not promise it, and why. A unit test compares them with the
+installed kopf."""
+_WATCHER = "watcher for "
 _WATCHES_PAGE = 100
 """A page is held whole, and all kinds are listed at once."""
 _STOP_SECONDS = 5.0
@@ -99,6 +134,8 @@ def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.persistence.diffbase_storage = _NothingStored()
     settings.persistence.progress_storage = _NoProgress()
+    # lists come as lists: see lists_taken_by
+    settings.watching.initial_streaming = False
     settings.watching.chunk_size = _WATCHES_PAGE
     settings.watching.inactivity_timeout = silence_seconds
     # each watch is asked for anew so often, where it left off: the answers are its signs of life
@@ -197,6 +234,11 @@ def is_of_kopf(task: asyncio.Task[Any]) -> bool:
     """Whether kopf started it."""
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and Path(code.co_filename).is_relative_to(_KOPF)
+
+
+def is_watcher(task: asyncio.Task[Any]) -> bool:
+    """Whether it is one of kopf's watches: these are not among the tasks that kopf gives to its caller."""
+    return task.get_name().startswith(_WATCHER)
 
 
 def may_pass(error: Exception) -> bool:

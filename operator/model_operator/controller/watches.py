@@ -1,7 +1,8 @@
 """kopf's events become keys in the queue. Nothing is decided or written here.
 
 Only ``on.event`` handlers are used, which need no finalizer and leave no annotation. The objects that kopf lists
-before a watch go into the cache by the page, not by the handlers.
+before a watch go into the cache by the page, not by the handlers. This module uses only kopf's public names. The
+private ones belong in ``kopf_pump``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from model_operator.controller.kopf_pump import (
     asking_in_the_right_form,
     end,
     is_of_kopf,
+    is_watcher,
     lists_taken_by,
     may_pass,
     telling,
@@ -150,7 +152,7 @@ async def _watch_until_lost(
             task.result()
     finally:
         # when one watch fails, kopf leaves the others running; and they end well only while their helpers live
-        watchers = {task for task in asyncio.all_tasks() if task.get_name().startswith("watcher for ")}
+        watchers = {task for task in asyncio.all_tasks() if is_watcher(task)}
         await end(watchers.union(tasks))
         # when one request of its discovery fails, too
         await end({task for task in asyncio.all_tasks() if is_of_kopf(task)})
