@@ -265,6 +265,8 @@ class Settings(_Section):
     """The namespaces that are served. Empty: all."""
     watch_silence_seconds: float = Field(default=70, ge=1, le=3600)
     """A watch that says nothing for so long is asked for anew; an API server speaks at least once a minute."""
+    resync_seconds: float = Field(default=600, ge=1, le=3600)
+    """Between two full lists of the cluster, give or take a fifth. They find what no watch reported."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
     metrics_max_model_deployments: int = Field(default=2000, ge=0, le=100_000)

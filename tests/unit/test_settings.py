@@ -26,6 +26,7 @@ images: {server: "example.com/server:1", fetch: "example.com/fetch:1"}
 maxConcurrentRollouts: 3
 workers: 4
 watchNamespaces: [crm, shop]
+resyncSeconds: 1.5
 metricsPort: 9090
 logLevel: DEBUG
 webhooks: {port: 9443, certificateDir: /etc/tls, secretDir: /etc/secrets, maxAgeSeconds: 60}
@@ -40,6 +41,7 @@ def test_a_file_that_names_one_registry_gets_defaults_for_everything_else(tmp_pa
     assert loaded.registries["default"].url_for_pods == "http://mlflow:5000"
     assert loaded.registries["default"].pod_credentials.secret == ""
     assert (loaded.poll_seconds, loaded.workers, loaded.max_concurrent_rollouts) == (15, 8, 5)
+    assert loaded.resync_seconds == 600
     assert loaded.watch_namespaces == ()
     assert loaded.cluster_name == "default"
     assert loaded.images.fetch_image == loaded.images.server == settings.DEFAULT_SERVER_IMAGE
@@ -57,6 +59,7 @@ def test_every_key_of_the_file_arrives() -> None:
     assert loaded.registries["other"].url == "https://other.example.com/mlflow"
     assert loaded.images.fetch_image == "example.com/fetch:1"
     assert (loaded.poll_seconds, loaded.workers, loaded.max_concurrent_rollouts) == (2.5, 4, 3)
+    assert loaded.resync_seconds == 1.5
     assert loaded.watch_namespaces == ("crm", "shop")
     assert loaded.cluster_name == "prod-eu.1"
     assert (loaded.metrics_port, loaded.log_level) == (9090, "DEBUG")
@@ -101,6 +104,16 @@ def test_settings_cannot_be_changed_once_read() -> None:
             id="a misspelt key of a section",
         ),
         pytest.param(SMALLEST + "pollSeconds: 0\n", "pollSeconds: .*greater", id="polling without a pause"),
+        pytest.param(
+            SMALLEST + "resyncSeconds: 0.5\n",
+            "resyncSeconds: .*greater than or equal to 1$",
+            id="listing almost without a pause",
+        ),
+        pytest.param(
+            SMALLEST + "resyncSeconds: 86400\n",
+            "resyncSeconds: .*less than or equal to 3600$",
+            id="listing once a day",
+        ),
         pytest.param(SMALLEST + "workers: many\n", "workers: .*integer", id="a word for a number"),
         pytest.param(SMALLEST + "logLevel: loud\n", "logLevel: .*'DEBUG'", id="an unknown log level"),
         pytest.param(SMALLEST + "images: {server: ''}\n", "images.server: ", id="an empty image"),

@@ -160,6 +160,7 @@ maxConcurrentRollouts: {{ .Values.maxConcurrentRollouts }}
 workers: {{ .Values.workers }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 watchSilenceSeconds: 70
+resyncSeconds: {{ .Values.resyncSeconds }}
 metricsPort: {{ .Values.metricsPort }}
 metricsMaxModelDeployments: {{ int .Values.monitoring.maxModelDeployments }}
 logLevel: {{ .Values.logLevel }}

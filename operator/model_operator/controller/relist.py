@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 Enqueue = Callable[[Key], object]
 
 
-RESYNC_SECONDS = 600.0
 _FIRST_RESYNC_SECONDS = 20.0
 """Soon after the start: what was deleted between our first lists and kopf's is not in either."""
 _GAP_SECONDS = 5.0
@@ -52,7 +51,7 @@ async def resync(
     enqueue_after: Callable[[Key, float], object],
     *,
     namespaces: Sequence[str] = (),
-    every_seconds: float = RESYNC_SECONDS,
+    every_seconds: float,
     gap: asyncio.Event | None = None,
 ) -> None:
     """For ever: list again now and then, enqueue what had changed unnoticed, and everything, spread out.

@@ -27,7 +27,6 @@ class OperatorProcess:
         self._settings = settings
         self._settings["registries"]["default"]["credentialsDir"] = str(self._credentials)
         self._environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
-        self._program = ["-m", "model_operator"]
         self._has_code_of_its_own = False
         self._process: Process | None = None
 
@@ -47,13 +46,7 @@ class OperatorProcess:
 
     def list_again_every(self, seconds: float) -> None:
         """From the next start on it does not wait for its usual ten minutes to list everything again."""
-        self._has_code_of_its_own = True
-        hurried = f"relist.resync.__kwdefaults__['every_seconds'] = {seconds}"
-        self._program = [
-            "-c",
-            "import sys; from model_operator import __main__; from model_operator.controller import relist; "
-            f"{hurried}; sys.exit(__main__.main())",
-        ]
+        self.configure(resyncSeconds=seconds)
 
     @property
     def pid(self) -> int:
@@ -81,7 +74,7 @@ class OperatorProcess:
             with self.log.open("ab") as output:
                 if self._has_code_of_its_own:
                     self._process = subprocess.Popen(
-                        [sys.executable, *self._program, *options],
+                        [sys.executable, "-m", "model_operator", *options],
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=subprocess.STDOUT,
