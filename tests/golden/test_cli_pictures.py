@@ -24,11 +24,11 @@ from tests.unit.cli.cli_objects import (
 
 from model_operator.cli.commands.doctor import report
 from model_operator.cli.doctor import Finding, Level
-from model_operator.cli.outcome import outcome
 from model_operator.cli.render.tables import history, overview
 from model_operator.cli.render.terminal import ASCII, Terminal
 from model_operator.cli.render.tree import plan_tree, status_tree
 from model_operator.cli.snapshot import Snapshot
+from model_operator.cli.summary import summarise
 
 GOLDEN = Path(__file__).parent / "cli"
 FLAGS = " -n crm"
@@ -271,7 +271,7 @@ STATES: dict[str, Snapshot] = {
 
 def _tree(name: str, terminal: Terminal) -> str:
     state = STATES[name]
-    return shown(status_tree(state, outcome(state, flags=FLAGS), terminal), terminal)
+    return shown(status_tree(state, summarise(state, flags=FLAGS), terminal), terminal)
 
 
 def _is_golden(name: str, found: str, request: pytest.FixtureRequest) -> None:
@@ -296,7 +296,7 @@ def test_a_terminal_without_unicode_gets_ascii(name: str, request: pytest.Fixtur
 
 
 def _overview(terminal: Terminal, wide: bool = False) -> str:
-    rows = [(state, outcome(state)) for state in STATES.values()]
+    rows = [(state, summarise(state)) for state in STATES.values()]
     return shown(overview(rows, terminal, namespaces=True, wide=wide), terminal)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.cluster.api import ApiClient
 
-from model_operator.domain.plan import Announce
+from model_operator.domain.plan import Event
 from model_operator.kube import EventRecorder, KubeClient
 from model_operator.kube.events import MOST_IN_WINDOW, WINDOW_SECONDS
 
-REVERTED = Announce(True, "Reverted", "version 2 failed (LoadFailed); back to version 1")
+REVERTED = Event(True, "Reverted", "version 2 failed (LoadFailed); back to version 1")
 
 
 class Clock:
@@ -44,7 +44,7 @@ def events(api: ApiClient, namespace: str) -> list[dict[str, Any]]:
 async def test_an_event_names_the_object_and_is_cut_to_what_the_api_takes(
     kube: KubeClient, api: ApiClient, namespace: str
 ) -> None:
-    assert await EventRecorder(kube).tell(regarding(namespace), Announce(True, "Reverted", "ü" * 2000))
+    assert await EventRecorder(kube).tell(regarding(namespace), Event(True, "Reverted", "ü" * 2000))
     (event,) = events(api, namespace)
     assert event["involvedObject"]["uid"] == "uid-churn"
     assert (event["type"], event["reason"], event["count"]) == ("Warning", "Reverted", 1)
@@ -55,9 +55,7 @@ async def test_what_is_said_again_is_counted(kube: KubeClient, api: ApiClient, n
     recorder = EventRecorder(kube)
     for _ in range(3):
         assert await recorder.tell(regarding(namespace), REVERTED)
-    assert await recorder.tell(
-        regarding(namespace), Announce(False, "Settled", "version 1 outlived its watch")
-    )
+    assert await recorder.tell(regarding(namespace), Event(False, "Settled", "version 1 outlived its watch"))
     assert await recorder.tell(regarding(namespace, "fraud"), REVERTED)
     told = {(e["involvedObject"]["name"], e["reason"]): e["count"] for e in events(api, namespace)}
     assert told == {("churn", "Reverted"): 3, ("churn", "Settled"): 1, ("fraud", "Reverted"): 1}
@@ -90,12 +88,12 @@ async def test_one_object_floods_nobody_and_has_a_say_again_later(
     clock = Clock()
     recorder = EventRecorder(kube, clock)
     said = [
-        await recorder.tell(regarding(namespace), Announce(False, "RolloutStarted", f"version {number}"))
+        await recorder.tell(regarding(namespace), Event(False, "RolloutStarted", f"version {number}"))
         for number in range(MOST_IN_WINDOW + 5)
     ]
     assert said == [True] * MOST_IN_WINDOW + [False] * 5
     assert await recorder.tell(regarding(namespace, "fraud"), REVERTED), "others are heard"
-    assert await recorder.tell(regarding(namespace), Announce(False, "RolloutStarted", "version 0")), (
+    assert await recorder.tell(regarding(namespace), Event(False, "RolloutStarted", "version 0")), (
         "counted only"
     )
     clock.now += WINDOW_SECONDS

@@ -31,7 +31,7 @@ from model_operator.domain.registry import (
     VersionFacts,
     VersionId,
 )
-from model_operator.domain.world import Children, Defaults, Fault, FaultKind, PodRegistry, World
+from model_operator.domain.world import Children, Defaults, PodRegistry, RefusalKind, RefusedWrite, World
 from model_operator.planner.manifests import read_revision
 from model_operator.planner.plan import plan
 
@@ -52,7 +52,7 @@ class SimulatedCluster:
     slot_free: bool = True
     credentials_error: str = ""
     registry_failure: Resolution | None = None
-    refused: dict[Kind, tuple[FaultKind, str]] = field(default_factory=dict)
+    refused: dict[Kind, tuple[RefusalKind, str]] = field(default_factory=dict)
     """Kinds whose creation and apply the API server refuses."""
     uid: str = "uid-md"
     code_generation: str = "1"
@@ -77,7 +77,7 @@ class SimulatedCluster:
         self.deleted_versions: set[str] = set()
         self.written_tags: dict[str, str] = {}
         """By version: what the operator wrote back to the registry."""
-        self.faults: tuple[Fault, ...] = ()
+        self.refused_writes: tuple[RefusedWrite, ...] = ()
         self.transcript: list[str] = []
         self.announced: list[str] = []
         self.writes = 0
@@ -244,7 +244,7 @@ class SimulatedCluster:
     def restart_operator(self, code_generation: str = "") -> None:
         """A new operator process knows only what the cluster says; perhaps it is a newer build."""
         self.code_generation = code_generation or self.code_generation
-        self.faults, self._seen = (), b""
+        self.refused_writes, self._seen = (), b""
         self.kubernetes.watch("")
         self.tell("the operator is restarted" + (" with a newer build" if code_generation else ""))
         self.settle()
@@ -294,7 +294,7 @@ class SimulatedCluster:
             spec_error=spec_error,
             credentials_error=self.credentials_error,
             slot_free=self.slot_free,
-            faults=self.faults,
+            refused_writes=self.refused_writes,
             traffic=self.kubernetes.traffic,
             facts=self._known_facts(),
         )
@@ -368,7 +368,7 @@ class SimulatedCluster:
                 self.kubernetes.slices(),
                 [self.status, self.spec, self.generation, self.annotations, self.uid, self.slot_free],
                 [self.credentials_error, self.code_generation],
-                [repr(self._resolve()), repr(self.faults), repr(self.kubernetes.traffic)],
+                [repr(self._resolve()), repr(self.refused_writes), repr(self.kubernetes.traffic)],
                 [repr(self._known_facts())],
             ],
             0,
@@ -386,7 +386,7 @@ class SimulatedCluster:
         wrote = decided.status != self.status
         self.status_writes += wrote
         self.status = copy.deepcopy(dict(decided.status))
-        for news in decided.announcements:
+        for news in decided.events:
             self.announced.append(news.reason)
             self.transcript.append(
                 f"{self._clock()}   {'!' if news.warning else '*'} {news.reason}: {news.message}"
@@ -394,38 +394,47 @@ class SimulatedCluster:
         if self.actions_are_lost:
             self._seen = b""
             return wrote
-        done, faults = self._act(decided)
+        done, refused_writes = self._act(decided)
         if done is None:
             return True
-        changed = faults != self.faults
-        self.faults = faults
+        changed = refused_writes != self.refused_writes
+        self.refused_writes = refused_writes
         self.kubernetes.watch(decided.watched)
         self.facts_wanted = tuple(decided.facts)
         self._write_back(decided)
         self._show_status()
         return wrote or changed or bool(done)
 
-    def _act(self, decided: Plan) -> tuple[int | None, tuple[Fault, ...]]:
+    def _act(self, decided: Plan) -> tuple[int | None, tuple[RefusedWrite, ...]]:
         """How many actions were carried out, None when the operator died on the way; and what was refused."""
-        done, faults = 0, list[Fault]()
+        done, refused_writes = 0, list[RefusedWrite]()
         for action in decided.actions:
             if self.dies_after_actions == 0:
                 self.dies_after_actions, self.deaths = -1, self.deaths + 1
                 self.restart_operator()
                 return None, ()
             self.dies_after_actions -= self.dies_after_actions > 0
-            if faults and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT):
+            if refused_writes and refused_writes[-1].ref.kind in (
+                Kind.REVISION,
+                Kind.CONFIG_MAP,
+                Kind.DEPLOYMENT,
+            ):
                 break
             refusal = self.refused.get(action.ref.kind)
-            if refusal and refusal[0] is FaultKind.NAME_TAKEN and isinstance(action, Create) and action.adopt:
+            if (
+                refusal
+                and refusal[0] is RefusalKind.NAME_TAKEN
+                and isinstance(action, Create)
+                and action.adopt
+            ):
                 del self.refused[action.ref.kind]
             elif refusal and isinstance(action, Create | Apply):
-                faults.append(Fault(action.ref, *refusal))
+                refused_writes.append(RefusedWrite(action.ref, *refusal))
                 continue
             self.transcript.append(f"{self._clock()}     {self.api.carry_out(action)}")
             self.writes += 1
             done += 1
-        return done, tuple(faults)
+        return done, tuple(refused_writes)
 
     def _write_back(self, decided: Plan) -> None:
         """The tags of the versions in the registry, as far as it answers."""

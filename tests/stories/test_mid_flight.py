@@ -1,4 +1,4 @@
-"""Lives in which the wish changes while something is under way, in both strategies."""
+"""Lives in which the target changes while something is under way, in both strategies."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_alias_moves_again_in_the_watch_to_a_bad_version(manifest: Json, tol
     cluster.pass_time(60)
     cluster.move_alias("champion", "3")
     cluster.pass_time(60)
-    assert cluster.serving_versions() == {"2": 2}, "a new wish never drops a healthy revision"
+    assert cluster.serving_versions() == {"2": 2}, "a new target never drops a healthy revision"
     cluster.pass_watch()
     told(cluster)
     was_harmless(cluster)

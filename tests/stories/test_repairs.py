@@ -9,7 +9,7 @@ from tests.stories.conftest import Told
 from tests.stories.simulation import SimulatedCluster, serving
 
 from model_operator.domain.objects import Kind
-from model_operator.domain.world import FaultKind
+from model_operator.domain.world import RefusalKind
 
 Json = dict[str, Any]
 
@@ -157,7 +157,7 @@ def test_a_changed_field_comes_back(manifest: Json, told: Told, kind: Kind, how:
 
 def test_the_service_belongs_to_somebody_else(manifest: Json, told: Told) -> None:
     cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.SERVICE] = (FaultKind.NAME_TAKEN, "it was there before")
+    cluster.refused[Kind.SERVICE] = (RefusalKind.NAME_TAKEN, "it was there before")
     cluster.settle()
     cluster.pass_time(60)
     assert cluster.condition("Stalled") == ("True", "NameConflict")
@@ -171,7 +171,7 @@ def test_the_service_belongs_to_somebody_else(manifest: Json, told: Told) -> Non
 
 def test_the_deployment_belongs_to_somebody_else(manifest: Json, told: Told) -> None:
     cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.DEPLOYMENT] = (FaultKind.NAME_TAKEN, "it was there before")
+    cluster.refused[Kind.DEPLOYMENT] = (RefusalKind.NAME_TAKEN, "it was there before")
     cluster.settle()
     cluster.pass_time(60)
     assert cluster.condition("Stalled") == ("True", "NameConflict")
@@ -186,7 +186,7 @@ def test_the_deployment_belongs_to_somebody_else(manifest: Json, told: Told) -> 
 
 def test_the_name_of_the_scripts_is_taken(manifest: Json, told: Told) -> None:
     cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.CONFIG_MAP] = (FaultKind.NAME_TAKEN, "it was there before")
+    cluster.refused[Kind.CONFIG_MAP] = (RefusalKind.NAME_TAKEN, "it was there before")
     cluster.settle()
     cluster.pass_time(60)
     assert cluster.condition("Stalled") == ("True", "NameConflict")
@@ -232,7 +232,7 @@ def test_children_of_an_earlier_life_go_first(manifest: Json, told: Told) -> Non
 def test_the_first_template_is_refused(manifest: Json, told: Told) -> None:
     manifest["pod"] = {"nodeSelector": {"a b": "c"}}
     cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.DEPLOYMENT] = (FaultKind.INVALID, 'nodeSelector: Invalid value: "a b"')
+    cluster.refused[Kind.DEPLOYMENT] = (RefusalKind.INVALID, 'nodeSelector: Invalid value: "a b"')
     cluster.settle()
     cluster.pass_time(60)
     assert cluster.condition("Stalled") == ("True", "FirstVersionFailed")
@@ -247,7 +247,7 @@ def test_the_first_template_is_refused(manifest: Json, told: Told) -> None:
 
 def test_a_commits_template_is_refused(manifest: Json, told: Told) -> None:
     cluster = serving(manifest, "1")
-    cluster.refused[Kind.DEPLOYMENT] = (FaultKind.INVALID, 'nodeSelector: Invalid value: "a b"')
+    cluster.refused[Kind.DEPLOYMENT] = (RefusalKind.INVALID, 'nodeSelector: Invalid value: "a b"')
     cluster.commit("pod.nodeSelector: a b", lambda spec: spec.update(pod={"nodeSelector": {"a b": "c"}}))
     cluster.pass_time(60)
     assert cluster.condition("Stalled") == ("True", "VersionRejected")
@@ -262,7 +262,7 @@ def test_a_commits_template_is_refused(manifest: Json, told: Told) -> None:
 
 def test_what_serves_is_refused_because_of_the_rollout_section(manifest: Json, told: Told) -> None:
     cluster = serving(manifest, "1")
-    cluster.refused[Kind.DEPLOYMENT] = (FaultKind.INVALID, "maxSurge: Invalid value")
+    cluster.refused[Kind.DEPLOYMENT] = (RefusalKind.INVALID, "maxSurge: Invalid value")
     cluster.commit("rollout.maxSurge: 999%", lambda spec: spec.update(rollout={"maxSurge": "999%"}))
     cluster.pass_time(60)
     assert cluster.condition("Stalled") == ("True", "FieldRefused")
@@ -277,7 +277,7 @@ def test_what_serves_is_refused_because_of_the_rollout_section(manifest: Json, t
 
 def test_an_autoscaler_is_refused(manifest: Json, told: Told) -> None:
     cluster = serving(manifest, "1")
-    cluster.refused[Kind.AUTOSCALER] = (FaultKind.INVALID, "metrics: Unsupported value")
+    cluster.refused[Kind.AUTOSCALER] = (RefusalKind.INVALID, "metrics: Unsupported value")
     cluster.commit("autoscaling with a metric that does not exist", autoscaled)
     cluster.pass_time(60)
     assert cluster.condition("Stalled") == ("True", "FieldRefused")

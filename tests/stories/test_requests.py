@@ -10,7 +10,7 @@ from tests.stories.pods import Behaviour
 from tests.stories.simulation import SimulatedCluster, outage, serving
 
 from model_operator.domain.objects import Kind
-from model_operator.domain.world import FaultKind
+from model_operator.domain.world import RefusalKind
 
 Json = dict[str, Any]
 
@@ -123,7 +123,7 @@ def test_a_restart_while_a_rejected_version_is_wanted(manifest: Json, told: Told
 
 def test_a_person_gives_us_the_service_that_was_there(manifest: Json, told: Told) -> None:
     cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.SERVICE] = (FaultKind.NAME_TAKEN, "it was there before")
+    cluster.refused[Kind.SERVICE] = (RefusalKind.NAME_TAKEN, "it was there before")
     cluster.settle()
     cluster.pass_time(60)
     assert cluster.condition("Stalled") == ("True", "NameConflict")

@@ -18,7 +18,7 @@ from model_operator.api import names, parse
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
-from model_operator.planner.health import EXIT_CODES, FAULTS, Diagnosis
+from model_operator.planner.health import EXIT_CODES, REASONS, Reason
 from model_operator.planner.health.container_exits import BARE_EXITS
 from model_operator.planner.health.serving import (
     BARE_EXITS_OF_ALL_PODS,
@@ -38,11 +38,11 @@ PAGES = [
 FAILURES = ROOT / "docs" / "failures.md"
 
 REASON_POSITIONS = {
-    "Announce": 1,
+    "Blocker": 0,
     "Condition": 2,
+    "Event": 1,
     "Failure": 1,
     "ImageProblem": 0,
-    "Obstacle": 0,
     "failure": 0,
 }
 """Where a reason stands in the arguments of the calls that make one."""
@@ -103,7 +103,7 @@ def test_an_example_is_valid(path: Path) -> None:
 
 def test_the_page_of_failures_explains_every_reason() -> None:
     reasons = {*_reasons_in_the_code(), *ResolutionReason, *Phase}
-    reasons |= FAULTS.keys()
+    reasons |= REASONS.keys()
     assert {"Reverted", "NameConflict", "CrashLoop"} <= reasons, "the search finds what it should"
     assert reasons - _explained() == set()
 
@@ -115,7 +115,7 @@ def test_the_page_of_failures_explains_nothing_that_does_not_exist() -> None:
     assert {reason for reason in told if f'"{reason}"' not in code} == set()
 
 
-def _tried_again(known: Diagnosis) -> str:
+def _tried_again(known: Reason) -> str:
     if known.side is Side.ENVIRONMENT:
         return "by itself"
     return "no" if known.definite else "three attempts"
@@ -129,7 +129,7 @@ def test_the_page_of_failures_has_the_table_of_the_code_word_by_word() -> None:
     ]
     assert rows == [
         [*map(_plain, (reason, known.side.value, _tried_again(known), known.meaning, known.remedy))]
-        for reason, known in FAULTS.items()
+        for reason, known in REASONS.items()
     ]
 
 

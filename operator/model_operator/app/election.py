@@ -80,7 +80,7 @@ class Step(Enum):
     LOST = auto()
 
 
-def looked(before: Seen | None, lease: Object | None, now: float) -> Seen:
+def observe_lease(before: Seen | None, lease: Object | None, now: float) -> Seen:
     """What is known after reading ``lease`` (None: there is none) at ``now``; only a changed spec is a sign of life."""
     spec = None if lease is None else (lease.get("spec") or {})
     version = "" if lease is None else str(lease["metadata"]["resourceVersion"])
@@ -218,11 +218,11 @@ class Election:
             case Step.WAIT:
                 self._must_look = True
             case Step.CREATE:
-                self._renewed_with(await self._create(), sent)
+                self._note_renewal(await self._create(), sent)
             case Step.TAKE:
-                self._renewed_with(await self._write(seen, {"acquireTime": _now()}, 1), sent)
+                self._note_renewal(await self._write(seen, {"acquireTime": _now()}, 1), sent)
             case Step.RENEW:
-                self._renewed_with(await self._write(seen, {}, 0), sent)
+                self._note_renewal(await self._write(seen, {}, 0), sent)
 
     async def _look(self) -> Seen:
         try:
@@ -230,7 +230,7 @@ class Election:
         except NotFound:
             lease = None
         # the time after the answer: a holder must not count as gone too early
-        self._seen = looked(self._seen, lease, self._clock())
+        self._seen = observe_lease(self._seen, lease, self._clock())
         self._must_look = False
         return self._seen
 
@@ -258,9 +258,9 @@ class Election:
             **more,
         }
 
-    def _renewed_with(self, lease: Object, sent: float) -> None:
+    def _note_renewal(self, lease: Object, sent: float) -> None:
         """``sent`` is from before the request: others count from when the server had it, which is later."""
-        self._seen = looked(self._seen, lease, self._clock())
+        self._seen = observe_lease(self._seen, lease, self._clock())
         self._renewed = sent
         self._must_look = False
         if not self.elected.is_set():

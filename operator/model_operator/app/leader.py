@@ -11,7 +11,7 @@ from functools import partial
 from model_operator.controller.cache import Cache
 from model_operator.controller.pod_credentials import TenantObjects
 from model_operator.controller.reconciler import Reconciler
-from model_operator.controller.services import Background
+from model_operator.controller.services import Services
 from model_operator.controller.traffic import TrafficCounter
 from model_operator.controller.workqueue import WorkQueue, work
 from model_operator.domain.objects import Key
@@ -37,7 +37,7 @@ from model_operator.webhooks import receiving
 log = logging.getLogger(__name__)
 
 
-class Duties:
+class LeaderTasks:
     """The parts of a leader, made when it begins to lead."""
 
     def __init__(
@@ -68,14 +68,14 @@ class Duties:
         self._facts = FactsReader(connections, configured.poll_seconds, queue.add)
         metrics.gauge("tags_waiting", lambda: self._write_back.waiting)
         self._traffic = TrafficCounter(queue.add, metrics.scraped)
-        background = Background(
+        services = Services(
             self._resolver, self._write_back, self._traffic, self._facts, queue.add, metrics.happened
         )
-        self._reconciler = Reconciler(kube, cache, configured, background)
+        self._reconciler = Reconciler(kube, cache, configured, services)
         self._reconciler.resume(cache.model_deployments())
 
     @asynccontextmanager
-    async def fulfilled(self) -> AsyncIterator[list[asyncio.Task[None]]]:
+    async def running(self) -> AsyncIterator[list[asyncio.Task[None]]]:
         """Work; gives the tasks that never end by themselves."""
         parts = {
             "registry polling": self._resolver.run(),

@@ -1,6 +1,6 @@
 """Everything that lives as long as the process, and how it ends.
 
-A replica that stands by differs from one that leads in its duties only: both fill the cache, watch and serve.
+A replica that stands by differs from one that leads in its tasks only: both fill the cache, watch and serve.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kubernetes.aio.config import ConfigException
 from model_operator.api.names import CRD_NAME
 from model_operator.app import election
 from model_operator.app.election import Election, LeadershipLost
-from model_operator.app.leader import Duties
+from model_operator.app.leader import LeaderTasks
 from model_operator.controller import relist, watches
 from model_operator.controller.cache import Cache, TimeWentBack
 from model_operator.controller.liveness import Liveness
@@ -62,7 +62,9 @@ class Process:
     def __init__(self, configured: Settings) -> None:
         self._settings = configured
         self._cache = Cache()
-        self._metrics = Metrics(ModelDeployments(self._told_of, configured.metrics_max_model_deployments))
+        self._metrics = Metrics(
+            ModelDeployments(self._list_deployments, configured.metrics_max_model_deployments)
+        )
         self._queue: WorkQueue[Key] = WorkQueue(on_wait=self._metrics.waited, group_of=namespace_of)
         self._liveness = Liveness(lambda: self._queue.longest_work_seconds)
         self._election: Election | None = None
@@ -82,7 +84,7 @@ class Process:
             try:
                 kube = await KubeClient.connect(
                     observer=_WriteThrough(self._cache, self._queue.add),
-                    on_call=self._called,
+                    on_call=self._count_call,
                     may_write=self._leads,
                 )
                 stack.push_async_callback(kube.close)
@@ -108,7 +110,7 @@ class Process:
     async def _candidate(self, stack: AsyncExitStack) -> Election:
         terms = self._settings.leader_election
         kube = await KubeClient.connect(
-            on_call=self._called, timeout_seconds=terms.renew_seconds / 2, retry=RetryPolicy(attempts=1)
+            on_call=self._count_call, timeout_seconds=terms.renew_seconds / 2, retry=RetryPolicy(attempts=1)
         )
         stack.push_async_callback(kube.close)
         where = ObjectRef(Kind.LEASE, terms.namespace, terms.lease_name)
@@ -163,11 +165,11 @@ class Process:
 
     async def _lead(self, kube: KubeClient, tasks: _Tasks) -> _Tasks:
         """Work until it has to end; returns the tasks that were lost."""
-        duties = Duties(kube, self._cache, self._queue, self._settings, self._metrics)
+        leader_tasks = LeaderTasks(kube, self._cache, self._queue, self._settings, self._metrics)
         for key in self._cache.model_deployments():
             self._queue.add(key)
         # a resync of its own: what was missed while standing by is found as soon as after a start
-        async with self._resync(kube) as resync, duties.fulfilled() as parts:
+        async with self._resync(kube) as resync, leader_tasks.running() as parts:
             lost = await self._until_lost([*tasks, resync, *parts]) or []
             if not any(isinstance(_failure(task), LeadershipLost) for task in lost):
                 await self._drain()
@@ -231,12 +233,12 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
 
-    def _called(self, verb: str, kind: str, status: int, seconds: float) -> None:
+    def _count_call(self, verb: str, kind: str, status: int, seconds: float) -> None:
         self._metrics.called(verb, kind, status, seconds)
         if 200 <= status < 500:
             self._liveness.answered()
 
-    def _told_of(self) -> Sequence[Object]:
+    def _list_deployments(self) -> Sequence[Object]:
         """The ModelDeployments that have figures of their own here: none while another replica shows them."""
         return self._cache.of_kind(Kind.MODEL_DEPLOYMENT) if self._leads() else ()
 

@@ -55,10 +55,10 @@ def options(
 
 def _add(functions: Sequence[Callable[..., Any]], panel: str) -> None:
     for function in functions:
-        app.command(help=_reflowed(function), rich_help_panel=panel)(located(function))
+        app.command(help=_reflow(function), rich_help_panel=panel)(located(function))
 
 
-def _reflowed(function: Callable[..., Any]) -> str:
+def _reflow(function: Callable[..., Any]) -> str:
     """The docstring as help: paragraphs wrap where the terminal ends, examples stay as they are."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     shown = [text if _is_example(text) else " ".join(text.split()) for text in paragraphs]
@@ -75,7 +75,7 @@ _add([get.get, status.status, history.history, plan.plan], LOOK)
 _add([steer.revert, steer.release, steer.retry, steer.restart], STEER)
 _add([steer.approve, steer.suspend, steer.resume], STEER)
 _add([lint.lint, digest.digest, doctor.doctor], CHECK)
-app.command(help=_reflowed(completion.completion), rich_help_panel=CHECK)(completion.completion)
+app.command(help=_reflow(completion.completion), rich_help_panel=CHECK)(completion.completion)
 
 
 def main() -> None:

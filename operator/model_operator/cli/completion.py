@@ -61,7 +61,7 @@ def completion(
     """
     if shell not in ("bash", "zsh", "fish", "powershell", "pwsh"):
         raise typer.BadParameter(f"{shell!r}: one of bash, zsh, fish, powershell", param_hint="SHELL")
-    typer.echo(_asked({VARIABLE: f"source_{shell}"}), nl=False)
+    typer.echo(_answer_completion({VARIABLE: f"source_{shell}"}), nl=False)
 
 
 def main() -> None:
@@ -76,11 +76,11 @@ def main() -> None:
 
 def _candidates(words: list[str]) -> list[str]:
     line = {"COMP_WORDS": shlex.join([PROGRAM, *words]), "COMP_CWORD": str(len(words))}
-    printed = _asked({VARIABLE: "complete_bash", **line})
+    printed = _answer_completion({VARIABLE: "complete_bash", **line})
     return [word for word in printed.splitlines() if word]
 
 
-def _asked(environment: Mapping[str, str]) -> str:
+def _answer_completion(environment: Mapping[str, str]) -> str:
     """What typer answers a shell that asks by these variables: the protocol of the scripts that it makes."""
     from model_operator.cli.app import app
 

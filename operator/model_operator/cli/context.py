@@ -84,7 +84,7 @@ def located(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def command(ctx: typer.Context, **given: Any) -> Any:
-        place = _chosen(ctx.obj or Place(), **{name: given.pop(name) for name in _OPTIONS})
+        place = _choose(ctx.obj or Place(), **{name: given.pop(name) for name in _OPTIONS})
         done = function(place, **given)
         return asyncio.run(done) if inspect.iscoroutine(done) else done
 
@@ -100,7 +100,7 @@ def located(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _chosen(before: Place, kubeconfig: Path | None, context: str, namespace: str, no_color: bool) -> Place:
+def _choose(before: Place, kubeconfig: Path | None, context: str, namespace: str, no_color: bool) -> Place:
     place = before
     if kubeconfig is not None:
         place = replace(place, kubeconfig=kubeconfig)

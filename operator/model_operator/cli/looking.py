@@ -17,10 +17,10 @@ from rich.text import Text
 
 from model_operator.cli.cluster import Cluster
 from model_operator.cli.errors import CommandError, ExitCode, from_api
-from model_operator.cli.outcome import Outcome, Verdict, outcome
 from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.render.tree import status_tree
 from model_operator.cli.snapshot import Snapshot, pod_lines
+from model_operator.cli.summary import Summary, Verdict, summarise
 from model_operator.kube.errors import ApiError, Forbidden, NotFound, Unavailable
 
 LOOK_SECONDS = 1.0
@@ -63,7 +63,7 @@ def no_crd() -> CommandError:
 
 async def _not_found(name: str, cluster: Cluster) -> CommandError:
     try:
-        remedy = await _meant(name, cluster)
+        remedy = await _suggest_names(name, cluster)
     except NotFound:  # a list that is not there: it is the kind that is missing
         return no_crd()
     except ApiError:
@@ -75,7 +75,7 @@ async def _not_found(name: str, cluster: Cluster) -> CommandError:
     )
 
 
-async def _meant(name: str, cluster: Cluster) -> str:
+async def _suggest_names(name: str, cluster: Cluster) -> str:
     """What may have been meant: a name like it in this namespace, or the same name in another. Raises ApiError."""
     there = await cluster.deployments(cluster.namespace, fresh=False)
     if like := difflib.get_close_matches(name, [str(item["metadata"]["name"]) for item in there]):
@@ -148,16 +148,16 @@ class Goal:
     version: str = ""
     flags: str = ""
 
-    def outcome(self, snapshot: Snapshot) -> Outcome:
+    def summarise(self, snapshot: Snapshot) -> Summary:
         """How far it is."""
-        return outcome(snapshot, self.version, self.flags)
+        return summarise(snapshot, self.version, self.flags)
 
     def is_over(self, snapshot: Snapshot) -> bool:
         """Whether more waiting changes nothing."""
-        return self.outcome(snapshot).verdict is not Verdict.PENDING
+        return self.summarise(snapshot).verdict is not Verdict.PENDING
 
 
-def exit_code(found: Outcome) -> ExitCode:
+def exit_code(found: Summary) -> ExitCode:
     """What a command that waited ends with; still pending: the time is up."""
     return {
         Verdict.CURRENT: ExitCode.FINE,
@@ -182,18 +182,18 @@ def following(
         return await look(cluster, name)
 
     def line(snapshot: Snapshot) -> RenderableType:
-        found = goal.outcome(snapshot)
+        found = goal.summarise(snapshot)
         words = f"{snapshot.now:%H:%M:%S} {found.reason}: {found.message}"
         return Text(terminal.signs.words(words))
 
     def draw(snapshot: Snapshot) -> RenderableType:
-        return Text() if quiet else status_tree(snapshot, goal.outcome(snapshot), terminal)
+        return Text() if quiet else status_tree(snapshot, goal.summarise(snapshot), terminal)
 
     return Watch(
         terminal,
         see,
         draw,
-        (lambda _: None) if quiet else (lambda s: (goal.outcome(s), [] if end else _pods(s))),
+        (lambda _: None) if quiet else (lambda s: (goal.summarise(s), [] if end else _pods(s))),
         over=goal.is_over if end else (lambda _: False),
         deadline=time.monotonic() + limit,
         note=(lambda _: Text()) if quiet else line if end else None,
@@ -204,7 +204,7 @@ def _pods(snapshot: Snapshot) -> list[tuple[str, str]]:
     return [(pod.name, pod.phase) for pod in pod_lines(snapshot)]
 
 
-def conclude(found: Outcome, within: str) -> None:
+def conclude(found: Summary, within: str) -> None:
     """Ends a command that waited, with the exit code of what came out."""
     code = exit_code(found)
     if code is ExitCode.TIMEOUT:

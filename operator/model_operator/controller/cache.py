@@ -41,7 +41,7 @@ _MAX_GRAVES = 20_000
 _FOR_EVER = float("inf")
 
 
-class TimeWentBack(Exception):  # noqa: N818 - what happened, and nobody here can mend it
+class TimeWentBack(Exception):  # noqa: N818 - what happened, and nobody here can fix it
     """The cluster answers with an older state than was seen: it was restored from a backup.
 
     All that is cached would pass for newer than the truth; only a start from nothing helps.

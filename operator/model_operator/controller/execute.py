@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from model_operator.api import names
-from model_operator.controller.repair_limit import Contest
+from model_operator.controller.repair_limit import RepairLimit
 from model_operator.domain.objects import Key, Kind, Object, ObjectRef
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
-from model_operator.domain.world import Fault, FaultKind, World
+from model_operator.domain.world import RefusalKind, RefusedWrite, World
 from model_operator.kube import (
     AlreadyExists,
     ApiError,
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _BREAKDOWN = 500
 """The API server works, and this object is the trouble: an admission webhook that can't be called, no address left."""
 _BREAKDOWNS = 3
-"""So many in a row are told; one may be a hiccup, which the queue's next look mends."""
+"""So many in a row are told; one may be a hiccup, which the queue's next look fixes."""
 
 
 class Executor:
@@ -37,57 +37,59 @@ class Executor:
 
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
-        self._contest = Contest()
+        self._repair_limit = RepairLimit()
         self._breakdowns: dict[Key, Counter[ObjectRef]] = {}
 
     def forget(self, key: Key) -> None:
         """Drops what is known of the children of a ModelDeployment that is gone."""
-        self._contest.forget(*key)
+        self._repair_limit.forget(*key)
         self._breakdowns.pop(key, None)
 
-    async def carry_out(self, world: World, actions: Sequence[Action]) -> tuple[Fault, ...]:
+    async def carry_out(self, world: World, actions: Sequence[Action]) -> tuple[RefusedWrite, ...]:
         """Carries the actions out in order; a refused one does not stop those that do not need it.
 
         Returns what was refused. Raises Conflict or NotFound when the world is not what it was taken for, and
         ApiError when the API server could not be asked.
         """
-        faults: list[Fault] = []
+        refused_writes: list[RefusedWrite] = []
         breakdowns = self._breakdowns.setdefault(world.key, Counter())
         for action in actions:
             if (
-                faults
-                and faults[-1].kind is not FaultKind.CONTESTED
-                and faults[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
+                refused_writes
+                and refused_writes[-1].kind is not RefusalKind.CONTESTED
+                and refused_writes[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
             ):
-                break  # without its memory or its scripts no revision may start
+                break  # without its kept revision or its scripts no revision may start
             repair = action if isinstance(action, Apply) and action.repair else None
-            if repair and not self._contest.may_repair(repair.ref, repair.body):
-                faults.append(
-                    Fault(action.ref, FaultKind.CONTESTED, "somebody else changes it again and again")
+            if repair and not self._repair_limit.may_repair(repair.ref, repair.body):
+                refused_writes.append(
+                    RefusedWrite(
+                        action.ref, RefusalKind.CONTESTED, "somebody else changes it again and again"
+                    )
                 )
                 continue
             try:
-                fault = await self._attempt(action, world)
-                faults += [fault] if fault else []
+                refused = await self._attempt(action, world)
+                refused_writes += [refused] if refused else []
                 breakdowns.pop(action.ref, None)
                 if repair:
-                    self._contest.repaired(repair.ref, repair.body)
+                    self._repair_limit.repaired(repair.ref, repair.body)
             except Invalid as error:
-                faults.append(Fault(action.ref, FaultKind.INVALID, _sentence(error)))
+                refused_writes.append(RefusedWrite(action.ref, RefusalKind.INVALID, _sentence(error)))
             except QuotaExceeded as error:
-                faults.append(Fault(action.ref, FaultKind.QUOTA, _sentence(error)))
+                refused_writes.append(RefusedWrite(action.ref, RefusalKind.QUOTA, _sentence(error)))
             except Forbidden as error:
                 if error.namespace_terminating:
-                    return tuple(faults)
-                faults.append(Fault(action.ref, FaultKind.FORBIDDEN, _sentence(error)))
+                    return tuple(refused_writes)
+                refused_writes.append(RefusedWrite(action.ref, RefusalKind.FORBIDDEN, _sentence(error)))
             except Unavailable as error:
                 breakdowns[action.ref] += error.status == _BREAKDOWN
                 if error.status != _BREAKDOWN or breakdowns[action.ref] < _BREAKDOWNS:
                     raise
-                faults.append(Fault(action.ref, FaultKind.BROKEN, _sentence(error)))
-        return tuple(faults)
+                refused_writes.append(RefusedWrite(action.ref, RefusalKind.BROKEN, _sentence(error)))
+        return tuple(refused_writes)
 
-    async def _attempt(self, action: Action, world: World) -> Fault | None:
+    async def _attempt(self, action: Action, world: World) -> RefusedWrite | None:
         """Carries the action out; returns what is in the way of a new object."""
         try:
             await self._send(action)
@@ -115,7 +117,7 @@ class Executor:
             case _:
                 assert_never(action)
 
-    async def _in_the_way(self, action: Action, world: World) -> Fault | None:
+    async def _in_the_way(self, action: Action, world: World) -> RefusedWrite | None:
         """Looks at the object that has the name of one to be created; None when it is ours after all."""
         try:
             found = await self._kube.get(action.ref)
@@ -140,7 +142,9 @@ class Executor:
                 await self._kube.merge_patch(action.ref, _in_place_of(found, body), uid=metadata["uid"])
             await self._kube.apply(action.ref, body, uid=metadata["uid"])
             return None
-        return Fault(action.ref, FaultKind.NAME_TAKEN, "it was there before and does not carry our labels")
+        return RefusedWrite(
+            action.ref, RefusalKind.NAME_TAKEN, "it was there before and does not carry our labels"
+        )
 
 
 def _in_place_of(found: Object, body: Object) -> Object:

@@ -1,6 +1,6 @@
 """Whether the parts that nobody waits for are still at work: the watches and the workers.
 
-An outage of the API server is nothing that a restart would mend, so a silent watch is a fault of ours only while the
+An outage of the API server is nothing that a restart would fix, so a silent watch is a fault of ours only while the
 API server answers our other calls.
 """
 

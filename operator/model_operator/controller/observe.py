@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from model_operator.api import SpecError, names, parse
 from model_operator.api.spec import RegistrySpec
-from model_operator.controller.pod_credentials import PodRegistries, described
+from model_operator.controller.pod_credentials import PodRegistries, describe_registry
 from model_operator.controller.rollout_slots import Slots
-from model_operator.controller.services import Background, registry_id
+from model_operator.controller.services import Services, registry_id
 from model_operator.domain.objects import Key, Kind, Object, ObjectRef
 from model_operator.domain.registry import ImageContents, Resolution, ResolutionReason
-from model_operator.domain.world import Children, Defaults, Fault, PodRegistry, Traffic, World
+from model_operator.domain.world import Children, Defaults, PodRegistry, RefusedWrite, Traffic, World
 from model_operator.kube import KubeClient
 from model_operator.planner.manifests import read_revision
 from model_operator.registry import WantedModel
@@ -47,14 +47,14 @@ class Observer:
         kube: KubeClient,
         cache: Snapshots,
         settings: Settings,
-        background: Background,
+        services: Services,
         slots: Slots,
         clock: Callable[[], datetime],
     ) -> None:
         self._cache = cache
-        self._answers = background.answers
+        self._answers = services.answers
         self._settings = settings
-        self._background = background
+        self._services = services
         self._slots = slots
         self._clock = clock
         self._pod_registries = PodRegistries(kube)
@@ -68,7 +68,9 @@ class Observer:
             },
         )
 
-    async def observe(self, key: Key, faults: tuple[Fault, ...] = ()) -> tuple[World | None, Object | None]:
+    async def observe(
+        self, key: Key, refused_writes: tuple[RefusedWrite, ...] = ()
+    ) -> tuple[World | None, Object | None]:
         """Gathers the world of ``key``; (None, None) when it is gone or about to go."""
         raw = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
         if raw is None or raw["metadata"].get("deletionTimestamp"):
@@ -80,7 +82,7 @@ class Observer:
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             return None, None
         # from here on nobody can quote a secret that is known
-        pods = self._pod_registries.discreet(key[0], snapshot.get(Kind.POD, ()))
+        pods = self._pod_registries.redact(key[0], snapshot.get(Kind.POD, ()))
         snapshot = {**snapshot, Kind.POD: pods}
         metadata = raw["metadata"]
         spec, spec_error = None, ""
@@ -112,9 +114,9 @@ class Observer:
             spec_error=spec_error,
             credentials_error=credentials_error,
             slot_free=self._slots.free_for(key),
-            faults=faults,
+            refused_writes=refused_writes,
             traffic=self._traffic(key, status),
-            facts=self._background.facts.known(key),
+            facts=self._services.facts.known(key),
         )
         return world, raw
 
@@ -126,12 +128,12 @@ class Observer:
         except ValidationError:
             return PodRegistry(""), ""
         wanted = registry_id(namespace, registry)
-        return await self._pod_registries.of(namespace, described(wanted, self._settings))
+        return await self._pod_registries.of(namespace, describe_registry(wanted, self._settings))
 
     def _traffic(self, key: Key, status: object) -> Traffic:
         serving = status.get("serving") if isinstance(status, Mapping) else None
         revision = serving.get("revision") if isinstance(serving, Mapping) else None
-        return self._background.counts.traffic(key, str(revision)) if revision else Traffic()
+        return self._services.counts.traffic(key, str(revision)) if revision else Traffic()
 
 
 def pod_scripts() -> Mapping[str, str]:

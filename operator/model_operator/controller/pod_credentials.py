@@ -31,7 +31,7 @@ _SHORTEST_SECRET = 4
 _NO_SECRET = frozenset({"username", "tls.crt", CA_KEY})
 
 
-def described(registry: RegistryId, configured: Settings) -> RegistryConfig | None:
+def describe_registry(registry: RegistryId, configured: Settings) -> RegistryConfig | None:
     """The registry as the configuration would describe it; None where it has no such entry, or does not allow it."""
     if registry.entry:
         return configured.registries.get(registry.entry)
@@ -119,7 +119,7 @@ class PodRegistries:
             return plain, f"the {where} in namespace {namespace} has no value for {lacking}"
         return replace(plain, secret=secret, secret_keys=keys & USABLE_KEYS), ""
 
-    def discreet(self, namespace: str, pods: Sequence[Object]) -> list[Object]:
+    def redact(self, namespace: str, pods: Sequence[Object]) -> list[Object]:
         """The pods, with the known secrets of their namespace struck out of what their status says.
 
         A server that is none of ours may print its password before it dies, and the kubelet keeps the end of its log.

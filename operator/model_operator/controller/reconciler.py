@@ -1,8 +1,8 @@
 """One reconcile for one key: plan, report, act, on a world that is observed. Level-triggered and idempotent.
 
 The status is written before the actions, so that an intent (a rollout, a revert) outlives an operator that dies
-between the two. What the API server refuses for good is remembered as a fault and planned with, so that the same
-refusal neither flaps the status nor hides.
+between the two. What the API server refuses for good is remembered as a refused write and planned with, so that the
+same refusal neither flaps the status nor hides.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from model_operator.api import names
 from model_operator.controller.execute import Executor
 from model_operator.controller.observe import Observer, Snapshots
 from model_operator.controller.rollout_slots import Slots
-from model_operator.controller.services import Background
+from model_operator.controller.services import Services
 from model_operator.domain.objects import Key, Kind, Object, ObjectRef
 from model_operator.domain.plan import Plan
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.rollout import Phase
-from model_operator.domain.world import Fault, World
+from model_operator.domain.world import RefusedWrite, World
 from model_operator.kube import ApiError, Conflict, EventRecorder, KubeClient, NotFound
 from model_operator.planner.plan import plan
-from model_operator.planner.status.transitions import outcomes
+from model_operator.planner.status.transitions import find_transitions
 from model_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,16 +44,16 @@ class Reconciler:
         kube: KubeClient,
         cache: Snapshots,
         settings: Settings,
-        background: Background,
+        services: Services,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kube = kube
         self._cache = cache
-        self._background = background
+        self._services = services
         self._events = EventRecorder(kube)
-        self._slots = Slots(settings.max_concurrent_rollouts, background.look_at)
-        self._observer = Observer(kube, cache, settings, background, self._slots, clock)
-        self._faults: dict[Key, tuple[Fault, ...]] = {}
+        self._slots = Slots(settings.max_concurrent_rollouts, services.look_at)
+        self._observer = Observer(kube, cache, settings, services, self._slots, clock)
+        self._refused_writes: dict[Key, tuple[RefusedWrite, ...]] = {}
         self._unanswered: dict[Key, datetime] = {}
         """Since when a key waits for the first answer of its registry."""
         self._executor = Executor(kube)
@@ -73,11 +73,11 @@ class Reconciler:
 
         Raises ApiError when the API server could not be asked; the queue tries again later.
         """
-        world, raw = await self._observer.observe(key, self._faults.get(key, ()))
+        world, raw = await self._observer.observe(key, self._refused_writes.get(key, ()))
         if world is None or raw is None:
             self._forget(key)
             return None
-        if patience := self._first_answer_due(world):
+        if patience := self._wait_for_first_answer(world):
             return patience.total_seconds()
         decided = plan(world)
         if decided.rollout_in_flight:
@@ -87,26 +87,26 @@ class Reconciler:
             if not decided.rollout_in_flight:
                 # not before the status says so: until then the rollout counts for everybody who reads it
                 self._slots.note(key, in_flight=False, waits=_waits_for_a_slot(decided))
-            faults = await self._executor.carry_out(world, decided.actions)
+            refused_writes = await self._executor.carry_out(world, decided.actions)
         except (Conflict, NotFound) as stale:
             # the cache was behind; what is true has been fetched meanwhile, and what was refused may be past
-            self._faults.pop(key, None)
+            self._refused_writes.pop(key, None)
             log.debug("stale view namespace=%s name=%s: %s", *key, stale)
             return CONFLICT_RETRY_SECONDS
-        self._background.note(world, decided)
-        if faults != self._faults.get(key, ()):
-            self._faults[key] = faults
+        self._services.note(world, decided)
+        if refused_writes != self._refused_writes.get(key, ()):
+            self._refused_writes[key] = refused_writes
             return 0.0
         return decided.look_again.total_seconds() if decided.look_again else None
 
     def _forget(self, key: Key) -> None:
-        self._background.forget(key)
-        self._faults.pop(key, None)
+        self._services.forget(key)
+        self._refused_writes.pop(key, None)
         self._unanswered.pop(key, None)
         self._executor.forget(key)
         self._slots.note(key, False)
 
-    def _first_answer_due(self, world: World) -> timedelta | None:
+    def _wait_for_first_answer(self, world: World) -> timedelta | None:
         """How long to wait with a new ModelDeployment, whose registry has just been asked for the first time."""
         if world.status or world.spec is None or world.resolution.reason is not ResolutionReason.PENDING:
             self._unanswered.pop(world.key, None)
@@ -117,20 +117,20 @@ class Reconciler:
     # --- report --------------------------------------------------------------------------------
 
     async def _report(self, raw: Object, world: World, decided: Plan) -> Object:
-        """Writes the status when it differs, then tells the news; a conflict leaves both undone."""
+        """Writes the status when it differs, then emits the events; a conflict leaves both undone."""
         if decided.status != world.status:
             ref = ObjectRef(Kind.MODEL_DEPLOYMENT, world.namespace, world.name)
             raw = await self._kube.patch_status(
                 ref, decided.status, was=world.status, resource_version=raw["metadata"]["resourceVersion"]
             )
-            for outcome in outcomes(world, decided.status):
-                self._background.happened(outcome)
-        for news in decided.announcements:
-            level = logging.WARNING if news.warning else logging.INFO
-            log.log(level, "%s namespace=%s name=%s: %s", news.reason, *world.key, news.message)
+            for transition in find_transitions(world, decided.status):
+                self._services.happened(transition)
+        for event in decided.events:
+            level = logging.WARNING if event.warning else logging.INFO
+            log.log(level, "%s namespace=%s name=%s: %s", event.reason, *world.key, event.message)
             regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
             try:
-                await self._events.tell(regarding, news)
+                await self._events.tell(regarding, event)
             except ApiError as error:
                 log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
         return raw

@@ -17,15 +17,15 @@ WINDOW_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Repairs:
-    wish: bytes
+    body: bytes
     """The digest of what the object was made each time."""
     times: deque[float] = field(default_factory=lambda: deque(maxlen=REPAIRS))
 
 
-class Contest:
+class RepairLimit:
     """Counts repairs per object; after ``REPAIRS`` within ``WINDOW_SECONDS`` the next one has to wait.
 
-    A repair makes an object what it was made before. So it is none when the wish has changed: a person who edits a
+    A repair makes an object what it was made before. So it is none when the body has changed: a person who edits a
     ModelDeployment six times in a minute fights with nobody. And what was tried and met a conflict is none: a
     Deployment's controller writes its status many times in the seconds after a change.
     """
@@ -34,17 +34,17 @@ class Contest:
         self._clock = clock
         self._repairs: dict[ObjectRef, _Repairs] = {}
 
-    def may_repair(self, ref: ObjectRef, wish: Object) -> bool:
-        """Whether the object may be made what ``wish`` says, now."""
+    def may_repair(self, ref: ObjectRef, body: Object) -> bool:
+        """Whether the object may be made what ``body`` says, now."""
         known = self._repairs.get(ref)
-        if known is None or known.wish != _digest(wish) or len(known.times) < REPAIRS:
+        if known is None or known.body != _digest(body) or len(known.times) < REPAIRS:
             return True
         return self._clock() - known.times[0] >= WINDOW_SECONDS
 
-    def repaired(self, ref: ObjectRef, wish: Object) -> None:
+    def repaired(self, ref: ObjectRef, body: Object) -> None:
         """It was."""
-        known, digest = self._repairs.get(ref), _digest(wish)
-        if known is None or known.wish != digest:
+        known, digest = self._repairs.get(ref), _digest(body)
+        if known is None or known.body != digest:
             known = self._repairs[ref] = _Repairs(digest)
         known.times.append(self._clock())
 
@@ -54,6 +54,6 @@ class Contest:
             del self._repairs[ref]
 
 
-def _digest(wish: Object) -> bytes:
-    """In place of the wish, which may be kilobytes: after an upgrade of the operator there may be thousands."""
-    return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).digest()
+def _digest(body: Object) -> bytes:
+    """In place of the body, which may be kilobytes: after an upgrade of the operator there may be thousands."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest()

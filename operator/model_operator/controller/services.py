@@ -11,7 +11,7 @@ from model_operator.domain.objects import Key, Object
 from model_operator.domain.plan import Plan, VersionTag
 from model_operator.domain.registry import FactsWanted, Resolution, ResolvedVersion, VersionFacts, VersionId
 from model_operator.domain.world import Traffic, World
-from model_operator.planner.status.transitions import Outcome
+from model_operator.planner.status.transitions import RolloutTransition
 from model_operator.registry import RegistryId, WantedModel
 
 
@@ -78,7 +78,7 @@ class Facts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Background:
+class Services:
     """What works beside the reconciler, and is only told or read."""
 
     answers: Answers
@@ -87,7 +87,7 @@ class Background:
     facts: Facts
     look_at: Callable[[Key], object]
     """Has a key looked at as soon as may be."""
-    happened: Callable[[Outcome], None] = lambda outcome: None
+    happened: Callable[[RolloutTransition], None] = lambda transition: None
     """Is told what came of rollouts."""
 
     def note(self, world: World, decided: Plan) -> None:

@@ -48,7 +48,7 @@ _NOT_SERVED = frozenset({404, 405, 501})
 _LARGEST = 2.0**53
 
 
-class Outcome(StrEnum):
+class ScrapeResult(StrEnum):
     """How one scrape ended."""
 
     OK = "ok"
@@ -109,7 +109,7 @@ class _Followed:
     pods: dict[str, _Pod] = field(default_factory=dict)
     gone_requests: float = 0.0
     gone_errors: float = 0.0
-    told: Traffic = field(default_factory=Traffic)
+    reported: Traffic = field(default_factory=Traffic)
 
     def let_go(self, uid: str) -> None:
         """That pod does not exist any more; what it answered counts on."""
@@ -136,7 +136,7 @@ class TrafficCounter:
     def __init__(
         self,
         wake: Callable[[Key], object],
-        scraped: Callable[[str], None] = lambda outcome: None,
+        scraped: Callable[[str], None] = lambda result: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``wake`` is called for a key whose figures changed so much that another look is worthwhile: errors, or
@@ -211,13 +211,13 @@ class TrafficCounter:
                 group.create_task(self._scrape_pod(http, pod))
         if self._followed.get(key) is not followed:
             return
-        before, now = followed.told, followed.traffic(self._clock())
+        before, now = followed.reported, followed.traffic(self._clock())
         if (
             now.errors != before.errors
             or now.saturated != before.saturated
             or now.requests.bit_length() != before.requests.bit_length()
         ):
-            followed.told = now
+            followed.reported = now
             self._wake(key)
 
     async def _scrape_pod(self, http: httpx.AsyncClient, pod: _Pod) -> None:
@@ -228,12 +228,12 @@ class TrafficCounter:
             if pod.rounds_to_skip:
                 pod.rounds_to_skip -= 1
                 return
-            outcome, figures = await _fetch(http, url)
-        if outcome is Outcome.ABSENT:
+            result, figures = await _fetch(http, url)
+        if result is ScrapeResult.ABSENT:
             pod.rounds_to_skip = ABSENT_ROUNDS
         if figures is not None and pod.present:
             pod.count(figures, self._clock())
-        self._scraped(str(outcome))
+        self._scraped(str(result))
 
 
 def figures_of(text: str) -> Figures:
@@ -290,22 +290,22 @@ def _is_error(code: str) -> bool:
     return len(code) == 3 and code.isascii() and code.isdecimal() and int(code) >= 500
 
 
-async def _fetch(http: httpx.AsyncClient, url: str) -> tuple[Outcome, Figures | None]:
+async def _fetch(http: httpx.AsyncClient, url: str) -> tuple[ScrapeResult, Figures | None]:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             status, body = await _get(http, url)
         if status in _NOT_SERVED:
-            return Outcome.ABSENT, None
+            return ScrapeResult.ABSENT, None
         if status != 200:
             raise UnusableFiguresError(f"the answer is {status}")
-        return Outcome.OK, figures_of(body.decode("utf-8", "replace"))
+        return ScrapeResult.OK, figures_of(body.decode("utf-8", "replace"))
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, UnusableFiguresError) as error:
         log.debug("no figures from %s: %s %s", url, type(error).__name__, error)
-        return Outcome.FAILED, None
+        return ScrapeResult.FAILED, None
     except Exception:
         # one odd pod must not end the counting of all others, and the process with it
         log.exception("a defect while reading the figures of %s", url)
-        return Outcome.FAILED, None
+        return ScrapeResult.FAILED, None
 
 
 async def _get(http: httpx.AsyncClient, url: str) -> tuple[int, bytes]:

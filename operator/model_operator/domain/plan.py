@@ -84,7 +84,7 @@ class VersionTag:
 
 
 @dataclass(frozen=True, slots=True)
-class Announce:
+class Event:
     """A Kubernetes event on the ModelDeployment."""
 
     warning: bool
@@ -105,7 +105,7 @@ class Plan:
     actions: Sequence[Action]
     status: Mapping[str, Any]
     look_again: timedelta | None = None
-    announcements: Sequence[Announce] = ()
+    events: Sequence[Event] = ()
     rollout_in_flight: bool = False
     """Whether this ModelDeployment takes one of the rollout slots."""
     watched: str = ""
@@ -115,4 +115,4 @@ class Plan:
     facts: Sequence[FactsWanted] = ()
     """What the gates have to know of versions; they are asked for until a plan no longer wants them."""
     kept_out: bool = False
-    """Whether a gate keeps the wanted version out, so that each poll should look at its tags."""
+    """Whether a gate keeps the desired version out, so that each poll should look at its tags."""

@@ -1,4 +1,4 @@
-"""A wish, the revision that it becomes, and the verdict on that. Plain frozen values."""
+"""A target, the revision that it becomes, and the verdict on that. Plain frozen values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Side(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Target:
     """What should run: an exact version of a registry and the pod-shaping part of the spec as written."""
 
     registry_url: str
@@ -29,9 +29,9 @@ class Wish:
     run_id: str
     source: str
     digest: str
-    shape: Mapping[str, Any]
+    pod_spec: Mapping[str, Any]
     restart: str = ""
-    """The value of a person's request for a restart, by which the same wish was rendered anew."""
+    """The value of a person's request for a restart, by which the same target was rendered anew."""
 
 
 class VerdictState(StrEnum):
@@ -52,20 +52,20 @@ class Verdict:
     message: str = ""
     attempts: int = 1
     settled: bool = False
-    """For ``Live``: it outlived its watch, so it is what a later failure goes back to."""
+    """For ``Live``: it outlived its watch window, so it is what a later failure goes back to."""
     served: bool = False
     """For ``Rejected``: it failed on live requests, so no further try is free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A wish that was rendered once; kept in a ControllerRevision and never rendered again."""
+    """A target that was rendered once; kept in a ControllerRevision and never rendered again."""
 
     name: str
     """Such as ``v7-5d9f8a2b1c``."""
     number: int
     """Counts up with each new revision of one ModelDeployment."""
-    wish: Wish
+    target: Target
     images: Mapping[str, str]
     """The resolved images, by container: ``server`` and ``fetch``."""
     template: Object

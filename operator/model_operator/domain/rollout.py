@@ -51,11 +51,11 @@ class Serving:
     self_test: str = ""
     track: str = ""
     settled: bool = False
-    """Whether it outlived its watch, so that no later fault is put down to the version."""
+    """Whether it outlived its watch window, so that no later fault is put down to the version."""
     watch_ends: datetime | None = None
-    """None while the watch is over, or has not begun because another rollout is under way."""
+    """None while the watch window is over, or has not begun because another rollout is under way."""
     reason: str = ""
-    """A failure in the watch that was only reported."""
+    """A failure in the watch window that was only reported."""
     message: str = ""
 
 
@@ -95,7 +95,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class Departed:
     """A revision that served once: from when to when, and why it left."""
 
     revision: str
@@ -108,13 +108,13 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class RolloutState:
     """The life so far. ``rejected`` and ``history`` are newest first."""
 
     serving: Serving | None = None
     candidate: Candidate | None = None
     rejected: Sequence[Rejection] = ()
-    history: Sequence[Past] = ()
+    history: Sequence[Departed] = ()
 
     def rejection_of(self, revision: str) -> Rejection | None:
         """The remembered rejection of that revision, if any."""
@@ -128,15 +128,15 @@ class Memory:
         return tracks
 
 
-def revert_target(memory: Memory, revisions: Sequence[Revision]) -> Revision | None:
+def revert_target(state: RolloutState, revisions: Sequence[Revision]) -> Revision | None:
     """What is gone back to when the serving revision fails: the last one that settled, or else that served."""
-    now = memory.serving.revision if memory.serving else ""
+    now = state.serving.revision if state.serving else ""
     lived = [
         (r.verdict.settled, r.verdict.at, r.number, r)
         for r in revisions
         if r.verdict
         and r.verdict.state is VerdictState.LIVE
         and r.name != now
-        and not memory.rejection_of(r.name)
+        and not state.rejection_of(r.name)
     ]
     return max(lived, key=lambda found: found[:3])[3] if lived else None

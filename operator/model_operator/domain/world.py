@@ -80,7 +80,7 @@ class Traffic:
     """Whether a pod has as many requests at once as it can work on."""
 
 
-class FaultKind(StrEnum):
+class RefusalKind(StrEnum):
     """Why the API server did not carry out an action."""
 
     NAME_TAKEN = "NameTaken"
@@ -98,11 +98,11 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RefusedWrite:
     """An action that the API server refused for good, as far as retrying at once goes."""
 
     ref: ObjectRef
-    kind: FaultKind
+    kind: RefusalKind
     message: str
 
 
@@ -129,7 +129,7 @@ class World:
     """Why the pods' credentials can't be used; empty when they can or none are needed."""
     slot_free: bool = True
     """Whether one more rollout may start now."""
-    faults: Sequence[Fault] = ()
+    refused_writes: Sequence[RefusedWrite] = ()
     """What the API server refused while this plan's predecessor was carried out."""
     traffic: Traffic = Traffic()
     """Of the revision that the plan before this one said to watch."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from model_operator.api.names import FIELD_MANAGER
 from model_operator.domain.objects import Kind, Object, ObjectRef
-from model_operator.domain.plan import Announce
+from model_operator.domain.plan import Event
 from model_operator.kube.client import KubeClient
 from model_operator.kube.errors import NotFound
 from model_operator.kube.resources import API_VERSIONS
@@ -28,7 +28,7 @@ _Words = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class _Told:
+class _Emitted:
     ref: ObjectRef
     count: int
     at: float
@@ -41,22 +41,22 @@ class EventRecorder:
         """``clock`` gives seconds that only grow."""
         self._kube = kube
         self._clock = clock
-        self._told: OrderedDict[_Words, _Told] = OrderedDict()
+        self._emitted: OrderedDict[_Words, _Emitted] = OrderedDict()
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
-    async def tell(self, regarding: Object, news: Announce) -> bool:
+    async def tell(self, regarding: Object, event: Event) -> bool:
         """Says it on the object (its body, with apiVersion, kind, name and uid).
 
         What was said in the last ten minutes raises the count of the event that is there. Returns False when the
         object had too many events in that time, so that this one was left out. Raises ApiError.
         """
-        message = _at_most(news.message, _MAX_MESSAGE_BYTES)
+        message = _at_most(event.message, _MAX_MESSAGE_BYTES)
         uid = str(regarding["metadata"].get("uid", ""))
-        words = (uid, news.reason, message)
-        before, now = self._told.get(words), self._clock()
+        words = (uid, event.reason, message)
+        before, now = self._emitted.get(words), self._clock()
         if before is not None and now - before.at < WINDOW_SECONDS and await self._again(before):
             before.at = now
-            self._told.move_to_end(words)
+            self._emitted.move_to_end(words)
             return True
         if not self._has_room(uid, now):
             return False
@@ -65,14 +65,14 @@ class EventRecorder:
             regarding["metadata"]["namespace"],
             f"{regarding['metadata']['name']}.{secrets.token_hex(8)}",
         )
-        await self._kube.create(ref, _event(ref, regarding, news, message))
-        self._told[words] = _Told(ref, 1, now)
-        self._told.move_to_end(words)
-        if len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
+        await self._kube.create(ref, _event(ref, regarding, event, message))
+        self._emitted[words] = _Emitted(ref, 1, now)
+        self._emitted.move_to_end(words)
+        if len(self._emitted) > _REMEMBERED:
+            self._emitted.popitem(last=False)
         return True
 
-    async def _again(self, told: _Told) -> bool:
+    async def _again(self, told: _Emitted) -> bool:
         """Counts the event once more; False when it is not there any more."""
         patch = {"count": told.count + 1, "lastTimestamp": _now()}
         try:
@@ -93,7 +93,7 @@ class EventRecorder:
         return True
 
 
-def _event(ref: ObjectRef, regarding: Object, news: Announce, message: str) -> dict[str, Any]:
+def _event(ref: ObjectRef, regarding: Object, event: Event, message: str) -> dict[str, Any]:
     metadata, now = regarding["metadata"], _now()
     return {
         "apiVersion": API_VERSIONS[Kind.EVENT],
@@ -107,8 +107,8 @@ def _event(ref: ObjectRef, regarding: Object, news: Announce, message: str) -> d
             "uid": metadata.get("uid", ""),
             "resourceVersion": metadata.get("resourceVersion", ""),
         },
-        "type": "Warning" if news.warning else "Normal",
-        "reason": news.reason,
+        "type": "Warning" if event.warning else "Normal",
+        "reason": event.reason,
         "message": message,
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,

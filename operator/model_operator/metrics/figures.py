@@ -22,8 +22,8 @@ from prometheus_client import (
 from model_operator.domain.revision import Side
 from model_operator.metrics.deployments import ModelDeployments
 from model_operator.metrics.described import PREFIX, Described
-from model_operator.planner.health import FAULTS
-from model_operator.planner.status.transitions import Ended, Followed, Outcome, Reverted, Started
+from model_operator.planner.health import REASONS
+from model_operator.planner.status.transitions import Ended, Followed, Reverted, RolloutTransition, Started
 
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROLLOUT_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
@@ -172,9 +172,9 @@ class Metrics:
         """A watched pod was asked for its figures: ``ok``, ``absent`` or ``failed``."""
         self._scrapes.labels(outcome).inc()
 
-    def happened(self, outcome: Outcome) -> None:
+    def happened(self, transition: RolloutTransition) -> None:
         """Something came of a rollout, and the status tells of it."""
-        match outcome:
+        match transition:
             case Started():
                 self._started.inc()
             case Ended(how, reason, seconds):
@@ -186,7 +186,7 @@ class Metrics:
             case Followed(approval, seconds):
                 self._followed.labels(approval).observe(seconds)
             case _:
-                assert_never(outcome)
+                assert_never(transition)
 
     @contextmanager
     def reconciling(self) -> Iterator[None]:
@@ -206,7 +206,7 @@ class Metrics:
             self._rollout.labels(outcome)
         for approval in ("Automatic", "Manual"):
             self._followed.labels(approval)
-        for reason, known in FAULTS.items():
+        for reason, known in REASONS.items():
             withdrawn = known.side is Side.ENVIRONMENT
             self._ended.labels("withdrawn" if withdrawn else "rejected", reason)
             for stage in ("rollout", "watch") if not withdrawn else ():

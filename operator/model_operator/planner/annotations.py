@@ -22,30 +22,30 @@ _ANNOTATIONS = {
 }
 
 
-def asked(world: World, request: str) -> str:
+def read_request(world: World, request: str) -> str:
     """The present value of a request; empty when there is none."""
     return str(world.annotations.get(_ANNOTATIONS[request], "")).strip()[:VALUE_LIMIT]
 
 
-def handled(world: World) -> dict[str, str]:
+def read_handled(world: World) -> dict[str, str]:
     """The values that were answered, by request, as the status has them.
 
     A status that was lost (a restore from backup keeps annotations) has answered what stands there: else old
     requests would be heard again, and what was rejected since would be tried again.
     """
     if "observedGeneration" not in world.status and world.children.revisions:
-        return {request: value for request in _ANNOTATIONS if (value := asked(world, request))}
+        return {request: value for request in _ANNOTATIONS if (value := read_request(world, request))}
     found = world.status.get("handledRequests")
     answers = found if isinstance(found, Mapping) else {}
     return {str(request): value for request, value in answers.items() if isinstance(value, str)}
 
 
-def unanswered(world: World, request: str) -> str:
+def read_unanswered(world: World, request: str) -> str:
     """The value of a request that was not answered yet; empty when there is none."""
-    value = asked(world, request)
-    return "" if value == handled(world).get(request) else value
+    value = read_request(world, request)
+    return "" if value == read_handled(world).get(request) else value
 
 
-def adoptions_asked(world: World) -> tuple[str, ...]:
+def read_adoptions(world: World) -> tuple[str, ...]:
     """The objects that a person allows us to take over, such as ``Service/churn``."""
-    return tuple(part.strip() for part in asked(world, "adopt").split(",") if part.strip())
+    return tuple(part.strip() for part in read_request(world, "adopt").split(",") if part.strip())

@@ -1,4 +1,4 @@
-"""How far one decision has come, as it is handed from step to step of the plan."""
+"""One decision, as it is handed from step to step of the plan."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import selected_track
-from model_operator.domain.plan import Announce
+from model_operator.domain.plan import Event
 from model_operator.domain.registry import FactsWanted
 from model_operator.domain.revision import Revision
-from model_operator.domain.rollout import Memory, Past, Phase, Serving
+from model_operator.domain.rollout import Departed, Phase, RolloutState, Serving
 from model_operator.domain.world import World
 from model_operator.planner.children.ownership import Ownership
 from model_operator.planner.gates import GateReport, GateResult
@@ -25,19 +25,19 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """The memory as it will be, and what is worth telling."""
+class Decision:
+    """The rollout's state as it will be, and the events to emit."""
 
-    memory: Memory
+    state: RolloutState
     revisions: Sequence[Revision]
     """The kept revisions, with the one that this plan makes."""
     judgement: Judgement | None = None
-    news: Sequence[Announce] = ()
+    events: Sequence[Event] = ()
     problem: Failure | None = None
-    """Why the wish can't even be started."""
-    wished: Revision | None = None
-    stand_in: Revision | None = None
-    """What brings a commit into force while the wanted revision may not start; None while that is not needed."""
+    """Why the target can't even be started."""
+    desired: Revision | None = None
+    interim: Revision | None = None
+    """What brings a commit into force while the desired revision may not start; None while that is not needed."""
     held: bool = False
     """Whether a person's request to revert says what is wanted, and not the registry."""
     answers: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Course:
     look_at: datetime | None = None
     """When what is wrong with it becomes a failure if it lasts."""
     admission: GateReport | None = None
-    """What the gates said of the revision that is wanted; None when there was nothing to ask."""
+    """What the gates said of the desired revision; None when there was nothing to ask."""
     facts: Sequence[FactsWanted] = ()
     """What the gates have to know."""
 
@@ -57,40 +57,42 @@ class Course:
         """The kept revision of that name."""
         return next((r for r in self.revisions if r.name == name), None)
 
-    def remembering(self, memory: Memory, *news: Announce) -> Course:
-        """The same course with another memory, and more to tell."""
-        return replace(self, memory=memory, news=(*self.news, *news))
+    def with_state(self, state: RolloutState, *events: Event) -> Decision:
+        """The same decision with another state, and more events."""
+        return replace(self, state=state, events=(*self.events, *events))
 
-    def answering(self, request: str, value: str) -> Course:
-        """The same course with a person's request answered."""
+    def with_answer(self, request: str, value: str) -> Decision:
+        """The same decision with a person's request answered."""
         return replace(self, answers={**self.answers, request: value})
 
 
-def without_blame(course: Course, revision: str) -> Memory:
-    """The memory without the rejection of that revision."""
-    rejected = tuple(r for r in course.memory.rejected if r.revision != revision)
-    return replace(course.memory, rejected=rejected)
+def without_rejection(decision: Decision, revision: str) -> RolloutState:
+    """The state without the rejection of that revision."""
+    rejected = tuple(r for r in decision.state.rejected if r.revision != revision)
+    return replace(decision.state, rejected=rejected)
 
 
-def due_at_once(world: World, memory: Memory) -> Memory:
-    """The memory in which a candidate that was given up may start again, now or as soon as it can."""
-    candidate = memory.candidate
+def retry_now(world: World, state: RolloutState) -> RolloutState:
+    """The state in which a candidate that was given up may start again, now or as soon as it can."""
+    candidate = state.candidate
     if candidate is None or candidate.phase not in (Phase.WITHDRAWN, Phase.FAILED):
-        return memory
-    return replace(memory, candidate=replace(candidate, retry_at=world.now))
+        return state
+    return replace(state, candidate=replace(candidate, retry_at=world.now))
 
 
-def ended(memory: Memory, until: datetime, reason: str, message: str) -> Sequence[Past]:
+def append_history(state: RolloutState, until: datetime, reason: str, message: str) -> Sequence[Departed]:
     """The history, with what serves now as its newest entry."""
-    serving = memory.serving
+    serving = state.serving
     if serving is None:
-        return memory.history
-    past = Past(serving.revision, serving.version, serving.alias, serving.since, until, reason, message)
-    return (past, *memory.history)[:HISTORY_SHOWN]
+        return state.history
+    departed = Departed(
+        serving.revision, serving.version, serving.alias, serving.since, until, reason, message
+    )
+    return (departed, *state.history)[:HISTORY_SHOWN]
 
 
-def without_watch(serving: Serving | None) -> Serving | None:
-    """What serves while another rollout is under way: the watch begins anew when that leads nowhere."""
+def without_watch_window(serving: Serving | None) -> Serving | None:
+    """What serves while another rollout is under way: the watch window begins anew when that leads nowhere."""
     return replace(serving, watch_ends=None) if serving else None
 
 
@@ -100,7 +102,7 @@ def retry_delay(attempts: int) -> timedelta:
     return delay
 
 
-def self_tested(spec: ModelDeploymentSpec | None, words: str) -> str:
+def describe_self_test(spec: ModelDeploymentSpec | None, words: str) -> str:
     """How the self-test of pods that are ready went: what ``spec`` asked of them, and their own ``words`` for it."""
     if spec is None or spec.server.runtime != "MLflow":
         return ""
@@ -111,14 +113,14 @@ def self_tested(spec: ModelDeploymentSpec | None, words: str) -> str:
     return words
 
 
-def costs_a_serving_pod(world: World, memory: Memory, track: str) -> bool:
+def costs_a_serving_pod(world: World, state: RolloutState, track: str) -> bool:
     """Whether each try on ``track`` takes a serving pod away: there is no surge, and it is the one that serves."""
-    if memory.serving is None or world.spec is None or track != memory.serving.track:
+    if state.serving is None or world.spec is None or track != state.serving.track:
         return False
     return world.spec.rollout.max_surge in (0, "0%")
 
 
-def told(version: str, before: Serving | None) -> tuple[str, str]:
+def rollout_phrase(version: str, before: Serving | None) -> tuple[str, str]:
     """What is rolled out, and in place of what, in words."""
     if before is None:
         return f"version {version}", ""
@@ -131,10 +133,10 @@ def told(version: str, before: Serving | None) -> tuple[str, str]:
 class Situation:
     """What the planner found out and decided, as far as the report needs it."""
 
-    memory: Memory
+    state: RolloutState
     ownership: Ownership = field(default_factory=Ownership)
     judgement: Judgement | None = None
-    wished: Revision | None = None
+    desired: Revision | None = None
     """None while it is not known which revision is wanted."""
     problem: Failure | None = None
     revisions: Sequence[Revision] = ()
@@ -145,17 +147,17 @@ class Situation:
     trouble: Failure | None = None
     """What is wrong with what serves and not held against it."""
     admission: GateReport | None = None
-    """What the gates said of the revision that is wanted; None when there was nothing to ask."""
-    stand_in: Revision | None = None
-    """What brings a commit into force while the wanted revision may not start; None while that is not needed."""
+    """What the gates said of the desired revision; None when there was nothing to ask."""
+    interim: Revision | None = None
+    """What brings a commit into force while the desired revision may not start; None while that is not needed."""
 
     @property
     def turned_away(self) -> GateResult | None:
-        """The gate that keeps the wanted revision from starting."""
+        """The gate that keeps the desired revision from starting."""
         return (self.admission.refusal or self.admission.pending) if self.admission else None
 
 
-def suspended(world: World) -> bool:
+def is_suspended(world: World) -> bool:
     return world.spec is not None and world.spec.suspend
 
 

@@ -1,4 +1,4 @@
-"""Wishes become revisions: rendered once, and never again unasked, unless what the pods mount is gone."""
+"""Targets become revisions: rendered once, and never again unasked, unless what the pods mount is gone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.revision import Revision, Side, Wish
+from model_operator.domain.revision import Revision, Side, Target
 from model_operator.domain.world import World
 from model_operator.planner.health import Failure
 from model_operator.planner.manifests import (
@@ -24,28 +24,30 @@ from model_operator.planner.manifests import (
 )
 
 
-def shape_of(wish: Wish) -> ModelDeploymentSpec | None:
-    """The spec as far as it shapes the pods of ``wish``; None when this code can't read it."""
+def read_pod_spec(target: Target) -> ModelDeploymentSpec | None:
+    """The spec as far as it shapes the pods of ``target``; None when this code can't read it."""
     try:
-        return ModelDeploymentSpec.model_validate({"model": {"name": "any", "version": "1"}, **wish.shape})
+        return ModelDeploymentSpec.model_validate(
+            {"model": {"name": "any", "version": "1"}, **target.pod_spec}
+        )
     except ValidationError:
         return None
 
 
-def render(world: World, revisions: Sequence[Revision], wish: Wish) -> Revision | Failure:
-    """Makes a revision of ``wish`` beside the kept ``revisions``; from here on its template is fixed."""
+def render(world: World, revisions: Sequence[Revision], target: Target) -> Revision | Failure:
+    """Makes a revision of ``target`` beside the kept ``revisions``; from here on its template is fixed."""
     if world.credentials_error:
         return Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
-    spec = shape_of(wish)
+    spec = read_pod_spec(target)
     if spec is None:
         return Failure(Side.CONFIGURATION, "InvalidSpec", "the kept spec can't be read by this operator")
-    images = resolve_images(spec, world.defaults, _tags(world, revisions, wish))
+    images = resolve_images(spec, world.defaults, _tags(world, revisions, target))
     if isinstance(images, ImageProblem):
         return Failure(Side.CONFIGURATION, images.reason, images.message)
-    name, config_map = revision_name(wish), _scripts_of_today(world)
-    inputs = TemplateInputs(_owner(world), spec, wish, name, images, config_map, world.pod_registry)
+    name, config_map = revision_name(target), _scripts_of_today(world)
+    inputs = TemplateInputs(_owner(world), spec, target, name, images, config_map, world.pod_registry)
     number = max((r.number for r in revisions), default=0) + 1
-    return Revision(name, number, wish, images, pod_template(inputs), config_map)
+    return Revision(name, number, target, images, pod_template(inputs), config_map)
 
 
 def scripts_are_lost(world: World, revision: Revision) -> bool:
@@ -54,32 +56,32 @@ def scripts_are_lost(world: World, revision: Revision) -> bool:
     return revision.config_map not in there and revision.config_map != _scripts_of_today(world)
 
 
-def that_can_start(world: World, revisions: Sequence[Revision], revision: Revision) -> Revision | Failure:
-    """The revision itself or, where its scripts are lost, the same wish rendered anew with today's."""
+def make_startable(world: World, revisions: Sequence[Revision], revision: Revision) -> Revision | Failure:
+    """The revision itself or, where its scripts are lost, the same target rendered anew with today's."""
     if not scripts_are_lost(world, revision):
         return revision
-    anew = replace(revision.wish, restart=_scripts_of_today(world))
+    anew = replace(revision.target, restart=_scripts_of_today(world))
     kept = next((r for r in revisions if r.name == revision_name(anew)), None)
     return kept or render(world, revisions, anew)
 
 
-def field_of(shape: Mapping[str, Any], path: str) -> Any:
+def field_of(pod_spec: Mapping[str, Any], path: str) -> Any:
     """The value at a path such as ``server.resources`` of a spec as it was written; None where there is none."""
-    found: Any = shape
+    found: Any = pod_spec
     for name in path.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
 
 
-def _tags(world: World, revisions: Sequence[Revision], wish: Wish) -> Mapping[str, str]:
+def _tags(world: World, revisions: Sequence[Revision], target: Target) -> Mapping[str, str]:
     """The version's tags; of one that the registry does not name now, what is known of the image's tag."""
     version = world.resolution.version
-    if version and version.version == wish.version:
+    if version and version.version == target.version:
         return version.tags
-    tag = field_of(wish.shape, "server.imageFrom.tag")
+    tag = field_of(target.pod_spec, "server.imageFrom.tag")
     for revision in reversed(revisions):
-        known = field_of(revision.wish.shape, "server.imageFrom.tag")
-        if isinstance(tag, str) and tag == known and same_version(revision.wish, wish):
+        known = field_of(revision.target.pod_spec, "server.imageFrom.tag")
+        if isinstance(tag, str) and tag == known and same_version(revision.target, target):
             return {tag: revision.images["server"]}
     return {}
 

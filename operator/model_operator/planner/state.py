@@ -1,4 +1,4 @@
-"""The memory of a life and the status: written down, read back, or rebuilt from the cluster.
+"""The state of a rollout and the status: written down, read back, or rebuilt from the cluster.
 
 The status is only a report, and anybody with the right may have written it. Text that can't be read counts as
 absent. Everything in it can be had again from the kept revisions, their verdicts and the revisions that the
@@ -13,17 +13,17 @@ from typing import Any
 from model_operator.api import names
 from model_operator.domain.objects import Object, applied_revision, read_time, rfc3339, selected_track
 from model_operator.domain.revision import Revision, Side, Verdict, VerdictState
-from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
+from model_operator.domain.rollout import Candidate, Departed, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import World
 
 REJECTIONS_SHOWN = 10
 HISTORY_SHOWN = 20
 
 
-def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
-    """The status fields that hold ``memory``; the rejection of revision ``keep`` is never cut off."""
+def to_status(state: RolloutState, keep: str = "") -> dict[str, Any]:
+    """The status fields that hold ``state``; the rejection of revision ``keep`` is never cut off."""
     fields: dict[str, Any] = {}
-    if s := memory.serving:
+    if s := state.serving:
         fields["serving"] = _clean(
             version=s.version,
             revision=s.revision,
@@ -36,7 +36,7 @@ def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
             reason=s.reason,
             message=s.message,
         )
-    if c := memory.candidate:
+    if c := state.candidate:
         fields["candidate"] = _clean(
             version=c.version,
             revision=c.revision,
@@ -50,8 +50,8 @@ def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
             attempts=c.attempts,
             retryAt=rfc3339(c.retry_at) if c.retry_at else "",
         )
-    shown = list(memory.rejected[:REJECTIONS_SHOWN])
-    if (kept := memory.rejection_of(keep)) and kept not in shown:
+    shown = list(state.rejected[:REJECTIONS_SHOWN])
+    if (kept := state.rejection_of(keep)) and kept not in shown:
         shown[-1] = kept
     if shown:
         fields["rejected"] = [
@@ -69,7 +69,7 @@ def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
             )
             for r in shown
         ]
-    if memory.history:
+    if state.history:
         fields["history"] = [
             _clean(
                 version=p.version,
@@ -80,7 +80,7 @@ def to_status(memory: Memory, keep: str = "") -> dict[str, Any]:
                 message=p.message,
                 **{"from": rfc3339(p.since)},
             )
-            for p in memory.history[:HISTORY_SHOWN]
+            for p in state.history[:HISTORY_SHOWN]
         ]
     return fields
 
@@ -89,36 +89,36 @@ def _clean(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value != ""}
 
 
-def recall(world: World) -> Memory:
-    """Returns the memory that the status holds, completed from the cluster where the status is silent."""
+def load(world: World) -> RolloutState:
+    """Returns the state that the status holds, completed from the cluster where the status is silent."""
     status = world.status
-    serving = _serving(_part(status, "serving"), world.name)
-    candidate = _candidate(_part(status, "candidate"), world.name)
-    rejected = [r for r in map(_rejection, _items(status, "rejected")) if r]
+    serving = _read_serving(_part(status, "serving"), world.name)
+    candidate = _read_candidate(_part(status, "candidate"), world.name)
+    rejected = [r for r in map(_read_rejection, _items(status, "rejected")) if r]
     if serving is None:
-        serving, tried = _rebuilt(world)
+        serving, tried = _rebuild(world)
         candidate = candidate or tried
         if serving and candidate and candidate.revision == serving.revision:
             candidate = None
     known = {r.revision for r in rejected}
     for revision in reversed(world.children.revisions):
-        if revision.name not in known and (found := _rejection_from(revision)):
+        if revision.name not in known and (found := _rebuild_rejection(revision)):
             rejected.append(found)
     # what serves, or is being tried again, is rejected no longer, even if the verdict could not be taken back
-    pardoned = {serving.revision} if serving else set()
-    pardoned |= {candidate.revision} if candidate and candidate.phase is not Phase.FAILED else set()
-    rejected = [r for r in rejected if r.revision not in pardoned]
+    forgiven = {serving.revision} if serving else set()
+    forgiven |= {candidate.revision} if candidate and candidate.phase is not Phase.FAILED else set()
+    rejected = [r for r in rejected if r.revision not in forgiven]
     rejected.sort(key=lambda r: r.at, reverse=True)
-    history = [p for p in map(_past, _items(status, "history")) if p]
+    history = [p for p in map(_read_departed, _items(status, "history")) if p]
     if not history and "observedGeneration" not in status and serving:
-        history = _rebuilt_history(world, serving)
-    return Memory(serving, candidate, tuple(rejected), tuple(history))
+        history = _rebuild_history(world, serving)
+    return RolloutState(serving, candidate, tuple(rejected), tuple(history))
 
 
 # --- rebuilding ------------------------------------------------------------------------------------
 
 
-def _rebuilt(world: World) -> tuple[Serving | None, Candidate | None]:
+def _rebuild(world: World) -> tuple[Serving | None, Candidate | None]:
     """Serving and candidate from the verdicts and the Deployments, when the status names neither."""
     revisions = {r.name: r for r in world.children.revisions}
     lived = [(r.verdict, r) for r in revisions.values() if r.verdict and r.verdict.state is VerdictState.LIVE]
@@ -133,7 +133,7 @@ def _rebuilt(world: World) -> tuple[Serving | None, Candidate | None]:
         )
         track = tracks[0] if tracks else pointed
         serving = Serving(
-            revision.name, revision.wish.version, "", verdict.at, track=track, settled=verdict.settled
+            revision.name, revision.target.version, "", verdict.at, track=track, settled=verdict.settled
         )
     for track in sorted(carried, key=lambda t: t != pointed):
         found = revisions.get(carried[track])
@@ -141,28 +141,28 @@ def _rebuilt(world: World) -> tuple[Serving | None, Candidate | None]:
             continue
         if serving and track != serving.track and (found.verdict or not _size(world.deployment(track))):
             continue  # what served before, or was sent back; it takes no traffic
-        return serving, _rebuilt_candidate(world, serving, found, track)
+        return serving, _rebuild_candidate(world, serving, found, track)
     return serving, None
 
 
-def _rebuilt_history(world: World, serving: Serving) -> list[Past]:
+def _rebuild_history(world: World, serving: Serving) -> list[Departed]:
     """What the kept revisions tell of what served before: the last time that each of them went live."""
     lived = [
         (r.verdict.at, r.number, r)
         for r in world.children.revisions
         if r.verdict and r.verdict.state is VerdictState.LIVE and r.name != serving.revision
     ]
-    history, until, by = list[Past](), serving.since, serving.version
+    history, until, by = list[Departed](), serving.since, serving.version
     for since, _, revision in sorted(lived, key=lambda found: found[:2], reverse=True):
         text = f"by version {by}"
         history.append(
-            Past(revision.name, revision.wish.version, "", since, max(since, until), "Replaced", text)
+            Departed(revision.name, revision.target.version, "", since, max(since, until), "Replaced", text)
         )
-        until, by = since, revision.wish.version
+        until, by = since, revision.target.version
     return history[:HISTORY_SHOWN]
 
 
-def _rebuilt_candidate(
+def _rebuild_candidate(
     world: World, serving: Serving | None, revision: Revision, track: str
 ) -> Candidate | None:
     verdict = revision.verdict
@@ -171,7 +171,7 @@ def _rebuilt_candidate(
         return None  # a revert that was decided and not yet carried out
     return Candidate(
         revision.name,
-        revision.wish.version,
+        revision.target.version,
         "",
         world.now,
         Phase.FAILED if rejected else Phase.APPLYING,
@@ -186,13 +186,13 @@ def _size(deployment: Object | None) -> int:
     return replicas if isinstance(replicas, int) else 0
 
 
-def _rejection_from(revision: Revision) -> Rejection | None:
+def _rebuild_rejection(revision: Revision) -> Rejection | None:
     verdict: Verdict | None = revision.verdict
     if verdict is None or verdict.state is not VerdictState.REJECTED or verdict.side is None:
         return None
     return Rejection(
         revision.name,
-        revision.wish.version,
+        revision.target.version,
         "",
         verdict.side,
         verdict.reason,
@@ -206,7 +206,7 @@ def _rejection_from(revision: Revision) -> Rejection | None:
 # --- reading the status, which anybody with the right may have written -------------------------------
 
 
-def _serving(raw: Mapping[str, Any], first_track: str) -> Serving | None:
+def _read_serving(raw: Mapping[str, Any], first_track: str) -> Serving | None:
     revision, since = _text(raw, "revision"), read_time(raw.get("since"))
     if not revision or since is None:
         return None
@@ -216,8 +216,8 @@ def _serving(raw: Mapping[str, Any], first_track: str) -> Serving | None:
         _text(raw, "alias"),
         since,
         _text(raw, "selfTest"),
-        _track(raw, first_track),
-        # an operator before this one knew no watch: what served then is beyond suspicion
+        _read_track(raw, first_track),
+        # an operator before this one knew no watch window: what served then is beyond suspicion
         raw.get("settled", True) is not False,
         read_time(raw.get("watchEnds")),
         _text(raw, "reason"),
@@ -225,7 +225,7 @@ def _serving(raw: Mapping[str, Any], first_track: str) -> Serving | None:
     )
 
 
-def _candidate(raw: Mapping[str, Any], first_track: str) -> Candidate | None:
+def _read_candidate(raw: Mapping[str, Any], first_track: str) -> Candidate | None:
     revision, since = _text(raw, "revision"), read_time(raw.get("since"))
     phase = _text(raw, "phase")
     if not revision or since is None or phase not in set(Phase):
@@ -241,17 +241,17 @@ def _candidate(raw: Mapping[str, Any], first_track: str) -> Candidate | None:
         read_time(raw.get("deadline")),
         _count(raw),
         read_time(raw.get("retryAt")),
-        _track(raw, first_track),
+        _read_track(raw, first_track),
     )
 
 
-def _track(raw: Mapping[str, Any], first_track: str) -> str:
+def _read_track(raw: Mapping[str, Any], first_track: str) -> str:
     # any other name would be that of an object which is none of ours
     second = first_track + names.SECOND_TRACK_SUFFIX
     return second if _text(raw, "track") == second else first_track
 
 
-def _rejection(raw: Mapping[str, Any]) -> Rejection | None:
+def _read_rejection(raw: Mapping[str, Any]) -> Rejection | None:
     revision, at, side = _text(raw, "revision"), read_time(raw.get("at")), _text(raw, "side")
     if not revision or at is None or side not in set(Side):
         return None
@@ -269,12 +269,12 @@ def _rejection(raw: Mapping[str, Any]) -> Rejection | None:
     )
 
 
-def _past(raw: Mapping[str, Any]) -> Past | None:
+def _read_departed(raw: Mapping[str, Any]) -> Departed | None:
     revision, since, until = _text(raw, "revision"), read_time(raw.get("from")), read_time(raw.get("to"))
     if not revision or since is None or until is None:
         return None
     version, alias = _text(raw, "version"), _text(raw, "alias")
-    return Past(revision, version, alias, since, until, _text(raw, "reason"), _text(raw, "message"))
+    return Departed(revision, version, alias, since, until, _text(raw, "reason"), _text(raw, "message"))
 
 
 def _part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:

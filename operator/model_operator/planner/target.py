@@ -1,4 +1,4 @@
-"""The wish that the registry and the spec add up to."""
+"""The target that the registry and the spec add up to."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Sequence
 
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.registry import ResolvedVersion
-from model_operator.domain.revision import Revision, Side, VerdictState, Wish
+from model_operator.domain.revision import Revision, Side, Target, VerdictState
 from model_operator.domain.world import World
 from model_operator.planner.health import Failure
-from model_operator.planner.manifests import pod_shape
+from model_operator.planner.manifests import extract_pod_spec
 
 _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 
 
-def wish_of(world: World, version: ResolvedVersion) -> Wish:
+def build_target(world: World, version: ResolvedVersion) -> Target:
     """The exact version that the registry names, in the shape that the spec gives its pods."""
-    return Wish(
+    return Target(
         world.resolution.registry_url,
         version.model,
         version.version,
         version.run_id,
         version.source,
         _digest(world.spec, version),
-        pod_shape(world.spec_raw),
+        extract_pod_spec(world.spec_raw),
     )
 
 
@@ -51,10 +51,10 @@ def digest_problem(spec: ModelDeploymentSpec, version: ResolvedVersion) -> Failu
     return None
 
 
-def held_revision(revisions: Sequence[Revision], value: str) -> Revision | None:
+def find_held_revision(revisions: Sequence[Revision], value: str) -> Revision | None:
     """The kept revision of that name, or the newest of that version; of several, one that served."""
     if named := next((r for r in revisions if r.name == value), None):
         return named
-    of_version = [r for r in revisions if r.wish.version == value]
+    of_version = [r for r in revisions if r.target.version == value]
     lived = [r for r in of_version if r.verdict and r.verdict.state is VerdictState.LIVE]
     return max(lived or of_version, key=lambda r: r.number, default=None)

@@ -48,7 +48,7 @@ _UNSEEN = frozenset({ResolutionReason.MODEL_NOT_FOUND, ResolutionReason.FORBIDDE
 
 @dataclass(slots=True)
 class _Round:
-    """One inquiry under way."""
+    """One batch under way."""
 
     answered: Callable[[ModelReference, Resolution], None]
     known: Mapping[ModelReference, Resolution]
@@ -74,7 +74,7 @@ class _Round:
         return key in self.read or (self.number is not None and key not in self.due)
 
 
-class Inquiry:
+class Batch:
     """Turns references into resolutions, and remembers what never changes by itself: the details of versions.
 
     The rule for batches: a listing of R models in P pages costs the registry about as much as P + R / 50
@@ -126,7 +126,7 @@ class Inquiry:
             this.listed = await self._list_models(followed)
         await self._list_versions(self._unknown_versions(references, this), this)
         # every worker takes the next model from here
-        queue = iter(_rotated(list(by_name.items()), self._rounds))
+        queue = iter(_rotate(list(by_name.items()), self._rounds))
         async with asyncio.TaskGroup() as workers:
             for _ in range(min(PARALLEL, len(by_name))):
                 workers.create_task(self._work(queue, this))
@@ -159,16 +159,18 @@ class Inquiry:
             return await self._version((reference.name, reference.version), this)
         if this.listed is None:
             model = await self._client.model(reference.name)
-            return await self._followed(reference, model, this)
+            return await self._find_followed(reference, model, this)
         listed = this.listed.get(reference.name)
         if listed is None:
             before = this.known.get(reference)
             if before is not None and before.reason in _UNSEEN and not this.confirms(reference.name):
                 raise RegistryError(before.reason, before.message)
             listed = await self._client.model(reference.name)
-        return await self._followed(reference, listed, this)
+        return await self._find_followed(reference, listed, this)
 
-    async def _followed(self, reference: ModelReference, model: ModelRecord, this: _Round) -> VersionRecord:
+    async def _find_followed(
+        self, reference: ModelReference, model: ModelRecord, this: _Round
+    ) -> VersionRecord:
         number = version_of(model, reference, self._client.url)
         if newest := newest_of(model, number):
             return self._remember(newest, this)
@@ -258,9 +260,7 @@ def _count_failure(error: RegistryError, this: _Round) -> None:
             this.hopeless = error
 
 
-def _rotated(
-    items: list[tuple[str, list[ModelReference]]], by: int
-) -> list[tuple[str, list[ModelReference]]]:
+def _rotate(items: list[tuple[str, list[ModelReference]]], by: int) -> list[tuple[str, list[ModelReference]]]:
     """Another order each round, so that eight broken models can't hide the others for good."""
     start = (by * (HOPELESS_AFTER + 1)) % len(items) if items else 0
     return items[start:] + items[:start]

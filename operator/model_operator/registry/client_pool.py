@@ -33,7 +33,7 @@ class Connections:
 
     def open(self, registry: RegistryId) -> RegistryClient | None:
         """See sources.Clients."""
-        if registry not in self._clients and (made := self._made(registry)) is not None:
+        if registry not in self._clients and (made := self._make(registry)) is not None:
             self._clients[registry] = made
         return self._clients.get(registry)
 
@@ -51,7 +51,7 @@ class Connections:
         if not registry.entry:
             self._clients.pop(registry, None)
 
-    def _made(self, registry: RegistryId) -> RegistryClient | None:
+    def _make(self, registry: RegistryId) -> RegistryClient | None:
         if registry.entry:
             config = self._registries.get(registry.entry)
             return None if config is None else self._connect(registry.entry, config, None)

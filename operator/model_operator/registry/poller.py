@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
 from model_operator.domain.registry import Resolution, ResolutionReason, ResolvedVersion
-from model_operator.registry.batch import Inquiry
+from model_operator.registry.batch import Batch
 from model_operator.registry.clients.base import SAID_NO, RegistryClient, RegistryError, with_last_good
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Poller:
         Tags whose keys begin with ``quiet_tags`` come along in answers, but are no news when they change.
         """
         self._client = client
-        self._inquiry = Inquiry(client)
+        self._batch = Batch(client)
         self._changed = changed
         self._pace = pace
         self._clock = clock
@@ -191,9 +191,9 @@ class Poller:
         self._answered_now = set()
         try:
             if afresh:
-                await self._inquiry.ask_afresh(asked, self._answered)
+                await self._batch.ask_afresh(asked, self._answered)
             else:
-                await self._inquiry.ask_all(asked, dict(self._answers), self._answered)
+                await self._batch.ask_all(asked, dict(self._answers), self._answered)
         except RegistryError as error:
             return self._note_failure(error, asked, afresh)
         except Exception:

@@ -233,15 +233,19 @@ class _Outbox:
 
     def _next_due(self) -> _Place | None:
         now = self._clock()
-        due = [place for place in self._wanted if place not in self._in_flight and self._due(place) <= now]
-        return min(due, key=self._due, default=None)
+        due = [
+            place
+            for place in self._wanted
+            if place not in self._in_flight and self._find_due_time(place) <= now
+        ]
+        return min(due, key=self._find_due_time, default=None)
 
-    def _due(self, place: _Place) -> float:
+    def _find_due_time(self, place: _Place) -> float:
         refused_until = self._refused.get(place.model, float("-inf"))
         return max(self._wanted[place].due, refused_until, self._paused_until)
 
     def _seconds_to_wait(self) -> float:
-        soonest = min((self._due(place) for place in self._wanted), default=float("inf"))
+        soonest = min((self._find_due_time(place) for place in self._wanted), default=float("inf"))
         return max(0.0, soonest - self._clock())
 
     async def _send(self, place: _Place, wanted: _Wanted) -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.revision import Revision, Wish
+from model_operator.domain.revision import Revision, Target
 from model_operator.domain.world import Defaults, PodRegistry
 from model_operator.planner.manifests import (
     Owner,
@@ -23,7 +23,7 @@ from model_operator.planner.manifests import (
     deployment,
     differs,
     disruption_budget,
-    pod_shape,
+    extract_pod_spec,
     pod_template,
     preview_service,
     resolve_images,
@@ -64,13 +64,13 @@ def render(case: str) -> list[dict[str, Any]]:
     before = copy.deepcopy(raw)
     spec = ModelDeploymentSpec.model_validate(raw)
     registry = OPEN if case == "minimal" else GUARDED
-    wish = Wish(registry.url, "churn", "8", "225f", "models:/m-e70f", "", pod_shape(raw))
+    target = Target(registry.url, "churn", "8", "225f", "models:/m-e70f", "", extract_pod_spec(raw))
     images = resolve_images(spec, DEFAULTS, TAGS)
     assert isinstance(images, dict)
     scripts = scripts_config_map(OWNER, DEFAULTS.scripts)
-    name, config_map = revision_name(wish), scripts["metadata"]["name"]
-    template = pod_template(TemplateInputs(OWNER, spec, wish, name, images, config_map, registry))
-    revision = Revision(name, 1, wish, images, template, config_map)
+    name, config_map = revision_name(target), scripts["metadata"]["name"]
+    template = pod_template(TemplateInputs(OWNER, spec, target, name, images, config_map, registry))
+    revision = Revision(name, 1, target, images, template, config_map)
     objects = [
         scripts,
         controller_revision(OWNER, revision),
@@ -137,7 +137,7 @@ def test_rendering_twice_gives_the_same_bytes(case: str) -> None:
 def test_no_body_sets_replicas_or_holds_a_null(case: str) -> None:
     for body in render(case):
         assert "replicas" not in body.get("spec", {})
-        # a kept wish is as it was written, nulls and all
+        # a kept target is as it was written, nulls and all
         assert body["kind"] == "ControllerRevision" or without_nulls(body) == body
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model_operator.api import ModelDeploymentStatus
 from model_operator.domain.revision import Side
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
 from model_operator.planner.state import to_status
 
 JSON = st.recursive(
@@ -182,7 +182,7 @@ def test_the_crd_knows_every_field_that_the_planner_remembers():
     now = datetime(2026, 11, 20, 12, tzinfo=UTC)
     one = {"revision": "v8-5d9f8a2b1c", "version": "8", "alias": "@champion"}
     written = to_status(
-        Memory(
+        RolloutState(
             Serving(**one, since=now, self_test="Passed"),
             Candidate(
                 **one, since=now, phase=Phase.FETCHING, reason="r", message="m", deadline=now, retry_at=now

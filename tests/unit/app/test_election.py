@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.app.election import POD_VARIABLE, Seen, Step, decide, identity, looked, steady_clock
+from model_operator.app.election import (
+    POD_VARIABLE,
+    Seen,
+    Step,
+    decide,
+    identity,
+    observe_lease,
+    steady_clock,
+)
 from model_operator.settings import MAX_LEASE_SECONDS, LeaderElection
 
 TERMS = LeaderElection(lease_seconds=15, renew_seconds=10, retry_seconds=2)
@@ -24,13 +32,13 @@ def lease(holder: str | None, version: str = "1", **spec: Any) -> dict[str, Any]
 
 
 def seen(holder: str | None, since: float = 0.0, **spec: Any) -> Seen:
-    return looked(None, lease(holder, **spec), since)
+    return observe_lease(None, lease(holder, **spec), since)
 
 
 @pytest.mark.parametrize(
     ("what", "renewed", "now", "step"),
     [
-        pytest.param(looked(None, None, 0), None, 0, Step.CREATE, id="there is no Lease"),
+        pytest.param(observe_lease(None, None, 0), None, 0, Step.CREATE, id="there is no Lease"),
         pytest.param(seen(None), None, 0, Step.TAKE, id="it was released"),
         pytest.param(seen(""), None, 0, Step.TAKE, id="its holder is empty"),
         pytest.param(seen("other"), None, 14.9, Step.WAIT, id="another one holds it and was heard of"),
@@ -53,7 +61,9 @@ def seen(holder: str | None, since: float = 0.0, **spec: Any) -> Seen:
         pytest.param(seen("me"), 0.0, 10.0, Step.LOST, id="we hold it and have not renewed it for too long"),
         pytest.param(seen("other"), 0.0, 1, Step.LOST, id="we held it and another one has it"),
         pytest.param(seen(None), 0.0, 1, Step.LOST, id="we held it and somebody emptied it"),
-        pytest.param(looked(None, None, 0), 0.0, 1, Step.LOST, id="we held it and somebody deleted it"),
+        pytest.param(
+            observe_lease(None, None, 0), 0.0, 1, Step.LOST, id="we held it and somebody deleted it"
+        ),
     ],
 )
 def test_the_next_step_when(what: Seen, renewed: float | None, now: float, step: Step) -> None:
@@ -68,12 +78,12 @@ def test_what_the_holders_clock_says_makes_no_difference(when: str) -> None:
 
 
 def test_only_a_changed_spec_is_a_sign_of_life() -> None:
-    first = looked(None, lease("other", "1", renewTime="a"), 0.0)
-    touched = looked(first, lease("other", "2", renewTime="a"), 5.0)
+    first = observe_lease(None, lease("other", "1", renewTime="a"), 0.0)
+    touched = observe_lease(first, lease("other", "2", renewTime="a"), 5.0)
     assert (touched.since, touched.resource_version) == (0.0, "2"), "somebody set a label"
-    renewed = looked(touched, lease("other", "3", renewTime="b"), 9.0)
+    renewed = observe_lease(touched, lease("other", "3", renewTime="b"), 9.0)
     assert renewed.since == 9.0
-    assert looked(renewed, None, 10.0).since == 10.0
+    assert observe_lease(renewed, None, 10.0).since == 10.0
 
 
 def test_two_processes_are_never_the_same_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,14 +133,14 @@ def life(moves: list[tuple[int, float]], offsets: list[float]) -> Iterator[list[
         replica = replicas[number % len(replicas)]
         clock = now + replica.offset
         if not replica.over:
-            replica.seen = looked(replica.seen, stored, clock)
+            replica.seen = observe_lease(replica.seen, stored, clock)
             step = decide(replica.seen, replica.name, replica.renewed, clock, TERMS)
             if step is Step.LOST:
                 replica.renewed, replica.over = None, True
             elif step is not Step.WAIT:
                 version += 1
                 stored = lease(replica.name, str(version), renewTime=str(version))
-                replica.seen, replica.renewed = looked(replica.seen, stored, clock), clock
+                replica.seen, replica.renewed = observe_lease(replica.seen, stored, clock), clock
         yield [r.name for r in replicas if r.leads(now)]
 
 

@@ -12,7 +12,7 @@ from model_operator.controller.execute import Executor
 from model_operator.controller.repair_limit import REPAIRS
 from model_operator.domain.objects import Kind, ObjectRef
 from model_operator.domain.plan import Apply, Create
-from model_operator.domain.world import FaultKind
+from model_operator.domain.world import RefusalKind
 from model_operator.kube import Conflict, KubeClient, Unavailable
 
 SERVICE, BUDGET = (ObjectRef(kind, "crm", "churn") for kind in (Kind.SERVICE, Kind.DISRUPTION_BUDGET))
@@ -40,9 +40,13 @@ async def test_the_third_breakdown_in_a_row_is_told_and_holds_up_nothing_else() 
             await executor.carry_out(world(), ACTIONS)
     assert kube.created == []
 
-    (fault,) = await executor.carry_out(world(), ACTIONS)
+    (refused,) = await executor.carry_out(world(), ACTIONS)
 
-    assert (fault.ref, fault.kind, fault.message) == (SERVICE, FaultKind.BROKEN, "failed calling webhook")
+    assert (refused.ref, refused.kind, refused.message) == (
+        SERVICE,
+        RefusalKind.BROKEN,
+        "failed calling webhook",
+    )
     assert kube.created == [BUDGET]
 
 
@@ -91,5 +95,5 @@ async def test_a_repair_that_met_a_conflict_again_and_again_is_made_all_the_same
     kube.busy = False
     for _ in range(REPAIRS):
         assert await executor.carry_out(world(), [repair]) == ()
-    (fault,) = await executor.carry_out(world(), [repair])
-    assert (fault.kind, kube.applied) == (FaultKind.CONTESTED, REPAIRS)
+    (refused,) = await executor.carry_out(world(), [repair])
+    assert (refused.kind, kube.applied) == (RefusalKind.CONTESTED, REPAIRS)

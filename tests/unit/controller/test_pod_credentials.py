@@ -121,11 +121,11 @@ async def test_a_known_secret_is_struck_out_of_last_words(said: str, quoted: str
     await registries.of("crm", config())
     pod = dying(said)
 
-    (discreet,) = registries.discreet("crm", [pod])
+    (redacted,) = registries.redact("crm", [pod])
 
-    assert last_words(discreet) == quoted
+    assert last_words(redacted) == quoted
     assert last_words(pod) == said, "the cache is left alone"
-    assert registries.discreet("shop", [pod]) == [pod], "another namespace's secrets are another's"
+    assert registries.redact("shop", [pod]) == [pod], "another namespace's secrets are another's"
 
 
 async def test_what_a_status_says_in_kubernetes_own_words_is_left_alone() -> None:
@@ -136,10 +136,10 @@ async def test_what_a_status_says_in_kubernetes_own_words_is_left_alone() -> Non
     registries = PodRegistries(Careless())  # type: ignore[arg-type]
     await registries.of("crm", config())
 
-    (discreet,) = registries.discreet("crm", [dying("Running out of memory")])
+    (redacted,) = registries.redact("crm", [dying("Running out of memory")])
 
-    assert discreet["status"]["phase"] == "Running"
-    assert last_words(discreet) == "*** out of memory"
+    assert redacted["status"]["phase"] == "Running"
+    assert last_words(redacted) == "*** out of memory"
 
 
 async def test_the_secret_of_before_a_change_is_struck_out_as_well() -> None:
@@ -155,6 +155,6 @@ async def test_the_secret_of_before_a_change_is_struck_out_as_well() -> None:
         moments.append(moment)
         await registries.of("crm", config())
 
-    (discreet,) = registries.discreet("crm", [dying("first-password, then second-password")])
+    (redacted,) = registries.redact("crm", [dying("first-password, then second-password")])
 
-    assert last_words(discreet) == "***, then ***"
+    assert last_words(redacted) == "***, then ***"

@@ -12,7 +12,7 @@ from model_operator import settings
 from model_operator.controller import reconciler as module
 from model_operator.controller.cache import Cache
 from model_operator.controller.reconciler import Reconciler
-from model_operator.controller.services import Background
+from model_operator.controller.services import Services
 from model_operator.domain.objects import Key, Kind, Object
 from model_operator.domain.plan import Plan, VersionTag
 from model_operator.domain.registry import (
@@ -105,10 +105,10 @@ class Bench:
             "{registries: {prod: {url: 'http://mlflow:5000'}}, maxConcurrentRollouts: 1}", "config.yaml"
         )
         self.read = Read()
-        background = Background(self.told, self.told, self.told, self.read, lambda key: None)
+        services = Services(self.told, self.told, self.told, self.read, lambda key: None)
         self.now = datetime(2026, 11, 27, tzinfo=UTC)
         kube = cast(KubeClient, self.api)
-        self.reconciler = Reconciler(kube, self.cache, configured, background, lambda: self.now)
+        self.reconciler = Reconciler(kube, self.cache, configured, services, lambda: self.now)
 
     def put(self, status: Mapping[str, Any] = STATUS, name: str = "churn", **metadata: str) -> None:
         spec = {"model": {"uri": "models:/churn@champion"}, "registry": {"name": "prod"}}

@@ -10,7 +10,7 @@ from typing import Any
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.registry import Resolution, ResolutionReason, ResolvedVersion
-from model_operator.domain.revision import Revision, Side, Verdict, VerdictState, Wish
+from model_operator.domain.revision import Revision, Side, Target, Verdict, VerdictState
 from model_operator.domain.world import Children, Defaults, PodRegistry, World
 from model_operator.planner.manifests import Owner, controller_revision, revision_name, track_selector
 
@@ -37,15 +37,15 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def wish(version: str, **shape: Any) -> Wish:
-    """The wish for a version of the model churn."""
-    kept = {"registry": {"name": "default"}, **shape}
-    return Wish("http://mlflow:5000", "churn", version, f"run-{version}", f"models:/m-{version}", "", kept)
+def target(version: str, **pod_spec: Any) -> Target:
+    """The target for a version of the model churn."""
+    kept = {"registry": {"name": "default"}, **pod_spec}
+    return Target("http://mlflow:5000", "churn", version, f"run-{version}", f"models:/m-{version}", "", kept)
 
 
-def revision(version: str, number: int = 0, verdict: Verdict | None = None, **shape: Any) -> Revision:
+def revision(version: str, number: int = 0, verdict: Verdict | None = None, **pod_spec: Any) -> Revision:
     """A kept revision of that version; its pods mount the ConfigMap churn-scripts-old."""
-    asked = wish(version, **shape)
+    asked = target(version, **pod_spec)
     name = revision_name(asked)
     labels = {"model-operator.io/revision": name, **track_selector(OWNER)}
     annotations = {names.ANNOTATION_VERSION: version}

@@ -14,9 +14,15 @@ from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Adopt, Create, Plan
 from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.domain.revision import Side
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import World
-from model_operator.planner.annotations import VALUE_LIMIT, adoptions_asked, asked, handled, unanswered
+from model_operator.planner.annotations import (
+    VALUE_LIMIT,
+    read_adoptions,
+    read_handled,
+    read_request,
+    read_unanswered,
+)
 from model_operator.planner.plan import plan
 from model_operator.planner.state import to_status
 
@@ -28,11 +34,11 @@ REFUSED = Rejection(TWO.name, "2", "@champion", Side.MODEL, "LoadFailed", "it sa
 OUTAGE = Resolution(ResolutionReason.UNREACHABLE, "no answer")
 
 
-def requested(memory: Memory | None = None, answers: Json | None = None, **more: Any) -> World:
+def requested(state: RolloutState | None = None, answers: Json | None = None, **more: Any) -> World:
     """Version 1 serves, version 2 is wanted and was rejected; ``retry`` and so on are the requests' values."""
     wanted = {k: more.pop(k) for k in ("retry", "restart", "revert", "adopt") if k in more}
     annotations = {f"{names.GROUP}/{request}": value for request, value in wanted.items()}
-    status = to_status(memory or Memory(ON_ONE, None, (REFUSED,))) | {"observedGeneration": 1}
+    status = to_status(state or RolloutState(ON_ONE, None, (REFUSED,))) | {"observedGeneration": 1}
     status |= {"handledRequests": answers} if answers else {}
     more = {"version": "2", "deployment": carrying(ONE)} | more
     return world(ONE, TWO, status=status, annotations=annotations, **more)
@@ -51,20 +57,20 @@ def is_heard_once(seen: World) -> None:
         after = carried_out(after, again)
     assert plan(after).actions == ()
     assert plan(after).status == after.status
-    assert [e.reason for e in plan(after).announcements] == []
+    assert [e.reason for e in plan(after).events] == []
 
 
 def test_a_value_is_read_without_blanks_and_not_beyond_its_limit() -> None:
-    assert asked(requested(retry=" now \n"), "retry") == "now"
-    assert len(asked(requested(retry="x" * 9999), "retry")) == VALUE_LIMIT
-    assert asked(requested(), "retry") == ""
+    assert read_request(requested(retry=" now \n"), "retry") == "now"
+    assert len(read_request(requested(retry="x" * 9999), "retry")) == VALUE_LIMIT
+    assert read_request(requested(), "retry") == ""
 
 
 @pytest.mark.parametrize("garbage", [5, "x", ["retry"], {"retry": 5}, None])
 def test_garbage_has_answered_nothing(garbage: object) -> None:
     seen = replace(requested(retry="now"), status={"handledRequests": garbage, "observedGeneration": 1})
-    assert handled(seen) == {}
-    assert unanswered(seen, "retry") == "now"
+    assert read_handled(seen) == {}
+    assert read_unanswered(seen, "retry") == "now"
 
 
 # --- retry --------------------------------------------------------------------------------------------------
@@ -103,9 +109,9 @@ NO_SECRET = "the Secret is missing"
 @pytest.mark.parametrize("phase", [Phase.WITHDRAWN, Phase.FAILED])
 @pytest.mark.parametrize("how", ["retry", "commit"])
 def test_what_could_not_start_when_it_was_asked_for_starts_as_soon_as_it_can(phase: Phase, how: str) -> None:
-    memory = Memory(ON_ONE if phase is Phase.WITHDRAWN else None, replace(WITHDRAWN, phase=phase))
+    state = RolloutState(ON_ONE if phase is Phase.WITHDRAWN else None, replace(WITHDRAWN, phase=phase))
     more: Json = {"retry": "now"} if how == "retry" else {"generation": 2}
-    seen = requested(memory, credentials_error=NO_SECRET, **more)
+    seen = requested(state, credentials_error=NO_SECRET, **more)
     waits = plan(seen)
     assert candidate(waits) == ("2", phase.value)
     starts = plan(replace(seen, status=waits.status, credentials_error=""))
@@ -114,7 +120,7 @@ def test_what_could_not_start_when_it_was_asked_for_starts_as_soon_as_it_can(pha
 
 
 def test_a_commit_during_an_outage_of_the_registry_tries_again_after_it() -> None:
-    seen = requested(Memory(ON_ONE, WITHDRAWN), generation=2, resolution=OUTAGE)
+    seen = requested(RolloutState(ON_ONE, WITHDRAWN), generation=2, resolution=OUTAGE)
     waits = plan(seen)
     assert candidate(waits) == ("2", "Withdrawn")
     assert waits.look_again is None
@@ -128,7 +134,7 @@ def test_a_commit_during_an_outage_of_the_registry_tries_again_after_it() -> Non
 
 
 def test_a_restart_renders_what_is_wanted_anew() -> None:
-    seen = requested(Memory(ON_ONE), version="1", restart="today")
+    seen = requested(RolloutState(ON_ONE), version="1", restart="today")
     decided = plan(seen)
     assert candidate(decided) == ("1", "Applying")
     assert decided.status["candidate"]["revision"] != ONE.name
@@ -150,7 +156,7 @@ def test_a_restart_while_the_wanted_version_is_rejected_restarts_what_serves() -
 
 
 def test_a_restart_survives_an_operator_that_dies_before_it_keeps_the_revision() -> None:
-    seen = requested(Memory(ON_ONE), version="1", restart="today")
+    seen = requested(RolloutState(ON_ONE), version="1", restart="today")
     first = plan(seen)
     again = plan(replace(seen, status=first.status))
     assert again.status["candidate"]["revision"] == first.status["candidate"]["revision"]
@@ -158,7 +164,7 @@ def test_a_restart_survives_an_operator_that_dies_before_it_keeps_the_revision()
 
 
 def test_a_restart_waits_for_a_slot_and_is_answered_when_it_has_started() -> None:
-    seen = requested(Memory(ON_ONE), version="1", restart="today", slot_free=False)
+    seen = requested(RolloutState(ON_ONE), version="1", restart="today", slot_free=False)
     waits = plan(seen)
     assert candidate(waits) == ("1", "WaitingForSlot")
     assert "handledRequests" not in waits.status
@@ -205,14 +211,14 @@ def test_a_revision_that_is_not_kept_is_named_with_those_that_are() -> None:
 
 
 def test_what_may_be_adopted_is_a_list_of_objects() -> None:
-    assert adoptions_asked(requested(adopt="Service/churn, Deployment/churn,")) == (
+    assert read_adoptions(requested(adopt="Service/churn, Deployment/churn,")) == (
         "Service/churn",
         "Deployment/churn",
     )
 
 
 def test_only_what_is_named_is_adopted() -> None:
-    seen = requested(Memory(ON_ONE), version="1", adopt="Service/churn")
+    seen = requested(RolloutState(ON_ONE), version="1", adopt="Service/churn")
     created = {a.ref.kind: a.adopt for a in plan(seen).actions if isinstance(a, Create)}
     assert created[Kind.SERVICE]
     assert not created[Kind.DISRUPTION_BUDGET]
@@ -242,7 +248,7 @@ def gated(approval: Json, strategy: str = "BlueGreen") -> Json:
     ],
 )
 def test_before_the_start_a_person_agrees_to(approved: str, phase: str) -> None:
-    seen = requested(Memory(ON_ONE), version="3", spec=gated({"approved": approved}))
+    seen = requested(RolloutState(ON_ONE), version="3", spec=gated({"approved": approved}))
     assert candidate(plan(seen)) == ("3", phase)
     is_heard_once(seen)
 
@@ -252,7 +258,7 @@ def shown(spec: Json, phase: Phase = Phase.READY, **more: Any) -> World:
     ready = Candidate(THREE.name, "3", "@champion", ago(60), phase, "WaitingForApproval", track=GREEN)
     tracks = {"churn": carrying(ONE), GREEN: carrying(THREE, track=GREEN)}
     more = {"version": "3", "deployments": tracks, "service": pointing("churn")} | more
-    status = to_status(Memory(ON_ONE, ready)) | {"observedGeneration": 1}
+    status = to_status(RolloutState(ON_ONE, ready)) | {"observedGeneration": 1}
     return world(ONE, THREE, spec=spec, status=status, **more)
 
 

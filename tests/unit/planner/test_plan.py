@@ -16,12 +16,12 @@ from model_operator.domain.objects import Kind, ObjectRef, rfc3339
 from model_operator.domain.plan import Apply, Create, Plan
 from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.domain.revision import Side
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.domain.world import Fault, FaultKind, World
+from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
+from model_operator.domain.world import RefusalKind, RefusedWrite, World
 from model_operator.planner.decision import LONGEST_RETRY
 from model_operator.planner.plan import plan
-from model_operator.planner.state import recall, to_status
-from model_operator.planner.steps.requeue import FAULT_RETRY
+from model_operator.planner.state import load, to_status
+from model_operator.planner.steps.requeue import REFUSAL_RETRY
 
 Json = dict[str, Any]
 
@@ -29,8 +29,8 @@ ONE, TWO, THREE = revision("1", verdict=live()), revision("2"), revision("3")
 SERVES_ONE = Serving(ONE.name, "1", "@champion", ago(600), "Passed", "churn", True)
 
 
-def status_of(memory: Memory, generation: int = 1) -> Json:
-    return to_status(memory) | {"observedGeneration": generation}
+def status_of(state: RolloutState, generation: int = 1) -> Json:
+    return to_status(state) | {"observedGeneration": generation}
 
 
 def tried(phase: Phase = Phase.FETCHING, **more: Any) -> Candidate:
@@ -48,10 +48,10 @@ def pod(code: int, container: str = "fetch", seconds: float = 5) -> Json:
     }
 
 
-def in_flight(memory: Memory, *pods: Json, **more: Any) -> World:
+def in_flight(state: RolloutState, *pods: Json, **more: Any) -> World:
     """Version 2 is wanted and the Deployment carries it."""
     deployment = carrying(TWO, updatedReplicas=1)
-    return world(ONE, TWO, version="2", deployment=deployment, pods=pods, status=status_of(memory), **more)
+    return world(ONE, TWO, version="2", deployment=deployment, pods=pods, status=status_of(state), **more)
 
 
 def candidate(decided: Plan) -> Json:
@@ -134,20 +134,20 @@ def test_no_garbage_stops_the_planner_and_it_decides_the_same_way_twice(
 
 
 def test_a_revert_keeps_since_when_the_old_revision_serves() -> None:
-    decided = plan(in_flight(Memory(SERVES_ONE, tried()), pod(41)))
-    assert decided.status["serving"] == to_status(Memory(SERVES_ONE))["serving"]
-    assert [e.reason for e in decided.announcements] == ["Reverted"]
+    decided = plan(in_flight(RolloutState(SERVES_ONE, tried()), pod(41)))
+    assert decided.status["serving"] == to_status(RolloutState(SERVES_ONE))["serving"]
+    assert [e.reason for e in decided.events] == ["Reverted"]
 
 
 def test_a_failure_counts_its_tries() -> None:
-    decided = plan(in_flight(Memory(SERVES_ONE, tried(attempts=3)), pod(41)))
+    decided = plan(in_flight(RolloutState(SERVES_ONE, tried(attempts=3)), pod(41)))
     assert decided.status["rejected"][0]["attempts"] == 3
 
 
 def test_what_is_live_again_is_rejected_no_longer() -> None:
     two = replace(TWO, verdict=rejected())
-    memory = Memory(SERVES_ONE, tried())
-    seen = world(ONE, two, version="2", deployment=carrying(two), status=status_of(memory))
+    state = RolloutState(SERVES_ONE, tried())
+    seen = world(ONE, two, version="2", deployment=carrying(two), status=status_of(state))
     assert "rejected" not in plan(seen).status
 
 
@@ -156,7 +156,7 @@ def test_what_is_live_again_is_rejected_no_longer() -> None:
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(1, 60), (2, 120), (3, 240), (7, 3600), (10**9, 3600)])
 def test_the_pause_before_the_next_try_grows_up_to_an_hour(attempts: int, seconds: int) -> None:
-    decided = plan(in_flight(Memory(SERVES_ONE, tried(attempts=attempts)), pod(42, seconds=1800)))
+    decided = plan(in_flight(RolloutState(SERVES_ONE, tried(attempts=attempts)), pod(42, seconds=1800)))
     assert candidate(decided)["phase"] == "Withdrawn"
     assert decided.look_again == timedelta(seconds=seconds) <= LONGEST_RETRY
     assert "rejected" not in decided.status
@@ -166,7 +166,7 @@ NO_SURGE = {"rollout": {"maxSurge": 0, "maxUnavailable": 1}}
 
 
 def test_without_a_surge_a_withdrawn_version_says_what_tries_it_again() -> None:
-    decided = plan(in_flight(Memory(SERVES_ONE, tried()), pod(42, seconds=1800), spec=NO_SURGE))
+    decided = plan(in_flight(RolloutState(SERVES_ONE, tried()), pod(42, seconds=1800), spec=NO_SURGE))
     assert "retryAt" not in candidate(decided)
     assert "any change of the spec tries it again" in candidate(decided)["message"]
     assert decided.look_again is None
@@ -174,8 +174,8 @@ def test_without_a_surge_a_withdrawn_version_says_what_tries_it_again() -> None:
 
 @pytest.mark.parametrize("seen_generation", [1, 2])
 def test_a_commit_tries_a_withdrawn_version_again(seen_generation: int) -> None:
-    memory = Memory(SERVES_ONE, tried(Phase.WITHDRAWN, attempts=4))
-    status = status_of(memory, generation=seen_generation)
+    state = RolloutState(SERVES_ONE, tried(Phase.WITHDRAWN, attempts=4))
+    status = status_of(state, generation=seen_generation)
     seen = world(ONE, TWO, version="2", deployment=carrying(ONE), status=status, generation=2)
     found = candidate(plan(seen))
     expected = ("Applying", 5) if seen_generation == 1 else ("Withdrawn", 4)
@@ -189,7 +189,7 @@ def test_waiting_for_a_slot_does_not_forget_the_tries() -> None:
         TWO,
         version="2",
         deployment=carrying(ONE),
-        status=status_of(Memory(SERVES_ONE, due)),
+        status=status_of(RolloutState(SERVES_ONE, due)),
         slot_free=False,
     )
     waits = plan(seen)
@@ -199,10 +199,10 @@ def test_waiting_for_a_slot_does_not_forget_the_tries() -> None:
 
 
 @pytest.mark.parametrize("side", [Side.MODEL, Side.CONFIGURATION])
-def test_a_commit_pardons_the_manifests_faults_but_not_the_models(side: Side) -> None:
+def test_a_commit_forgives_the_manifests_faults_but_not_the_models(side: Side) -> None:
     refused = Rejection(TWO.name, "2", "@champion", side, "Reason", "", ago(300))
     two = replace(TWO, verdict=rejected(side=side))
-    status = status_of(Memory(SERVES_ONE, None, (refused,)))
+    status = status_of(RolloutState(SERVES_ONE, None, (refused,)))
     seen = world(ONE, two, version="2", deployment=carrying(ONE), status=status, generation=2)
     decided = plan(seen)
     if side is Side.MODEL:
@@ -211,8 +211,8 @@ def test_a_commit_pardons_the_manifests_faults_but_not_the_models(side: Side) ->
     else:
         assert "rejected" not in decided.status
         assert candidate(decided)["attempts"] == 2
-        # the operator dies here: the verdict is still there, the pardon holds
-        assert recall(replace(seen, status=decided.status)).rejection_of(two.name) is None
+        # the operator dies here: the verdict is still there, the forgiveness holds
+        assert load(replace(seen, status=decided.status)).rejection_of(two.name) is None
 
 
 def test_a_lost_status_is_no_commit() -> None:
@@ -225,8 +225,8 @@ def test_a_rollout_whose_pods_are_replaced_again_and_again_is_withdrawn_in_the_e
     evicted = pod(41) | {"status": {"phase": "Failed", "reason": "Evicted"}}
     total = 1800 + 1800 + 600
     for age, phase in ((total - 1, "Scheduling"), (total, "Withdrawn")):
-        memory = Memory(SERVES_ONE, replace(tried(), since=ago(age)))
-        decided = plan(in_flight(memory, evicted))
+        state = RolloutState(SERVES_ONE, replace(tried(), since=ago(age)))
+        decided = plan(in_flight(state, evicted))
         assert candidate(decided)["phase"] == phase
         assert decided.look_again == timedelta(seconds=1 if age < total else 60)
 
@@ -234,16 +234,16 @@ def test_a_rollout_whose_pods_are_replaced_again_and_again_is_withdrawn_in_the_e
 def test_a_long_rollout_between_two_pods_waits_for_an_event_and_not_for_a_clock() -> None:
     ready = pod(0, "server")
     ready["status"] = {"conditions": [{"type": t, "status": "True"} for t in ("PodScheduled", "Ready")]}
-    decided = plan(in_flight(Memory(SERVES_ONE, replace(tried(), since=ago(9999))), ready))
+    decided = plan(in_flight(RolloutState(SERVES_ONE, replace(tried(), since=ago(9999))), ready))
     assert candidate(decided)["phase"] == "Rolling"
     assert decided.look_again is None
 
 
-@pytest.mark.parametrize("kind", [FaultKind.FORBIDDEN, FaultKind.BROKEN, FaultKind.QUOTA])
-def test_a_template_that_a_policy_refuses_is_held_up_and_what_serves_is_ready(kind: FaultKind) -> None:
-    fault = Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), kind, "image is not signed")
-    status = status_of(Memory(SERVES_ONE, tried(Phase.APPLYING)))
-    seen = world(ONE, TWO, version="2", deployment=carrying(ONE), status=status, faults=(fault,))
+@pytest.mark.parametrize("kind", [RefusalKind.FORBIDDEN, RefusalKind.BROKEN, RefusalKind.QUOTA])
+def test_a_template_that_a_policy_refuses_is_held_up_and_what_serves_is_ready(kind: RefusalKind) -> None:
+    refused = RefusedWrite(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), kind, "image is not signed")
+    status = status_of(RolloutState(SERVES_ONE, tried(Phase.APPLYING)))
+    seen = world(ONE, TWO, version="2", deployment=carrying(ONE), status=status, refused_writes=(refused,))
     decided = plan(seen)
     assert (candidate(decided)["reason"], candidate(decided)["phase"]) == ("Refused", "Applying")
     assert {c["type"]: c["status"] for c in decided.status["conditions"]} == {
@@ -252,48 +252,48 @@ def test_a_template_that_a_policy_refuses_is_held_up_and_what_serves_is_ready(ki
         "Reconciling": "True",
         "Resolved": "True",
     }
-    assert decided.look_again == FAULT_RETRY
+    assert decided.look_again == REFUSAL_RETRY
     assert plan(replace(seen, status=decided.status)).status == decided.status
 
 
-# --- slots, faults, scale ------------------------------------------------------------------------------
+# --- slots, refused writes, scale ------------------------------------------------------------------------------
 
 
 def test_a_rollout_in_flight_takes_a_slot_and_one_that_is_held_up_gives_it_back() -> None:
-    memory = Memory(SERVES_ONE, tried())
-    assert plan(in_flight(memory)).rollout_in_flight
-    assert not plan(in_flight(memory, pod(42))).rollout_in_flight
+    state = RolloutState(SERVES_ONE, tried())
+    assert plan(in_flight(state)).rollout_in_flight
+    assert not plan(in_flight(state, pod(42))).rollout_in_flight
     assert not plan(world(ONE, deployment=carrying(ONE))).rollout_in_flight
-    fault = Fault(ObjectRef(Kind.SERVICE, "crm", "churn"), FaultKind.NAME_TAKEN, "it was there")
-    held_up = plan(in_flight(memory, faults=(fault,)))
+    refused = RefusedWrite(ObjectRef(Kind.SERVICE, "crm", "churn"), RefusalKind.NAME_TAKEN, "it was there")
+    held_up = plan(in_flight(state, refused_writes=(refused,)))
     assert not held_up.rollout_in_flight
-    assert held_up.look_again == FAULT_RETRY
+    assert held_up.look_again == REFUSAL_RETRY
 
 
 def test_a_rollout_goes_on_without_a_slot_when_another_version_is_wanted_meanwhile() -> None:
-    status = status_of(Memory(SERVES_ONE, tried()))
+    status = status_of(RolloutState(SERVES_ONE, tried()))
     deployment = carrying(TWO, updatedReplicas=1)
     seen = world(ONE, TWO, THREE, version="3", deployment=deployment, status=status, slot_free=False)
     assert candidate(plan(seen))["version"] == "3"
 
 
 def test_a_sick_candidate_is_reverted_although_a_name_is_taken() -> None:
-    fault = Fault(ObjectRef(Kind.AUTOSCALER, "crm", "churn"), FaultKind.NAME_TAKEN, "it was there")
-    decided = plan(in_flight(Memory(SERVES_ONE, tried()), pod(41), faults=(fault,)))
+    refused = RefusedWrite(ObjectRef(Kind.AUTOSCALER, "crm", "churn"), RefusalKind.NAME_TAKEN, "it was there")
+    decided = plan(in_flight(RolloutState(SERVES_ONE, tried()), pod(41), refused_writes=(refused,)))
     assert decided.status["rejected"][0]["reason"] == "ArtifactMissing"
 
 
 def test_a_candidate_without_pods_to_run_is_not_called_tested() -> None:
     payload = {"selfTest": {"payload": {"configMap": {"name": "smoke", "key": "req.json"}}}}
-    memory = Memory(SERVES_ONE, tried())
+    state = RolloutState(SERVES_ONE, tried())
     for spec in ({}, payload, {"selfTest": {"mode": "LoadOnly"}}):
         two = revision("2", **spec)
-        status = status_of(replace(memory, candidate=replace(tried(), revision=two.name)))
+        status = status_of(replace(state, candidate=replace(tried(), revision=two.name)))
         seen = world(ONE, two, version="2", deployment=carrying(two, replicas=0), status=status, spec=spec)
         decided = plan(seen)
         assert decided.status["serving"]["version"] == "2"
         assert "selfTest" not in decided.status["serving"]
-        assert "untested" in decided.announcements[0].message
+        assert "untested" in decided.events[0].message
 
 
 def test_the_life_of_an_earlier_modeldeployment_is_not_ones_own() -> None:
@@ -311,7 +311,7 @@ def test_a_foreign_controller_stops_every_write() -> None:
     ]
     decided = plan(world(ONE, version="2", deployment=taken))
     assert decided.actions == ()
-    assert [e.reason for e in decided.announcements] == ["NameConflict"]
+    assert [e.reason for e in decided.events] == ["NameConflict"]
 
 
 def test_the_plan_of_a_first_deployment_starts_with_what_it_has_to_remember() -> None:
@@ -348,7 +348,7 @@ def late(seconds: float = 700) -> Json:
     ],
 )
 def test_a_startup_that_took_too_long(attempts: int, spec: Json, seconds: int | None) -> None:
-    decided = plan(in_flight(Memory(SERVES_ONE, tried(attempts=attempts)), late(), spec=spec))
+    decided = plan(in_flight(RolloutState(SERVES_ONE, tried(attempts=attempts)), late(), spec=spec))
     rejection = decided.status["rejected"][0]
     assert (rejection["reason"], rejection["attempts"]) == ("StartupDeadline", attempts)
     assert rejection.get("retryAt") == (rfc3339(NOW + timedelta(seconds=seconds)) if seconds else None)
@@ -358,7 +358,7 @@ def test_a_startup_that_took_too_long(attempts: int, spec: Json, seconds: int | 
 
 def test_the_policy_never_leaves_a_failed_candidate_in_place_and_does_not_try_it_again() -> None:
     spec = {"revert": {"policy": "Never"}}
-    decided = plan(in_flight(Memory(SERVES_ONE, tried()), pod(41), spec=spec))
+    decided = plan(in_flight(RolloutState(SERVES_ONE, tried()), pod(41), spec=spec))
     assert candidate(decided)["phase"] == "Failed"
     assert decided.status["serving"]["version"] == "1"
     assert "retryAt" not in decided.status["rejected"][0]
@@ -371,9 +371,9 @@ def test_the_policy_never_leaves_a_failed_candidate_in_place_and_does_not_try_it
 
 
 def test_a_field_that_is_refused_has_side_and_remedy_of_the_table() -> None:
-    fault = Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), FaultKind.INVALID, "spec.x: bad")
-    status = status_of(Memory(SERVES_ONE, tried(Phase.APPLYING)))
-    seen = world(ONE, TWO, version="2", deployment=carrying(ONE), status=status, faults=(fault,))
+    refused = RefusedWrite(ObjectRef(Kind.DEPLOYMENT, "crm", "churn"), RefusalKind.INVALID, "spec.x: bad")
+    status = status_of(RolloutState(SERVES_ONE, tried(Phase.APPLYING)))
+    seen = world(ONE, TWO, version="2", deployment=carrying(ONE), status=status, refused_writes=(refused,))
     rejection = plan(seen).status["rejected"][0]
     assert (rejection["reason"], rejection["side"]) == ("FieldRefused", "Configuration")
     assert rejection["message"].endswith("; correct the field that the message names")
@@ -397,7 +397,7 @@ def test_what_comes_to_nothing_is_withdrawn_under_a_reason_that_blames_nobody(
 ) -> None:
     stuck = late(30)
     stuck["status"]["containerStatuses"][0]["state"] = {"waiting": waits}
-    seen = in_flight(Memory(SERVES_ONE, replace(tried(), since=ago(9999))), stuck)
+    seen = in_flight(RolloutState(SERVES_ONE, replace(tried(), since=ago(9999))), stuck)
     found = candidate(plan(seen))
     assert (found["phase"], found["reason"]) == ("Withdrawn", reason)
     assert waits["message"] in found["message"]

@@ -16,11 +16,11 @@ from model_operator.domain.objects import Kind, ObjectRef, rfc3339, selected_tra
 from model_operator.domain.plan import Apply, Delete, Scale
 from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.domain.revision import Side
-from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
-from model_operator.domain.world import Fault, FaultKind, Traffic, World
+from model_operator.domain.rollout import Candidate, Departed, Phase, Rejection, RolloutState, Serving
+from model_operator.domain.world import RefusalKind, RefusedWrite, Traffic, World
 from model_operator.planner.plan import plan
-from model_operator.planner.state import recall, to_status
-from model_operator.planner.strategy.tracks import available_replicas, confirmed, replicas_of
+from model_operator.planner.state import load, to_status
+from model_operator.planner.strategy.tracks import available_replicas, is_confirmed, replicas_of
 
 Json = dict[str, Any]
 
@@ -76,7 +76,7 @@ def pods(draw: st.DrawFn, track: str, name: str) -> list[Json]:
 
 
 @st.composite
-def memories(draw: st.DrawFn, revisions: Json) -> Memory:
+def states(draw: st.DrawFn, revisions: Json) -> RolloutState:
     known = st.sampled_from(sorted(revisions))
     moments = st.sampled_from([5, 60, 500, 700, 5000]).map(ago)
     later = st.none() | st.sampled_from([NOW, NOW - timedelta(5), NOW + timedelta(seconds=50)])
@@ -85,13 +85,13 @@ def memories(draw: st.DrawFn, revisions: Json) -> Memory:
     if draw(st.integers(0, 3)):
         name, settled = draw(known), draw(st.booleans())
         ends = None if settled else draw(later)
-        version = revisions[name].wish.version
+        version = revisions[name].target.version
         serving = Serving(name, version, "@champion", draw(moments), "", draw(track), settled, ends)
     if draw(st.booleans()) and (
         others := [n for n in sorted(revisions) if not serving or n != serving.revision]
     ):
         name, phase = draw(st.sampled_from(others)), draw(st.sampled_from(Phase))
-        version = revisions[name].wish.version
+        version = revisions[name].target.version
         candidate = Candidate(
             name,
             version,
@@ -106,7 +106,7 @@ def memories(draw: st.DrawFn, revisions: Json) -> Memory:
     rejections = tuple(
         Rejection(
             n,
-            revisions[n].wish.version,
+            revisions[n].target.version,
             "",
             draw(st.sampled_from(list(Side)[:2])),
             "CrashLoop",
@@ -118,10 +118,12 @@ def memories(draw: st.DrawFn, revisions: Json) -> Memory:
         for n in sorted(refused)
     )
     history = tuple(
-        Past(n, revisions[n].wish.version, "", ago(900), ago(800), "CrashLoop")
+        Departed(n, revisions[n].target.version, "", ago(900), ago(800), "CrashLoop")
         for n in sorted(draw(st.sets(known)))
     )
-    return Memory(serving, candidate, tuple(sorted(rejections, key=lambda r: r.at, reverse=True)), history)
+    return RolloutState(
+        serving, candidate, tuple(sorted(rejections, key=lambda r: r.at, reverse=True)), history
+    )
 
 
 @st.composite
@@ -142,13 +144,13 @@ def worlds(draw: st.DrawFn) -> World:
             deployments[track] = carrying(kept[carried], number, track, availableReplicas=available)
             found += draw(pods(track, carried))
     service = draw(st.none() | st.sampled_from(TRACKS))
-    memory = draw(memories(kept)) if kept else Memory()
-    status = draw(st.sampled_from([{}, to_status(memory) | {"observedGeneration": 1}, to_status(memory)]))
+    state = draw(states(kept)) if kept else RolloutState()
+    status = draw(st.sampled_from([{}, to_status(state) | {"observedGeneration": 1}, to_status(state)]))
     ready = draw(st.sets(st.sampled_from([p["metadata"]["name"] for p in found]))) if found else set()
     values = st.sampled_from(["1", "2", "now", *sorted(kept)])
-    refused = st.sampled_from(FaultKind).flatmap(
+    refused = st.sampled_from(RefusalKind).flatmap(
         lambda kind: st.sampled_from([Kind.DEPLOYMENT, Kind.SERVICE]).map(
-            lambda of: (Fault(ObjectRef(of, "crm", "churn"), kind, "no"),)
+            lambda of: (RefusedWrite(ObjectRef(of, "crm", "churn"), kind, "no"),)
         )
     )
     return world(
@@ -164,7 +166,7 @@ def worlds(draw: st.DrawFn) -> World:
         annotations=draw(st.dictionaries(st.sampled_from(REQUESTS), values, max_size=2)),
         slot_free=draw(st.booleans()),
         credentials_error=draw(st.sampled_from(["", "", "the Secret is missing"])),
-        faults=draw(st.just(()) | refused),
+        refused_writes=draw(st.just(()) | refused),
         traffic=draw(st.sampled_from([Traffic(), Traffic(100, 50)])),
         **draw(st.sampled_from([{}, {}, {"resolution": OUTAGE}])),
     )
@@ -175,7 +177,7 @@ def worlds(draw: st.DrawFn) -> World:
 def test_a_plan_that_was_carried_out_leaves_nothing_to_be_written_at_the_same_moment(seen: World) -> None:
     first = plan(seen)
     # what was changed is looked at once, and put into words; then all is said
-    after = replace(carried_out(seen, first), faults=())
+    after = replace(carried_out(seen, first), refused_writes=())
     for _ in range(6):
         again = plan(after)
         if not again.actions and again.status == after.status:
@@ -195,7 +197,7 @@ def test_what_serves_is_never_among_the_rejected(seen: World) -> None:
 @settings(max_examples=60, deadline=None)
 @given(worlds())
 def test_a_revert_never_goes_to_what_was_rejected_and_not_pardoned(seen: World) -> None:
-    before = recall(seen)
+    before = load(seen)
     after = plan(seen).status.get("serving", {}).get("revision", "")
     if (
         before.serving
@@ -212,7 +214,7 @@ def test_a_revert_never_goes_to_what_was_rejected_and_not_pardoned(seen: World) 
 @given(worlds())
 def test_the_track_that_takes_requests_is_neither_deleted_nor_scaled_down(seen: World) -> None:
     decided = plan(seen)
-    memory = recall(replace(seen, status=decided.status))
+    state = load(replace(seen, status=decided.status))
     for action in decided.actions:
         if action.ref.kind is not Kind.DEPLOYMENT or not isinstance(action, Delete | Scale):
             continue
@@ -221,9 +223,9 @@ def test_the_track_that_takes_requests_is_neither_deleted_nor_scaled_down(seen: 
         asked = seen.spec is not None and seen.spec.replicas is not None
         if fewer and not (asked and isinstance(action, Scale) and action.replicas == seen.spec.replicas):
             assert selected_track(seen.children.service) != track
-            assert memory.serving is not None
-            assert track != memory.serving.track
-            assert confirmed(seen, memory.serving.track)
+            assert state.serving is not None
+            assert track != state.serving.track
+            assert is_confirmed(seen, state.serving.track)
 
 
 @settings(max_examples=60, deadline=None)
@@ -248,7 +250,7 @@ def test_what_is_suspended_is_neither_touched_nor_remembered_otherwise(seen: Wor
     frozen = replace(seen, spec=seen.spec.model_copy(update={"suspend": True}))
     decided = plan(frozen)
     assert decided.actions == ()
-    before = to_status(recall(frozen))
+    before = to_status(load(frozen))
     assert {name: decided.status.get(name) for name in before} == before
     assert decided.look_again is None
 
@@ -261,7 +263,7 @@ def test_with_the_policy_never_no_failure_moves_what_serves(seen: World) -> None
         seen,
         spec=seen.spec.model_copy(update={"revert": seen.spec.revert.model_copy(update={"policy": "Never"})}),
     )
-    before = recall(never)
+    before = load(never)
     decided = plan(never)
     serving = decided.status.get("serving", {}).get("revision")
     if before.serving:
@@ -278,14 +280,14 @@ def test_the_next_look_is_never_in_the_past_and_never_a_busy_loop(seen: World) -
 @settings(max_examples=60, deadline=None)
 @given(worlds())
 def test_everything_comes_to_rest_when_kubernetes_does_its_part(seen: World) -> None:
-    seen = replace(seen, faults=(), traffic=Traffic())
+    seen = replace(seen, refused_writes=(), traffic=Traffic())
     for _ in range(12):
         decided = plan(seen)
         after = with_pods(carried_out(seen, decided))
         if after == seen:
             return
         seen = after
-    raise AssertionError(f"it does not come to rest: {decided.actions}, {decided.announcements}")
+    raise AssertionError(f"it does not come to rest: {decided.actions}, {decided.events}")
 
 
 # --- garbage ---------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from tests.unit.planner.planning import NOW, ago, carrying, live, rejected, revi
 
 from model_operator.domain.objects import read_time, rfc3339
 from model_operator.domain.revision import Side
-from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
-from model_operator.planner.state import HISTORY_SHOWN, REJECTIONS_SHOWN, recall, to_status
+from model_operator.domain.rollout import Candidate, Departed, Phase, Rejection, RolloutState, Serving
+from model_operator.planner.state import HISTORY_SHOWN, REJECTIONS_SHOWN, load, to_status
 
 MOMENTS = st.integers(0, 10**9).map(lambda s: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s))
 NAMES = st.from_regex(r"v[1-9]-[0-9a-f]{10}", fullmatch=True)
@@ -59,23 +59,23 @@ REJECTIONS = st.builds(
     st.integers(1, 99),
     st.none() | MOMENTS,
 )
-PASTS = st.builds(Past, NAMES, TEXTS, TEXTS, MOMENTS, MOMENTS, TEXTS, TEXTS)
+PASTS = st.builds(Departed, NAMES, TEXTS, TEXTS, MOMENTS, MOMENTS, TEXTS, TEXTS)
 
 
 @st.composite
-def memories(draw: st.DrawFn) -> Memory:
+def states(draw: st.DrawFn) -> RolloutState:
     """Memories as the planner makes them: what serves or is tried is not rejected, and the newest come first."""
     serving, candidate = draw(st.none() | SERVING), draw(st.none() | CANDIDATES)
     found = draw(st.lists(REJECTIONS, max_size=REJECTIONS_SHOWN, unique_by=lambda r: r.revision))
     tried = {s.revision for s in (serving, candidate) if s}
     kept = sorted((r for r in found if r.revision not in tried), key=lambda r: r.at, reverse=True)
     history = draw(st.lists(PASTS, max_size=HISTORY_SHOWN))
-    return Memory(serving, candidate, tuple(kept), tuple(history))
+    return RolloutState(serving, candidate, tuple(kept), tuple(history))
 
 
-@given(memories())
-def test_the_status_holds_the_whole_memory(memory: Memory) -> None:
-    assert recall(world(status=to_status(memory))) == memory
+@given(states())
+def test_the_status_holds_the_whole_state(state: RolloutState) -> None:
+    assert load(world(status=to_status(state))) == state
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def rejections(count: int) -> tuple[Rejection, ...]:
 
 
 def test_the_status_shows_the_newest_rejections() -> None:
-    shown = to_status(Memory(rejected=rejections(30)))["rejected"]
+    shown = to_status(RolloutState(rejected=rejections(30)))["rejected"]
     assert [r["version"] for r in shown] == [str(n) for n in range(REJECTIONS_SHOWN)]
 
 
-def test_the_rejection_of_the_present_wish_is_never_cut_off() -> None:
-    shown = to_status(Memory(rejected=rejections(30)), keep="v29-0123456789")["rejected"]
+def test_the_rejection_of_the_present_target_is_never_cut_off() -> None:
+    shown = to_status(RolloutState(rejected=rejections(30)), keep="v29-0123456789")["rejected"]
     assert len(shown) == REJECTIONS_SHOWN
     assert shown[-1]["version"] == "29"
 
@@ -113,29 +113,29 @@ def test_the_rejection_of_the_present_wish_is_never_cut_off() -> None:
 
 def test_without_a_status_what_went_live_last_serves() -> None:
     one, two = revision("1", verdict=live(900)), revision("2", verdict=live(60))
-    memory = recall(world(one, two, deployment=carrying(two)))
-    assert memory.serving == Serving(two.name, "2", "", ago(60), track="churn")
-    assert memory.candidate is None
+    state = load(world(one, two, deployment=carrying(two)))
+    assert state.serving == Serving(two.name, "2", "", ago(60), track="churn")
+    assert state.candidate is None
 
 
 def test_without_a_status_what_the_deployment_carries_untried_is_the_candidate() -> None:
     one, two = revision("1", verdict=live()), revision("2")
-    memory = recall(world(one, two, deployment=carrying(two)))
-    assert memory.serving is not None
-    assert memory.serving.revision == one.name
-    assert memory.candidate == Candidate(two.name, "2", "", NOW, Phase.APPLYING, track="churn")
+    state = load(world(one, two, deployment=carrying(two)))
+    assert state.serving is not None
+    assert state.serving.revision == one.name
+    assert state.candidate == Candidate(two.name, "2", "", NOW, Phase.APPLYING, track="churn")
 
 
 def test_without_a_status_a_revert_that_was_decided_is_carried_out() -> None:
     one, two = revision("1", verdict=live()), revision("2", verdict=rejected())
-    memory = recall(world(one, two, deployment=carrying(two)))
-    assert memory.carried() == {"churn": one.name}
-    assert [r.revision for r in memory.rejected] == [two.name]
+    state = load(world(one, two, deployment=carrying(two)))
+    assert state.carried() == {"churn": one.name}
+    assert [r.revision for r in state.rejected] == [two.name]
 
 
 def test_without_a_status_a_first_version_that_failed_has_failed() -> None:
     one = revision("1", verdict=rejected())
-    candidate = recall(world(one, deployment=carrying(one))).candidate
+    candidate = load(world(one, deployment=carrying(one))).candidate
     assert candidate is not None
     assert (candidate.phase, candidate.reason) == (Phase.FAILED, "LoadFailed")
 
@@ -143,8 +143,10 @@ def test_without_a_status_a_first_version_that_failed_has_failed() -> None:
 def test_without_a_status_the_revisions_tell_what_served_before() -> None:
     one, two = revision("1", verdict=live(900, settled=True)), revision("2", verdict=live(600, settled=True))
     three, four = revision("3", verdict=rejected(seconds=300)), revision("4", verdict=live(60))
-    memory = recall(world(one, two, three, four, deployment=carrying(four)))
-    assert [(past.version, past.since, past.until, past.message) for past in memory.history] == [
+    state = load(world(one, two, three, four, deployment=carrying(four)))
+    assert [
+        (departed.version, departed.since, departed.until, departed.message) for departed in state.history
+    ] == [
         ("2", ago(600), ago(60), "by version 4"),
         ("1", ago(900), ago(600), "by version 2"),
     ]
@@ -153,18 +155,18 @@ def test_without_a_status_the_revisions_tell_what_served_before() -> None:
 def test_a_history_that_the_status_has_is_left_alone() -> None:
     one, two = revision("1", verdict=live(900)), revision("2", verdict=live(60))
     status = {"observedGeneration": 1}
-    assert recall(world(one, two, deployment=carrying(two), status=status)).history == ()
+    assert load(world(one, two, deployment=carrying(two), status=status)).history == ()
 
 
 def test_nothing_at_all_is_a_first_deployment() -> None:
-    assert recall(world()) == Memory()
+    assert load(world()) == RolloutState()
 
 
 def test_a_rejection_that_only_the_verdict_knows_is_remembered() -> None:
     one, two = revision("1", verdict=live()), revision("2", verdict=rejected())
-    status = to_status(Memory(Serving(one.name, "1", "@champion", ago(600))))
-    memory = recall(world(one, two, deployment=carrying(one), status=status))
-    assert memory.rejection_of(two.name) == Rejection(
+    status = to_status(RolloutState(Serving(one.name, "1", "@champion", ago(600))))
+    state = load(world(one, two, deployment=carrying(one), status=status))
+    assert state.rejection_of(two.name) == Rejection(
         two.name, "2", "", Side.MODEL, "LoadFailed", "it said so", ago(300)
     )
 
@@ -172,12 +174,12 @@ def test_a_rejection_that_only_the_verdict_knows_is_remembered() -> None:
 def test_what_serves_is_not_rejected_whatever_an_old_verdict_says() -> None:
     two = revision("2", verdict=rejected())
     status = to_status(
-        Memory(Serving(two.name, "2", "@champion", ago(5)), None, rejections(1)),
+        RolloutState(Serving(two.name, "2", "@champion", ago(5)), None, rejections(1)),
     )
     status["rejected"].append(status["rejected"][0] | {"revision": two.name})
-    memory = recall(world(two, deployment=carrying(two), status=status))
-    assert memory.rejection_of(two.name) is None
-    assert len(memory.rejected) == 1
+    state = load(world(two, deployment=carrying(two), status=status))
+    assert state.rejection_of(two.name) is None
+    assert len(state.rejected) == 1
 
 
 @pytest.mark.parametrize(
@@ -191,9 +193,9 @@ def test_what_serves_is_not_rejected_whatever_an_old_verdict_says() -> None:
 )
 def test_a_candidate_that_is_tried_again_is_not_rejected(phase: Phase, is_rejected: bool) -> None:
     one = revision("1", verdict=rejected())
-    status = to_status(Memory(candidate=Candidate(one.name, "1", "@champion", ago(5), phase)))
-    memory = recall(world(one, deployment=carrying(one), status=status))
-    assert (memory.rejection_of(one.name) is not None) == is_rejected
+    status = to_status(RolloutState(candidate=Candidate(one.name, "1", "@champion", ago(5), phase)))
+    state = load(world(one, deployment=carrying(one), status=status))
+    assert (state.rejection_of(one.name) is not None) == is_rejected
 
 
 # --- garbage -----------------------------------------------------------------------------------------
@@ -212,6 +214,6 @@ GARBAGE = st.fixed_dictionaries(
 
 @given(GARBAGE)
 def test_a_garbage_status_is_read_as_far_as_it_makes_sense(status: dict[str, Any]) -> None:
-    memory = recall(world(status=status))
-    again = recall(world(status=to_status(memory)))
-    assert replace(again, rejected=()) == replace(memory, rejected=())
+    state = load(world(status=status))
+    again = load(world(status=to_status(state)))
+    assert replace(again, rejected=()) == replace(state, rejected=())

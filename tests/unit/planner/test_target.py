@@ -6,18 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.planner.planning import ago, live, rejected, resolved, revision, wish, world
+from tests.unit.planner.planning import ago, live, rejected, resolved, revision, target, world
 
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.plan import VersionTag
 from model_operator.domain.registry import ResolvedVersion
 from model_operator.domain.revision import Revision, Side
-from model_operator.domain.rollout import Memory, Rejection, Serving
+from model_operator.domain.rollout import Rejection, RolloutState, Serving
 from model_operator.domain.world import World
 from model_operator.planner.plan import plan
-from model_operator.planner.revisions import shape_of
+from model_operator.planner.revisions import read_pod_spec
 from model_operator.planner.status.registry_tags import registry_tags
-from model_operator.planner.target import digest_problem, held_revision, wish_of
+from model_operator.planner.target import build_target, digest_problem, find_held_revision
 
 Json = dict[str, Any]
 
@@ -81,15 +81,15 @@ def test_a_version_without_its_digest_is_not_started_and_what_serves_stays() -> 
     assert current["reason"] == "DigestMissing"
 
 
-def test_the_digest_is_part_of_the_wish() -> None:
-    assert wish_of(world(), version(f" {DIGEST} ")).digest == DIGEST
-    assert wish_of(world(), version()).digest == ""
-    assert wish_of(replace(world(), spec=None), version(DIGEST)).digest == ""
+def test_the_digest_is_part_of_the_target() -> None:
+    assert build_target(world(), version(f" {DIGEST} ")).digest == DIGEST
+    assert build_target(world(), version()).digest == ""
+    assert build_target(replace(world(), spec=None), version(DIGEST)).digest == ""
 
 
 def test_a_shape_that_this_code_can_not_read_is_none() -> None:
-    assert shape_of(wish("1", server={"port": 8081})) is not None
-    assert shape_of(wish("1", server={"port": "no"})) is None
+    assert read_pod_spec(target("1", server={"port": 8081})) is not None
+    assert read_pod_spec(target("1", server={"port": "no"})) is None
 
 
 # --- kept revisions -----------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ LIVED, NEWER, SICK = (
     ],
 )
 def test_a_person_names(value: str, kept: tuple[Revision, ...], expected: Revision | None) -> None:
-    assert held_revision(kept, value) == expected
+    assert find_held_revision(kept, value) == expected
 
 
 # --- what the registry is told ----------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def test_a_person_names(value: str, kept: tuple[Revision, ...], expected: Revisi
 def refused(kept: Revision, retry: bool = False) -> Rejection:
     at = ago(5)
     return Rejection(
-        kept.name, kept.wish.version, "", Side.MODEL, "LoadFailed", "no", at, 1, at if retry else None
+        kept.name, kept.target.version, "", Side.MODEL, "LoadFailed", "no", at, 1, at if retry else None
     )
 
 
@@ -131,54 +131,60 @@ ELSEWHERE = replace(resolved("2"), registry_url="http://elsewhere")
 
 
 @pytest.mark.parametrize(
-    ("seen", "memory", "wished", "expected"),
+    ("seen", "state", "desired", "expected"),
     [
-        pytest.param(world(), Memory(ON_ONE), ONE, {"1": "Settled"}, id="what settled"),
+        pytest.param(world(), RolloutState(ON_ONE), ONE, {"1": "Settled"}, id="what settled"),
         pytest.param(
-            world(), Memory(replace(ON_ONE, settled=False)), ONE, {"1": "Serving"}, id="what is watched"
+            world(), RolloutState(replace(ON_ONE, settled=False)), ONE, {"1": "Serving"}, id="what is watched"
         ),
         pytest.param(
             world(),
-            Memory(ON_ONE, None, (refused(TWO),)),
+            RolloutState(ON_ONE, None, (refused(TWO),)),
             TWO,
             {"1": "Settled", "2": "Rejected: LoadFailed"},
             id="what was rejected",
         ),
         pytest.param(
             world(),
-            Memory(ON_ONE, None, (refused(TWO, True),)),
+            RolloutState(ON_ONE, None, (refused(TWO, True),)),
             TWO,
             {"1": "Settled"},
             id="not what is tried again",
         ),
         pytest.param(
             world(),
-            Memory(ON_ONE, None, (refused(SAME),)),
+            RolloutState(ON_ONE, None, (refused(SAME),)),
             SAME,
             {"1": "Settled"},
             id="not another shape of what serves",
         ),
         pytest.param(
             world(),
-            Memory(ON_ONE, None, (refused(TWO),)),
+            RolloutState(ON_ONE, None, (refused(TWO),)),
             None,
             {"1": "Settled"},
             id="not what is wanted no longer",
         ),
-        pytest.param(world(), Memory(), TWO, {}, id="nothing of what was not tried"),
+        pytest.param(world(), RolloutState(), TWO, {}, id="nothing of what was not tried"),
         pytest.param(
             world(spec={"revert": {"tagVersion": "Never"}}),
-            Memory(ON_ONE),
+            RolloutState(ON_ONE),
             ONE,
             {},
             id="nothing where it is unwanted",
         ),
         pytest.param(
-            replace(world(), resolution=ELSEWHERE), Memory(ON_ONE), TWO, {}, id="nothing to another registry"
+            replace(world(), resolution=ELSEWHERE),
+            RolloutState(ON_ONE),
+            TWO,
+            {},
+            id="nothing to another registry",
         ),
-        pytest.param(replace(world(), spec=None), Memory(ON_ONE), ONE, {}, id="nothing without a spec"),
+        pytest.param(replace(world(), spec=None), RolloutState(ON_ONE), ONE, {}, id="nothing without a spec"),
     ],
 )
-def test_the_registry_is_told(seen: World, memory: Memory, wished: Revision | None, expected: Json) -> None:
-    found = registry_tags(seen, memory, (ONE, TWO, SAME), wished)
+def test_the_registry_is_told(
+    seen: World, state: RolloutState, desired: Revision | None, expected: Json
+) -> None:
+    found = registry_tags(seen, state, (ONE, TWO, SAME), desired)
     assert found == tuple(VersionTag("churn", number, value) for number, value in expected.items())

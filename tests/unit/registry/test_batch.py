@@ -9,7 +9,7 @@ from tests.unit.registry.registry_double import RegistryDouble, answer
 from model_operator.api.reference import ModelReference, parse_reference
 from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.registry import RegistryError
-from model_operator.registry.batch import Inquiry
+from model_operator.registry.batch import Batch
 
 
 class Asker:
@@ -18,7 +18,7 @@ class Asker:
     def __init__(self, registry: RegistryDouble) -> None:
         self.registry = registry
         self.client = registry.client()
-        self.inquiry = Inquiry(self.client)
+        self.inquiry = Batch(self.client)
         self.answers: dict[ModelReference, Resolution] = {}
 
     async def ask(self, *uris: str) -> list[str]:

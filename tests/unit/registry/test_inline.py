@@ -13,7 +13,7 @@ from tests.unit.registry.registry_double import QUICK, RegistryDouble, answer
 
 from model_operator.api.reference import parse_reference
 from model_operator.api.spec import RegistrySpec
-from model_operator.controller.pod_credentials import TenantObjects, described
+from model_operator.controller.pod_credentials import TenantObjects, describe_registry
 from model_operator.controller.services import registry_id
 from model_operator.domain.objects import Key, ObjectRef
 from model_operator.domain.registry import ResolutionReason
@@ -129,7 +129,7 @@ async def test_a_url_that_is_not_allowed_to_the_letter_is_not_asked(tenants: Ten
 
 def test_by_default_no_url_is_allowed() -> None:
     configured = parse("registries: {default: {url: 'http://mlflow:5000'}}", "config.yaml")
-    assert described(of("crm"), configured) is None
+    assert describe_registry(of("crm"), configured) is None
 
 
 def test_pods_use_what_the_spec_describes() -> None:
@@ -138,10 +138,10 @@ registries: {{default: {{url: 'http://m'}}}}
 inlineRegistries: {{allowedUrls: ['{URL}/'], secretNames: [mlflow]}}
 """
     configured = parse(text, "config.yaml")
-    found = described(of("crm", credentialsSecret="mlflow", caConfigMap="ca"), configured)
+    found = describe_registry(of("crm", credentialsSecret="mlflow", caConfigMap="ca"), configured)
     assert found is not None
     assert (found.url, found.pod_credentials.secret, found.pod_ca.config_map) == (URL, "mlflow", "ca")
-    assert described(of("crm", credentialsSecret="database"), configured) is None
+    assert describe_registry(of("crm", credentialsSecret="database"), configured) is None
 
 
 # ---- credentials ---------------------------------------------------------------------------------------

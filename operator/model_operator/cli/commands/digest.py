@@ -62,7 +62,7 @@ async def digest(
     found = _digest(directory)
     if tag:
         name, version = _version(tag)
-        async with _connected(registry, os.environ) as client:
+        async with _connect(registry, os.environ) as client:
             await _write(client, (name, version, tag_name), found, force)
         terminal = place.terminal()
         terminal.err.print(Text(terminal.signs.words(f"the tag {tag_name} of {tag} says so")))
@@ -141,7 +141,7 @@ def _from_registry(error: RegistryError) -> CommandError:
 
 
 @asynccontextmanager
-async def _connected(url: str, environ: Mapping[str, str]) -> AsyncIterator[MlflowClient]:
+async def _connect(url: str, environ: Mapping[str, str]) -> AsyncIterator[MlflowClient]:
     """A client with the credentials that MLflow's own client would use."""
     from model_operator.registry.clients.mlflow.client import MlflowClient
 

@@ -16,10 +16,10 @@ from model_operator.cli.completion import names_of_deployments
 from model_operator.cli.context import Place
 from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.looking import Goal, Watch, look, no_crd
-from model_operator.cli.outcome import Outcome
 from model_operator.cli.render.documents import document, dump
 from model_operator.cli.render.tables import overview
 from model_operator.cli.snapshot import Snapshot
+from model_operator.cli.summary import Summary
 from model_operator.kube.errors import ApiError, NotFound
 
 LIST_SECONDS = 2.0
@@ -50,8 +50,8 @@ async def get(
         async def see() -> list[Snapshot]:
             return await _all(cluster, name, None if all_namespaces else cluster.namespace, fresh=not watch)
 
-        def judged(found: Sequence[Snapshot]) -> list[tuple[Snapshot, Outcome]]:
-            return [(snapshot, Goal(flags=place.flags()).outcome(snapshot)) for snapshot in found]
+        def judged(found: Sequence[Snapshot]) -> list[tuple[Snapshot, Summary]]:
+            return [(snapshot, Goal(flags=place.flags()).summarise(snapshot)) for snapshot in found]
 
         def draw(found: Sequence[Snapshot]) -> RenderableType:
             if not found:

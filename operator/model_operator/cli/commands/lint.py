@@ -105,7 +105,7 @@ def _judge(name: str, text: str, report: _Report) -> None:
 def _texts(files: list[str]) -> Iterator[tuple[str, str]]:
     for name in files:
         if name == STDIN:
-            yield "<stdin>", _decoded("<stdin>", sys.stdin.buffer.read(MAX_BYTES + 1))
+            yield "<stdin>", _decode("<stdin>", sys.stdin.buffer.read(MAX_BYTES + 1))
         elif Path(name).is_dir():
             found = sorted(
                 path for path in Path(name).rglob("*") if path.suffix in (".yaml", ".yml", ".json")
@@ -122,14 +122,14 @@ def _texts(files: list[str]) -> Iterator[tuple[str, str]]:
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return _decoded(str(path), file.read(MAX_BYTES + 1))
+            return _decode(str(path), file.read(MAX_BYTES + 1))
     except OSError as error:
         raise CommandError(
             ExitCode.USAGE, f"{path} can't be read: {error.strerror}", "name a file that is there"
         ) from None
 
 
-def _decoded(name: str, raw: bytes) -> str:
+def _decode(name: str, raw: bytes) -> str:
     if len(raw) > MAX_BYTES:
         raise CommandError(
             ExitCode.USAGE, f"{name} is larger than {MAX_BYTES} bytes", "name the manifests alone"

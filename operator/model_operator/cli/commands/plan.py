@@ -24,7 +24,7 @@ async def plan(place: Place, name: Name, output: Output = None) -> None:
     if output is not None:
         dump((found.raw.get("status") or {}).get("plan") or {}, output)
     elif found.status.plan is None:
-        verdict = Goal(flags=place.flags()).outcome(found)
+        verdict = Goal(flags=place.flags()).summarise(found)
         words = terminal.signs.words(f"{verdict.reason}: {verdict.message}")
         terminal.out.print(Group(Text("no step is planned, under way or kept out"), Text(words)))
     else:

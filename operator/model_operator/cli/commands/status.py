@@ -60,7 +60,7 @@ async def status(
             limit=limit,
             quiet=output is not None,
         )
-    verdict = goal.outcome(found)
+    verdict = goal.summarise(found)
     if output is not None:
         dump(document(found, verdict), output)
     else:

@@ -110,8 +110,8 @@ async def revert(
     """
     async with connected(place) as cluster:
         before = await look(cluster, name)
-        kept = await _kept(cluster, name)
-        target = to or _served_before(before, kept)
+        kept = await _list_kept(cluster, name)
+        target = to or _find_served_before(before, kept)
         if kept is not None and target not in {word for revision in kept for word in revision}:
             shown = ", ".join(f"{revision} (version {version})" for revision, version in kept)
             raise CommandError(
@@ -135,9 +135,9 @@ async def revert(
             watch = following(
                 cluster, name, Goal(flags=place.flags()), terminal, end=True, limit=seconds(within)
             )
-            watch.over = lambda s: arrived(s) or _refused(s) is not None
+            watch.over = lambda s: arrived(s) or _find_refusal(s) is not None
             found = await watch.run()
-            if found is None or not (arrived(found) or _refused(found)):
+            if found is None or not (arrived(found) or _find_refusal(found)):
                 raise CommandError(
                     ExitCode.TIMEOUT,
                     f"not within {within}: {name} is on its way to {target}",
@@ -145,7 +145,7 @@ async def revert(
                 )
         else:
             found = await look(cluster, name)
-        terminal.out.print(status_tree(found, Goal(flags=place.flags()).outcome(found), terminal))
+        terminal.out.print(status_tree(found, Goal(flags=place.flags()).summarise(found), terminal))
         _say(place, f"held until: kubectl model release {name}{place.flags()}")
 
 
@@ -182,13 +182,13 @@ async def _ask(place: Place, cluster: Cluster, name: str, request: _Request) -> 
         see,
         draw=lambda _: Text("the operator is asked …"),
         changed=lambda _: None,
-        over=lambda s: request.is_answered(s) or _refused(s) is not None or s.suspended,
+        over=lambda s: request.is_answered(s) or _find_refusal(s) is not None or s.suspended,
         deadline=time.monotonic() + ANSWER_SECONDS,
         pause=0.25,
         note=lambda _: Text(terminal.signs.words("the operator is asked …")),
     )
     found = await waiting.run()
-    if found is not None and (why := _refused(found)) and request.value is not None:
+    if found is not None and (why := _find_refusal(found)) and request.value is not None:
         raise CommandError(ExitCode.FAILED, why, f"take it back: kubectl model release {name}{place.flags()}")
     if found is not None and found.suspended and not request.is_answered(found):
         raise CommandError(
@@ -210,16 +210,16 @@ async def _follow(place: Place, cluster: Cluster, name: str, wait: bool, within:
     terminal, goal = place.terminal(), Goal(flags=place.flags())
     if not wait:
         found = await look(cluster, name)
-        terminal.out.print(status_tree(found, goal.outcome(found), terminal))
+        terminal.out.print(status_tree(found, goal.summarise(found), terminal))
         return
     last = await following(cluster, name, goal, terminal, end=True, limit=seconds(within)).run()
     if last is None:
         raise CommandError(ExitCode.TIMEOUT, f"{name} could not be read in time", "give more with --timeout")
-    terminal.out.print(status_tree(last, goal.outcome(last), terminal))
-    conclude(goal.outcome(last), within)
+    terminal.out.print(status_tree(last, goal.summarise(last), terminal))
+    conclude(goal.summarise(last), within)
 
 
-def _refused(snapshot: Snapshot) -> str | None:
+def _find_refusal(snapshot: Snapshot) -> str | None:
     """Why the operator does not do what an annotation asks; None where it does."""
     current = snapshot.condition("Current")
     return current.message if current and current.reason == "RevisionNotFound" else None
@@ -238,7 +238,7 @@ def _now() -> str:
 # --- what there is to go back to -------------------------------------------------------------------
 
 
-async def _kept(cluster: Cluster, name: str) -> list[tuple[str, str]] | None:
+async def _list_kept(cluster: Cluster, name: str) -> list[tuple[str, str]] | None:
     """The kept revisions with their versions, newest first; None where the user may not read them."""
     try:
         found = await cluster.revisions(name)
@@ -257,7 +257,7 @@ def _version(revision: Object) -> str:
     return str(mapping(mapping(revision.get("data")).get("wish")).get("version", ""))
 
 
-def _served_before(snapshot: Snapshot, kept: Sequence[tuple[str, str]] | None) -> str:
+def _find_served_before(snapshot: Snapshot, kept: Sequence[tuple[str, str]] | None) -> str:
     """The revision that served before the present one, and may serve again. Raises CommandError."""
     status = snapshot.status
     avoided = {found.revision for found in status.rejected} | {

@@ -61,7 +61,7 @@ async def examine(cluster: Cluster, registry_at: str = "") -> Facts:
 async def _yours(cluster: Cluster) -> dict[Right, bool]:
     async def may(right: Right) -> bool:
         body = {"spec": {"resourceAttributes": _attributes(right, cluster.namespace)}}
-        return _allowed(await cluster.create(f"{_ACCESS}/selfsubjectaccessreviews", body))
+        return _is_allowed(await cluster.create(f"{_ACCESS}/selfsubjectaccessreviews", body))
 
     try:
         return dict(zip(YOURS, await _in_turn(may(right) for right in YOURS), strict=True))
@@ -69,14 +69,16 @@ async def _yours(cluster: Cluster) -> dict[Right, bool]:
         return {}
 
 
-async def _denied(cluster: Cluster, user: str, namespaces: Sequence[str]) -> list[tuple[str, Right]] | None:
+async def _find_denied(
+    cluster: Cluster, user: str, namespaces: Sequence[str]
+) -> list[tuple[str, Right]] | None:
     asked = [(space, right) for space in namespaces for right in OPERATORS]
 
     async def may(space: str, right: Right) -> bool:
         body = {
             "spec": {"user": user, "groups": _groups(user), "resourceAttributes": _attributes(right, space)}
         }
-        return _allowed(await cluster.create(f"{_ACCESS}/subjectaccessreviews", body))
+        return _is_allowed(await cluster.create(f"{_ACCESS}/subjectaccessreviews", body))
 
     try:
         answers = await _in_turn(may(*question) for question in asked)
@@ -97,7 +99,7 @@ def _attributes(right: Right, namespace: str) -> dict[str, str]:
     return found | ({"subresource": part} if part else {})
 
 
-def _allowed(answer: Object) -> bool:
+def _is_allowed(answer: Object) -> bool:
     return mapping(answer.get("status")).get("allowed") is True
 
 
@@ -173,7 +175,7 @@ async def _operator(cluster: Cluster, deployment: Object) -> Operator:
         deployment=deployment,
         settings=settings,
         settings_error=error,
-        denied=await _denied(cluster, f"system:serviceaccount:{space}:{account}", served or [""]),
+        denied=await _find_denied(cluster, f"system:serviceaccount:{space}:{account}", served or [""]),
         webhook_secret_keys=keys,
         webhook_service=service,
     )

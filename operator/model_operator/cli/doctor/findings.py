@@ -12,8 +12,8 @@ from typing import Any
 from model_operator.api import names
 from model_operator.api.crd import custom_resource_definition
 from model_operator.cli.doctor.facts import OPERATORS, YOURS, Answer, Facts, Operator
-from model_operator.cli.outcome import Verdict, outcome
 from model_operator.cli.snapshot import Snapshot
+from model_operator.cli.summary import Verdict, summarise
 from model_operator.domain.objects import Object, count, mapping, metadata, objects, spec, status
 from model_operator.settings import RegistryConfig
 
@@ -144,7 +144,7 @@ def _operators(facts: Facts) -> Iterator[Finding]:
         yield _running(operator)
         if operator.settings_error:
             text = f"its configuration can't be read: {operator.settings_error}"
-            yield Finding(Level.PROBLEM, _called(operator), text, "correct the chart's values")
+            yield Finding(Level.PROBLEM, _name(operator), text, "correct the chart's values")
     served = [set(o.settings.watch_namespaces) for o in facts.operators if o.settings]
     for index, one in enumerate(served):
         for other in served[:index]:
@@ -163,14 +163,14 @@ def _running(operator: Operator) -> Finding:
     ready = count(status(operator.deployment).get("readyReplicas"))
     wanted = spec(operator.deployment).get("replicas", 1)
     if ready:
-        return Finding(Level.GOOD, _called(operator), f"{ready} of {wanted} pods ready, image {image}")
+        return Finding(Level.GOOD, _name(operator), f"{ready} of {wanted} pods ready, image {image}")
     found = metadata(operator.deployment)
     where = f"-n {found.get('namespace')} deployment/{found.get('name')}"
     remedy = f"kubectl describe {where} and kubectl logs {where} say more"
-    return Finding(Level.PROBLEM, _called(operator), f"none of {wanted} pods is ready, image {image}", remedy)
+    return Finding(Level.PROBLEM, _name(operator), f"none of {wanted} pods is ready, image {image}", remedy)
 
 
-def _called(operator: Operator) -> str:
+def _name(operator: Operator) -> str:
     found = metadata(operator.deployment)
     return f"operator {found.get('namespace')}/{found.get('name')}"
 
@@ -178,7 +178,7 @@ def _called(operator: Operator) -> str:
 def _rights(operator: Operator) -> Iterator[Finding]:
     if operator.denied is None:
         yield Finding(
-            Level.UNKNOWN, _called(operator), "its rights could not be asked for: you may not review access"
+            Level.UNKNOWN, _name(operator), "its rights could not be asked for: you may not review access"
         )
     elif operator.denied:
         told = [
@@ -187,11 +187,11 @@ def _rights(operator: Operator) -> Iterator[Finding]:
         ]
         text = f"it may not {_some(told, '; ')}"
         yield Finding(
-            Level.PROBLEM, _called(operator), text, "helm upgrade brings its role up to date (rbac.create)"
+            Level.PROBLEM, _name(operator), text, "helm upgrade brings its role up to date (rbac.create)"
         )
     else:
         yield Finding(
-            Level.GOOD, _called(operator), f"it has the rights that it needs ({len(OPERATORS)} asked for)"
+            Level.GOOD, _name(operator), f"it has the rights that it needs ({len(OPERATORS)} asked for)"
         )
 
 
@@ -328,7 +328,7 @@ def _deployments(facts: Facts) -> Iterator[Finding]:
     stuck = []
     for deployment in facts.deployments:
         snapshot = Snapshot(deployment, now)
-        found = outcome(snapshot)
+        found = summarise(snapshot)
         if found.verdict is Verdict.FAILED:
             stuck.append(f"{snapshot.namespace}/{snapshot.name} ({found.reason})")
     total = len(facts.deployments)

@@ -30,7 +30,7 @@ def rule_problems(value: Any, schema: Schema, broken: Sequence[Path]) -> Iterato
 
 def _walk(value: Any, schema: Schema, path: Path, broken: Sequence[Path]) -> Iterator[Problem]:
     rules = schema.get("x-kubernetes-validations", ())
-    if not any(_related(path, fault) for fault in broken):
+    if not any(_overlap(path, fault) for fault in broken):
         for rule in rules:
             if not _holds(rule["rule"], value):
                 yield Problem(path, rule["message"])
@@ -45,7 +45,7 @@ def _walk(value: Any, schema: Schema, path: Path, broken: Sequence[Path]) -> Ite
             yield from _walk(item, schema["items"], (*path, index), broken)
 
 
-def _related(path: Path, fault: Path) -> bool:
+def _overlap(path: Path, fault: Path) -> bool:
     short = min(len(path), len(fault))
     return path[:short] == fault[:short]
 
@@ -65,11 +65,11 @@ def _program(rule: str) -> celpy.Runner:
 
 
 def _matches(text: celtypes.Value, pattern: celtypes.Value) -> celtypes.Value:
-    return celtypes.BoolType(_compiled(str(pattern)).search(str(text)) is not None)
+    return celtypes.BoolType(_compile(str(pattern)).search(str(text)) is not None)
 
 
 @cache
-def _compiled(pattern: str) -> Any:
+def _compile(pattern: str) -> Any:
     # the library's own function has RE2's default memory, and complains on stderr when that is used up
     options = re2.Options()
     options.max_mem = _MEMORY_BYTES

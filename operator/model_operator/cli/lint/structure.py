@@ -54,8 +54,8 @@ def with_defaults(value: Any, schema: Schema) -> Any:
 def structural_problems(value: Any, schema: Schema) -> list[Problem]:
     """What the types and bounds of the schema say against a value that has its defaults."""
     judge = _Judge(_json_schema(schema))
-    problems = [problem for error in judge.iter_errors(value) for problem in _told(error)]
-    return [*problems, *_repeated(value, schema, ())]
+    problems = [problem for error in judge.iter_errors(value) for problem in _describe(error)]
+    return [*problems, *_find_repeated(value, schema, ())]
 
 
 def _json_schema(schema: Schema) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _pattern(_judge: Any, pattern: str, value: Any, _schema: Any) -> Iterator[js
 _Judge: Any = extend(jsonschema.Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
-def _told(error: jsonschema.ValidationError) -> Iterator[Problem]:
+def _describe(error: jsonschema.ValidationError) -> Iterator[Problem]:
     path, rule = tuple(error.absolute_path), str(error.validator)
     bound: Any = error.validator_value
     schema: Any = error.schema
@@ -140,17 +140,17 @@ def _type_of(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _repeated(value: Any, schema: Schema, path: Path) -> Iterator[Problem]:
+def _find_repeated(value: Any, schema: Schema, path: Path) -> Iterator[Problem]:
     """Entries that stand twice in a list of which the API server keeps each once."""
     if isinstance(value, dict):
         for name, part in schema.get("properties", {}).items():
             if name in value:
-                yield from _repeated(value[name], part, (*path, name))
+                yield from _find_repeated(value[name], part, (*path, name))
     if not isinstance(value, list):
         return
     keys, seen = schema.get("x-kubernetes-list-map-keys"), []
     for index, item in enumerate(value):
-        yield from _repeated(item, schema.get("items", {}), (*path, index))
+        yield from _find_repeated(item, schema.get("items", {}), (*path, index))
         if schema.get("x-kubernetes-list-type") not in ("map", "set"):
             continue
         identity = [item.get(key) for key in keys] if keys and isinstance(item, dict) else item

@@ -10,11 +10,11 @@ import typer
 import yaml
 
 from model_operator.cli.arguments import Format, TableFormat
-from model_operator.cli.outcome import Outcome
 from model_operator.cli.snapshot import Snapshot, pod_lines
+from model_operator.cli.summary import Summary
 
 
-def document(snapshot: Snapshot, verdict: Outcome) -> dict[str, Any]:
+def document(snapshot: Snapshot, verdict: Summary) -> dict[str, Any]:
     """What programs get of a ModelDeployment: the verdict, the status as it stands, and its pods."""
     pods = [
         {

@@ -7,25 +7,25 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from model_operator.cli.outcome import Outcome
 from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.snapshot import Snapshot, age
+from model_operator.cli.summary import Summary
 from model_operator.domain.objects import read_time
 
 
 def overview(
-    found: Sequence[tuple[Snapshot, Outcome]], terminal: Terminal, *, namespaces: bool, wide: bool
+    found: Sequence[tuple[Snapshot, Summary]], terminal: Terminal, *, namespaces: bool, wide: bool
 ) -> Table:
     """One row for each ModelDeployment, like `kubectl get mdep` with what it amounts to."""
     words = terminal.signs.words
     table = _table("", *(["NAMESPACE"] if namespaces else []), "NAME", "FOLLOWS", "VERSION", "PODS", "STATE")
     for title in ("AGE", *(["PHASE", "STRATEGY", "REVISION"] if wide else [])):
         table.add_column(title)
-    for snapshot, outcome in found:
+    for snapshot, summary in found:
         status, spec = snapshot.status, snapshot.spec
         serving, wanted, candidate = status.serving, status.resolved, status.candidate
-        state = outcome.reason + (
-            " (suspended)" if snapshot.suspended and outcome.reason != "Suspended" else ""
+        state = summary.reason + (
+            " (suspended)" if snapshot.suspended and summary.reason != "Suspended" else ""
         )
         row = [
             words(snapshot.name),
@@ -42,7 +42,7 @@ def overview(
                 words((serving.revision if serving else "") or ""),
             ]
         space = [words(snapshot.namespace)] if namespaces else []
-        table.add_row(terminal.icon(outcome.icon), *space, *row)
+        table.add_row(terminal.icon(summary.icon), *space, *row)
     return table
 
 

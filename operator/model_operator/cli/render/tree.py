@@ -12,9 +12,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from model_operator.api.status import Candidate, Condition, PlannedStep, Rejected
-from model_operator.cli.outcome import Outcome, Verdict
 from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.snapshot import PodLine, Snapshot, age, pod_lines
+from model_operator.cli.summary import Summary, Verdict
 from model_operator.domain.objects import read_time
 
 PODS_SHOWN = 8
@@ -32,10 +32,10 @@ _GATES = {
 _WAITING = frozenset({"WaitingForApproval", "ReadyForTraffic", "WaitingForSlot"})
 
 
-def status_tree(snapshot: Snapshot, outcome: Outcome, terminal: Terminal) -> RenderableType:
+def status_tree(snapshot: Snapshot, summary: Summary, terminal: Terminal) -> RenderableType:
     """The tree, and under it the next step where there is one."""
     painter = _Painter(snapshot, terminal)
-    tree = Tree(painter.headline(outcome), guide_style="dim")
+    tree = Tree(painter.headline(summary), guide_style="dim")
     tree.add(painter.wanted())
     for condition in painter.conditions():
         tree.add(condition)
@@ -50,7 +50,7 @@ def status_tree(snapshot: Snapshot, outcome: Outcome, terminal: Terminal) -> Ren
             branch = tree.add(label)
             for line in lines:
                 branch.add(line)
-    return Group(tree, painter.next_step(outcome)) if outcome.remedy else tree
+    return Group(tree, painter.next_step(summary)) if summary.remedy else tree
 
 
 def plan_tree(snapshot: Snapshot, terminal: Terminal) -> RenderableType:
@@ -70,15 +70,15 @@ class _Painter:
 
     # --- the head ----------------------------------------------------------------------------------
 
-    def headline(self, outcome: Outcome) -> RenderableType:
+    def headline(self, summary: Summary) -> RenderableType:
         name, space = self.snapshot.name, self.snapshot.namespace
-        said = outcome.reason if outcome.verdict is not Verdict.CURRENT else "current and ready"
-        if self.snapshot.suspended and outcome.reason != "Suspended":
+        said = summary.reason if summary.verdict is not Verdict.CURRENT else "current and ready"
+        if self.snapshot.suspended and summary.reason != "Suspended":
             said += ", suspended"
         text = Text.assemble((name, "bold"), f" in {space}: ", self._words(said))
-        if not self._is_told(outcome.message):
-            text.append(f"\n{self._words(outcome.message)}")
-        return self._line(outcome.icon, text)
+        if not self._is_shown(summary.message):
+            text.append(f"\n{self._words(summary.message)}")
+        return self._line(summary.icon, text)
 
     def wanted(self) -> RenderableType:
         resolved, condition = self.snapshot.status.resolved, self.snapshot.condition("Resolved")
@@ -125,7 +125,7 @@ class _Painter:
             text.append(f"\n{self._words(message)}")
         return self._line(icon, text)
 
-    def _is_told(self, message: str | None) -> bool:
+    def _is_shown(self, message: str | None) -> bool:
         """Whether a condition at the top quotes the message already."""
         told = [found.message for kind in ("Ready", "Current") if (found := self.snapshot.condition(kind))]
         return any((message or "") in text for text in told)
@@ -217,7 +217,7 @@ class _Painter:
         if candidate.retry_at:
             text.append(f", tried again in {self._age(candidate.retry_at)}")
         text.append(f" {dot} {self._words(candidate.revision or '')}", "dim")
-        if candidate.message and not self._is_told(candidate.message):
+        if candidate.message and not self._is_shown(candidate.message):
             reason = f"{self._words(candidate.reason)}: " if candidate.reason else ""
             text.append(f"\n{reason}{self._words(candidate.message)}")
         icon = "moving"
@@ -236,7 +236,7 @@ class _Painter:
         if pod.restarts:
             text.append(f", {pod.restarts} restart" + ("s" if pod.restarts > 1 else ""))
         if pod.message and not pod.ready:
-            told = "" if self._is_told(pod.message) else f": {self._words(pod.message)}"
+            told = "" if self._is_shown(pod.message) else f": {self._words(pod.message)}"
             text.append(f"\n{pod.reason}{told}")
         icon = "good" if pod.ready else "moving"
         if pod.reason and not pod.ready:
@@ -289,7 +289,7 @@ class _Painter:
             text.append(f", {rejection.attempts} attempts", "dim")
         if rejection.retry_at:
             text.append(f", tried again in {self._age(rejection.retry_at)}", "dim")
-        if not self._is_told(rejection.message):
+        if not self._is_shown(rejection.message):
             text.append(f"\n{self._words(rejection.message)}")
         return self._line("bad", text)
 
@@ -306,8 +306,8 @@ class _Painter:
             )
         return self._line("note", Text("served before")), lines
 
-    def next_step(self, outcome: Outcome) -> RenderableType:
-        return Text.assemble((f"next {self.terminal.signs.arrow} ", "bold"), self._words(outcome.remedy))
+    def next_step(self, summary: Summary) -> RenderableType:
+        return Text.assemble((f"next {self.terminal.signs.arrow} ", "bold"), self._words(summary.remedy))
 
     # --- parts -------------------------------------------------------------------------------------
 

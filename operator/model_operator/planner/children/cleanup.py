@@ -7,23 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from model_operator.domain.objects import Kind, Object, applied_revision, leaving, metadata, part, spec
 from model_operator.domain.plan import Delete
 from model_operator.domain.revision import Revision
-from model_operator.domain.rollout import Memory, revert_target
+from model_operator.domain.rollout import RolloutState, revert_target
 from model_operator.domain.world import World
 from model_operator.planner.children.writes import delete, resource_versions
 
 
-def no_longer_needed(
-    world: World, memory: Memory, revisions: Sequence[Revision], wanted: Sequence[Revision]
+def delete_unneeded(
+    world: World, state: RolloutState, revisions: Sequence[Revision], desired: Sequence[Revision]
 ) -> Iterator[Delete]:
     """Revisions over the limit, and scripts that nothing mounts."""
-    if world.spec is None or not wanted:
-        return  # the verdict on the present wish must outlive the status, and which that is is not known
-    needed = {*(r.name for r in wanted), *(applied_revision(d) for d in world.children.deployments.values())}
-    needed |= {r.revision for r in memory.rejected[:1]}
-    needed |= {memory.serving.revision} if memory.serving else set()
-    needed |= {memory.candidate.revision} if memory.candidate else set()
-    if target := revert_target(memory, revisions):
-        needed |= {target.name}
+    if world.spec is None or not desired:
+        return  # the verdict on the present target must outlive the status, and which that is is not known
+    needed = {*(r.name for r in desired), *(applied_revision(d) for d in world.children.deployments.values())}
+    needed |= {r.revision for r in state.rejected[:1]}
+    needed |= {state.serving.revision} if state.serving else set()
+    needed |= {state.candidate.revision} if state.candidate else set()
+    if earlier := revert_target(state, revisions):
+        needed |= {earlier.name}
     by_age = sorted(revisions, key=lambda r: r.number, reverse=True)
     recent = {r.name for r in by_age[: world.spec.revert.history_limit]}
     kept = [r for r in revisions if r.name in needed | recent]
@@ -35,14 +35,14 @@ def no_longer_needed(
             yield Delete(ref, revision.uid, versions.get(ref.name, ""))
     mounted = {r.config_map for r in kept}
     for live in world.children.deployments.values():
-        mounted |= _mounted(live)
+        mounted |= _find_mounted(live)
     for obj in world.children.config_maps:
         meta = metadata(obj)
         if meta["name"] not in mounted and not leaving(obj):
             yield delete(world, Kind.CONFIG_MAP, obj)
 
 
-def _mounted(live: Object) -> set[str]:
+def _find_mounted(live: Object) -> set[str]:
     """ConfigMaps that the Deployment's pods mount, even where the revision can't be read."""
     volumes = part(part(spec(live), "template"), "spec").get("volumes")
     found = volumes if isinstance(volumes, list) else []

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from model_operator.domain.objects import Kind, Object, ObjectRef, leaving, metadata, resource_version
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete
 from model_operator.domain.world import World
-from model_operator.planner.annotations import adoptions_asked
+from model_operator.planner.annotations import read_adoptions
 from model_operator.planner.manifests import Owner, differs
 
 
 def create(world: World, ref: ObjectRef, body: Object) -> Create:
     """Creates it, or takes it over where a person allows that."""
-    return Create(ref, body, adopt=str(ref).replace(" ", "/") in adoptions_asked(world))
+    return Create(ref, body, adopt=str(ref).replace(" ", "/") in read_adoptions(world))
 
 
 def child(

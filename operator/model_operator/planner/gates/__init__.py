@@ -1,6 +1,6 @@
 """What a version must pass before anything of it starts: an ordered chain of small pure functions."""
 
-from model_operator.planner.gates.chain import GateReport, Subject, asks_anything, facts_wanted, judge
-from model_operator.planner.gates.result import GateResult, Outcome
+from model_operator.planner.gates.chain import GateReport, Subject, asks_anything, facts_wanted, run_chain
+from model_operator.planner.gates.result import GateOutcome, GateResult
 
-__all__ = ["GateReport", "GateResult", "Outcome", "Subject", "asks_anything", "facts_wanted", "judge"]
+__all__ = ["GateOutcome", "GateReport", "GateResult", "Subject", "asks_anything", "facts_wanted", "run_chain"]

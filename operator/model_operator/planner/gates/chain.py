@@ -18,8 +18,8 @@ from model_operator.planner.gates.metrics import judge_metrics
 from model_operator.planner.gates.requirements import unmet
 from model_operator.planner.gates.result import (
     OVERRIDE_REMEDY,
+    GateOutcome,
     GateResult,
-    Outcome,
     failed,
     passed,
     pending,
@@ -55,12 +55,12 @@ class GateReport:
     @property
     def refusal(self) -> GateResult | None:
         """The first gate that the version does not pass."""
-        return next((r for r in self.results if r.outcome is Outcome.FAILED), None)
+        return next((r for r in self.results if r.outcome is GateOutcome.FAILED), None)
 
     @property
     def pending(self) -> GateResult | None:
         """The first gate that can't be judged yet."""
-        return next((r for r in self.results if r.outcome is Outcome.PENDING), None)
+        return next((r for r in self.results if r.outcome is GateOutcome.PENDING), None)
 
     @property
     def admitted(self) -> bool:
@@ -68,10 +68,10 @@ class GateReport:
         return self.refusal is None and self.pending is None
 
 
-def judge(gates: GatesSpec, subject: Subject) -> GateReport:
+def run_chain(gates: GatesSpec, subject: Subject) -> GateReport:
     """Asks each gate that the spec sets; a failed one that a person overrides for this version is Overridden."""
     results = [ask(gates, subject) for name, ask in _CHAIN if _is_set(gates, name)]
-    return GateReport(tuple(_overridden(gates, subject, result) for result in results))
+    return GateReport(tuple(_override(gates, subject, result) for result in results))
 
 
 def asks_anything(gates: GatesSpec) -> bool:
@@ -124,13 +124,15 @@ def _is_set(gates: GatesSpec, name: GateName) -> bool:
             return gates.requirements != "Ignore"
 
 
-def _overridden(gates: GatesSpec, subject: Subject, result: GateResult) -> GateResult:
+def _override(gates: GatesSpec, subject: Subject, result: GateResult) -> GateResult:
     names = (subject.version.version, subject.revision)
-    if result.outcome in (Outcome.PASSED, Outcome.WARNED):
+    if result.outcome in (GateOutcome.PASSED, GateOutcome.WARNED):
         return result
     if not any(override.gate == result.gate and override.approved in names for override in gates.overrides):
         return result
-    return replace(result, outcome=Outcome.OVERRIDDEN, message=f"overridden in the spec: {result.message}")
+    return replace(
+        result, outcome=GateOutcome.OVERRIDDEN, message=f"overridden in the spec: {result.message}"
+    )
 
 
 # --- the gates -------------------------------------------------------------------------------------
@@ -144,7 +146,7 @@ def _metrics(gates: GatesSpec, subject: Subject) -> GateResult:
     return judge_metrics(gates.metrics, subject.version.version, subject.facts, subject.serving)
 
 
-def _described(gate: GateName, facts: VersionFacts) -> ModelDescription | GateResult:
+def _find_description(gate: GateName, facts: VersionFacts) -> ModelDescription | GateResult:
     """The description, or what a gate says that does not get it."""
     if facts.description is not None:
         return facts.description
@@ -154,7 +156,7 @@ def _described(gate: GateName, facts: VersionFacts) -> ModelDescription | GateRe
 
 
 def _input_example(_gates: GatesSpec, subject: Subject) -> GateResult:
-    model = _described("InputExample", subject.facts)
+    model = _find_description("InputExample", subject.facts)
     if isinstance(model, GateResult):
         return model
     if model.input_example:
@@ -167,7 +169,7 @@ def _input_example(_gates: GatesSpec, subject: Subject) -> GateResult:
 
 
 def _model_size(gates: GatesSpec, subject: Subject) -> GateResult:
-    model = _described("ModelSize", subject.facts)
+    model = _find_description("ModelSize", subject.facts)
     if isinstance(model, GateResult):
         return model
     limit = parse_quantity(gates.max_model_bytes) or 0
@@ -189,16 +191,16 @@ def _signature(gates: GatesSpec, subject: Subject) -> GateResult:
     only_warn = gates.signature == "Warn"
     if subject.serving is None:
         return passed(gate, "nothing serves yet that it would have to fit")
-    new = _described(gate, subject.facts)
-    old = _described(gate, subject.serving)
+    new = _find_description(gate, subject.facts)
+    old = _find_description(gate, subject.serving)
     for side in (new, old):
         if isinstance(side, GateResult):
-            warned = only_warn and side.outcome is Outcome.FAILED
-            return replace(side, outcome=Outcome.WARNED) if warned else side
+            warned = only_warn and side.outcome is GateOutcome.FAILED
+            return replace(side, outcome=GateOutcome.WARNED) if warned else side
     assert isinstance(new, ModelDescription) and isinstance(old, ModelDescription)  # noqa: S101, PT018 - for mypy
     found = compare(old.signature, new.signature)
     if found.missing:
-        return GateResult(gate, Outcome.WARNED, found.missing, "SignatureMissing", found.differences)
+        return GateResult(gate, GateOutcome.WARNED, found.missing, "SignatureMissing", found.differences)
     if found.compatible:
         return replace(
             passed(gate, "accepts what the serving version accepts"), differences=found.differences
@@ -208,7 +210,7 @@ def _signature(gates: GatesSpec, subject: Subject) -> GateResult:
         f"{'; '.join(found.differences[:3])} (all in status.plan.signature); register a version that does, "
         f"{OVERRIDE_REMEDY}"
     )
-    outcome = Outcome.WARNED if only_warn else Outcome.FAILED
+    outcome = GateOutcome.WARNED if only_warn else GateOutcome.FAILED
     return GateResult(gate, outcome, text, "SignatureIncompatible", found.differences)
 
 
@@ -216,18 +218,20 @@ def _requirements(gates: GatesSpec, subject: Subject) -> GateResult:
     gate: GateName = "Requirements"
     if subject.image is None:
         text = "the operator's configuration does not say what is in the serving image (images.contents)"
-        return GateResult(gate, Outcome.WARNED, text, "ImageUnknown")
+        return GateResult(gate, GateOutcome.WARNED, text, "ImageUnknown")
     only_warn = gates.requirements == "Warn"
-    model = _described(gate, subject.facts)
+    model = _find_description(gate, subject.facts)
     if isinstance(model, GateResult):
-        warned = only_warn and model.outcome is Outcome.FAILED
-        return replace(model, outcome=Outcome.WARNED) if warned else model
+        warned = only_warn and model.outcome is GateOutcome.FAILED
+        return replace(model, outcome=GateOutcome.WARNED) if warned else model
     if complaints := unmet(model, subject.image):
         text = (
             f"version {subject.version.version} {'; it '.join(complaints[:MAX_UNMET])}; "
             f"use an image that has it (spec.server.image), {OVERRIDE_REMEDY}"
         )
-        return GateResult(gate, Outcome.WARNED if only_warn else Outcome.FAILED, text, "RequirementsUnmet")
+        return GateResult(
+            gate, GateOutcome.WARNED if only_warn else GateOutcome.FAILED, text, "RequirementsUnmet"
+        )
     return passed(gate, "the serving image has what it needs")
 
 

@@ -42,10 +42,10 @@ def judge_metrics(
             if result := _out_of_bounds(gate, metric, version):
                 return result
         if gate.no_worse_than_serving_by is not None and serving is not None:
-            result = _compared(gate, found, version, serving)
+            result = _compare(gate, found, version, serving)
             if result is not None:
                 return result
-        told += [f"{_named(metric)} {metric.value:g}" for metric in found]
+        told += [f"{_name(metric)} {metric.value:g}" for metric in found]
     return passed(_GATE, f"within their bounds: {', '.join(told[:MAX_NAMED])}")
 
 
@@ -54,7 +54,7 @@ def _of(gate: MetricGate, metrics: Sequence[Metric]) -> list[Metric]:
     return [metric for metric in named if metric.dataset == gate.dataset] if gate.dataset else named
 
 
-def _named(metric: Metric) -> str:
+def _name(metric: Metric) -> str:
     return f"{metric.name} on {metric.dataset}" if metric.dataset else metric.name
 
 
@@ -73,7 +73,7 @@ def _missing(gate: MetricGate, version: str, metrics: Sequence[Metric]) -> GateR
 def _out_of_bounds(gate: MetricGate, metric: Metric, version: str) -> GateResult | None:
     value = metric.value
     if not math.isfinite(value):
-        text = f"{_named(metric)} of version {version} is {value}, which never passes; log a number"
+        text = f"{_name(metric)} of version {version} is {value}, which never passes; log a number"
         return failed(_GATE, "MetricNotFinite", f"{text}, {OVERRIDE_REMEDY}")
     bound = ""
     if gate.min is not None and value < gate.min:
@@ -82,14 +82,14 @@ def _out_of_bounds(gate: MetricGate, metric: Metric, version: str) -> GateResult
         bound = f"above the most that passes, {gate.max:g}"
     if not bound:
         return None
-    text = f"{_named(metric)} of version {version} is {value:g}, {bound}"
+    text = f"{_name(metric)} of version {version} is {value:g}, {bound}"
     return failed(_GATE, "MetricOutOfBounds", f"{text}; {_REMEDY}")
 
 
 _REMEDY = f"move the alias to a better version, {OVERRIDE_REMEDY}"
 
 
-def _compared(
+def _compare(
     gate: MetricGate, found: Sequence[Metric], version: str, serving: VersionFacts
 ) -> GateResult | None:
     if serving.metrics is None:
@@ -99,13 +99,13 @@ def _compared(
     for metric in found:
         before = [m for m in serving.metrics if (m.name, m.dataset) == (metric.name, metric.dataset)]
         if not before or not math.isfinite(before[0].value):
-            text = f"the serving version has no finite {_named(metric)} to compare version {version} with"
+            text = f"the serving version has no finite {_name(metric)} to compare version {version} with"
             return failed(_GATE, "MetricMissing", f"{text}; log it there, {OVERRIDE_REMEDY}")
         worse = before[0].value - metric.value if gate.better == "Higher" else metric.value - before[0].value
         allowed = gate.no_worse_than_serving_by or 0.0
         if worse > allowed and not math.isclose(worse, allowed, rel_tol=1e-9, abs_tol=1e-12):
             text = (
-                f"{_named(metric)} of version {version} is {metric.value:g}, the serving version has "
+                f"{_name(metric)} of version {version} is {metric.value:g}, the serving version has "
                 f"{before[0].value:g}: {worse:g} worse, and at most {allowed:g} passes"
             )
             return failed(_GATE, "MetricWorse", f"{text}; {_REMEDY}")

@@ -11,7 +11,7 @@ from model_operator.api.spec import GateName
 OVERRIDE_REMEDY = "or let this one pass with an entry in spec.gates.overrides"
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """How a gate decided."""
 
     PASSED = "Passed"
@@ -29,7 +29,7 @@ class GateResult:
     """The decision of one gate; ``reason`` is one word, ``message`` names the value and the bound."""
 
     gate: GateName
-    outcome: Outcome
+    outcome: GateOutcome
     message: str
     reason: str = ""
     differences: Sequence[str] = ()
@@ -38,17 +38,17 @@ class GateResult:
 
 def passed(gate: GateName, message: str) -> GateResult:
     """The version passes."""
-    return GateResult(gate, Outcome.PASSED, message)
+    return GateResult(gate, GateOutcome.PASSED, message)
 
 
 def failed(gate: GateName, reason: str, message: str) -> GateResult:
     """The version does not pass."""
-    return GateResult(gate, Outcome.FAILED, message, reason)
+    return GateResult(gate, GateOutcome.FAILED, message, reason)
 
 
 def pending(gate: GateName, what: str) -> GateResult:
     """It is not known yet."""
-    return GateResult(gate, Outcome.PENDING, f"the registry is asked for {what}", "GatesPending")
+    return GateResult(gate, GateOutcome.PENDING, f"the registry is asked for {what}", "GatesPending")
 
 
 def unreadable(gate: GateName, problem: str) -> GateResult:

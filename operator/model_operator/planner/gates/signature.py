@@ -68,14 +68,14 @@ def compare(serving: Mapping[str, Any] | None, candidate: Mapping[str, Any] | No
             lines += islice(differ(old, new), 10_000)
         except _MalformedError as problem:
             lines.append(_Line(f"~ {part} can't be compared: {problem}", True))
-    return SignatureComparison(not any(line.breaking for line in lines), "", _bounded(lines))
+    return SignatureComparison(not any(line.breaking for line in lines), "", _limit_lines(lines))
 
 
 def _has(absent: Sequence[str]) -> str:
     return "have" if len(absent) > 1 else "has"
 
 
-def _bounded(lines: Sequence[_Line]) -> tuple[str, ...]:
+def _limit_lines(lines: Sequence[_Line]) -> tuple[str, ...]:
     """Breaking ones first, so that they are not what is left out."""
     ordered = [line for line in lines if line.breaking] + [line for line in lines if not line.breaking]
     shown = [_cut(line.text) + (_BREAKING if line.breaking else "") for line in ordered[:MAX_LINES]]
@@ -115,7 +115,7 @@ def _fields(value: object) -> dict[str | int, _Field]:
         if isinstance(name, str):
             if name in fields:
                 raise _MalformedError(f"two entries are named {name[:60]}")
-            fields[name] = _Field(name, item, _required(item))
+            fields[name] = _Field(name, item, _is_required(item))
         else:
             # nothing can be left out where only the position counts
             fields[position] = _Field(f"#{position}", item, True, nameless=True)
@@ -129,7 +129,7 @@ def _pairs(old: object, new: object) -> Iterator[tuple[_Field | None, _Field | N
         yield before.get(name), after.get(name)
 
 
-def _required(item: Mapping[str, Any]) -> bool:
+def _is_required(item: Mapping[str, Any]) -> bool:
     if item.get("type") == "tensor":
         return True  # MLflow has no optional tensors, whatever the entry says
     # before MLflow 2.5 a signature said "optional"
@@ -140,13 +140,13 @@ def _inputs(old: object, new: object) -> Iterator[_Line]:
     for was, now in _pairs(old, new):
         if now is None and was is not None:
             # a request goes on sending it, and the server drops it
-            yield _Line(f"- input {_told(was)}", was.nameless)
+            yield _Line(f"- input {_describe(was)}", was.nameless)
         elif was is None and now is not None:
-            yield _Line(f"+ input {_told(now)}", now.required)
+            yield _Line(f"+ input {_describe(now)}", now.required)
         elif was is not None and now is not None and was.spec != now.spec:
             harmless = _accepts(now.spec, was.spec) and not (now.required and not was.required)
-            yield _Line(f"- input {_told(was)}", not harmless)
-            yield _Line(f"+ input {_told(now)}", not harmless)
+            yield _Line(f"- input {_describe(was)}", not harmless)
+            yield _Line(f"+ input {_describe(now)}", not harmless)
     before, after = _fields(old), _fields(new)
     if _one_row(before) != _one_row(after):
         change = "several rows, no longer as one" if _one_row(before) else "one row, no longer as several"
@@ -171,9 +171,9 @@ def _outputs(old: object, new: object) -> Iterator[_Line]:
         if was is not None and now is not None and _same(was, now):
             continue
         if was is not None:
-            yield _Line(f"- output {_told(was)}", True)
+            yield _Line(f"- output {_describe(was)}", True)
         if now is not None:
-            yield _Line(f"+ output {_told(now)}", True)
+            yield _Line(f"+ output {_describe(now)}", True)
     before, after = _fields(old), _fields(new)
     if list(before) != list(after) and before.keys() == after.keys():
         yield _Line(f"~ outputs in another order: {', '.join(field.name for field in after.values())}", False)
@@ -259,12 +259,12 @@ def _object_accepts(now: object, was: object, depth: int) -> bool:
     if was.keys() - now.keys():
         return False  # unlike a column, an unknown key of an object is refused
     for name, spec in now.items():
-        required = _required(spec) if isinstance(spec, dict) else True
+        required = _is_required(spec) if isinstance(spec, dict) else True
         before = was.get(name)
         if before is None:
             if required:
                 return False
-        elif not _accepts(spec, before, depth) or (required and not _required(before)):
+        elif not _accepts(spec, before, depth) or (required and not _is_required(before)):
             return False
     return True
 
@@ -287,13 +287,13 @@ def _takes_tables(shape: Sequence[object]) -> bool:
     return shape[:1] == [-1] and -1 not in shape[1:]
 
 
-def _told(field: _Field) -> str:
+def _describe(field: _Field) -> str:
     """A field in words, such as ``age: long (required)``."""
     needed = "required" if field.required else "optional"
-    return f"{field.name}: {_spelled(field.spec)} ({needed})"
+    return f"{field.name}: {_spell(field.spec)} ({needed})"
 
 
-def _spelled(spec: object, depth: int = 0) -> str:
+def _spell(spec: object, depth: int = 0) -> str:
     if not isinstance(spec, dict) or depth > MAX_DEPTH:
         return "?"
     kind = spec.get("type")
@@ -304,14 +304,14 @@ def _spelled(spec: object, depth: int = 0) -> str:
                 f"tensor {inner.get('dtype')} {inner.get('shape')}" if isinstance(inner, dict) else "tensor"
             )
         case "array":
-            return f"array of {_spelled(spec.get('items'), depth + 1)}"
+            return f"array of {_spell(spec.get('items'), depth + 1)}"
         case "map":
-            return f"map of {_spelled(spec.get('values'), depth + 1)}"
+            return f"map of {_spell(spec.get('values'), depth + 1)}"
         case "object":
             properties = spec.get("properties")
             listed = properties.items() if isinstance(properties, dict) else ()
             inside = (
-                f"{name}{'' if isinstance(inner, dict) and _required(inner) else '?'}: {_spelled(inner, depth + 1)}"
+                f"{name}{'' if isinstance(inner, dict) and _is_required(inner) else '?'}: {_spell(inner, depth + 1)}"
                 for name, inner in islice(listed, 32)
             )
             return "{" + ", ".join(inside) + "}"

@@ -24,10 +24,10 @@ def judge_tags(gates: Sequence[TagGate], tags: Mapping[str, str], version: str) 
 def _complaint(gate: TagGate, found: str | None) -> str:
     """What is wrong with the tag, empty when nothing is."""
     if gate.value is not None and found != gate.value:
-        has = "has no tag" if found is None else f"has the tag {gate.key}={_shown(found)}, not"
-        return f"{has} {gate.key}={_shown(gate.value)}"
+        has = "has no tag" if found is None else f"has the tag {gate.key}={_show(found)}, not"
+        return f"{has} {gate.key}={_show(gate.value)}"
     if gate.not_value is not None and found == gate.not_value:
-        return f"has the tag {gate.key}={_shown(found)}, which it must not have"
+        return f"has the tag {gate.key}={_show(found)}, which it must not have"
     if gate.exists is True and found is None:
         return f"has no tag {gate.key}"
     if gate.exists is False and found is not None:
@@ -35,7 +35,7 @@ def _complaint(gate: TagGate, found: str | None) -> str:
     return ""
 
 
-def _shown(value: str) -> str:
+def _show(value: str) -> str:
     """A foreign text that fits into a message."""
     clean = "".join(c if c.isprintable() else " " for c in value[:MAX_SHOWN])
     return clean + ("..." if len(value) > MAX_SHOWN else "")

@@ -28,7 +28,7 @@ from model_operator.domain.objects import (
 )
 from model_operator.domain.rollout import Phase
 from model_operator.planner.health.pod_state import PodState, pod_state, time_limit
-from model_operator.planner.health.reasons import Failure, failure, shortened, worst
+from model_operator.planner.health.reasons import Failure, failure, shorten, worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Judgement:
     self_test: str = ""
 
 
-def judge(
+def judge_candidate_pods(
     revision: str, deployment: Object | None, pods: Sequence[Object], limits: RolloutSpec, now: datetime
 ) -> Judgement:
     """Judges the rollout of ``revision`` by its Deployment and pods.
@@ -56,7 +56,7 @@ def judge(
     ``limits`` holds the seconds per pod and phase. Raises nothing: whatever is missing in the objects counts as
     not there yet.
     """
-    if deployment is None or applied_revision(deployment) != revision or not _observed(deployment):
+    if deployment is None or applied_revision(deployment) != revision or not _is_observed(deployment):
         return Judgement(Phase.APPLYING, "waiting for the Deployment to take the new pod template")
     mine = [pod for pod in pods if revision_of(pod) == revision]
     if _all_live(deployment):
@@ -73,7 +73,7 @@ def judge(
     slowest = unready[0]
     # a pod in a later phase may be the first to miss its deadline
     deadline = min(s.deadline(limits) for s in unready)
-    late = [s.trouble or _missed(s.phase, limits) for s in unready if now >= s.deadline(limits)]
+    late = [s.trouble or _describe_missed(s.phase, limits) for s in unready if now >= s.deadline(limits)]
     if sick := worst(late):
         return Judgement(slowest.phase, sick.message, failure=sick, deadline=deadline)
     ready = sum(s.ready for s in states)
@@ -83,7 +83,7 @@ def judge(
         message = f"{message}; before that, {trouble.message}"
     return Judgement(
         Phase.ROLLING if ready else slowest.phase,
-        shortened(f"{_replicas_text(deployment, ready)}; {message}" if ready else message),
+        shorten(f"{_replicas_text(deployment, ready)}; {message}" if ready else message),
         hint=trouble.reason if trouble else "",
         deadline=deadline,
     )
@@ -104,7 +104,7 @@ def self_test_outcome(revision: str, pods: Sequence[Object]) -> str:
     return ""
 
 
-def refusal(deployment: Object) -> tuple[Failure, datetime | None] | None:
+def find_refusal(deployment: Object) -> tuple[Failure, datetime | None] | None:
     """Why the API server refuses the Deployment's new pods, and since when; None when it does not."""
     refused = condition(deployment, "ReplicaFailure")
     if refused.get("status") != "True":
@@ -125,7 +125,7 @@ _PROGRESS = {
 }
 
 
-def _missed(phase: Phase, limits: RolloutSpec) -> Failure:
+def _describe_missed(phase: Phase, limits: RolloutSpec) -> Failure:
     seconds = int(time_limit(phase, limits).total_seconds())
     if phase is Phase.SCHEDULING:
         return failure("SchedulingDeadline", f"no node took the pod within {seconds} s")
@@ -142,7 +142,7 @@ def _without_unready_pods(
     now: datetime,
 ) -> Judgement:
     """Every pod that exists is ready, or none exists: the Deployment itself may be held up."""
-    if refused := refusal(deployment):
+    if refused := find_refusal(deployment):
         why, since = refused
         deadline = (since or now) + time_limit(Phase.SCHEDULING, limits)
         if now >= deadline:
@@ -162,7 +162,7 @@ def _without_unready_pods(
 # --- the Deployment ----------------------------------------------------------------------------------
 
 
-def _observed(deployment: Object) -> bool:
+def _is_observed(deployment: Object) -> bool:
     generation = metadata(deployment).get("generation", 0)
     observed = status(deployment).get("observedGeneration", 0)
     if not isinstance(generation, int) or not isinstance(observed, int):
@@ -172,13 +172,13 @@ def _observed(deployment: Object) -> bool:
 
 def _all_live(deployment: Object) -> bool:
     """Kubernetes' own test of a complete rollout: everything updated, available, and nothing old left."""
-    wanted = spec(deployment).get("replicas", 1)
+    desired = spec(deployment).get("replicas", 1)
     counts = [
         status(deployment).get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")
     ]
-    return all(found == wanted for found in counts)
+    return all(found == desired for found in counts)
 
 
 def _replicas_text(deployment: Object, ready: int) -> str:
-    wanted = spec(deployment).get("replicas", 1)
-    return f"{ready} of {wanted} replicas are ready on the new version"
+    desired = spec(deployment).get("replicas", 1)
+    return f"{ready} of {desired} replicas are ready on the new version"

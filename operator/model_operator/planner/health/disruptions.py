@@ -16,7 +16,7 @@ from model_operator.domain.objects import (
     status,
     text,
 )
-from model_operator.planner.health.reasons import Failure, failure, shortened
+from model_operator.planner.health.reasons import Failure, failure, shorten
 
 _LOST = frozenset({"NodeLost", "Shutdown", "NodeShutdown", "Terminated"})
 _PUT_OUT = frozenset({"Evicted", "Preempting", "NodeAffinity", "UnexpectedAdmissionError"})
@@ -46,14 +46,14 @@ def displacement(pod: Object) -> Displacement | None:
     if disruption.get("status") == "True":
         name = text(disruption.get("reason"))
         kind = "NodeLost" if name in _LOST_BY or reason in _LOST else "Evicted"
-        said, since = _said(name, disruption), changed_at(disruption)
+        said, since = _quote(name, disruption), changed_at(disruption)
     elif reason in _LOST or status(pod).get("phase") == "Unknown":
-        kind, said, since = "NodeLost", _said(reason, status(pod)), changed_at(readiness)
+        kind, said, since = "NodeLost", _quote(reason, status(pod)), changed_at(readiness)
     elif reason in _PUT_OUT or reason.startswith(_REFUSED):
-        kind, said, since = "Evicted", _said(reason, status(pod)), changed_at(readiness)
+        kind, said, since = "Evicted", _quote(reason, status(pod)), changed_at(readiness)
     elif status(pod).get("phase") in ("Failed", "Succeeded"):
         # with restartPolicy Always no container can bring this about
-        kind, said, since = "Evicted", _said(reason, status(pod)), changed_at(readiness)
+        kind, said, since = "Evicted", _quote(reason, status(pod)), changed_at(readiness)
     elif _unheard_of(pod, readiness):
         kind, said, since = "NodeLost", "its kubelet is not heard of", changed_at(readiness)
     else:
@@ -71,6 +71,6 @@ def _unheard_of(pod: Object, readiness: Object) -> bool:
     return bool(containers) and all(c.get("ready") is True for c in containers)
 
 
-def _said(reason: str, source: Object) -> str:
+def _quote(reason: str, source: Object) -> str:
     detail = text(source.get("message")).strip()
-    return shortened(": ".join(part for part in (reason, detail) if part), _DETAIL)
+    return shorten(": ".join(part for part in (reason, detail) if part), _DETAIL)

@@ -31,7 +31,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Reason:
     """One row of the table."""
 
     side: Side
@@ -39,162 +39,162 @@ class Diagnosis:
     remedy: str
     definite: bool = True
     of_files: bool = False
-    """Whether it is about the version's files, so that only where they are fetched from can mend it."""
-    mended_by: str = ""
+    """Whether it is about the version's files, so that only where they are fetched from can fix it."""
+    fixed_by: str = ""
     """For the model's side: the field of the spec that the remedy names, where a commit may be the remedy."""
     said: bool = False
     """Whether the words that come with each case name the remedy, since that depends on the case."""
 
 
-FAULTS: Mapping[str, Diagnosis] = {
-    "DigestMismatch": Diagnosis(
+REASONS: Mapping[str, Reason] = {
+    "DigestMismatch": Reason(
         M,
         "the files in the artifact store are not those that the version's digest tag was made of",
         "register the model again, or correct the tag that gates.integrity.digestTag names",
         of_files=True,
     ),
-    "ArtifactMissing": Diagnosis(
+    "ArtifactMissing": Reason(
         M,
         "the version's files, or its MLmodel file, do not exist",
         "log the model again",
         of_files=True,
     ),
-    "LoadFailed": Diagnosis(M, "loading the model raised an error", "mend the model and log it again"),
-    "SelfTestFailed": Diagnosis(
+    "LoadFailed": Reason(M, "loading the model raised an error", "mend the model and log it again"),
+    "SelfTestFailed": Reason(
         M,
         "the model answered its input example with an error, NaN, something that is no JSON, or too late",
         "mend the model or its example; selfTest.timeoutSeconds sets the time",
     ),
-    "SelfTestWrongShape": Diagnosis(
+    "SelfTestWrongShape": Reason(
         M,
         "the model's answer to its input example has another shape than the example and the signature ask for",
         "mend the model, or log it with the signature that it has",
     ),
-    "OutOfMemory": Diagnosis(
+    "OutOfMemory": Reason(
         M,
         "the server container was killed for using more memory than its limit",
         "raise server.resources.limits.memory, or make the model smaller",
-        mended_by="server.resources",
+        fixed_by="server.resources",
     ),
-    "CrashLoop": Diagnosis(
+    "CrashLoop": Reason(
         M,
         "the container ended again and again and left no reason of ours",
         "its log says more (kubectl logs --previous)",
         definite=False,
     ),
-    "ReadinessLost": Diagnosis(
+    "ReadinessLost": Reason(
         M,
         "a pod that had served stopped answering its readiness probe",
         "the server's log may say what it hangs on (kubectl logs)",
     ),
-    "ServerErrors": Diagnosis(
+    "ServerErrors": Reason(
         M,
         "a tenth or more of the requests in the watch window were answered with a server's error (5xx)",
         "the server's log has the errors (kubectl logs)",
     ),
-    "FetchOutOfMemory": Diagnosis(
+    "FetchOutOfMemory": Reason(
         C,
         "the fetch container was killed for using more memory than its limit",
         "raise fetch.resources.limits.memory, or give /model a volume that is not in memory",
     ),
-    "RequirementMissing": Diagnosis(
+    "RequirementMissing": Reason(
         C,
         "the image lacks a library that the model needs",
         "set server.image to an image that has it",
         said=True,
     ),
-    "SelfTestMissing": Diagnosis(
+    "SelfTestMissing": Reason(
         C,
         "selfTest.mode is Required, and there is neither an input example nor a payload",
         "log the model with input_example, or set selfTest.payload",
     ),
-    "ServeMisconfigured": Diagnosis(
+    "ServeMisconfigured": Reason(
         C,
         "the server's environment can't be used, or the payload's key is missing",
         "correct the variable that the message names",
         said=True,
     ),
-    "FetchMisconfigured": Diagnosis(
+    "FetchMisconfigured": Reason(
         C,
         "the model can't be written to its volume, or the fetch container's image or environment can't be used",
         "see fetch.volume, fetch.image and fetch.env",
         said=True,
     ),
-    "StoreRefused": Diagnosis(
+    "StoreRefused": Reason(
         C,
         "the registry or the artifact store refuses the pods' credentials (401, 403)",
         "correct the Secret of the pods",
         said=True,
     ),
-    "ImageMissing": Diagnosis(
+    "ImageMissing": Reason(
         C, "the image does not exist, or its name is invalid", "correct the image's name, or push it"
     ),
-    "ContainerConfigError": Diagnosis(
+    "ContainerConfigError": Reason(
         C,
         "the container can't be made for 60 seconds",
         "create the Secret, ConfigMap or key that the message names",
     ),
-    "ContainerCannotStart": Diagnosis(
+    "ContainerCannotStart": Reason(
         C,
         "the container's command does not exist in the image, or can't be run",
         "correct server.command or the image",
     ),
-    "StartupDeadline": Diagnosis(
+    "StartupDeadline": Reason(
         C,
         "the server was not ready within rollout.startupSeconds of its start",
         "if the model needs longer to load, raise rollout.startupSeconds",
         definite=False,
     ),
-    "FieldRefused": Diagnosis(
+    "FieldRefused": Reason(
         C, "the API server refuses a field of the rendered object", "correct the field that the message names"
     ),
-    "StoreUnreachable": Diagnosis(
+    "StoreUnreachable": Reason(
         E,
         "the registry or the artifact store can't be reached from the pod",
         "check the network and the registry's podUrl",
     ),
-    "ImageUnreachable": Diagnosis(
+    "ImageUnreachable": Reason(
         E,
         "the image can't be pulled: its registry can't be reached, or refuses",
         "check the network and pod.imagePullSecrets",
     ),
-    "InsufficientCapacity": Diagnosis(
+    "InsufficientCapacity": Reason(
         E, "no node has room for the pod", "make room, or ask for less under server.resources"
     ),
-    "SchedulingDeadline": Diagnosis(
+    "SchedulingDeadline": Reason(
         E, "no node took the pod within rollout.schedulingSeconds", "see the pod's events"
     ),
-    "FetchDeadline": Diagnosis(
+    "FetchDeadline": Reason(
         E,
         "the model was not fetched within rollout.fetchSeconds",
         "see what is slow, or raise rollout.fetchSeconds",
     ),
-    "QuotaExceeded": Diagnosis(
+    "QuotaExceeded": Reason(
         E,
         "the namespace's quota is used up, so the new pods, or a child, may not be made",
         "raise the quota, or ask for less",
     ),
-    "PodsRefused": Diagnosis(
+    "PodsRefused": Reason(
         E,
         "the API server, or a policy in it, refuses the new pods",
         "change the policy, or what it objects to",
     ),
-    "NodeLost": Diagnosis(
+    "NodeLost": Reason(
         E,
         "the pod's node went away: lost, shut down or removed",
         "another pod takes its place, so nobody need act unless it happens again",
     ),
-    "Evicted": Diagnosis(
+    "Evicted": Reason(
         E,
         "the pod was evicted, preempted or refused by its node",
         "another pod takes its place; if it happens again, raise what the pod requests, or its priority",
     ),
-    "Saturated": Diagnosis(
+    "Saturated": Reason(
         E,
         "pods are not ready because they have more requests than they can work on; only reported",
         "raise replicas or autoscaling.maxReplicas",
     ),
-    "NoProgress": Diagnosis(
+    "NoProgress": Reason(
         E,
         "pods came and went, and none became ready in the time of all phases together",
         "see the pods' events",
@@ -216,7 +216,7 @@ _CODES: Mapping[int, str] = {
 }
 
 EXIT_CODES: Mapping[int, tuple[str, Side]] = {
-    code: (reason, FAULTS[reason].side) for code, reason in _CODES.items()
+    code: (reason, REASONS[reason].side) for code, reason in _CODES.items()
 }
 """Exit codes of the scripts in ``pod/``; a test compares the two lists."""
 
@@ -227,11 +227,11 @@ def failure(reason: str, happened: str = "", last_words: str = "") -> Failure:
     ``happened`` is what is known of this case, in place of the table's words; ``last_words`` are a container's.
     What is too long is shortened so that the remedy stays. Raises KeyError for a reason that the table lacks.
     """
-    known = FAULTS[reason]
+    known = REASONS[reason]
     remedy = "" if known.said and happened else f"; {known.remedy}"
-    text = shortened(happened or known.meaning, MESSAGE_LIMIT - len(remedy)) + remedy
+    text = shorten(happened or known.meaning, MESSAGE_LIMIT - len(remedy)) + remedy
     if last_words:
-        text = shortened(f"{text}; its last words: {last_words}", MESSAGE_LIMIT)
+        text = shorten(f"{text}; its last words: {last_words}", MESSAGE_LIMIT)
     return Failure(known.side, reason, text, known.definite)
 
 
@@ -242,6 +242,6 @@ def worst(failures: Sequence[Failure | None]) -> Failure | None:
     return min(found, key=lambda f: (order.index(f.side), not f.definite, f.reason)) if found else None
 
 
-def shortened(text: str, limit: int = MESSAGE_LIMIT) -> str:
+def shorten(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """The text, cut to that many characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -53,7 +53,7 @@ def what_did_not_fit(pod: Object, scheduler: str) -> str:
     told = [_in_words(int(part[1][:9]), part[2]) for part in parts if part]
     missing = [m[1] for part in parts if part and (m := _TOO_LITTLE.match(part[2]))]
     nodes = "of 1 node" if total == 1 else f"of {total} nodes"
-    asked = [line for resource in missing if (line := _asked(pod, resource))]
+    asked = [line for resource in missing if (line := _describe_requests(pod, resource))]
     return "; ".join(
         [
             f"no node has room for the pod: {nodes}, {', '.join(told)}",
@@ -75,7 +75,7 @@ def _in_words(nodes: int, obstacle: str) -> str:
     return f"{nodes}: {obstacle}"
 
 
-def _asked(pod: Object, resource: str) -> str:
+def _describe_requests(pod: Object, resource: str) -> str:
     """Which container asks for how much of the resource; they are told apart, since sums would hide a sidecar."""
     asks = []
     for field in ("initContainers", "containers"):

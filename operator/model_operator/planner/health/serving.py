@@ -29,7 +29,7 @@ from model_operator.domain.objects import (
 )
 from model_operator.domain.revision import Side
 from model_operator.domain.world import Traffic
-from model_operator.planner.health.candidate import refusal
+from model_operator.planner.health.candidate import find_refusal
 from model_operator.planner.health.container_exits import bare_exits, how, last_end
 from model_operator.planner.health.pod_state import PodState, pod_state
 from model_operator.planner.health.reasons import Failure, failure, worst
@@ -47,7 +47,7 @@ ERROR_RATIO = 0.10
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class ServingJudgement:
     """What is wrong with a revision that serves; both None when all is well."""
 
     failure: Failure | None = None
@@ -67,7 +67,7 @@ class _Seen:
     now: datetime
 
 
-def watch(
+def judge_serving_pods(
     revision: str,
     deployment: Object | None,
     pods: Sequence[Object],
@@ -75,14 +75,14 @@ def watch(
     traffic: Traffic,
     since: datetime,
     now: datetime,
-) -> Watched:
+) -> ServingJudgement:
     """Judges ``revision``, which went live at ``since``, by its Deployment, its pods and what they answered.
 
     ``autoscaler`` is the HorizontalPodAutoscaler, if there is one; ``traffic`` is counted since ``since``. Other
     revisions' pods may be among ``pods``. Raises nothing, whatever the objects lack.
     """
     if deployment is None or applied_revision(deployment) != revision or _wants_none(deployment):
-        return Watched()
+        return ServingJudgement()
     states = [(pod, s) for pod in pods if revision_of(pod) == revision and (s := pod_state(pod, now, since))]
     seen = _Seen([(pod, s) for pod, s in states if not s.gone], since, now)
     overdue = [s.trouble for _, s in seen.pods if _is_overdue(s, now)]
@@ -104,13 +104,13 @@ def watch(
         ]
     )
     if found:
-        return Watched(failure=found)
+        return ServingJudgement(failure=found)
     troubles = [s.trouble for _, s in states if not s.gone or _is_short(deployment)]
-    if refused := refusal(deployment):
+    if refused := find_refusal(deployment):
         troubles.append(refused[0])
     if saturated:
         troubles.append(failure("Saturated", _saturated_text(lasting)))
-    return Watched(trouble=worst(troubles), look_at=_next_look(seen, silent))
+    return ServingJudgement(trouble=worst(troubles), look_at=_next_look(seen, silent))
 
 
 # --- pods that end -----------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def _crashes(seen: _Seen) -> Failure | None:
 
 
 def _exits(pod: Object, since: datetime) -> int:
-    """How often the server ended in the watch, whatever for."""
+    """How often the server ended in the watch window, whatever for."""
     server = container(pod, SERVER)
     return bare_exits(pod, server, since) if last_end(server, since) else 0
 
@@ -219,11 +219,11 @@ def _next_look(seen: _Seen, silent: Sequence[datetime]) -> datetime | None:
 
 
 def _wants_none(deployment: Object) -> bool:
-    wanted = spec(deployment).get("replicas", 1)
-    return isinstance(wanted, int) and wanted == 0
+    desired = spec(deployment).get("replicas", 1)
+    return isinstance(desired, int) and desired == 0
 
 
 def _is_short(deployment: Object) -> bool:
     """Whether there are fewer available pods than there should be."""
-    wanted = count(spec(deployment).get("replicas", 1))
-    return count(status(deployment).get("availableReplicas")) < wanted
+    desired = count(spec(deployment).get("replicas", 1))
+    return count(status(deployment).get("availableReplicas")) < desired

@@ -10,7 +10,12 @@ from model_operator.planner.manifests.children import (
     service,
 )
 from model_operator.planner.manifests.drift import differs
-from model_operator.planner.manifests.identity import pod_shape, revision_name, same_version, same_wish
+from model_operator.planner.manifests.identity import (
+    extract_pod_spec,
+    revision_name,
+    same_target,
+    same_version,
+)
 from model_operator.planner.manifests.images import ImageProblem, resolve_images
 from model_operator.planner.manifests.owner import ANNOTATION_BODY, Owner, child_labels, track_selector
 from model_operator.planner.manifests.pods import TemplateInputs, pod_template, scripts_config_map
@@ -29,16 +34,16 @@ __all__ = [
     "deployment",
     "differs",
     "disruption_budget",
+    "extract_pod_spec",
     "initial_replicas",
     "parse_quantity",
-    "pod_shape",
     "pod_template",
     "preview_service",
     "read_revision",
     "resolve_images",
     "revision_name",
+    "same_target",
     "same_version",
-    "same_wish",
     "scripts_config_map",
     "service",
     "track_selector",

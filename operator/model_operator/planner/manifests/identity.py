@@ -1,4 +1,4 @@
-"""Wishes: which part of a spec shapes the pods, when two wishes are the same, and what a wish is called."""
+"""Targets: which part of a spec shapes the pods, when two targets are the same, and what a target is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.revision import Wish
+from model_operator.domain.revision import Target
 from model_operator.planner.manifests.owner import short_hash
 
 _SHAPING = ("fetch", "server", "pod", "selfTest")
@@ -19,63 +19,67 @@ _SOME_MODEL = {"name": "any", "version": "1"}
 _VERSION_DIGITS = 10
 
 
-def pod_shape(spec_raw: Mapping[str, Any]) -> dict[str, Any]:
+def extract_pod_spec(spec_raw: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a spec that shapes the pods, as it was written, without the fields that were left out.
 
     The registry's entry is always named: two entries may have one URL and other credentials for the pods.
     """
     registry = spec_raw.get("registry")
     name = registry.get("name") if isinstance(registry, Mapping) else None
-    shape = {key: deepcopy(spec_raw[key]) for key in _SHAPING if key in spec_raw}
-    return {**shape, "registry": {"name": name or names.DEFAULT_REGISTRY}}
+    pod_spec = {key: deepcopy(spec_raw[key]) for key in _SHAPING if key in spec_raw}
+    return {**pod_spec, "registry": {"name": name or names.DEFAULT_REGISTRY}}
 
 
-def same_version(a: Wish, b: Wish) -> bool:
-    """Whether two wishes ask for the same files of the same version, whatever shape the pods have."""
+def same_version(a: Target, b: Target) -> bool:
+    """Whether two targets ask for the same files of the same version, whatever shape the pods have."""
     exact_a = (a.registry_url, a.model, a.version, a.run_id, a.source, a.digest)
     return exact_a == (b.registry_url, b.model, b.version, b.run_id, b.source, b.digest)
 
 
-def same_wish(a: Wish, b: Wish) -> bool:
-    """Whether two wishes ask for the same pods, as today's code understands them.
+def same_target(a: Target, b: Target) -> bool:
+    """Whether two targets ask for the same pods, as today's code understands them.
 
     ``restart`` does not count: it asks for the same once more. A default that is written out equals one that
-    is left out. A shape that today's code does not understand
+    is left out. A pod spec that today's code does not understand
     (an older or newer operator's) is compared as it was written.
     """
     if not same_version(a, b):
         return False
     # an operator before this one did not keep the entry's name
-    if "registry" in a.shape and "registry" in b.shape and a.shape["registry"] != b.shape["registry"]:
+    if (
+        "registry" in a.pod_spec
+        and "registry" in b.pod_spec
+        and a.pod_spec["registry"] != b.pod_spec["registry"]
+    ):
         return False
-    return a.shape == b.shape or _normalised(a.shape) == _normalised(b.shape)
+    return a.pod_spec == b.pod_spec or _normalise(a.pod_spec) == _normalise(b.pod_spec)
 
 
-def revision_name(wish: Wish) -> str:
+def revision_name(target: Target) -> str:
     """A name such as ``v8-5d9f8a2b1c``: a valid label value, at most 22 characters."""
-    digits = "".join(letter for letter in wish.version if letter in "0123456789")[:_VERSION_DIGITS]
-    return f"v{digits}-{short_hash(wish_as_json(wish))}"
+    digits = "".join(letter for letter in target.version if letter in "0123456789")[:_VERSION_DIGITS]
+    return f"v{digits}-{short_hash(target_as_json(target))}"
 
 
-def wish_as_json(wish: Wish) -> dict[str, Any]:
-    """The wish as it is kept and hashed."""
+def target_as_json(target: Target) -> dict[str, Any]:
+    """The target as it is kept and hashed."""
     # absent when empty: the names of revisions that are older than the field must not change
-    restart = {"restart": wish.restart} if wish.restart else {}
+    restart = {"restart": target.restart} if target.restart else {}
     return {
-        "registryUrl": wish.registry_url,
-        "model": wish.model,
-        "version": wish.version,
-        "runId": wish.run_id,
-        "source": wish.source,
-        "digest": wish.digest,
-        "shape": deepcopy(dict(wish.shape)),
+        "registryUrl": target.registry_url,
+        "model": target.model,
+        "version": target.version,
+        "runId": target.run_id,
+        "source": target.source,
+        "digest": target.digest,
+        "shape": deepcopy(dict(target.pod_spec)),
         **restart,
     }
 
 
-def _normalised(shape: Mapping[str, Any]) -> Any:
+def _normalise(pod_spec: Mapping[str, Any]) -> Any:
     try:
-        spec = ModelDeploymentSpec.model_validate({"model": _SOME_MODEL, **pod_shape(shape)})
+        spec = ModelDeploymentSpec.model_validate({"model": _SOME_MODEL, **extract_pod_spec(pod_spec)})
     except ValidationError:
-        return shape
+        return pod_spec
     return spec.model_dump(mode="json", by_alias=True, include={"fetch", "server", "pod", "self_test"})

@@ -10,7 +10,7 @@ from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.revision import Wish
+from model_operator.domain.revision import Target
 from model_operator.domain.world import PodRegistry
 from model_operator.planner.manifests.owner import (
     Owner,
@@ -90,7 +90,7 @@ class TemplateInputs:
 
     owner: Owner
     spec: ModelDeploymentSpec
-    wish: Wish
+    target: Target
     revision_name: str
     images: Mapping[str, str]
     config_map: str
@@ -139,8 +139,8 @@ def pod_template(inputs: TemplateInputs) -> _Object:
             },
             "annotations": {
                 **pod.annotations,
-                names.ANNOTATION_MODEL: inputs.wish.model,
-                names.ANNOTATION_VERSION: inputs.wish.version,
+                names.ANNOTATION_MODEL: inputs.target.model,
+                names.ANNOTATION_VERSION: inputs.target.version,
                 names.ANNOTATION_RUNTIME: inputs.spec.server.runtime,
             },
         },
@@ -148,11 +148,11 @@ def pod_template(inputs: TemplateInputs) -> _Object:
             "initContainers": [_fetch_container(inputs)],
             "containers": [_server_container(inputs)],
             "volumes": [*_volumes(inputs), *deepcopy(pod.volumes)],
-            "securityContext": _merged(_POD_SECURITY, pod.security_context),
+            "securityContext": _merge(_POD_SECURITY, pod.security_context),
             "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
             # a namespace with many Services would fill the environment with theirs
             "enableServiceLinks": False,
-            **_given(optional),
+            **_drop_empty(optional),
         },
     }
 
@@ -172,7 +172,7 @@ def _fetch_container(inputs: TemplateInputs) -> _Object:
         "command": ["python", f"{SCRIPTS_DIR}/fetch.py"],
         "resources": fetch.resources,
         "env": _environment(
-            fixed=[*_model_env(inputs), *_digest_env(inputs.wish), *_registry_env(inputs.registry)],
+            fixed=[*_model_env(inputs), *_digest_env(inputs.target), *_registry_env(inputs.registry)],
             defaults={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": _HTTP_RETRIES},
             given=fetch.env,
         ),
@@ -181,7 +181,7 @@ def _fetch_container(inputs: TemplateInputs) -> _Object:
         "securityContext": deepcopy(_CONTAINER_SECURITY),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    return _given(container)
+    return _drop_empty(container)
 
 
 def _server_container(inputs: TemplateInputs) -> _Object:
@@ -210,12 +210,12 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         "envFrom": server.env_from,
         "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
         "volumeMounts": [*ours, *theirs],
-        "securityContext": _merged(_CONTAINER_SECURITY, server.security_context),
+        "securityContext": _merge(_CONTAINER_SECURITY, server.security_context),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **_probes(inputs.spec),
     }
-    return _given(container)
+    return _drop_empty(container)
 
 
 def _probes(spec: ModelDeploymentSpec) -> _Object:
@@ -235,20 +235,20 @@ def _probe(which: str, path: str, given: Mapping[str, Any]) -> _Object:
     # a probe has one handler: theirs replaces ours, a part of an httpGet changes that part
     if "httpGet" not in given and _PROBE_HANDLERS & given.keys():
         handler = {}
-    return _merged({**handler, **_TIMES_AND_COUNTS_OF_PROBES[which]}, given)
+    return _merge({**handler, **_TIMES_AND_COUNTS_OF_PROBES[which]}, given)
 
 
 def _model_env(inputs: TemplateInputs) -> list[_Object]:
     return [
-        _variable("MODEL_NAME", inputs.wish.model),
-        _variable("MODEL_VERSION", inputs.wish.version),
+        _variable("MODEL_NAME", inputs.target.model),
+        _variable("MODEL_VERSION", inputs.target.version),
         _variable("MODEL_DIR", MODEL_DIR),
     ]
 
 
-def _digest_env(wish: Wish) -> list[_Object]:
+def _digest_env(target: Target) -> list[_Object]:
     # absent when there is none: templates that were rendered before must come out the same
-    return [_variable("MODEL_DIGEST", wish.digest)] if wish.digest else []
+    return [_variable("MODEL_DIGEST", target.digest)] if target.digest else []
 
 
 def _registry_env(registry: PodRegistry) -> list[_Object]:
@@ -366,19 +366,19 @@ def _variable(name: str, value: str) -> _Object:
     return {"name": name, "value": value.replace("$", "$$")}
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> _Object:
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> _Object:
     """``over`` laid over ``base``, maps into maps; a null takes a field of ``base`` away."""
     result: _Object = deepcopy(dict(base))
     for key, value in over.items():
         if value is None:
             result.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = _merged(result[key], value)
+            result[key] = _merge(result[key], value)
         else:
             result[key] = deepcopy(value)
     return result
 
 
-def _given(fields: Mapping[str, Any]) -> _Object:
+def _drop_empty(fields: Mapping[str, Any]) -> _Object:
     """The fields that say something."""
     return {key: deepcopy(value) for key, value in fields.items() if value not in (None, [], {}, "")}

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.revision import Revision, Side, Verdict, VerdictState, Wish
-from model_operator.planner.manifests.identity import wish_as_json
+from model_operator.domain.revision import Revision, Side, Target, Verdict, VerdictState
+from model_operator.planner.manifests.identity import target_as_json
 from model_operator.planner.manifests.owner import Owner, child_metadata
 
 SCHEMA = 1
@@ -19,8 +19,8 @@ _LONGEST_VERDICT = 16 * 1024
 
 def controller_revision(owner: Owner, revision: Revision) -> dict[str, Any]:
     """The object that keeps a revision, to be POSTed. Its data is immutable; the verdict is an annotation."""
-    wish = revision.wish
-    annotations = {names.ANNOTATION_MODEL: wish.model, names.ANNOTATION_VERSION: wish.version}
+    target = revision.target
+    annotations = {names.ANNOTATION_MODEL: target.model, names.ANNOTATION_VERSION: target.version}
     if revision.verdict is not None:
         annotations[names.ANNOTATION_VERDICT] = _verdict_text(revision.verdict)
     return {
@@ -37,7 +37,7 @@ def controller_revision(owner: Owner, revision: Revision) -> dict[str, Any]:
             "schema": SCHEMA,
             # also a label, but labels can be changed
             "name": revision.name,
-            "wish": wish_as_json(wish),
+            "wish": target_as_json(target),
             "images": dict(revision.images),
             "template": deepcopy(dict(revision.template)),
             "configMap": revision.config_map,
@@ -51,10 +51,10 @@ def read_revision(obj: Mapping[str, Any]) -> Revision | None:
     A verdict that can't be read is none: then the revision counts as never tried.
     """
     data, metadata = _map(obj.get("data")), _map(obj.get("metadata"))
-    wish = _wish(_map(data.get("wish")))
+    target = _read_target(_map(data.get("wish")))
     name, config_map, number = data.get("name"), data.get("configMap"), obj.get("revision")
     images, template = data.get("images"), data.get("template")
-    if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool) or wish is None:
+    if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool) or target is None:
         return None
     if not (isinstance(name, str) and name and isinstance(config_map, str)):
         return None
@@ -68,7 +68,7 @@ def read_revision(obj: Mapping[str, Any]) -> Revision | None:
     return Revision(
         name=name,
         number=number,
-        wish=wish,
+        target=target,
         images=images,
         template=template,
         config_map=config_map,
@@ -121,16 +121,16 @@ def _read_verdict(text: object) -> Verdict | None:
     return verdict if sound and counted and verdict.attempts >= 0 and at.tzinfo is not None else None
 
 
-def _wish(said: Mapping[str, Any]) -> Wish | None:
+def _read_target(said: Mapping[str, Any]) -> Target | None:
     keys = ("registryUrl", "model", "version", "runId", "source", "digest")
-    shape = said.get("shape")
-    if not isinstance(shape, Mapping) or not all(isinstance(said.get(key), str) for key in keys):
+    pod_spec = said.get("shape")
+    if not isinstance(pod_spec, Mapping) or not all(isinstance(said.get(key), str) for key in keys):
         return None
     registry_url, model, version, run_id, source, digest = (said[key] for key in keys)
     restart = said.get("restart", "")
     if not isinstance(restart, str):
         return None
-    return Wish(registry_url, model, version, run_id, source, digest, shape, restart)
+    return Target(registry_url, model, version, run_id, source, digest, pod_spec, restart)
 
 
 def _map(value: object) -> Mapping[str, Any]:

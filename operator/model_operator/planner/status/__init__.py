@@ -1,6 +1,6 @@
 """The report: the status of a ModelDeployment, for every situation. All pure.
 
-``status`` puts it together, ``conditions`` has the conditions, ``blockers`` finds obstacles.
+``status`` puts it together, ``conditions`` has the conditions, ``blockers`` finds what is in the way.
 ``events`` tells of conditions that went bad.
 """
 

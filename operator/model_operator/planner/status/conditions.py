@@ -16,13 +16,18 @@ from typing import Any, Literal
 from model_operator.api import names
 from model_operator.domain.objects import applied_revision, rfc3339
 from model_operator.domain.revision import Revision
-from model_operator.domain.rollout import Memory, Phase, Serving
-from model_operator.domain.world import FaultKind, World
-from model_operator.planner.decision import Situation, left_track, suspended
+from model_operator.domain.rollout import Phase, RolloutState, Serving
+from model_operator.domain.world import RefusalKind, World
+from model_operator.planner.decision import Situation, is_suspended, left_track
 from model_operator.planner.gates import GateReport, GateResult, asks_anything
-from model_operator.planner.manifests import pod_shape, same_wish
-from model_operator.planner.status.blockers import idle_trouble, lost_scripts, obstacle, serving_trouble
-from model_operator.planner.strategy.tracks import complete, replicas_of
+from model_operator.planner.manifests import extract_pod_spec, same_target
+from model_operator.planner.status.blockers import (
+    describe_lost_scripts,
+    find_blocker,
+    find_idle_blocker,
+    find_serving_blocker,
+)
+from model_operator.planner.strategy.tracks import is_complete, replicas_of
 
 MESSAGE_LIMIT = 1024
 Status = Literal["True", "False", "Unknown"]
@@ -39,16 +44,16 @@ class Condition:
 
 
 def merge(
-    previous: Iterable[object], wanted: Sequence[Condition], generation: int, now: datetime
+    previous: Iterable[object], desired: Sequence[Condition], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
-    """Returns ``wanted`` as status conditions.
+    """Returns ``desired`` as status conditions.
 
     ``lastTransitionTime`` is taken from ``previous`` where the status did not move, and is ``now`` otherwise.
     Conditions that are not wanted any more are left out.
     """
     known = {str(p.get("type")): p for p in previous if isinstance(p, Mapping)}
     merged = []
-    for condition in wanted:
+    for condition in desired:
         before = known.get(condition.type, {})
         same = before.get("status") == condition.status
         since = before.get("lastTransitionTime") if same else None
@@ -72,13 +77,13 @@ def conditions(world: World, situation: Situation) -> Iterator[Condition]:
     ready, stalled = _ready(world, situation)
     yield ready
     yield _current(world, situation)
-    moving = None if suspended(world) else _moving(world, situation)
+    moving = None if is_suspended(world) else _moving(world, situation)
     if moving and not stalled:
         yield Condition("Reconciling", "True", moving.reason, moving.message)
     if stalled:
         yield Condition("Stalled", "True", ready.reason, ready.message)
     yield _resolution_condition(world)
-    admitted = admitted_condition(world, situation.memory, situation.wished, situation.admission)
+    admitted = admitted_condition(world, situation.state, situation.desired, situation.admission)
     if admitted and _waits_behind_a_commit(situation):
         yield Condition("Admitted", "False", "WaitingForApproval", _waits_for_a_person(situation))
     elif admitted:
@@ -95,14 +100,14 @@ def _resolution_condition(world: World) -> Condition:
 
 
 def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:
-    """The condition Ready, and whether only a person (or the outside world) can mend it."""
-    if found := obstacle(world, situation):
+    """The condition Ready, and whether only a person (or the outside world) can fix it."""
+    if found := find_blocker(world, situation):
         return Condition("Ready", "False", found.reason, found.message), found.stalled
-    if situation.memory.serving is None:
+    if situation.state.serving is None:
         return _nothing_serves(world, situation)
-    serving = situation.memory.serving
-    if trouble := serving_trouble(world, situation, serving):
-        return Condition("Ready", "False", trouble.reason, trouble.message), trouble.stalled
+    serving = situation.state.serving
+    if blocker := find_serving_blocker(world, situation, serving):
+        return Condition("Ready", "False", blocker.reason, blocker.message), blocker.stalled
     if _spec_is_in_force(world, situation):
         if replicas_of(world.deployment(serving.track)) == 0:
             text = f"version {serving.version} is in place and serves as soon as there are replicas: now 0"
@@ -110,24 +115,24 @@ def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:
         if warning := situation.trouble:
             text = f"version {serving.version} serves; {warning.message}"
             return Condition("Ready", "True", warning.reason, text), False
-        if left := idle_trouble(world, situation, serving):
+        if left := find_idle_blocker(world, situation, serving):
             return Condition("Ready", "True", left.reason, left.message), False
-        if lost := lost_scripts(world, situation, serving):
+        if lost := describe_lost_scripts(world, situation, serving):
             return Condition("Ready", "True", "ScriptsMissing", lost), False
         return Condition("Ready", "True", "Serving", f"version {serving.version} serves"), False
-    if (other := situation.stand_in) and not suspended(world):
+    if (other := situation.interim) and not is_suspended(world):
         return _commit_on_its_way(situation, serving, other)
     current = _current(world, situation)
-    stalled = not _goes_on(world, situation) and not suspended(world)
+    stalled = not _goes_on(world, situation) and not is_suspended(world)
     message = f"the spec is not in force: {current.message}; version {serving.version} serves on"
     return Condition("Ready", "False", current.reason, message), stalled
 
 
-def _commit_on_its_way(situation: Situation, serving: Serving, stand_in: Revision) -> tuple[Condition, bool]:
+def _commit_on_its_way(situation: Situation, serving: Serving, interim: Revision) -> tuple[Condition, bool]:
     """Ready while a commit is brought into force with the version that serves, or could not be."""
-    candidate, rejection = situation.memory.candidate, situation.memory.rejection_of(stand_in.name)
-    text = f"the spec is not in force: version {stand_in.wish.version} with the changed spec"
-    if candidate and candidate.revision == stand_in.name:
+    candidate, rejection = situation.state.candidate, situation.state.rejection_of(interim.name)
+    text = f"the spec is not in force: version {interim.target.version} with the changed spec"
+    if candidate and candidate.revision == interim.name:
         waits = candidate.phase is Phase.WITHDRAWN and candidate.retry_at is None
         text += f": {candidate.message or candidate.phase.value}; version {serving.version} serves on"
         return Condition("Ready", "False", candidate.reason or "RollingOut", text), waits
@@ -143,7 +148,7 @@ def _goes_on(world: World, situation: Situation) -> bool:
     """Whether the spec may yet come into force without anybody's help."""
     if not world.resolution.ok:
         return not world.resolution.reason.definite
-    candidate = situation.memory.candidate
+    candidate = situation.state.candidate
     if situation.problem:
         return False
     if situation.admission and not situation.admission.admitted:
@@ -156,7 +161,7 @@ def _goes_on(world: World, situation: Situation) -> bool:
 
 
 def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool]:
-    candidate = situation.memory.candidate
+    candidate = situation.state.candidate
     resolution = world.resolution
     if candidate and candidate.phase is Phase.FAILED:
         text = (
@@ -171,9 +176,9 @@ def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool
         stalled = bool(candidate.reason) and candidate.deadline is None and candidate.phase.in_flight
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
         return Condition("Ready", "False", reason, text), stalled
-    if (gate := situation.turned_away) and situation.wished:
-        return _kept_out("Ready", situation.wished, gate), not _goes_on(world, situation)
-    if suspended(world):
+    if (gate := situation.turned_away) and situation.desired:
+        return _kept_out_condition("Ready", situation.desired, gate), not _goes_on(world, situation)
+    if is_suspended(world):
         return Condition("Ready", "False", "Suspended", "spec.suspend is true, and nothing serves yet"), False
     if not resolution.ok:
         stalled = resolution.reason.definite
@@ -182,8 +187,8 @@ def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool
 
 
 def _current(world: World, situation: Situation) -> Condition:
-    memory, wished, candidate = situation.memory, situation.wished, situation.memory.candidate
-    serving = memory.serving
+    state, desired, candidate = situation.state, situation.desired, situation.state.candidate
+    serving = state.serving
     if world.spec is None:
         return Condition("Current", "Unknown", "InvalidSpec", world.spec_error)
     if not world.resolution.ok and not situation.held:
@@ -196,22 +201,22 @@ def _current(world: World, situation: Situation) -> Condition:
         )
     if situation.problem:
         return Condition("Current", "False", situation.problem.reason, situation.problem.message)
-    if serving and situation.held and wished and wished.name == serving.revision:
+    if serving and situation.held and desired and desired.name == serving.revision:
         text = f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}; remove it to follow again"
         return Condition("Current", "False", "RevisionHeld", text)
-    if suspended(world) and not (wished and serving and wished.name == serving.revision):
+    if is_suspended(world) and not (desired and serving and desired.name == serving.revision):
         text = "spec.suspend is true: nothing is changed until it is false"
         return Condition("Current", "False", "Suspended", text)
-    if wished and serving and wished.name == serving.revision:
+    if desired and serving and desired.name == serving.revision:
         if left_track(world, serving):
             text = f"version {serving.version} is ready, and requests are about to move to it"
             return Condition("Current", "False", "Switching", text)
         if applied_revision(world.deployment(serving.track)) == serving.revision:
             return Condition("Current", "True", "Serving", f"version {serving.version} is wanted and serves")
         return Condition("Current", "False", "RollingOut", f"version {serving.version} is being put back")
-    if wished and (gate := situation.turned_away):
-        return _kept_out("Current", wished, gate)
-    if wished and (rejection := memory.rejection_of(wished.name)):
+    if desired and (gate := situation.turned_away):
+        return _kept_out_condition("Current", desired, gate)
+    if desired and (rejection := state.rejection_of(desired.name)):
         text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
         if rejection.retry_at:
             text += f"; tried again at {rfc3339(rejection.retry_at)}"
@@ -226,33 +231,33 @@ def _current(world: World, situation: Situation) -> Condition:
 
 
 def _waits_behind_a_commit(situation: Situation) -> bool:
-    """Whether the wanted version lacks only a person's approval, and a commit is brought in meanwhile."""
-    wished = situation.wished
-    if wished is None or situation.stand_in is None or situation.turned_away:
+    """Whether the desired version lacks only a person's approval, and a commit is brought in meanwhile."""
+    desired = situation.desired
+    if desired is None or situation.interim is None or situation.turned_away:
         return False
-    return situation.memory.rejection_of(wished.name) is None
+    return situation.state.rejection_of(desired.name) is None
 
 
 def _waits_for_a_person(situation: Situation) -> str:
-    version = situation.wished.wish.version if situation.wished else ""
+    version = situation.desired.target.version if situation.desired else ""
     return (
         f"version {version} waits until a person agrees; meanwhile the changed spec is brought into force with the "
         "version that serves"
     )
 
 
-def _kept_out(kind: str, wished: Revision, gate: GateResult) -> Condition:
+def _kept_out_condition(kind: str, desired: Revision, gate: GateResult) -> Condition:
     return Condition(
         kind,
         "False",
         gate.reason,
-        f"version {wished.wish.version} is kept out by gate {gate.gate}: {gate.message}",
+        f"version {desired.target.version} is kept out by gate {gate.gate}: {gate.message}",
     )
 
 
 def _moving(world: World, situation: Situation) -> Condition | None:
     """Why the operator is still at work, None when it is at rest."""
-    candidate = situation.memory.candidate
+    candidate = situation.state.candidate
     if candidate and candidate.phase is not Phase.WITHDRAWN and candidate.phase is not Phase.FAILED:
         reason = candidate.reason or "RollingOut"
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
@@ -263,15 +268,15 @@ def _moving(world: World, situation: Situation) -> Condition | None:
     if candidate and candidate.phase is Phase.WITHDRAWN and candidate.retry_at:
         text = f"version {candidate.version} is tried again at {rfc3339(candidate.retry_at)}"
         return Condition("Reconciling", "True", "Withdrawn", text)
-    if contested := [str(f.ref) for f in world.faults if f.kind is FaultKind.CONTESTED]:
+    if contested := [str(f.ref) for f in world.refused_writes if f.kind is RefusalKind.CONTESTED]:
         text = f"{', '.join(contested)}: somebody else keeps changing what is ours; repaired a few times a minute"
         return Condition("Reconciling", "True", "DriftContested", text)
-    serving = situation.memory.serving
+    serving = situation.state.serving
     if serving and left_track(world, serving):
         text = f"requests are being moved to version {serving.version}"
         return Condition("Reconciling", "True", "Switching", text)
     deployment = world.deployment(serving.track) if serving else None
-    if serving and (applied_revision(deployment) != serving.revision or not complete(deployment)):
+    if serving and (applied_revision(deployment) != serving.revision or not is_complete(deployment)):
         text = f"the pods are being brought to version {serving.version}"
         return Condition("Reconciling", "True", "Progressing", text)
     if not serving and not world.resolution.ok and not world.resolution.reason.definite:
@@ -283,12 +288,12 @@ def _moving(world: World, situation: Situation) -> Condition | None:
 
 def _spec_is_in_force(world: World, situation: Situation) -> bool:
     """Whether the serving revision is what the spec asks for, a moving alias's version aside."""
-    serving = situation.memory.serving
+    serving = situation.state.serving
     if serving is None or world.spec is None:
         return False
-    if situation.held and situation.wished is None:
+    if situation.held and situation.desired is None:
         return True
-    if situation.wished and situation.wished.name == serving.revision:
+    if situation.desired and situation.desired.name == serving.revision:
         return True
     reference = world.spec.model.reference()
     if serving.alias and serving.alias != reference.display:
@@ -296,31 +301,31 @@ def _spec_is_in_force(world: World, situation: Situation) -> bool:
     kept = next((r for r in situation.revisions if r.name == serving.revision), None)
     if kept is None:
         return True
-    if kept.wish.model != reference.name:
+    if kept.target.model != reference.name:
         return False
-    if reference.version is not None and kept.wish.version != reference.version:
+    if reference.version is not None and kept.target.version != reference.version:
         return False
-    if world.resolution.ok and kept.wish.registry_url != world.resolution.registry_url:
+    if world.resolution.ok and kept.target.registry_url != world.resolution.registry_url:
         return False
-    return same_wish(kept.wish, replace(kept.wish, shape=pod_shape(world.spec_raw)))
+    return same_target(kept.target, replace(kept.target, pod_spec=extract_pod_spec(world.spec_raw)))
 
 
 def admitted_condition(
-    world: World, memory: Memory, wished: Revision | None, admission: GateReport | None
+    world: World, state: RolloutState, desired: Revision | None, admission: GateReport | None
 ) -> Condition | None:
     """The condition Admitted; None where the spec sets no gate."""
-    spec, candidate = world.spec, memory.candidate
+    spec, candidate = world.spec, state.candidate
     if spec is None or not (asks_anything(spec.gates) or spec.gates.approval.mode == "Manual"):
         return None
-    if wished is None:
+    if desired is None:
         return Condition("Admitted", "Unknown", "Pending", "it is not known yet which version is wanted")
-    version = wished.wish.version
+    version = desired.target.version
     if admission and (refusal := admission.refusal):
         text = f"version {version}, gate {refusal.gate}: {refusal.message}"
         return Condition("Admitted", "False", refusal.reason, text)
     if admission and (pending := admission.pending):
         text = f"version {version}, gate {pending.gate}: {pending.message}"
         return Condition("Admitted", "Unknown", pending.reason, text)
-    if candidate and candidate.revision == wished.name and candidate.reason == "WaitingForApproval":
+    if candidate and candidate.revision == desired.name and candidate.reason == "WaitingForApproval":
         return Condition("Admitted", "False", candidate.reason, f"version {version}: {candidate.message}")
     return Condition("Admitted", "True", "Admitted", f"version {version} may start")

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model_operator.domain.objects import mapping
-from model_operator.domain.plan import Announce
+from model_operator.domain.plan import Event
 
 
-def troubles(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Announce]:
+def events_for(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Event]:
     """Events for conditions that went bad since the status ``before``, one per reason.
 
     What the planner tells itself (a revert, a first failure) is not told twice.
     """
-    told = {
+    skipped = {
         "RollingOut",
         "WaitingForSlot",
         "Switching",
@@ -24,28 +24,28 @@ def troubles(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[An
         "Suspended",
         "GatesPending",
     }
-    told |= {"RevisionHeld", str(mapping(after.get("serving")).get("reason"))}
+    skipped |= {"RevisionHeld", str(mapping(after.get("serving")).get("reason"))}
     if after.get("rejected") != before.get("rejected"):
-        told.add("VersionRejected")
+        skipped.add("VersionRejected")
     contest, fought = _find(after, "Reconciling"), _find(before, "Reconciling")
     if contest.get("reason") == "DriftContested" != fought.get("reason"):
-        yield Announce(True, "DriftContested", str(contest.get("message")))
+        yield Event(True, "DriftContested", str(contest.get("message")))
     ready, was = _find(after, "Ready"), _find(before, "Ready")
     if ready.get("status") == "True" and ready.get("reason") not in (
         was.get("reason"),
         "Serving",
         "ScaledToZero",
     ):
-        yield Announce(True, str(ready.get("reason")), str(ready.get("message")))
+        yield Event(True, str(ready.get("reason")), str(ready.get("message")))
     for kind in ("Resolved", "Stalled", "Current"):
         now, then = _find(after, kind), _find(before, kind)
         bad = now.get("status") == "True" if kind == "Stalled" else now.get("status") != "True"
         reason = str(now.get("reason"))
         if kind == "Current" and reason == "VersionRejected" and then.get("status") == "Unknown":
             continue  # it was told before the registry was away
-        if now and bad and reason != then.get("reason") and reason not in told:
-            told.add(reason)
-            yield Announce(True, reason, str(now.get("message")))
+        if now and bad and reason != then.get("reason") and reason not in skipped:
+            skipped.add(reason)
+            yield Event(True, reason, str(now.get("message")))
 
 
 def _find(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

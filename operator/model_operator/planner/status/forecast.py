@@ -9,40 +9,40 @@ from typing import Any
 
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.revision import Revision
-from model_operator.domain.rollout import Memory, Phase, Serving
+from model_operator.domain.rollout import Phase, RolloutState, Serving
 from model_operator.domain.world import World
 from model_operator.planner.gates import GateReport
 from model_operator.planner.manifests import parse_quantity
-from model_operator.planner.strategy.tracks import candidate_track, wanted_replicas
+from model_operator.planner.strategy.tracks import candidate_track, desired_replicas
 
 MESSAGE_SHOWN = 512
 
 
-def step_ahead(
-    world: World, memory: Memory, revision: Revision | None, admission: GateReport | None
+def forecast(
+    world: World, state: RolloutState, revision: Revision | None, admission: GateReport | None
 ) -> dict[str, Any]:
     """What the rollout that waits, runs or is kept out does to the pods; empty when there is none.
 
     ``revision`` is the one that it brings. What the gates said of it stays shown after they are no longer asked.
     """
-    candidate, spec = memory.candidate, world.spec
+    candidate, spec = state.candidate, world.spec
     if spec is None or (candidate and candidate.phase is Phase.FAILED):
         return {}
     if candidate is None and revision is None:
         return {}
-    serving = memory.serving
-    track = candidate.track if candidate else candidate_track(world, memory)
+    serving = state.serving
+    track = candidate.track if candidate else candidate_track(world, state)
     beside = serving is not None and track != serving.track
-    number = wanted_replicas(world, serving)
+    number = desired_replicas(world, serving)
     extra = _extra_pods(spec, serving, number, beside)
     name = candidate.revision if candidate else revision.name if revision else ""
-    version = candidate.version if candidate else revision.wish.version if revision else ""
+    version = candidate.version if candidate else revision.target.version if revision else ""
     step = {
         "from": serving.version if serving else "",
         "to": version,
         "revision": name,
         "strategy": "BlueGreen" if beside else "RollingUpdate",
-        "message": _told(spec, serving, number, beside),
+        "message": _describe(spec, serving, number, beside),
         "extraPods": extra,
         "extraResources": _resources(revision.template, extra) if revision and extra else {},
         **_gates(world, name, admission),
@@ -50,7 +50,7 @@ def step_ahead(
     return {key: value for key, value in step.items() if value or key == "extraPods"}
 
 
-def _told(spec: ModelDeploymentSpec, serving: Serving | None, number: int, beside: bool) -> str:
+def _describe(spec: ModelDeploymentSpec, serving: Serving | None, number: int, beside: bool) -> str:
     surge, missing = spec.rollout.max_surge, spec.rollout.max_unavailable
     if serving is None:
         return f"{number} pods are started; nothing serves yet"

@@ -9,13 +9,13 @@ from model_operator.api import names
 from model_operator.domain.objects import mapping, rfc3339
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.revision import Revision
-from model_operator.domain.rollout import Memory
+from model_operator.domain.rollout import RolloutState
 from model_operator.domain.world import World
-from model_operator.planner.annotations import handled
+from model_operator.planner.annotations import read_handled
 from model_operator.planner.decision import Situation
 from model_operator.planner.state import to_status
 from model_operator.planner.status.conditions import conditions, merge
-from model_operator.planner.status.forecast import step_ahead
+from model_operator.planner.status.forecast import forecast
 
 
 def report(world: World, situation: Situation) -> dict[str, Any]:
@@ -23,14 +23,14 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     status: dict[str, Any] = {"observedGeneration": world.generation}
     previous = world.status.get("conditions")
     before = previous if isinstance(previous, list) else []
-    remembered = to_status(situation.memory, situation.wished.name if situation.wished else "")
+    remembered = to_status(situation.state, situation.desired.name if situation.desired else "")
     waits = world.resolution.reason is ResolutionReason.PENDING and not _spec_is_new(world)
     if before and waits and remembered.items() <= world.status.items():
         # an operator that has just started does not know yet; saying so would be a write for each ModelDeployment
         status["conditions"] = before
     else:
-        wanted = list(conditions(world, situation))
-        status["conditions"] = merge(before, wanted, world.generation, world.now)
+        desired = list(conditions(world, situation))
+        status["conditions"] = merge(before, desired, world.generation, world.now)
     if world.spec is not None:
         reference = world.spec.model.reference()
         status["modelName"] = reference.name
@@ -38,11 +38,11 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     if resolved := _resolved(world):
         status["resolved"] = resolved
     status |= remembered
-    if answered := handled(world) | dict(situation.answers):
+    if answered := read_handled(world) | dict(situation.answers):
         status["handledRequests"] = answered
-    if step := step_ahead(world, situation.memory, _next(situation), situation.admission):
+    if step := forecast(world, situation.state, _next(situation), situation.admission):
         status["plan"] = step
-    status |= _size(world, situation.memory)
+    status |= _size(world, situation.state)
     if world.children.service is not None and world.spec is not None:
         port = world.spec.service.port
         suffix = "" if port == 80 else f":{port}"
@@ -68,8 +68,8 @@ def _resolved(world: World) -> dict[str, Any]:
     return {**found, "at": at if before == found and isinstance(at, str) else rfc3339(world.now)}
 
 
-def _size(world: World, memory: Memory) -> dict[str, Any]:
-    track = memory.serving.track if memory.serving else world.name
+def _size(world: World, state: RolloutState) -> dict[str, Any]:
+    track = state.serving.track if state.serving else world.name
     deployment = world.deployment(track)
     counts = mapping(deployment.get("status")) if deployment else {}
     selector = f"{names.LABEL_DEPLOYMENT}={world.name},{names.LABEL_TRACK}={track}"
@@ -82,9 +82,9 @@ def _size(world: World, memory: Memory) -> dict[str, Any]:
 
 def _next(situation: Situation) -> Revision | None:
     """The revision that the next step is about: the candidate's, or the one that the gates keep out."""
-    if candidate := situation.memory.candidate:
+    if candidate := situation.state.candidate:
         return next((r for r in situation.revisions if r.name == candidate.revision), None)
-    return situation.wished if situation.turned_away else None
+    return situation.desired if situation.turned_away else None
 
 
 def _spec_is_new(world: World) -> bool:

@@ -54,10 +54,10 @@ class Followed:
     """Since the registry first named the version to us."""
 
 
-Outcome = Started | Ended | Reverted | Followed
+RolloutTransition = Started | Ended | Reverted | Followed
 
 
-def outcomes(world: World, after: Status) -> Iterator[Outcome]:
+def find_transitions(world: World, after: Status) -> Iterator[RolloutTransition]:
     """What happened between the status of ``world`` and ``after``, which is about to take its place.
 
     A lost status tells of nothing but a start: what is rebuilt from memory did not happen just now.
@@ -68,12 +68,12 @@ def outcomes(world: World, after: Status) -> Iterator[Outcome]:
     if not before:
         return
     if rejection := _new_rejection(before, after):
-        yield from _refused(before, after, rejection)
+        yield from _find_rejection_transitions(before, after, rejection)
     elif _live(before, after):
         yield Ended("live", "", _elapsed(part(before, "candidate"), _time(after, "serving", "since")))
         if (seconds := _since_the_move(before, after)) is not None:
             yield Followed(world.spec.gates.approval.mode if world.spec else "Automatic", seconds)
-    elif ended := _given_up(before, after):
+    elif ended := _find_abandoned(before, after):
         yield ended
 
 
@@ -84,7 +84,9 @@ def _has_begun(before: Status, after: Status) -> bool:
     )
 
 
-def _refused(before: Status, after: Status, rejection: Status) -> Iterator[Outcome]:
+def _find_rejection_transitions(
+    before: Status, after: Status, rejection: Status
+) -> Iterator[RolloutTransition]:
     side, reason = str(rejection.get("side", "")), str(rejection.get("reason", ""))
     was_live = part(before, "serving").get("revision") == rejection.get("revision")
     serves = part(after, "serving").get("revision", rejection.get("revision"))
@@ -97,7 +99,7 @@ def _refused(before: Status, after: Status, rejection: Status) -> Iterator[Outco
         yield Reverted("watch" if was_live else "rollout", side, reason)
 
 
-def _given_up(before: Status, after: Status) -> Ended | None:
+def _find_abandoned(before: Status, after: Status) -> Ended | None:
     """The candidate that is under way no longer, neither live nor rejected."""
     then, now = part(before, "candidate"), part(after, "candidate")
     if not _under_way(then):

@@ -7,52 +7,52 @@ from datetime import timedelta
 
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import Kind, applied_revision
-from model_operator.domain.plan import Announce
+from model_operator.domain.plan import Event
 from model_operator.domain.revision import Side
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.domain.world import FaultKind, World
-from model_operator.planner.annotations import asked
+from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
+from model_operator.domain.world import RefusalKind, World
+from model_operator.planner.annotations import read_request
 from model_operator.planner.decision import (
     ATTEMPTS,
-    Course,
+    Decision,
+    append_history,
     costs_a_serving_pod,
-    ended,
+    describe_self_test,
     retry_delay,
-    self_tested,
-    told,
-    without_watch,
+    rollout_phrase,
+    without_watch_window,
 )
-from model_operator.planner.health import FAULTS, MESSAGE_LIMIT, Failure, Judgement, judge
+from model_operator.planner.health import MESSAGE_LIMIT, REASONS, Failure, Judgement, judge_candidate_pods
 from model_operator.planner.health import failure as health_failure
-from model_operator.planner.strategy.tracks import pods_of, replicas_of, wanted_replicas
-from model_operator.planner.target import held_revision
+from model_operator.planner.strategy.tracks import desired_replicas, pods_of, replicas_of
+from model_operator.planner.target import find_held_revision
 
 
-def judge_candidate(world: World, course: Course) -> Course:
+def judge_candidate(world: World, decision: Decision) -> Decision:
     """Looks at the pods of the candidate, if a Deployment carries one, and draws the consequence."""
-    candidate = course.memory.candidate
+    candidate = decision.state.candidate
     if candidate is None or world.spec is None or not candidate.phase.carried:
-        return course
-    judgement = judge(
+        return decision
+    judgement = judge_candidate_pods(
         candidate.revision,
         world.deployment(candidate.track),
         pods_of(world, candidate.track),
         world.spec.rollout,
         world.now,
     )
-    course = replace(course, judgement=judgement)
-    if judgement.live and _as_big_as_needed(world, course.memory, candidate):
-        if _waits_for_traffic(world, course, candidate):
-            return _show(world.spec, course, candidate)
-        return _go_live(world, course, candidate, judgement)
+    decision = replace(decision, judgement=judgement)
+    if judgement.live and _as_big_as_needed(world, decision.state, candidate):
+        if _waits_for_traffic(world, decision, candidate):
+            return _show(world.spec, decision, candidate)
+        return _go_live(world, decision, candidate, judgement)
     if candidate.phase is Phase.FAILED:
-        return course  # the kubelet keeps trying; what it was rejected for still stands
-    stuck = _stuck(world, course, judgement)
+        return decision  # the kubelet keeps trying; what it was rejected for still stands
+    stuck = _stuck(world, decision, judgement)
     failure = stuck or judgement.failure
     if failure and (stuck or failure.side is Side.ENVIRONMENT):
-        return withdraw(world, course, candidate, failure)
+        return withdraw(world, decision, candidate, failure)
     if failure:
-        return reject(world, course, candidate, failure)
+        return reject(world, decision, candidate, failure)
     moved = replace(
         candidate,
         phase=judgement.phase,
@@ -60,26 +60,29 @@ def judge_candidate(world: World, course: Course) -> Course:
         message=judgement.message,
         deadline=judgement.deadline,
     )
-    return course.remembering(replace(course.memory, candidate=moved))
+    return decision.with_state(replace(decision.state, candidate=moved))
 
 
-def judge_template_fault(world: World, course: Course) -> Course:
+def judge_refused_template(world: World, decision: Decision) -> Decision:
     """A template that the API server refuses is the spec's fault; the Deployment still has the one before."""
-    candidate = course.memory.candidate
+    candidate = decision.state.candidate
     if candidate is None or not candidate.phase.in_flight:
-        return course
+        return decision
     if applied_revision(world.deployment(candidate.track)) == candidate.revision:
-        return course
-    for fault in world.faults:
-        if fault.ref != world.ref(Kind.DEPLOYMENT, candidate.track) or fault.kind is FaultKind.NAME_TAKEN:
+        return decision
+    for refused in world.refused_writes:
+        if (
+            refused.ref != world.ref(Kind.DEPLOYMENT, candidate.track)
+            or refused.kind is RefusalKind.NAME_TAKEN
+        ):
             continue
-        message = f"the API server refuses the pod template: {fault.message}"
-        if fault.kind is FaultKind.INVALID:
-            return reject(world, course, candidate, health_failure("FieldRefused", message))
+        message = f"the API server refuses the pod template: {refused.message}"
+        if refused.kind is RefusalKind.INVALID:
+            return reject(world, decision, candidate, health_failure("FieldRefused", message))
         # a policy or a quota may change its mind; nothing has moved yet, so asking again costs nothing
         held_up = replace(candidate, reason="Refused", message=message)
-        return course.remembering(replace(course.memory, candidate=held_up))
-    return course
+        return decision.with_state(replace(decision.state, candidate=held_up))
+    return decision
 
 
 def time_for_a_pod(spec: ModelDeploymentSpec) -> timedelta:
@@ -88,44 +91,44 @@ def time_for_a_pod(spec: ModelDeploymentSpec) -> timedelta:
     return timedelta(seconds=limits.scheduling_seconds + limits.fetch_seconds + limits.startup_seconds)
 
 
-def _stuck(world: World, course: Course, judgement: Judgement) -> Failure | None:
+def _stuck(world: World, decision: Decision, judgement: Judgement) -> Failure | None:
     """Pods that are replaced again and again (evicted, say) never miss a deadline of their own."""
-    candidate, spec = course.memory.candidate, world.spec
-    if candidate is None or spec is None or course.memory.serving is None or judgement.live:
+    candidate, spec = decision.state.candidate, world.spec
+    if candidate is None or spec is None or decision.state.serving is None or judgement.live:
         return None
     time = time_for_a_pod(spec)
     if judgement.failure or judgement.phase is Phase.ROLLING or world.now < candidate.since + time:
         return None
     message = f"no pod became ready within {time.total_seconds():.0f} s: {judgement.message}"
-    known = FAULTS.get(judgement.hint)
+    known = REASONS.get(judgement.hint)
     if known and known.side is Side.ENVIRONMENT:
         return replace(health_failure(judgement.hint), message=message[:MESSAGE_LIMIT])
     # what hinders them may be anybody's fault; that nothing comes of it is the environment's
     return health_failure("NoProgress", message)
 
 
-def _as_big_as_needed(world: World, memory: Memory, candidate: Candidate) -> bool:
+def _as_big_as_needed(world: World, state: RolloutState, candidate: Candidate) -> bool:
     """Beside a serving track, all pods are there only when it has the size of that track."""
-    if memory.serving is None or candidate.track == memory.serving.track:
+    if state.serving is None or candidate.track == state.serving.track:
         return True
-    return replicas_of(world.deployment(candidate.track)) >= wanted_replicas(world, memory.serving)
+    return replicas_of(world.deployment(candidate.track)) >= desired_replicas(world, state.serving)
 
 
 # --- approval --------------------------------------------------------------------------------------
 
 
-def approved(spec: ModelDeploymentSpec, version: str, revision: str) -> bool:
+def is_approved(spec: ModelDeploymentSpec, version: str, revision: str) -> bool:
     """Whether a reviewed commit agrees to that version or revision, or nobody has to."""
     approval = spec.gates.approval
     return approval.mode == "Automatic" or approval.approved in (version, revision)
 
 
-def _waits_for_traffic(world: World, course: Course, candidate: Candidate) -> bool:
+def _waits_for_traffic(world: World, decision: Decision, candidate: Candidate) -> bool:
     """Whether it takes no requests yet and a person has to agree first; one who holds it has agreed."""
-    spec, serving = world.spec, course.memory.serving
-    if spec is None or approved(spec, candidate.version, candidate.revision):
+    spec, serving = world.spec, decision.state.serving
+    if spec is None or is_approved(spec, candidate.version, candidate.revision):
         return False
-    if _is_held(world, course, candidate):
+    if _is_held(world, decision, candidate):
         return False
     # a commit that moves the gate must not let through what stands behind it
     beside = serving is not None and candidate.track != serving.track
@@ -133,63 +136,65 @@ def _waits_for_traffic(world: World, course: Course, candidate: Candidate) -> bo
     return hidden or beside or candidate.phase is Phase.READY
 
 
-def _is_held(world: World, course: Course, candidate: Candidate) -> bool:
+def _is_held(world: World, decision: Decision, candidate: Candidate) -> bool:
     """Whether a person asked for it by the annotation revert."""
-    held = held_revision(course.revisions, asked(world, "revert"))
+    held = find_held_revision(decision.revisions, read_request(world, "revert"))
     return held is not None and held.name == candidate.revision
 
 
-def _show(spec: ModelDeploymentSpec, course: Course, candidate: Candidate) -> Course:
+def _show(spec: ModelDeploymentSpec, decision: Decision, candidate: Candidate) -> Decision:
     message = (
         "every pod is ready and none takes requests; set spec.gates.approval.approved to "
         f'"{candidate.version}" to let the Service move, and try it before at the Service with -candidate in its name'
     )
     shown = replace(candidate, phase=Phase.READY, reason="WaitingForApproval", message=message, deadline=None)
-    news = []
+    events = []
     if candidate.phase is not Phase.READY:
-        news = [Announce(False, "WaitingForApproval", f"version {candidate.version}: {message}")]
-    return course.remembering(replace(course.memory, candidate=shown), *news)
+        events = [Event(False, "WaitingForApproval", f"version {candidate.version}: {message}")]
+    return decision.with_state(replace(decision.state, candidate=shown), *events)
 
 
 # --- how it ends -----------------------------------------------------------------------------------
 
 
-def _go_live(world: World, course: Course, candidate: Candidate, judgement: Judgement) -> Course:
-    """The candidate becomes the serving revision, and its watch begins."""
-    memory, spec = course.memory, world.spec
-    before = memory.serving
+def _go_live(world: World, decision: Decision, candidate: Candidate, judgement: Judgement) -> Decision:
+    """The candidate becomes the serving revision, and its watch window begins."""
+    state, spec = decision.state, world.spec
+    before = state.serving
     empty = replicas_of(world.deployment(candidate.track)) == 0
-    watch = timedelta(seconds=spec.rollout.watch_seconds if spec else 0)
+    window = timedelta(seconds=spec.rollout.watch_seconds if spec else 0)
     serving = Serving(
         candidate.revision,
         candidate.version,
         candidate.alias,
         world.now,
-        "" if empty else self_tested(spec, judgement.self_test),
+        "" if empty else describe_self_test(spec, judgement.self_test),
         track=candidate.track,
-        # without a pod there is nothing to be seen; the watch begins with the first one
-        settled=not watch and not empty,
-        watch_ends=None if empty or not watch else world.now + watch,
+        # without a pod there is nothing to be seen; the watch window begins with the first one
+        settled=not window and not empty,
+        watch_ends=None if empty or not window else world.now + window,
     )
     took = int((world.now - candidate.since).total_seconds())
-    what, came = told(candidate.version, before)
+    what, came = rollout_phrase(candidate.version, before)
     text = f"{what} serves{came}, {took} s after its rollout began"
     if empty:
         text = f"{what} is set{came}, untested: there are 0 replicas"
-    rejected = tuple(r for r in memory.rejected if r.revision != candidate.revision)
+    rejected = tuple(r for r in state.rejected if r.revision != candidate.revision)
     by = f"by {what}"
-    if _is_held(world, course, candidate):
+    if _is_held(world, decision, candidate):
         by += ", which the annotation revert holds"
-    history = ended(memory, world.now, "Replaced", by)
-    return course.remembering(Memory(serving, None, rejected, history), Announce(False, "RolledOut", text))
+    history = append_history(state, world.now, "Replaced", by)
+    return decision.with_state(
+        RolloutState(serving, None, rejected, history), Event(False, "RolledOut", text)
+    )
 
 
-def reject(world: World, course: Course, candidate: Candidate, failure: Failure) -> Course:
+def reject(world: World, decision: Decision, candidate: Candidate, failure: Failure) -> Decision:
     """Remembers the failure and goes back, or stays where there is nothing to go back to."""
-    memory = course.memory
-    again = _tried_again(world, memory, candidate, failure)
+    state = decision.state
+    again = _find_retry_delay(world, state, candidate, failure)
     message = failure.message
-    if not failure.definite and again is None and memory.serving and candidate.attempts >= ATTEMPTS:
+    if not failure.definite and again is None and state.serving and candidate.attempts >= ATTEMPTS:
         message += f"; it was tried {candidate.attempts} times"
     rejection = Rejection(
         candidate.revision,
@@ -202,14 +207,14 @@ def reject(world: World, course: Course, candidate: Candidate, failure: Failure)
         candidate.attempts,
         world.now + again if again else None,
     )
-    rejected = (rejection, *(r for r in memory.rejected if r.revision != candidate.revision))
+    rejected = (rejection, *(r for r in state.rejected if r.revision != candidate.revision))
     never = world.spec is not None and world.spec.revert.policy == "Never"
-    if memory.serving and not never:
-        what, came = told(candidate.version, memory.serving)
-        back = f"back to version {memory.serving.version}" if came else "back to the spec before"
+    if state.serving and not never:
+        what, came = rollout_phrase(candidate.version, state.serving)
+        back = f"back to version {state.serving.version}" if came else "back to the spec before"
         text = f"{what} failed ({failure.reason}); {back}: {failure.message}"
-        kept = replace(memory, candidate=None, rejected=rejected)
-        return course.remembering(kept, Announce(True, "Reverted", text))
+        kept = replace(state, candidate=None, rejected=rejected)
+        return decision.with_state(kept, Event(True, "Reverted", text))
     failed = replace(
         candidate,
         phase=Phase.FAILED,
@@ -219,35 +224,37 @@ def reject(world: World, course: Course, candidate: Candidate, failure: Failure)
         retry_at=None,
     )
     why = "there is no earlier version to go back to"
-    if memory.serving:
+    if state.serving:
         why = "spec.revert.policy is Never, so it is left in place"
     text = f"version {candidate.version} failed and {why}: {failure.message}"
-    kept = replace(memory, candidate=failed, rejected=rejected)
-    return course.remembering(kept, Announce(True, failure.reason, text))
+    kept = replace(state, candidate=failed, rejected=rejected)
+    return decision.with_state(kept, Event(True, failure.reason, text))
 
 
-def _tried_again(world: World, memory: Memory, candidate: Candidate, failure: Failure) -> timedelta | None:
+def _find_retry_delay(
+    world: World, state: RolloutState, candidate: Candidate, failure: Failure
+) -> timedelta | None:
     """When a failure that may have been an accident is tried again; None when it is not."""
-    if failure.definite or memory.serving is None or candidate.attempts >= ATTEMPTS:
+    if failure.definite or state.serving is None or candidate.attempts >= ATTEMPTS:
         return None
     never = world.spec is not None and world.spec.revert.policy == "Never"
-    if never or costs_a_serving_pod(world, memory, candidate.track):
+    if never or costs_a_serving_pod(world, state, candidate.track):
         return None
     return retry_delay(candidate.attempts)
 
 
-def withdraw(world: World, course: Course, candidate: Candidate, failure: Failure) -> Course:
+def withdraw(world: World, decision: Decision, candidate: Candidate, failure: Failure) -> Decision:
     """Takes the candidate back without blame, to be tried again; stays where nothing else could serve."""
-    memory = course.memory
-    if memory.serving is None:
-        phase = course.judgement.phase if course.judgement else candidate.phase
+    state = decision.state
+    if state.serving is None:
+        phase = decision.judgement.phase if decision.judgement else candidate.phase
         waiting = replace(
             candidate, phase=phase, reason=failure.reason, message=failure.message, deadline=None
         )
-        return course.remembering(replace(memory, candidate=waiting))
+        return decision.with_state(replace(state, candidate=waiting))
     message = failure.message
     # without a surge each try takes a serving pod away, so only a person may ask for the next one
-    retried = not costs_a_serving_pod(world, memory, candidate.track)
+    retried = not costs_a_serving_pod(world, state, candidate.track)
     if not retried:
         message += (
             "; not tried again by itself, because with rollout.maxSurge 0 each try takes a serving pod away: "
@@ -261,7 +268,7 @@ def withdraw(world: World, course: Course, candidate: Candidate, failure: Failur
         deadline=None,
         retry_at=world.now + retry_delay(candidate.attempts) if retried else None,
     )
-    what, _ = told(candidate.version, memory.serving)
+    what, _ = rollout_phrase(candidate.version, state.serving)
     text = f"{what} is withdrawn for now ({failure.reason}), what served before serves on: {message}"
-    kept = replace(memory, candidate=withdrawn, serving=without_watch(memory.serving))
-    return course.remembering(kept, Announce(True, "Withdrawn", text))
+    kept = replace(state, candidate=withdrawn, serving=without_watch_window(state.serving))
+    return decision.with_state(kept, Event(True, "Withdrawn", text))

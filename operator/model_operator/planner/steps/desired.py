@@ -1,154 +1,158 @@
-"""The revision that is wanted: found or rendered; and the one that a commit brings in where it may not start."""
+"""The desired revision: found or rendered; and the one that a commit brings in where it may not start."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from model_operator.domain.revision import Revision, Side, Wish
+from model_operator.domain.revision import Revision, Side, Target
 from model_operator.domain.world import World
-from model_operator.planner.annotations import asked, unanswered
-from model_operator.planner.decision import Course, due_at_once, without_blame
+from model_operator.planner.annotations import read_request, read_unanswered
+from model_operator.planner.decision import Decision, retry_now, without_rejection
 from model_operator.planner.health import Failure
-from model_operator.planner.manifests import revision_name, same_version, same_wish
-from model_operator.planner.revisions import render, that_can_start
-from model_operator.planner.steps.rejections import carry_verdict_over
-from model_operator.planner.target import digest_problem, held_revision, wish_of
+from model_operator.planner.manifests import revision_name, same_target, same_version
+from model_operator.planner.revisions import make_startable, render
+from model_operator.planner.steps.rejections import inherit_rejection
+from model_operator.planner.target import build_target, digest_problem, find_held_revision
 
 
-def find_wanted(world: World, course: Course) -> Course:
-    """Finds the revision that is wanted: held by a person, or named by the registry; rendered where it is new."""
-    if asked(world, "revert"):
-        return _held(world, course)
+def find_desired(world: World, decision: Decision) -> Decision:
+    """Finds the desired revision: held by a person, or named by the registry; rendered where it is new."""
+    if read_request(world, "revert"):
+        return _hold_revision(world, decision)
     version = world.resolution.version
     if world.spec is None or not world.resolution.ok or version is None:
-        return course
+        return decision
     if problem := digest_problem(world.spec, version):
-        return replace(course, problem=problem)
-    wish = wish_of(world, version)
-    wished = _kept(course, wish)
-    course, restarted = _restart(world, course, wished)
+        return replace(decision, problem=problem)
+    target = build_target(world, version)
+    desired = _find_kept(decision, target)
+    decision, restarted = _restart(world, decision, desired)
     if restarted:
-        wish, wished = restarted, course.revision(revision_name(restarted))
-    if wished is None:
-        made = render(world, course.revisions, wish)
+        target, desired = restarted, decision.revision(revision_name(restarted))
+    if desired is None:
+        made = render(world, decision.revisions, target)
         if isinstance(made, Failure):
-            return replace(course, problem=made)
-        wished = made
-        course = replace(course, revisions=(*course.revisions, wished))
-    course = _hear_retry(world, replace(course, wished=wished))
-    return _that_can_start(world, carry_verdict_over(course, wished))
+            return replace(decision, problem=made)
+        desired = made
+        decision = replace(decision, revisions=(*decision.revisions, desired))
+    decision = _answer_retry(world, replace(decision, desired=desired))
+    return _make_desired_startable(world, inherit_rejection(decision, desired))
 
 
-def wanted_of_old(world: World, course: Course) -> Revision | None:
+def find_kept_desired(world: World, decision: Decision) -> Revision | None:
     """The kept revision that is wanted, where there is one; renders nothing."""
-    if asked(world, "revert"):
-        return held_revision(course.revisions, asked(world, "revert"))
+    if read_request(world, "revert"):
+        return find_held_revision(decision.revisions, read_request(world, "revert"))
     version = world.resolution.version
-    return _kept(course, wish_of(world, version)) if world.resolution.ok and version else None
+    return _find_kept(decision, build_target(world, version)) if world.resolution.ok and version else None
 
 
-def _held(world: World, course: Course) -> Course:
+def _hold_revision(world: World, decision: Decision) -> Decision:
     """A person holds a kept revision; this needs no registry. What it was rejected for is forgiven once."""
-    value = asked(world, "revert")
-    found = held_revision(course.revisions, value)
+    value = read_request(world, "revert")
+    found = find_held_revision(decision.revisions, value)
     if found is None:
-        kept = ", ".join(r.name for r in reversed(course.revisions)) or "none"
+        kept = ", ".join(r.name for r in reversed(decision.revisions)) or "none"
         text = f"the annotation model-operator.io/revert names {value}, which is not kept; kept are: {kept}"
-        return replace(course, problem=Failure(Side.CONFIGURATION, "RevisionNotFound", text))
-    course = replace(course, wished=found, held=True)
-    if unanswered(world, "revert"):
-        forgiven = due_at_once(world, without_blame(course, found.name))
-        course = replace(course, memory=forgiven).answering("revert", value)
-    return _that_can_start(world, course)
+        return replace(decision, problem=Failure(Side.CONFIGURATION, "RevisionNotFound", text))
+    decision = replace(decision, desired=found, held=True)
+    if read_unanswered(world, "revert"):
+        forgiven = retry_now(world, without_rejection(decision, found.name))
+        decision = replace(decision, state=forgiven).with_answer("revert", value)
+    return _make_desired_startable(world, decision)
 
 
-def _that_can_start(world: World, course: Course) -> Course:
+def _make_desired_startable(world: World, decision: Decision) -> Decision:
     """A revision whose scripts are lost is rendered anew before it starts; what has started is left alone."""
-    wished, memory = course.wished, course.memory
-    candidate = memory.candidate
-    if wished is None or wished.name in memory.carried().values() or memory.rejection_of(wished.name):
-        return course
-    tried = candidate is not None and candidate.revision == wished.name
+    desired, state = decision.desired, decision.state
+    candidate = state.candidate
+    if desired is None or desired.name in state.carried().values() or state.rejection_of(desired.name):
+        return decision
+    tried = candidate is not None and candidate.revision == desired.name
     if candidate and tried and (candidate.retry_at is None or world.now < candidate.retry_at):
-        return course
-    made = that_can_start(world, course.revisions, wished)
+        return decision
+    made = make_startable(world, decision.revisions, desired)
     if isinstance(made, Failure):
-        return replace(course, problem=made)
-    added = () if course.revision(made.name) else (made,)
-    return replace(course, wished=made, revisions=(*course.revisions, *added))
+        return replace(decision, problem=made)
+    added = () if decision.revision(made.name) else (made,)
+    return replace(decision, desired=made, revisions=(*decision.revisions, *added))
 
 
-def _hear_retry(world: World, course: Course) -> Course:
+def _answer_retry(world: World, decision: Decision) -> Decision:
     """A person asks by annotation: the version that is wanted is tried again, whatever it was rejected for."""
-    value = unanswered(world, "retry")
-    if course.wished is None or not value:
-        return course
-    for revision in course.revisions:
+    value = read_unanswered(world, "retry")
+    if decision.desired is None or not value:
+        return decision
+    for revision in decision.revisions:
         # else the verdict on an earlier shape of its pods would be carried over
-        if same_version(revision.wish, course.wished.wish):
-            course = replace(course, memory=without_blame(course, revision.name))
-    return replace(course, memory=due_at_once(world, course.memory)).answering("retry", value)
+        if same_version(revision.target, decision.desired.target):
+            decision = replace(decision, state=without_rejection(decision, revision.name))
+    return replace(decision, state=retry_now(world, decision.state)).with_answer("retry", value)
 
 
-def _restart(world: World, course: Course, wished: Revision | None) -> tuple[Course, Wish | None]:
-    """The wish to render anew because a person asks for a restart; None when nobody does, or it was done.
+def _restart(world: World, decision: Decision, desired: Revision | None) -> tuple[Decision, Target | None]:
+    """The target to render anew because a person asks for a restart; None when nobody does, or it was done.
 
     What is restarted is what is wanted, or what serves where that is rejected. It is answered when the new
     revision is kept: an operator that dies before renders it again.
     """
-    value, memory = asked(world, "restart"), course.memory
-    if not value or wished is None:
-        return course, None
-    base = wished.wish
-    if memory.serving and memory.rejection_of(wished.name):
-        serving = course.revision(memory.serving.revision)
-        base = _brought_in(world, course, wished) or (serving.wish if serving else base)
-    under_way = course.revision(memory.candidate.revision) if memory.candidate else None
-    if any(r.wish.restart == value for r in course.revisions):
-        course = course.answering("restart", value)
-    if under_way and under_way.wish.restart == value and same_wish(under_way.wish, base):
-        return course, under_way.wish
-    if not unanswered(world, "restart") or "restart" in course.answers:
-        return course, None
-    return course, replace(base, restart=value)
+    value, state = read_request(world, "restart"), decision.state
+    if not value or desired is None:
+        return decision, None
+    base = desired.target
+    if state.serving and state.rejection_of(desired.name):
+        serving = decision.revision(state.serving.revision)
+        base = _build_interim_target(world, decision, desired) or (serving.target if serving else base)
+    under_way = decision.revision(state.candidate.revision) if state.candidate else None
+    if any(r.target.restart == value for r in decision.revisions):
+        decision = decision.with_answer("restart", value)
+    if under_way and under_way.target.restart == value and same_target(under_way.target, base):
+        return decision, under_way.target
+    if not read_unanswered(world, "restart") or "restart" in decision.answers:
+        return decision, None
+    return decision, replace(base, restart=value)
 
 
-def _kept(course: Course, wish: Wish) -> Revision | None:
-    """The newest kept revision of the same wish; a wish is never rendered a second time unasked."""
-    return next((r for r in reversed(course.revisions) if same_wish(r.wish, wish)), None)
+def _find_kept(decision: Decision, target: Target) -> Revision | None:
+    """The newest kept revision of the same target; a target is never rendered a second time unasked."""
+    return next((r for r in reversed(decision.revisions) if same_target(r.target, target)), None)
 
 
-# --- a commit that comes while the wanted version may not start ------------------------------------------
+# --- a commit that comes while the desired version may not start ------------------------------------------
 
 
-def stand_in(world: World, course: Course) -> Course:
-    """Finds what brings a commit into force while the wanted version may not start.
+def find_interim(world: World, decision: Decision) -> Decision:
+    """Finds what brings a commit into force while the desired version may not start.
 
-    That is the version that serves, with its pods shaped as the spec says now: ``course.stand_in``. There is none
+    That is the version that serves, with its pods shaped as the spec says now: ``decision.interim``. There is none
     where the spec itself names the version, since then all of the commit speaks of that version, nor where what
     serves has this shape already.
     """
-    wished = course.wished
-    wish = _brought_in(world, course, wished) if wished else None
-    serving = course.revision(course.memory.serving.revision) if course.memory.serving else None
-    if wish is None or serving is None or same_wish(wish, serving.wish):
-        return course
-    found = _kept(course, wish)
-    made = that_can_start(world, course.revisions, found) if found else render(world, course.revisions, wish)
+    desired = decision.desired
+    target = _build_interim_target(world, decision, desired) if desired else None
+    serving = decision.revision(decision.state.serving.revision) if decision.state.serving else None
+    if target is None or serving is None or same_target(target, serving.target):
+        return decision
+    found = _find_kept(decision, target)
+    made = (
+        make_startable(world, decision.revisions, found)
+        if found
+        else render(world, decision.revisions, target)
+    )
     if isinstance(made, Failure):
-        return course
-    added = () if course.revision(made.name) else (made,)
-    return replace(course, stand_in=made, revisions=(*course.revisions, *added))
+        return decision
+    added = () if decision.revision(made.name) else (made,)
+    return replace(decision, interim=made, revisions=(*decision.revisions, *added))
 
 
-def _brought_in(world: World, course: Course, wished: Revision) -> Wish | None:
-    """The wish for the version that serves in the shape that the spec has now; None where that is not asked for."""
-    serving = course.revision(course.memory.serving.revision) if course.memory.serving else None
-    if world.spec is None or serving is None or course.held:
+def _build_interim_target(world: World, decision: Decision, desired: Revision) -> Target | None:
+    """The target for the version that serves in the shape that the spec has now; None where that is not asked for."""
+    serving = decision.revision(decision.state.serving.revision) if decision.state.serving else None
+    if world.spec is None or serving is None or decision.held:
         return None
-    before, now = serving.wish, wished.wish
+    before, now = serving.target, desired.target
     if world.spec.model.reference().version is not None or same_version(before, now):
         return None
     if (before.registry_url, before.model) != (now.registry_url, now.model):
         return None
-    return replace(before, shape=now.shape, restart="")
+    return replace(before, pod_spec=now.pod_spec, restart="")

@@ -1,144 +1,146 @@
-"""The start of a rollout: the wished revision becomes the candidate, or waits for its turn."""
+"""The start of a rollout: the desired revision becomes the candidate, or waits for its turn."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.plan import Announce
+from model_operator.domain.plan import Event
 from model_operator.domain.revision import Revision, Side, VerdictState
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import World
-from model_operator.planner.decision import Course, told, without_blame, without_watch
+from model_operator.planner.decision import Decision, rollout_phrase, without_rejection, without_watch_window
 from model_operator.planner.health import Failure
 from model_operator.planner.steps.admission import admit, turn_away
-from model_operator.planner.steps.candidate import approved
-from model_operator.planner.steps.desired import find_wanted, stand_in
-from model_operator.planner.strategy.tracks import candidate_track, still_reached
+from model_operator.planner.steps.candidate import is_approved
+from model_operator.planner.steps.desired import find_desired, find_interim
+from model_operator.planner.strategy.tracks import candidate_track, is_still_reached
 
 
-def follow_wish(world: World, course: Course) -> Course:
-    """Starts, supersedes or drops a candidate so that the wished revision becomes the serving one."""
+def follow_target(world: World, decision: Decision) -> Decision:
+    """Starts, supersedes or drops a candidate so that the desired revision becomes the serving one."""
     if world.spec is None:
-        return course
-    course = find_wanted(world, course)
-    wished = course.wished
-    if wished is None:
-        return course  # what is under way goes on; nothing new starts on an answer that we do not have
+        return decision
+    decision = find_desired(world, decision)
+    desired = decision.desired
+    if desired is None:
+        return decision  # what is under way goes on; nothing new starts on an answer that we do not have
     alias = world.spec.model.reference().display
-    memory = course.memory
-    candidate = memory.candidate
-    if candidate and candidate.phase is Phase.FAILED and candidate.revision == wished.name and memory.serving:
-        return _start(world, course, wished, alias)  # left in place; only a person or a commit tries it again
-    if memory.serving and wished.name == memory.serving.revision:
-        return _without_candidate(course, replace(memory.serving, alias=alias))
-    rejection = memory.rejection_of(wished.name)
-    if memory.serving and rejection and not _retried_now(world, rejection):
-        course = _bring_in(world, course, alias)
-        return course if course.stand_in else _without_candidate(course, memory.serving)
-    course = admit(world, course, wished)
-    if course.admission and course.admission.refusal:
-        course = _bring_in(world, course, alias)
-    if course.admission and not course.admission.admitted:
-        return course if course.stand_in else turn_away(course, course.admission)
-    if world.spec and _waits_for_approval(world.spec, course, wished):
-        course = _bring_in(world, course, alias)
-    return course if course.stand_in else _start(world, course, wished, alias)
+    state = decision.state
+    candidate = state.candidate
+    if candidate and candidate.phase is Phase.FAILED and candidate.revision == desired.name and state.serving:
+        return _start(
+            world, decision, desired, alias
+        )  # left in place; only a person or a commit tries it again
+    if state.serving and desired.name == state.serving.revision:
+        return _drop_candidate(decision, replace(state.serving, alias=alias))
+    rejection = state.rejection_of(desired.name)
+    if state.serving and rejection and not _may_retry(world, rejection):
+        decision = _start_interim(world, decision, alias)
+        return decision if decision.interim else _drop_candidate(decision, state.serving)
+    decision = admit(world, decision, desired)
+    if decision.admission and decision.admission.refusal:
+        decision = _start_interim(world, decision, alias)
+    if decision.admission and not decision.admission.admitted:
+        return decision if decision.interim else turn_away(decision, decision.admission)
+    if world.spec and _waits_for_approval(world.spec, decision, desired):
+        decision = _start_interim(world, decision, alias)
+    return decision if decision.interim else _start(world, decision, desired, alias)
 
 
-def _bring_in(world: World, course: Course, alias: str) -> Course:
-    """While the wanted version may not start, a commit is brought into force with the version that serves.
+def _start_interim(world: World, decision: Decision, alias: str) -> Decision:
+    """While the desired version may not start, a commit is brought into force with the version that serves.
 
-    ``course.stand_in`` stays empty where there is nothing to bring in.
+    ``decision.interim`` stays empty where there is nothing to bring in.
     """
-    course = stand_in(world, course)
-    memory = course.memory
-    if course.stand_in is None or memory.serving is None:
-        return course
-    rejection = memory.rejection_of(course.stand_in.name)
-    if rejection and not _retried_now(world, rejection):
-        return _without_candidate(course, memory.serving)
-    return _start(world, course, course.stand_in, alias)
+    decision = find_interim(world, decision)
+    state = decision.state
+    if decision.interim is None or state.serving is None:
+        return decision
+    rejection = state.rejection_of(decision.interim.name)
+    if rejection and not _may_retry(world, rejection):
+        return _drop_candidate(decision, state.serving)
+    return _start(world, decision, decision.interim, alias)
 
 
-def _without_candidate(course: Course, serving: Serving) -> Course:
+def _drop_candidate(decision: Decision, serving: Serving) -> Decision:
     """What serves stays; a candidate that was on its way is dropped."""
-    memory = course.memory
-    kept = replace(memory, candidate=None, serving=serving)
-    if memory.candidate is None:
-        return course.remembering(kept)
-    text = f"version {memory.candidate.version} is no longer wanted; version {serving.version} serves on"
-    return course.remembering(kept, Announce(False, "RolloutCancelled", text))
+    state = decision.state
+    kept = replace(state, candidate=None, serving=serving)
+    if state.candidate is None:
+        return decision.with_state(kept)
+    text = f"version {state.candidate.version} is no longer wanted; version {serving.version} serves on"
+    return decision.with_state(kept, Event(False, "RolloutCancelled", text))
 
 
-def _start(world: World, course: Course, wished: Revision, alias: str) -> Course:
-    """Makes ``wished`` the candidate, once a person agrees, a slot is free and it has waited long enough."""
-    memory, spec = course.memory, world.spec
-    before = memory.candidate
+def _start(world: World, decision: Decision, desired: Revision, alias: str) -> Decision:
+    """Makes ``desired`` the candidate, once a person agrees, a slot is free and it has waited long enough."""
+    state, spec = decision.state, world.spec
+    before = state.candidate
     in_flight = before is not None and before.phase.in_flight
-    if spec is None or (before and before.revision == wished.name and not _due(world, before)):
-        return course
+    if spec is None or (before and before.revision == desired.name and not _may_start(world, before)):
+        return decision
     if world.credentials_error:
         problem = Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
-        return replace(course, problem=problem)
-    attempts = _attempts(memory, wished)
+        return replace(decision, problem=problem)
+    attempts = _count_attempts(state, desired)
     # what is tried again is not rejected meanwhile
-    memory = without_blame(course, wished.name)
-    course = replace(course, memory=memory)
-    track = candidate_track(world, memory)
+    state = without_rejection(decision, desired.name)
+    decision = replace(decision, state=state)
+    track = candidate_track(world, state)
     waiting = Candidate(
-        wished.name,
-        wished.wish.version,
+        desired.name,
+        desired.target.version,
         alias,
         world.now,
         Phase.WAITING_FOR_SLOT,
         attempts=attempts,
         track=track,
     )
-    if _waits_for_approval(spec, course, wished):
-        return _wait(course, _for_approval(waiting))
-    elsewhere = memory.serving is not None and memory.serving.track != track
-    if elsewhere and not in_flight and still_reached(world, memory, track):
-        return _wait(course, _for_the_endpoints(waiting))
+    if _waits_for_approval(spec, decision, desired):
+        return _wait(decision, _for_approval(waiting))
+    elsewhere = state.serving is not None and state.serving.track != track
+    if elsewhere and not in_flight and is_still_reached(world, state, track):
+        return _wait(decision, _for_the_endpoints(waiting))
     if not world.slot_free and not in_flight:
-        return _wait(course, _for_a_slot(waiting))
+        return _wait(decision, _for_a_slot(waiting))
     candidate = replace(waiting, phase=Phase.APPLYING)
-    what, came = told(wished.wish.version, memory.serving)
-    named = "" if alias == wished.wish.version else f" ({alias})"
-    if course.wished and wished is course.stand_in:
-        named = f", while version {course.wished.wish.version} ({alias}) may not start,"
-    if course.held:
+    what, came = rollout_phrase(desired.target.version, state.serving)
+    named = "" if alias == desired.target.version else f" ({alias})"
+    if decision.desired and desired is decision.interim:
+        named = f", while version {decision.desired.target.version} ({alias}) may not start,"
+    if decision.held:
         named = " (held by the annotation revert)"
-    news = Announce(False, "RolloutStarted", f"{what}{named} is rolled out{came}")
-    kept = replace(memory, candidate=candidate, serving=without_watch(memory.serving))
-    return replace(course.remembering(kept, news), watched="")
+    event = Event(False, "RolloutStarted", f"{what}{named} is rolled out{came}")
+    kept = replace(state, candidate=candidate, serving=without_watch_window(state.serving))
+    return replace(decision.with_state(kept, event), watched="")
 
 
-def _due(world: World, candidate: Candidate) -> bool:
+def _may_start(world: World, candidate: Candidate) -> bool:
     """Whether a candidate that is wanted still may start (again) now."""
     if candidate.phase in (Phase.WITHDRAWN, Phase.FAILED):
         return candidate.retry_at is not None and world.now >= candidate.retry_at
     return candidate.phase in (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_APPROVAL)
 
 
-def _retried_now(world: World, rejection: Rejection) -> bool:
+def _may_retry(world: World, rejection: Rejection) -> bool:
     return rejection.retry_at is not None and world.now >= rejection.retry_at
 
 
-def _attempts(memory: Memory, wished: Revision) -> int:
-    """The how manyth try of ``wished`` the next one is."""
-    before, verdict = memory.candidate, wished.verdict
+def _count_attempts(state: RolloutState, desired: Revision) -> int:
+    """The how manyth try of ``desired`` the next one is."""
+    before, verdict = state.candidate, desired.verdict
     waiting = (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_APPROVAL)
-    if before and before.revision == wished.name:
+    if before and before.revision == desired.name:
         return before.attempts + (before.phase not in waiting)
-    # the rejection itself may have been pardoned a moment ago
+    # the rejection itself may have been forgiven a moment ago
     return verdict.attempts + 1 if verdict and verdict.state is VerdictState.REJECTED else 1
 
 
-def _waits_for_approval(spec: ModelDeploymentSpec, course: Course, wished: Revision) -> bool:
+def _waits_for_approval(spec: ModelDeploymentSpec, decision: Decision, desired: Revision) -> bool:
     """Whether a person has to agree before anything starts; one who holds a revision has agreed."""
     later = spec.gates.approval.at == "BeforeTraffic" and spec.rollout.strategy == "BlueGreen"
-    return not later and not course.held and not approved(spec, wished.wish.version, wished.name)
+    return not later and not decision.held and not is_approved(spec, desired.target.version, desired.name)
 
 
 def _for_approval(candidate: Candidate) -> Candidate:
@@ -156,11 +158,11 @@ def _for_the_endpoints(candidate: Candidate) -> Candidate:
     return replace(candidate, reason="Switching", message=text)
 
 
-def _wait(course: Course, waiting: Candidate) -> Course:
-    before = course.memory.candidate
+def _wait(decision: Decision, waiting: Candidate) -> Decision:
+    before = decision.state.candidate
     if before and (before.revision, before.phase) == (waiting.revision, waiting.phase):
-        return course
-    news = []
+        return decision
+    events = []
     if waiting.phase is Phase.WAITING_FOR_APPROVAL:
-        news = [Announce(False, "WaitingForApproval", f"version {waiting.version}: {waiting.message}")]
-    return course.remembering(replace(course.memory, candidate=waiting), *news)
+        events = [Event(False, "WaitingForApproval", f"version {waiting.version}: {waiting.message}")]
+    return decision.with_state(replace(decision.state, candidate=waiting), *events)

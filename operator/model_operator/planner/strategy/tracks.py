@@ -14,7 +14,7 @@ from typing import Any
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import Object, applied_revision, selected_track
-from model_operator.domain.rollout import Memory, Serving
+from model_operator.domain.rollout import RolloutState, Serving
 from model_operator.domain.world import World
 from model_operator.planner.manifests import initial_replicas
 
@@ -25,35 +25,35 @@ def other_track(world: World, track: str) -> str:
     return second if track == world.name else world.name
 
 
-def candidate_track(world: World, memory: Memory) -> str:
+def candidate_track(world: World, state: RolloutState) -> str:
     """Where a candidate that starts now comes up."""
-    if memory.serving is None:
+    if state.serving is None:
         # nothing serves that it could disturb; what failed there before is replaced
-        return memory.candidate.track if memory.candidate else world.name
-    beside = other_track(world, memory.serving.track)
+        return state.candidate.track if state.candidate else world.name
+    beside = other_track(world, state.serving.track)
     if world.spec is None or world.spec.rollout.strategy != "BlueGreen":
-        return memory.serving.track
+        return state.serving.track
     if selected_track(world.children.service) == beside and world.deployment(beside) is not None:
         # requests have not come back from there yet, so the track that should serve is the one without any
-        return memory.serving.track
+        return state.serving.track
     return beside
 
 
-def restored_track(world: World, memory: Memory, revision: str) -> str:
+def restored_track(world: World, state: RolloutState, revision: str) -> str:
     """Where a revision that served before comes back: on the track that kept it warm, if there is one."""
-    serving = memory.serving
+    serving = state.serving
     if serving is None:
         return world.name
     beside = other_track(world, serving.track)
     if applied_revision(world.deployment(beside)) == revision and replicas_of(world.deployment(beside)):
         return beside
-    return candidate_track(world, memory)
+    return candidate_track(world, state)
 
 
 # --- sizes -----------------------------------------------------------------------------------------
 
 
-def wanted_replicas(world: World, serving: Serving | None) -> int:
+def desired_replicas(world: World, serving: Serving | None) -> int:
     """How many pods the track that serves should have: as the spec says, or as it was scaled."""
     spec = world.spec
     if spec is not None and spec.replicas is not None:
@@ -77,22 +77,22 @@ def _in_use(world: World, serving: Serving | None) -> tuple[str, ...]:
     return tuple(track for track in found if track and world.deployment(track) is not None)
 
 
-def idle_replicas(world: World, memory: Memory, track: str) -> int:
+def idle_replicas(world: World, state: RolloutState, track: str) -> int:
     """How many pods a track keeps that neither serves nor carries a candidate.
 
-    While the watch lasts it could take over at once; then ``warmReplicas`` stay until ``warmSeconds`` are over.
+    While the watch window lasts it could take over at once; then ``warmReplicas`` stay until ``warmSeconds`` are over.
     """
-    serving, spec = memory.serving, world.spec
+    serving, spec = state.serving, world.spec
     if serving is None or spec is None:
         return 0
     carried = applied_revision(world.deployment(track))
     kept = next((r for r in world.children.revisions if r.name == carried), None)
-    if kept is None or memory.rejection_of(carried) or kept.verdict is None:
+    if kept is None or state.rejection_of(carried) or kept.verdict is None:
         return 0
-    if not serving.settled:  # also while another rollout interrupts the watch
-        return wanted_replicas(world, serving)
+    if not serving.settled:  # also while another rollout interrupts the watch window
+        return desired_replicas(world, serving)
     warm = world.now < warm_until(spec, serving)
-    return min(spec.rollout.warm_replicas, wanted_replicas(world, serving)) if warm else 0
+    return min(spec.rollout.warm_replicas, desired_replicas(world, serving)) if warm else 0
 
 
 def warm_until(spec: ModelDeploymentSpec, serving: Serving) -> datetime:
@@ -114,7 +114,7 @@ def available_replicas(deployment: Object | None) -> int:
     return value if isinstance(value, int) else 0
 
 
-def complete(deployment: Object | None) -> bool:
+def is_complete(deployment: Object | None) -> bool:
     """Kubernetes' own test of a finished rollout: all updated and available, and nothing old left."""
     if deployment is None:
         return False
@@ -122,55 +122,54 @@ def complete(deployment: Object | None) -> bool:
     seen, generation = status.get("observedGeneration", 0), metadata.get("generation", 0)
     if not (isinstance(seen, int) and isinstance(generation, int) and seen >= generation):
         return False
-    wanted = _mapping(deployment.get("spec")).get("replicas", 1)
+    desired = _mapping(deployment.get("spec")).get("replicas", 1)
     counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
-    return all(count == wanted for count in counts)
+    return all(count == desired for count in counts)
 
 
 # --- traffic ---------------------------------------------------------------------------------------
 
 
-def traffic_track(world: World, memory: Memory) -> str:
+def traffic_track(world: World, state: RolloutState) -> str:
     """The track that the Service should send requests to now; empty while it must not exist yet.
 
     It follows the serving revision as soon as that can carry the load, and stays where it is until then.
     """
-    serving, pointed = memory.serving, selected_track(world.children.service)
+    serving, pointed = state.serving, selected_track(world.children.service)
     if serving is None:
-        if world.children.service is None and _hidden(world):
+        if world.children.service is None and _is_hidden(world):
             return ""
-        first = memory.candidate.track if memory.candidate else world.name
+        first = state.candidate.track if state.candidate else world.name
         # what serves may be unknown for a moment, and answer all the same
         answers = pointed and available_replicas(world.deployment(pointed))
         return pointed if answers and not available_replicas(world.deployment(first)) else first
     if not pointed or world.deployment(pointed) is None:
-        return _best_track(world, memory, serving)
+        return _best_track(world, state, serving)
     if pointed == serving.track:
         return serving.track
     target = world.deployment(serving.track)
     if applied_revision(target) != serving.revision:
         return pointed
-    if complete(target) and replicas_of(target) >= min(
-        wanted_replicas(world, serving), replicas_of(world.deployment(pointed))
+    if is_complete(target) and replicas_of(target) >= min(
+        desired_replicas(world, serving), replicas_of(world.deployment(pointed))
     ):
         return serving.track
     saved = available_replicas(target) > 0 and available_replicas(world.deployment(pointed)) == 0
     return serving.track if saved else pointed
 
 
-def _best_track(world: World, memory: Memory, serving: Serving) -> str:
+def _best_track(world: World, state: RolloutState, serving: Serving) -> str:
     """Where requests go that go nowhere now: to pods that may have them, though they be those of the track before."""
     beside = other_track(world, serving.track)
     tried = (
-        memory.candidate is not None
-        and applied_revision(world.deployment(beside)) == memory.candidate.revision
+        state.candidate is not None and applied_revision(world.deployment(beside)) == state.candidate.revision
     )
     if tried or available_replicas(world.deployment(serving.track)):
         return serving.track
     return beside if available_replicas(world.deployment(beside)) else serving.track
 
 
-def _hidden(world: World) -> bool:
+def _is_hidden(world: World) -> bool:
     """Whether a first version must not take requests before a person agrees."""
     if world.spec is None:
         return False
@@ -178,7 +177,7 @@ def _hidden(world: World) -> bool:
     return approval.mode == "Manual" and approval.at == "BeforeTraffic"
 
 
-def confirmed(world: World, track: str) -> bool:
+def is_confirmed(world: World, track: str) -> bool:
     """Whether requests really go to ``track``: the endpoints of the Service say so, and no others are ready."""
     service = world.children.service
     if selected_track(service) != track:
@@ -189,14 +188,14 @@ def confirmed(world: World, track: str) -> bool:
     return bool(targets) and all(name in mine for name in targets)
 
 
-def still_reached(world: World, memory: Memory, track: str) -> bool:
+def is_still_reached(world: World, state: RolloutState, track: str) -> bool:
     """Whether requests go to ``track`` for a moment yet: the Service is about to leave it, or has just left.
 
     False where the Service stays because the serving track can't take over: whoever waited for that might wait
     for ever.
     """
     if selected_track(world.children.service) == track:
-        return traffic_track(world, memory) != track
+        return traffic_track(world, state) != track
     mine = _pod_names(world, track)
     return any(name in mine for name in _ready_endpoints(world))
 

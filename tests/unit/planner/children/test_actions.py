@@ -11,7 +11,7 @@ from model_operator.api import names
 from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
 from model_operator.domain.revision import Revision, Side, Verdict, VerdictState
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
+from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import World
 from model_operator.planner.children.actions import child_actions
 from model_operator.planner.children.ownership import Ownership, ownership_of
@@ -21,19 +21,19 @@ Json = dict[str, Any]
 
 
 def serving(kept: Revision, seconds: float = 600) -> Serving:
-    return Serving(kept.name, kept.wish.version, "@champion", ago(seconds), track="churn")
+    return Serving(kept.name, kept.target.version, "@champion", ago(seconds), track="churn")
 
 
 def rejection(kept: Revision, seconds: float = 300) -> Rejection:
-    return Rejection(kept.name, kept.wish.version, "", Side.MODEL, "LoadFailed", "it said so", ago(seconds))
+    return Rejection(kept.name, kept.target.version, "", Side.MODEL, "LoadFailed", "it said so", ago(seconds))
 
 
-def actions(seen: World, memory: Memory, wished: Revision | None = None) -> list[Action]:
-    return list(child_actions(seen, memory, seen.children.revisions, [wished] if wished else []))
+def actions(seen: World, state: RolloutState, desired: Revision | None = None) -> list[Action]:
+    return list(child_actions(seen, state, seen.children.revisions, [desired] if desired else []))
 
 
-def deleted(seen: World, memory: Memory, wished: Revision | None) -> list[str]:
-    return [a.ref.name for a in actions(seen, memory, wished) if isinstance(a, Delete)]
+def deleted(seen: World, state: RolloutState, desired: Revision | None) -> list[str]:
+    return [a.ref.name for a in actions(seen, state, desired) if isinstance(a, Delete)]
 
 
 # --- whose they are ----------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def test_a_child_of_an_earlier_modeldeployment_of_the_name_is_going_away() -> No
 def test_a_revert_is_remembered_before_it_is_carried_out() -> None:
     one, two = revision("1", verdict=live()), revision("2")
     seen = world(one, two, version="2", deployment=carrying(two), config_maps=(scripts("churn-scripts-old"),))
-    first, second, *_ = actions(seen, Memory(serving(one), None, (rejection(two),)), two)
+    first, second, *_ = actions(seen, RolloutState(serving(one), None, (rejection(two),)), two)
     assert isinstance(first, RecordVerdict)
     assert first.ref.name == f"churn-{two.name}"
     assert isinstance(second, Apply)
@@ -77,8 +77,8 @@ def test_the_memory_and_the_scripts_come_before_the_deployment() -> None:
     made = replace(
         revision("1"), config_map=scripts_config_map(OWNER, seen.defaults.scripts)["metadata"]["name"]
     )
-    memory = Memory(candidate=Candidate(made.name, "1", "@champion", NOW, Phase.APPLYING, track="churn"))
-    created = [a.ref.kind for a in child_actions(seen, memory, (made,), [made]) if isinstance(a, Create)]
+    state = RolloutState(candidate=Candidate(made.name, "1", "@champion", NOW, Phase.APPLYING, track="churn"))
+    created = [a.ref.kind for a in child_actions(seen, state, (made,), [made]) if isinstance(a, Create)]
     assert created == [
         Kind.CONFIG_MAP,
         Kind.REVISION,
@@ -92,7 +92,7 @@ def test_the_autoscaler_goes_before_the_deployment_is_scaled() -> None:
     one = revision("1", verdict=live())
     hpa = {"kind": "HorizontalPodAutoscaler", "metadata": {"name": "churn", "uid": "uid-hpa"}}
     seen = world(one, deployment=carrying(one, replicas=5), autoscaler=hpa)
-    kinds = [type(a) for a in actions(seen, Memory(serving(one)), one) if a.ref.name == "churn"]
+    kinds = [type(a) for a in actions(seen, RolloutState(serving(one)), one) if a.ref.name == "churn"]
     assert kinds.index(Delete) < kinds.index(Scale)
 
 
@@ -103,7 +103,7 @@ def scaled(spec: Json, replicas: int) -> list[int]:
     one = revision("1", verdict=live())
     raw = {"replicas": None} | spec
     seen = world(one, spec=raw, deployment=carrying(one, replicas=replicas))
-    return [a.replicas for a in actions(seen, Memory(serving(one)), one) if isinstance(a, Scale)]
+    return [a.replicas for a in actions(seen, RolloutState(serving(one)), one) if isinstance(a, Scale)]
 
 
 def test_replicas_are_written_only_where_the_manifest_owns_them() -> None:
@@ -126,7 +126,7 @@ def test_a_candidate_that_was_announced_but_never_kept_leaves_what_serves_in_ord
     seen = world(one, config_maps=(scripts("churn-scripts-old"),))
     (made,) = [
         a
-        for a in actions(seen, Memory(serving(one), candidate))
+        for a in actions(seen, RolloutState(serving(one), candidate))
         if isinstance(a, Create) and a.ref.kind is Kind.DEPLOYMENT
     ]
     assert made.body["spec"]["template"] == one.template
@@ -135,26 +135,26 @@ def test_a_candidate_that_was_announced_but_never_kept_leaves_what_serves_in_ord
 def test_nothing_is_written_while_the_spec_can_not_be_read() -> None:
     one = revision("1", verdict=live())
     seen = replace(world(one), spec=None)
-    assert actions(seen, Memory(serving(one)), one) == []
+    assert actions(seen, RolloutState(serving(one)), one) == []
 
 
 # --- verdicts ----------------------------------------------------------------------------------------
 
 
-def verdicts(seen: World, memory: Memory) -> dict[str, Verdict | None]:
-    return {a.ref.name: a.verdict for a in actions(seen, memory) if isinstance(a, RecordVerdict)}
+def verdicts(seen: World, state: RolloutState) -> dict[str, Verdict | None]:
+    return {a.ref.name: a.verdict for a in actions(seen, state) if isinstance(a, RecordVerdict)}
 
 
 def test_a_verdict_that_is_kept_already_is_not_written_again() -> None:
     one, two = revision("1", verdict=live()), revision("2", verdict=rejected())
     seen = world(one, two, deployment=carrying(one))
-    assert verdicts(seen, Memory(serving(one), None, (rejection(two),))) == {}
+    assert verdicts(seen, RolloutState(serving(one), None, (rejection(two),))) == {}
 
 
 def test_a_rejected_revision_that_is_live_again_is_recorded_as_live() -> None:
     two = revision("2", verdict=rejected())
     seen = world(two, deployment=carrying(two))
-    assert verdicts(seen, Memory(serving(two, 5))) == {
+    assert verdicts(seen, RolloutState(serving(two, 5))) == {
         f"churn-{two.name}": Verdict(VerdictState.LIVE, ago(5))
     }
 
@@ -162,7 +162,7 @@ def test_a_rejected_revision_that_is_live_again_is_recorded_as_live() -> None:
 def test_a_rejection_that_was_pardoned_is_taken_back_and_a_life_that_was_is_not() -> None:
     one, two, three = revision("1", verdict=live()), revision("2", verdict=rejected()), revision("3")
     seen = world(one, two, three, deployment=carrying(three))
-    assert verdicts(seen, Memory(serving(three))) == {
+    assert verdicts(seen, RolloutState(serving(three))) == {
         f"churn-{two.name}": None,
         f"churn-{three.name}": Verdict(VerdictState.LIVE, ago(600)),
     }
@@ -176,21 +176,21 @@ SHORT = {"revert": {"historyLimit": 1}}
 def test_revisions_over_the_limit_go_but_not_what_a_revert_goes_back_to() -> None:
     one, two, three = (revision(v, verdict=live()) for v in "123")
     seen = world(one, two, three, version="3", spec=SHORT, deployment=carrying(three))
-    assert deleted(seen, Memory(serving(three)), three) == [f"churn-{one.name}"]
+    assert deleted(seen, RolloutState(serving(three)), three) == [f"churn-{one.name}"]
 
 
-def test_the_revision_of_the_present_wishs_rejection_stays_however_old_it_is() -> None:
+def test_the_revision_of_the_present_targets_rejection_stays_however_old_it_is() -> None:
     one, two = revision("1", verdict=rejected()), revision("2", verdict=rejected(seconds=200))
     three = revision("3", verdict=live(100))
-    memory = Memory(serving(three, 100), None, (rejection(two, 200), rejection(one)))
+    state = RolloutState(serving(three, 100), None, (rejection(two, 200), rejection(one)))
     seen = world(one, two, three, spec=SHORT, deployment=carrying(three))
-    assert deleted(seen, memory, one) == []
+    assert deleted(seen, state, one) == []
 
 
 def test_no_revision_goes_while_it_is_not_known_what_is_wanted() -> None:
     one, two, three = (revision(v, verdict=live()) for v in "123")
     seen = world(one, two, three, spec=SHORT, deployment=carrying(three))
-    assert deleted(seen, Memory(serving(three)), None) == []
+    assert deleted(seen, RolloutState(serving(three)), None) == []
 
 
 def test_the_revision_and_the_scripts_of_a_first_version_that_failed_stay() -> None:
@@ -202,8 +202,8 @@ def test_the_revision_and_the_scripts_of_a_first_version_that_failed_stay() -> N
         deployment=carrying(one),
         config_maps=(scripts("churn-scripts-old"), scripts("churn-scripts-older")),
     )
-    memory = Memory(candidate=failed, rejected=(rejection(one),))
-    gone = [a.ref.name for a in child_actions(seen, memory, (one, two), [two]) if isinstance(a, Delete)]
+    state = RolloutState(candidate=failed, rejected=(rejection(one),))
+    gone = [a.ref.name for a in child_actions(seen, state, (one, two), [two]) if isinstance(a, Delete)]
     assert gone == ["churn-scripts-older"]
 
 
@@ -217,7 +217,7 @@ def test_scripts_that_the_deployment_mounts_stay_even_if_its_revision_can_not_be
         deployment=deployment,
         config_maps=(scripts("churn-scripts-newer"), scripts("churn-scripts-older")),
     )
-    assert deleted(seen, Memory(serving(one)), one) == ["churn-scripts-older"]
+    assert deleted(seen, RolloutState(serving(one)), one) == ["churn-scripts-older"]
 
 
 def test_orphaned_scripts_and_revisions_get_their_owner_back() -> None:
@@ -227,6 +227,6 @@ def test_orphaned_scripts_and_revisions_get_their_owner_back() -> None:
         dict(o, metadata=dict(o["metadata"], ownerReferences=[])) for o in seen.children.revision_objects
     ]
     seen = replace(seen, children=replace(seen.children, revision_objects=orphans))
-    (adopted,) = [a for a in actions(seen, Memory(serving(one)), one) if isinstance(a, Adopt)]
+    (adopted,) = [a for a in actions(seen, RolloutState(serving(one)), one) if isinstance(a, Adopt)]
     assert adopted.owner == OWNER.reference()
     assert adopted.uid == one.uid

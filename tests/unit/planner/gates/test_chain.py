@@ -19,7 +19,7 @@ from model_operator.domain.registry import (
     VersionFacts,
     VersionId,
 )
-from model_operator.planner.gates import Outcome, Subject, asks_anything, facts_wanted, judge
+from model_operator.planner.gates import GateOutcome, Subject, asks_anything, facts_wanted, run_chain
 
 Json = dict[str, Any]
 
@@ -39,7 +39,7 @@ def subject(facts: VersionFacts | None = None, tags: Json | None = None, **more:
 
 def said(spec: GatesSpec, judged: Subject) -> tuple[str, str]:
     """Outcome and reason of the only gate."""
-    (result,) = judge(spec, judged).results
+    (result,) = run_chain(spec, judged).results
     return result.outcome.value, result.reason
 
 
@@ -63,7 +63,7 @@ def test_tags(gate: Json, tags: Json, expected: str) -> None:
 
 
 def test_a_hostile_tag_does_not_flood_the_message() -> None:
-    (result,) = judge(
+    (result,) = run_chain(
         gates(tags=[{"key": "ok", "value": "a"}]), subject(tags={"ok": "\x1b[31m" * 1000})
     ).results
     assert len(result.message) < 300
@@ -222,9 +222,9 @@ def test_the_signature_gate(
 @pytest.mark.parametrize("approved", ["8", "v8-5d9f8a2b1c"])
 def test_an_override_that_names_the_version_or_the_revision_lets_it_pass(approved: str) -> None:
     spec = gates(tags=[{"key": "ok", "value": "a"}], overrides=[{"gate": "Tags", "approved": approved}])
-    report = judge(spec, subject())
+    report = run_chain(spec, subject())
     assert report.admitted
-    assert report.results[0].outcome is Outcome.OVERRIDDEN
+    assert report.results[0].outcome is GateOutcome.OVERRIDDEN
     assert "has no tag ok" in report.results[0].message
 
 
@@ -234,14 +234,14 @@ def test_an_override_that_names_the_version_or_the_revision_lets_it_pass(approve
     ids=["another version", "another gate"],
 )
 def test_an_override_of_something_else_changes_nothing(override: Json) -> None:
-    assert not judge(gates(tags=[{"key": "ok", "value": "a"}], overrides=[override]), subject()).admitted
+    assert not run_chain(gates(tags=[{"key": "ok", "value": "a"}], overrides=[override]), subject()).admitted
 
 
 def test_every_gate_is_told_and_the_first_refusal_counts() -> None:
     spec = gates(
         metrics=[{"name": "auc", "min": 1}], tags=[{"key": "ok", "value": "a"}], inputExample="Required"
     )
-    report = judge(spec, subject(VersionFacts(metrics=(Metric("auc", 0.5),))))
+    report = run_chain(spec, subject(VersionFacts(metrics=(Metric("auc", 0.5),))))
     assert [(r.gate, r.outcome.value) for r in report.results] == [
         ("Tags", "Failed"),
         ("Metrics", "Failed"),

@@ -31,12 +31,12 @@ from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
 from model_operator.planner.health import (
     EXIT_CODES,
-    FAULTS,
     MESSAGE_LIMIT,
+    REASONS,
     Failure,
     Judgement,
     failure,
-    judge,
+    judge_candidate_pods,
 )
 
 LIMITS = RolloutSpec()
@@ -46,7 +46,7 @@ M, C, E = Side.MODEL, Side.CONFIGURATION, Side.ENVIRONMENT
 
 
 def judged(*pods: Json, limits: RolloutSpec = LIMITS, **status: Any) -> Judgement:
-    return judge(REVISION, deployment(status=status), pods, limits, NOW)
+    return judge_candidate_pods(REVISION, deployment(status=status), pods, limits, NOW)
 
 
 # --- the exit codes ----------------------------------------------------------------------------------
@@ -438,9 +438,9 @@ def test_a_pod_of_another_revision_is_not_looked_at() -> None:
 
 def test_nothing_is_judged_before_the_deployment_took_the_template() -> None:
     stale = deployment() | {"status": {"observedGeneration": 1}}
-    assert judge(REVISION, stale, [starting(ended(50))], LIMITS, NOW).phase is Phase.APPLYING
-    assert judge("v4-0123456789", deployment(), [], LIMITS, NOW).phase is Phase.APPLYING
-    assert judge(REVISION, None, [], LIMITS, NOW).phase is Phase.APPLYING
+    assert judge_candidate_pods(REVISION, stale, [starting(ended(50))], LIMITS, NOW).phase is Phase.APPLYING
+    assert judge_candidate_pods("v4-0123456789", deployment(), [], LIMITS, NOW).phase is Phase.APPLYING
+    assert judge_candidate_pods(REVISION, None, [], LIMITS, NOW).phase is Phase.APPLYING
 
 
 @pytest.mark.parametrize(
@@ -472,7 +472,7 @@ def test_pods_that_the_api_server_refuses_are_a_hint_first_and_withdrawn_later(
 
 
 def test_a_deployment_that_somebody_paused_says_so() -> None:
-    judgement = judge(REVISION, deployment(paused=True), [], LIMITS, NOW)
+    judgement = judge_candidate_pods(REVISION, deployment(paused=True), [], LIMITS, NOW)
     assert judgement.hint == "DeploymentPaused"
     assert "kubectl rollout resume" in judgement.message
 
@@ -531,13 +531,15 @@ def test_a_long_message_leaves_room_for_the_remedy() -> None:
 def test_a_script_that_names_the_remedy_is_not_talked_over() -> None:
     said = "the model needs 'acme': set spec.server.image to an image with it"
     assert failure("RequirementMissing", said).message == said
-    assert FAULTS["RequirementMissing"].remedy in failure("RequirementMissing").message
+    assert REASONS["RequirementMissing"].remedy in failure("RequirementMissing").message
 
 
 @given(pods=st.lists(spoilt_pods(), max_size=3), counts=JSON)
 def test_no_garbage_stops_the_judge_and_its_words_are_bounded(pods: list[Json], counts: Any) -> None:
-    judgement = judge(REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW)
-    assert judgement == judge(REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW)
+    judgement = judge_candidate_pods(REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW)
+    assert judgement == judge_candidate_pods(
+        REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW
+    )
     assert not (judgement.live and judgement.failure)
     assert len(judgement.message) <= MESSAGE_LIMIT + 64
     assert judgement.failure is None or 0 < len(judgement.failure.message) <= MESSAGE_LIMIT

@@ -25,7 +25,7 @@ from model_operator.api import names
 from model_operator.domain.objects import rfc3339
 from model_operator.domain.revision import Side
 from model_operator.domain.world import Traffic
-from model_operator.planner.health import MESSAGE_LIMIT, Watched, failure, watch
+from model_operator.planner.health import MESSAGE_LIMIT, ServingJudgement, failure, judge_serving_pods
 
 WATCHED_FOR = 300
 SINCE = NOW - timedelta(seconds=WATCHED_FOR)
@@ -77,15 +77,17 @@ def unready(server: Json, age: float = OLD, lost: float = 10, **readiness: Any) 
 
 def watched(
     *pods: Json, traffic: Traffic | None = None, scaler: Json | None = None, **status: Any
-) -> Watched:
-    return watch(REVISION, deployment(status=LIVE | status), pods, scaler, traffic or Traffic(), SINCE, NOW)
+) -> ServingJudgement:
+    return judge_serving_pods(
+        REVISION, deployment(status=LIVE | status), pods, scaler, traffic or Traffic(), SINCE, NOW
+    )
 
 
-def reason(result: Watched) -> str:
+def reason(result: ServingJudgement) -> str:
     return result.failure.reason if result.failure else ""
 
 
-def trouble(result: Watched) -> str:
+def trouble(result: ServingJudgement) -> str:
     return result.trouble.reason if result.trouble else ""
 
 
@@ -108,7 +110,7 @@ def test_a_server_that_was_out_of_memory_in_the_watch_is_the_models_fault(sick: 
 
 
 def test_a_server_that_was_out_of_memory_before_the_watch_is_forgiven() -> None:
-    assert watched(serving(runs(390, end(137, 900, 400, "OOMKilled"), 9))) == Watched()
+    assert watched(serving(runs(390, end(137, 900, 400, "OOMKilled"), 9))) == ServingJudgement()
 
 
 def test_a_server_that_ends_with_a_code_of_ours_has_its_reason() -> None:
@@ -119,7 +121,7 @@ def test_a_server_that_ends_with_a_code_of_ours_has_its_reason() -> None:
 
 
 def test_the_codes_of_an_image_of_ones_own_mean_nothing_special() -> None:
-    assert watched(serving(runs(20, end(50, 400, 30), 1), runtime="Custom")) == Watched()
+    assert watched(serving(runs(20, end(50, 400, 30), 1), runtime="Custom")) == ServingJudgement()
 
 
 BARE: list[tuple[str, Json, bool]] = [
@@ -184,7 +186,9 @@ def test_readiness_that_is_lost_in_the_second_it_went_live_counts() -> None:
 
 
 def test_a_pod_that_falls_silent_for_a_moment_is_looked_at_again() -> None:
-    assert watched(unready(runs(OLD, ready=False), lost=10)) == Watched(look_at=NOW + timedelta(seconds=20))
+    assert watched(unready(runs(OLD, ready=False), lost=10)) == ServingJudgement(
+        look_at=NOW + timedelta(seconds=20)
+    )
 
 
 SILENT: list[tuple[str, Json]] = [
@@ -241,7 +245,7 @@ def test_readiness_that_is_lost_under_saturation_is_only_reported(
 def test_an_autoscaler_excuses_nothing(scaler: Json) -> None:
     named = deployment(status=LIVE)
     named["metadata"]["name"] = "churn"
-    result = watch(REVISION, named, [SILENT_POD], scaler, Traffic(), SINCE, NOW)
+    result = judge_serving_pods(REVISION, named, [SILENT_POD], scaler, Traffic(), SINCE, NOW)
     assert reason(result) == "ReadinessLost"
 
 
@@ -333,14 +337,14 @@ def drained(server: Json) -> Json:
     ],
 )
 def test_a_server_that_ends_because_its_pod_is_drained_proves_nothing(server: Json) -> None:
-    assert watched(drained(server)) == Watched()
+    assert watched(drained(server)) == ServingJudgement()
     assert trouble(watched(drained(server), availableReplicas=1)) == "Evicted"
 
 
 def test_a_pod_that_a_scale_down_deletes_proves_nothing() -> None:
     leaving = unready(down(end(137, 90, 30), end(1, 400, 100), 1))
     leaving["metadata"]["deletionTimestamp"] = at(5)
-    assert watched(leaving) == Watched()
+    assert watched(leaving) == ServingJudgement()
 
 
 # --- whose pods -------------------------------------------------------------------------------------------
@@ -352,7 +356,7 @@ def test_pods_of_another_revision_are_not_held_against_this_one() -> None:
     other = unready(down(end(50, 90, 30)))
     other["metadata"]["labels"][names.LABEL_REVISION] = "v2-0123456789"
     assert reason(watched(SICK)) == "LoadFailed"
-    assert watched(other) == Watched()
+    assert watched(other) == ServingJudgement()
 
 
 @pytest.mark.parametrize(
@@ -364,7 +368,10 @@ def test_pods_of_another_revision_are_not_held_against_this_one() -> None:
     ],
 )
 def test_nothing_is_judged_with(carrier: Json | None) -> None:
-    assert watch(REVISION, carrier, [SICK], None, Traffic(100, 100), SINCE, NOW) == Watched()
+    assert (
+        judge_serving_pods(REVISION, carrier, [SICK], None, Traffic(100, 100), SINCE, NOW)
+        == ServingJudgement()
+    )
 
 
 @given(
@@ -376,7 +383,7 @@ def test_no_garbage_stops_the_watch_and_its_words_are_bounded(
     pods: list[Json], scaler: Json | None, counts: Any
 ) -> None:
     carrier = deployment(status={"availableReplicas": counts, "conditions": counts})
-    result = watch(REVISION, carrier, pods, scaler, Traffic(), SINCE, NOW)
+    result = judge_serving_pods(REVISION, carrier, pods, scaler, Traffic(), SINCE, NOW)
     for said in (result.failure, result.trouble):
         assert said is None or 0 < len(said.message) <= MESSAGE_LIMIT
     assert result.failure is None or result.failure.side is not Side.ENVIRONMENT

@@ -1,4 +1,4 @@
-"""When two wishes are the same wish, and what it is called."""
+"""When two targets are the same target, and what it is called."""
 
 import copy
 import re
@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.domain.revision import Wish
-from model_operator.planner.manifests import pod_shape, revision_name, same_wish
+from model_operator.domain.revision import Target
+from model_operator.planner.manifests import extract_pod_spec, revision_name, same_target
 
-WISH = Wish(
+TARGET = Target(
     registry_url="http://mlflow:5000",
     model="churn",
     version="8",
     run_id="r1",
     source="models:/m-1",
     digest="",
-    shape={"server": {"port": 8080}},
+    pod_spec={"server": {"port": 8080}},
 )
 
 
-def shaped(shape: dict[str, Any]) -> Wish:
-    return replace(WISH, shape=shape)
+def shaped(pod_spec: dict[str, Any]) -> Target:
+    return replace(TARGET, pod_spec=pod_spec)
 
 
 def test_the_shape_is_what_shapes_the_pods_as_it_was_written() -> None:
@@ -36,20 +36,20 @@ def test_the_shape_is_what_shapes_the_pods_as_it_was_written() -> None:
         "rollout": {"startupSeconds": 5},
     }
     before = copy.deepcopy(raw)
-    shape = pod_shape(raw)
-    assert shape == {"server": raw["server"], "pod": {}, "registry": {"name": "default"}}
-    shape["server"]["env"][0]["value"] = "2"
+    pod_spec = extract_pod_spec(raw)
+    assert pod_spec == {"server": raw["server"], "pod": {}, "registry": {"name": "default"}}
+    pod_spec["server"]["env"][0]["value"] = "2"
     assert raw == before
 
 
 def test_another_entry_of_the_same_registry_asks_for_other_pods() -> None:
     readers, strangers = ({"registry": {"name": name}} for name in ("prod", "astray"))
-    assert pod_shape(readers)["registry"] == {"name": "prod"}
-    assert not same_wish(shaped(pod_shape(readers)), shaped(pod_shape(strangers)))
+    assert extract_pod_spec(readers)["registry"] == {"name": "prod"}
+    assert not same_target(shaped(extract_pod_spec(readers)), shaped(extract_pod_spec(strangers)))
 
 
-def test_a_wish_that_was_kept_without_its_entry_is_not_rolled_out_again() -> None:
-    assert same_wish(shaped({}), shaped(pod_shape({"registry": {"name": "prod"}})))
+def test_a_target_that_was_kept_without_its_entry_is_not_rolled_out_again() -> None:
+    assert same_target(shaped({}), shaped(extract_pod_spec({"registry": {"name": "prod"}})))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_a_wish_that_was_kept_without_its_entry_is_not_rolled_out_again() -> Non
     ],
 )
 def test_wishes_that_mean_the_same_are_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert same_wish(shaped(one), shaped(other))
-    assert same_wish(shaped(other), shaped(one))
+    assert same_target(shaped(one), shaped(other))
+    assert same_target(shaped(other), shaped(one))
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,15 @@ def test_wishes_that_mean_the_same_are_the_same(one: dict[str, Any], other: dict
     ],
 )
 def test_wishes_that_mean_different_pods_differ(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert not same_wish(shaped(one), shaped(other))
-    assert not same_wish(shaped(other), shaped(one))
+    assert not same_target(shaped(one), shaped(other))
+    assert not same_target(shaped(other), shaped(one))
 
 
 @pytest.mark.parametrize("field", ["registry_url", "model", "version", "run_id", "source", "digest"])
-def test_another_text_in_any_other_field_is_another_wish_and_another_name(field: str) -> None:
-    other = replace(WISH, **{field: "99"})
-    assert not same_wish(WISH, other)
-    assert revision_name(WISH) != revision_name(other)
+def test_another_text_in_any_other_field_is_another_target_and_another_name(field: str) -> None:
+    other = replace(TARGET, **{field: "99"})
+    assert not same_target(TARGET, other)
+    assert revision_name(TARGET) != revision_name(other)
 
 
 def test_a_name_says_the_version_and_does_not_depend_on_the_order_of_keys() -> None:
@@ -107,14 +107,14 @@ def test_a_name_says_the_version_and_does_not_depend_on_the_order_of_keys() -> N
     assert re.fullmatch(r"v8-[0-9a-f]{10}", revision_name(one))
 
 
-def test_the_name_of_a_wish_never_changes() -> None:
-    """Names of kept revisions stand in clusters: another hash would keep the same wish twice."""
-    assert revision_name(WISH) == "v8-7910bf4789"
+def test_the_name_of_a_target_never_changes() -> None:
+    """Names of kept revisions stand in clusters: another hash would keep the same target twice."""
+    assert revision_name(TARGET) == "v8-7910bf4789"
 
 
 @given(version=st.text(max_size=300), name=st.text(max_size=50))
 def test_whatever_the_registry_calls_it_the_name_is_a_label_that_fits(version: str, name: str) -> None:
-    called = revision_name(replace(WISH, version=version, model=name))
+    called = revision_name(replace(TARGET, version=version, model=name))
     assert re.fullmatch(r"v[0-9]*-[0-9a-f]{10}", called)
     # behind the 40 characters of a ModelDeployment's name and a dash, within the 63 of a label
     assert len(called) <= 22
@@ -129,22 +129,22 @@ shapes = st.dictionaries(
 )
 
 
-@given(shape=shapes)
-def test_every_wish_is_the_same_as_itself(shape: dict[str, Any]) -> None:
-    assert same_wish(shaped(shape), shaped(copy.deepcopy(shape)))
+@given(pod_spec=shapes)
+def test_every_target_is_the_same_as_itself(pod_spec: dict[str, Any]) -> None:
+    assert same_target(shaped(pod_spec), shaped(copy.deepcopy(pod_spec)))
 
 
 @given(one=shapes, other=shapes)
 def test_sameness_has_no_direction(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert same_wish(shaped(one), shaped(other)) == same_wish(shaped(other), shaped(one))
+    assert same_target(shaped(one), shaped(other)) == same_target(shaped(other), shaped(one))
 
 
 def test_a_restart_asks_for_the_same_under_another_name() -> None:
-    restarted = replace(WISH, restart="2026-11-20T16:00:00Z")
-    assert same_wish(WISH, restarted)
-    assert revision_name(restarted) != revision_name(WISH)
-    assert revision_name(restarted) != revision_name(replace(WISH, restart="2026-11-20T17:00:00Z"))
+    restarted = replace(TARGET, restart="2026-11-20T16:00:00Z")
+    assert same_target(TARGET, restarted)
+    assert revision_name(restarted) != revision_name(TARGET)
+    assert revision_name(restarted) != revision_name(replace(TARGET, restart="2026-11-20T17:00:00Z"))
 
 
 def test_the_name_of_a_revision_is_the_one_it_had_before_there_were_restarts() -> None:
-    assert revision_name(WISH) == "v8-7910bf4789"
+    assert revision_name(TARGET) == "v8-7910bf4789"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.revision import Revision, Wish
+from model_operator.domain.revision import Revision, Target
 from model_operator.domain.world import PodRegistry
 from model_operator.planner.manifests import (
     ANNOTATION_BODY,
@@ -16,8 +16,8 @@ from model_operator.planner.manifests import (
     deployment,
     differs,
     disruption_budget,
+    extract_pod_spec,
     initial_replicas,
-    pod_shape,
     pod_template,
     preview_service,
     scripts_config_map,
@@ -40,10 +40,10 @@ def template(
     digest: str = "",
     **parts: Any,
 ) -> dict[str, Any]:
-    wish = Wish(registry.url, model, "8", "", "", digest, pod_shape(parts))
+    target = Target(registry.url, model, "8", "", "", digest, extract_pod_spec(parts))
     images = {"server": "example.com/server:1", "fetch": "example.com/fetch:1"}
     return pod_template(
-        TemplateInputs(OWNER, spec(**parts), wish, revision, images, "churn-scripts-0", registry)
+        TemplateInputs(OWNER, spec(**parts), target, revision, images, "churn-scripts-0", registry)
     )
 
 
@@ -345,8 +345,8 @@ def test_the_scripts_are_named_by_what_they_say() -> None:
 
 
 def revision(**parts: Any) -> Revision:
-    wish = Wish("http://m", "churn", "8", "", "", "", {})
-    return Revision("v8-0123456789", 1, wish, {}, template(**parts), "churn-scripts-0")
+    target = Target("http://m", "churn", "8", "", "", "", {})
+    return Revision("v8-0123456789", 1, target, {}, template(**parts), "churn-scripts-0")
 
 
 def test_the_deployment_runs_the_kept_template_whatever_the_spec_says_now() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_operator.domain.revision import Revision, Side, Verdict, VerdictState, Wish
+from model_operator.domain.revision import Revision, Side, Target, Verdict, VerdictState
 from model_operator.planner.manifests import Owner, controller_revision, read_revision, verdict_annotation
 
 VERDICT = "model-operator.io/verdict"
@@ -19,7 +19,7 @@ AT = datetime(2026, 11, 20, 16, 0, 1, 250000, tzinfo=UTC)
 REVISION = Revision(
     name="v8-5d9f8a2b1c",
     number=3,
-    wish=Wish("http://mlflow:5000", "churn", "8", "r1", "models:/m-1", "", {"server": {"port": 8080}}),
+    target=Target("http://mlflow:5000", "churn", "8", "r1", "models:/m-1", "", {"server": {"port": 8080}}),
     images={"server": "a/b:1", "fetch": "a/b:1"},
     template={"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}},
     config_map="churn-scripts-0123456789",
@@ -46,8 +46,8 @@ revisions = st.builds(
     Revision,
     name=st.text(min_size=1, max_size=20),
     number=st.integers(min_value=1),
-    wish=st.builds(
-        Wish,
+    target=st.builds(
+        Target,
         *[texts] * 6,
         st.dictionaries(texts, json_values, max_size=3),
         texts,

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from tests.unit.planner.planning import ago, carrying, live, revision, world
 
-from model_operator.domain.rollout import Candidate, Memory, Phase, Serving
+from model_operator.domain.rollout import Candidate, Phase, RolloutState, Serving
 from model_operator.planner.decision import Situation
-from model_operator.planner.gates import GateReport, GateResult, Outcome
+from model_operator.planner.gates import GateOutcome, GateReport, GateResult
 from model_operator.planner.status import report
 from model_operator.planner.status.conditions import admitted_condition
-from model_operator.planner.status.forecast import step_ahead
+from model_operator.planner.status.forecast import forecast
 
 Json = dict[str, Any]
 
@@ -30,62 +30,62 @@ GREEN = "churn-green"
 
 
 @pytest.mark.parametrize(
-    ("spec", "memory", "strategy", "words"),
+    ("spec", "state", "strategy", "words"),
     [
         pytest.param(
-            {}, Memory(None, candidate()), "RollingUpdate", "2 pods are started; nothing", id="first"
+            {}, RolloutState(None, candidate()), "RollingUpdate", "2 pods are started; nothing", id="first"
         ),
         pytest.param(
             {},
-            Memory(SERVES_ONE, candidate()),
+            RolloutState(SERVES_ONE, candidate()),
             "RollingUpdate",
             "up to 1 above the 2 and 0 below",
             id="in place with a spare",
         ),
         pytest.param(
             {"rollout": {"maxSurge": 0, "maxUnavailable": 1}},
-            Memory(SERVES_ONE, candidate()),
+            RolloutState(SERVES_ONE, candidate()),
             "RollingUpdate",
             "up to 1 of 2 pods are stopped before their successors start",
             id="in place without a spare",
         ),
         pytest.param(
             {"replicas": 1, "rollout": {"maxSurge": "0%", "maxUnavailable": 1}},
-            Memory(SERVES_ONE, candidate()),
+            RolloutState(SERVES_ONE, candidate()),
             "RollingUpdate",
             "with a single pod nothing serves meanwhile",
             id="a single pod without a spare",
         ),
         pytest.param(
             {"rollout": {"strategy": "BlueGreen", "maxSurge": 0, "maxUnavailable": 1}},
-            Memory(SERVES_ONE, replace(candidate(), track=GREEN)),
+            RolloutState(SERVES_ONE, replace(candidate(), track=GREEN)),
             "BlueGreen",
             "2 pods are started beside the 2 that serve",
             id="beside, where a surge does not matter",
         ),
     ],
 )
-def test_the_step_ahead_is_told(spec: Json, memory: Memory, strategy: str, words: str) -> None:
-    step = step_ahead(world(ONE, TWO, deployment=carrying(ONE), spec=spec), memory, TWO, None)
+def test_the_step_ahead_is_told(spec: Json, state: RolloutState, strategy: str, words: str) -> None:
+    step = forecast(world(ONE, TWO, deployment=carrying(ONE), spec=spec), state, TWO, None)
     assert words in step["message"]
     assert (step["strategy"], step["to"], step["revision"]) == (strategy, "2", TWO.name)
-    assert step.get("from") == ("1" if memory.serving else None)
+    assert step.get("from") == ("1" if state.serving else None)
 
 
 @pytest.mark.parametrize(
-    "memory",
+    "state",
     [
-        pytest.param(Memory(SERVES_ONE), id="nothing is on its way"),
-        pytest.param(Memory(None, candidate(Phase.FAILED)), id="it failed"),
+        pytest.param(RolloutState(SERVES_ONE), id="nothing is on its way"),
+        pytest.param(RolloutState(None, candidate(Phase.FAILED)), id="it failed"),
     ],
 )
-def test_there_is_no_step_ahead_when(memory: Memory) -> None:
-    assert step_ahead(AT_REST, memory, None, None) == {}
-    assert "plan" not in report(AT_REST, Situation(memory))
+def test_there_is_no_step_ahead_when(state: RolloutState) -> None:
+    assert forecast(AT_REST, state, None, None) == {}
+    assert "plan" not in report(AT_REST, Situation(state))
 
 
 def test_what_waits_for_a_person_tells_the_step_ahead_too() -> None:
-    status = report(AT_REST, Situation(Memory(SERVES_ONE, candidate(Phase.WAITING_FOR_APPROVAL))))
+    status = report(AT_REST, Situation(RolloutState(SERVES_ONE, candidate(Phase.WAITING_FOR_APPROVAL))))
     assert status["plan"]["to"] == "2"
 
 
@@ -153,20 +153,20 @@ def test_the_step_ahead_says_what_it_costs(
     pods: Json, spec: Json, serving: Serving | None, resources: tuple[int, Json | None]
 ) -> None:
     seen = world(ONE, deployment=carrying(ONE), spec=spec)
-    step = step_ahead(seen, Memory(serving, candidate()), replace(TWO, template=pods), None)
+    step = forecast(seen, RolloutState(serving, candidate()), replace(TWO, template=pods), None)
     assert (step["extraPods"], step.get("extraResources")) == resources
 
 
 # --- what the gates said -----------------------------------------------------------------------------
 
-REFUSED = GateResult("Metrics", Outcome.FAILED, "auc is 0.7", "MetricOutOfBounds")
-PASSED = GateResult("Signature", Outcome.PASSED, "fits", differences=("+ input x: long (optional)",))
-WAITS = GateResult("Metrics", Outcome.PENDING, "asked", "GatesPending")
+REFUSED = GateResult("Metrics", GateOutcome.FAILED, "auc is 0.7", "MetricOutOfBounds")
+PASSED = GateResult("Signature", GateOutcome.PASSED, "fits", differences=("+ input x: long (optional)",))
+WAITS = GateResult("Metrics", GateOutcome.PENDING, "asked", "GatesPending")
 GATED = {"gates": {"metrics": [{"name": "auc", "min": 0.8}], "signature": "Compatible"}}
 
 
 def test_a_version_that_a_gate_keeps_out_has_its_step_shown() -> None:
-    step = step_ahead(AT_REST, Memory(SERVES_ONE), TWO, GateReport((PASSED, REFUSED)))
+    step = forecast(AT_REST, RolloutState(SERVES_ONE), TWO, GateReport((PASSED, REFUSED)))
     assert (step["from"], step["to"], step["revision"]) == ("1", "2", TWO.name)
     assert [(gate["gate"], gate["outcome"]) for gate in step["gates"]] == [
         ("Signature", "Passed"),
@@ -176,12 +176,12 @@ def test_a_version_that_a_gate_keeps_out_has_its_step_shown() -> None:
 
 
 def test_what_the_gates_said_stays_shown_while_the_version_rolls_out() -> None:
-    before = step_ahead(AT_REST, Memory(SERVES_ONE), TWO, GateReport((PASSED,)))
+    before = forecast(AT_REST, RolloutState(SERVES_ONE), TWO, GateReport((PASSED,)))
     seen = replace(AT_REST, status={"plan": before})
-    step = step_ahead(seen, Memory(SERVES_ONE, candidate()), TWO, None)
+    step = forecast(seen, RolloutState(SERVES_ONE, candidate()), TWO, None)
     assert (step["gates"], step["signature"]) == (before["gates"], before["signature"])
     other = replace(candidate(), revision=ONE.name)
-    assert "gates" not in step_ahead(seen, Memory(SERVES_ONE, other), ONE, None)
+    assert "gates" not in forecast(seen, RolloutState(SERVES_ONE, other), ONE, None)
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_admitted_says_what_the_gates_said(
     results: tuple[GateResult, ...], expected: tuple[str, str]
 ) -> None:
     seen = world(ONE, deployment=carrying(ONE), spec=GATED)
-    condition = admitted_condition(seen, Memory(SERVES_ONE), TWO, GateReport(results))
+    condition = admitted_condition(seen, RolloutState(SERVES_ONE), TWO, GateReport(results))
     assert condition is not None
     assert (condition.status, condition.reason) == expected
 
 
 def test_admitted_is_absent_where_no_gate_is_set() -> None:
-    assert admitted_condition(AT_REST, Memory(SERVES_ONE), TWO, None) is None
+    assert admitted_condition(AT_REST, RolloutState(SERVES_ONE), TWO, None) is None

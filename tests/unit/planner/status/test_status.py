@@ -11,12 +11,12 @@ from tests.unit.planner.planning import ago, carrying, live, revision, world
 from model_operator.domain.objects import Kind, ObjectRef
 from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.domain.revision import Revision, Side
-from model_operator.domain.rollout import Candidate, Memory, Phase, Rejection, Serving
-from model_operator.domain.world import Fault, FaultKind, World
+from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
+from model_operator.domain.world import RefusalKind, RefusedWrite, World
 from model_operator.planner.decision import Situation
 from model_operator.planner.health import Failure
 from model_operator.planner.status import report
-from model_operator.planner.status.events import troubles
+from model_operator.planner.status.events import events_for
 
 Json = dict[str, Any]
 
@@ -32,8 +32,10 @@ def conditions(status: Json) -> dict[str, str]:
     }
 
 
-def told(seen: World, memory: Memory, wished: Revision | None = None, problem: Failure | None = None) -> Json:
-    situation = Situation(memory, wished=wished, problem=problem, revisions=seen.children.revisions)
+def told(
+    seen: World, state: RolloutState, desired: Revision | None = None, problem: Failure | None = None
+) -> Json:
+    situation = Situation(state, desired=desired, problem=problem, revisions=seen.children.revisions)
     return conditions(report(seen, situation))
 
 
@@ -49,22 +51,22 @@ OUTAGE = Resolution(ResolutionReason.UNREACHABLE, "no answer")
 NO_ALIAS = Resolution(ResolutionReason.ALIAS_NOT_FOUND, "no alias champion")
 
 
-def fault(kind: Kind, what: FaultKind) -> tuple[Fault, ...]:
-    return (Fault(ObjectRef(kind, "crm", "churn"), what, "spec.x: bad"),)
+def refusal(kind: Kind, what: RefusalKind) -> tuple[RefusedWrite, ...]:
+    return (RefusedWrite(ObjectRef(kind, "crm", "churn"), what, "spec.x: bad"),)
 
 
-CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
+CASES: list[tuple[str, World, RolloutState, Revision | None, Json]] = [
     (
         "all is well",
         AT_REST,
-        Memory(SERVES_ONE),
+        RolloutState(SERVES_ONE),
         ONE,
         {"Ready": "Serving", "Current": "Serving", "Resolved": "Resolved"},
     ),
     (
         "an alias moved and its version is on its way",
         MOVED,
-        Memory(SERVES_ONE, candidate()),
+        RolloutState(SERVES_ONE, candidate()),
         TWO,
         {
             "Ready": "Serving",
@@ -76,14 +78,14 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "an alias moved to a bad version",
         replace(MOVED, children=AT_REST.children),
-        Memory(SERVES_ONE, None, (REJECTED_TWO,)),
+        RolloutState(SERVES_ONE, None, (REJECTED_TWO,)),
         TWO,
         {"Ready": "Serving", "Current": "False VersionRejected", "Resolved": "Resolved"},
     ),
     (
         "a commit is on its way",
         COMMITTED,
-        Memory(SERVES_ONE, replace(candidate(), revision=BIGGER.name)),
+        RolloutState(SERVES_ONE, replace(candidate(), revision=BIGGER.name)),
         BIGGER,
         {
             "Ready": "False RollingOut",
@@ -95,7 +97,7 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "a commit is short of capacity, which may pass",
         COMMITTED,
-        Memory(SERVES_ONE, replace(candidate(), revision=BIGGER.name, reason="InsufficientCapacity")),
+        RolloutState(SERVES_ONE, replace(candidate(), revision=BIGGER.name, reason="InsufficientCapacity")),
         BIGGER,
         {
             "Ready": "False InsufficientCapacity",
@@ -107,7 +109,7 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "a commit was bad",
         COMMITTED,
-        Memory(SERVES_ONE, None, (replace(REJECTED_TWO, revision=BIGGER.name),)),
+        RolloutState(SERVES_ONE, None, (replace(REJECTED_TWO, revision=BIGGER.name),)),
         BIGGER,
         {
             "Ready": "False VersionRejected",
@@ -119,7 +121,7 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "a commit while the registry is away",
         replace(COMMITTED, resolution=OUTAGE),
-        Memory(SERVES_ONE),
+        RolloutState(SERVES_ONE),
         None,
         {
             "Ready": "False RegistryUnreachable",
@@ -130,7 +132,7 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "the registry is away",
         replace(AT_REST, resolution=OUTAGE),
-        Memory(SERVES_ONE),
+        RolloutState(SERVES_ONE),
         None,
         {
             "Ready": "Serving",
@@ -141,14 +143,14 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "the alias is gone",
         replace(AT_REST, resolution=NO_ALIAS),
-        Memory(SERVES_ONE),
+        RolloutState(SERVES_ONE),
         None,
         {"Ready": "Serving", "Current": "False AliasNotFound", "Resolved": "False AliasNotFound"},
     ),
     (
         "the alias never was",
         world(resolution=NO_ALIAS),
-        Memory(),
+        RolloutState(),
         None,
         {
             "Ready": "False AliasNotFound",
@@ -160,7 +162,7 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "the registry was never reached",
         world(resolution=OUTAGE),
-        Memory(),
+        RolloutState(),
         None,
         {
             "Ready": "False RegistryUnreachable",
@@ -172,7 +174,7 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "all pods are gone",
         world(ONE, deployment=carrying(ONE, availableReplicas=0)),
-        Memory(SERVES_ONE),
+        RolloutState(SERVES_ONE),
         ONE,
         {
             "Ready": "False PodsUnavailable",
@@ -184,14 +186,14 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     (
         "scaled to nothing",
         world(ONE, deployment=carrying(ONE, replicas=0)),
-        Memory(SERVES_ONE),
+        RolloutState(SERVES_ONE),
         ONE,
         {"Ready": "ScaledToZero", "Current": "Serving", "Resolved": "Resolved"},
     ),
     (
         "the serving template is refused",
-        replace(AT_REST, faults=fault(Kind.DEPLOYMENT, FaultKind.INVALID)),
-        Memory(SERVES_ONE),
+        replace(AT_REST, refused_writes=refusal(Kind.DEPLOYMENT, RefusalKind.INVALID)),
+        RolloutState(SERVES_ONE),
         ONE,
         {
             "Ready": "False FieldRefused",
@@ -202,8 +204,8 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     ),
     (
         "a name is taken",
-        replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.NAME_TAKEN)),
-        Memory(SERVES_ONE),
+        replace(AT_REST, refused_writes=refusal(Kind.SERVICE, RefusalKind.NAME_TAKEN)),
+        RolloutState(SERVES_ONE),
         ONE,
         {
             "Ready": "False NameConflict",
@@ -214,15 +216,15 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
     ),
     (
         "the operator may not write",
-        replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.FORBIDDEN)),
-        Memory(SERVES_ONE),
+        replace(AT_REST, refused_writes=refusal(Kind.SERVICE, RefusalKind.FORBIDDEN)),
+        RolloutState(SERVES_ONE),
         ONE,
         {"Ready": "False Refused", "Current": "Serving", "Stalled": "Refused", "Resolved": "Resolved"},
     ),
     (
         "the spec can't be read",
         replace(AT_REST, spec=None, spec_error="spec.replicas: should be a number"),
-        Memory(SERVES_ONE),
+        RolloutState(SERVES_ONE),
         None,
         {
             "Ready": "False InvalidSpec",
@@ -235,30 +237,32 @@ CASES: list[tuple[str, World, Memory, Revision | None, Json]] = [
 
 
 @pytest.mark.parametrize(
-    ("seen", "memory", "wished", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+    ("seen", "state", "desired", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
-def test_the_conditions_when(seen: World, memory: Memory, wished: Revision | None, expected: Json) -> None:
-    assert told(seen, memory, wished) == expected
+def test_the_conditions_when(
+    seen: World, state: RolloutState, desired: Revision | None, expected: Json
+) -> None:
+    assert told(seen, state, desired) == expected
 
 
 def test_requests_that_are_about_to_move_leave_ready_alone_and_make_current_wait() -> None:
-    seen, memory = switching()
-    assert told(seen, memory, TWO) == {
+    seen, state = switching()
+    assert told(seen, state, TWO) == {
         "Ready": "Serving",
         "Current": "False Switching",
         "Reconciling": "Switching",
         "Resolved": "Resolved",
     }
     assert (
-        list(troubles(AT_REST.status, report(seen, Situation(memory, wished=TWO, revisions=(ONE, TWO)))))
+        list(events_for(AT_REST.status, report(seen, Situation(state, desired=TWO, revisions=(ONE, TWO)))))
         == []
     )
 
 
 def test_requests_that_still_go_to_a_rejected_version_are_no_good_service() -> None:
-    seen, memory = switching()
+    seen, state = switching()
     sick = Rejection(ONE.name, "1", "@champion", Side.MODEL, "OutOfMemory", "too big", ago(1))
-    back = replace(memory, rejected=(sick,))
+    back = replace(state, rejected=(sick,))
     assert told(seen, back, TWO) == {
         "Ready": "False Switching",
         "Current": "False Switching",
@@ -267,20 +271,20 @@ def test_requests_that_still_go_to_a_rejected_version_are_no_good_service() -> N
     }
 
 
-def switching() -> tuple[World, Memory]:
+def switching() -> tuple[World, RolloutState]:
     """Version 2 serves from now on, on its own track, and the Service still selects the other."""
     tracks = {"churn": carrying(ONE), "churn-green": carrying(TWO)}
     service = {"spec": {"selector": {"model-operator.io/track": "churn"}}}
     seen = world(ONE, TWO, version="2", deployments=tracks, service=service)
-    return seen, Memory(Serving(TWO.name, "2", "@champion", ago(1), track="churn-green"))
+    return seen, RolloutState(Serving(TWO.name, "2", "@champion", ago(1), track="churn-green"))
 
 
 def test_a_commit_to_another_registry_is_not_in_force_before_it_is_rolled_out() -> None:
     answer = replace(AT_REST.resolution, registry_url="http://other:5000")
-    other = replace(ONE, wish=replace(ONE.wish, registry_url="http://other:5000"), name="v1-other")
+    other = replace(ONE, target=replace(ONE.target, registry_url="http://other:5000"), name="v1-other")
     moved = replace(candidate(), revision=other.name)
     assert (
-        told(replace(AT_REST, resolution=answer), Memory(SERVES_ONE, moved), other)["Ready"]
+        told(replace(AT_REST, resolution=answer), RolloutState(SERVES_ONE, moved), other)["Ready"]
         == "False RollingOut"
     )
 
@@ -289,65 +293,83 @@ def test_a_pinned_version_that_was_rejected_is_not_in_force_even_if_the_alias_wa
     pinned = world(
         ONE, TWO, version="2", deployment=carrying(ONE), spec={"model": {"name": "churn", "version": "2"}}
     )
-    memory = Memory(replace(SERVES_ONE, alias=""), None, (REJECTED_TWO,))
-    assert told(pinned, memory, TWO)["Ready"] == "False VersionRejected"
+    state = RolloutState(replace(SERVES_ONE, alias=""), None, (REJECTED_TWO,))
+    assert told(pinned, state, TWO)["Ready"] == "False VersionRejected"
 
 
 def test_a_report_on_a_world_that_did_not_change_is_the_same_report() -> None:
-    situation = Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,))
+    situation = Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,))
     first = report(AT_REST, situation)
     assert report(replace(AT_REST, status=first, now=ago(-500)), situation) == first
 
 
 def test_a_forgotten_field_of_the_registrys_last_answer_stays_in_an_outage() -> None:
-    situation = Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,))
+    situation = Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,))
     first = report(AT_REST, situation)
     assert first["resolved"]["version"] == "1"
     away = replace(AT_REST, status=first, resolution=OUTAGE)
-    assert report(away, replace(situation, wished=None))["resolved"] == first["resolved"]
+    assert report(away, replace(situation, desired=None))["resolved"] == first["resolved"]
 
 
 # --- events ------------------------------------------------------------------------------------------
 
 MISSING = Failure(Side.CONFIGURATION, "CredentialsMissing", "there is no Secret mlflow")
-IDLE = (Fault(ObjectRef(Kind.DEPLOYMENT, "crm", "churn-green"), FaultKind.FORBIDDEN, "no scaling here"),)
+IDLE = (
+    RefusedWrite(ObjectRef(Kind.DEPLOYMENT, "crm", "churn-green"), RefusalKind.FORBIDDEN, "no scaling here"),
+)
 PROBLEMS: list[tuple[str, World, Situation, list[str]]] = [
     (
         "missing credentials beside a healthy service",
         MOVED,
-        Situation(Memory(SERVES_ONE), problem=MISSING, revisions=(ONE,)),
+        Situation(RolloutState(SERVES_ONE), problem=MISSING, revisions=(ONE,)),
         ["CredentialsMissing"],
     ),
-    ("missing credentials at first", world(), Situation(Memory(), problem=MISSING), ["CredentialsMissing"]),
-    ("an alias that never was", world(resolution=NO_ALIAS), Situation(Memory()), ["AliasNotFound"]),
+    (
+        "missing credentials at first",
+        world(),
+        Situation(RolloutState(), problem=MISSING),
+        ["CredentialsMissing"],
+    ),
+    ("an alias that never was", world(resolution=NO_ALIAS), Situation(RolloutState()), ["AliasNotFound"]),
     (
         "a conflict of names",
-        replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.NAME_TAKEN)),
-        Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)),
+        replace(AT_REST, refused_writes=refusal(Kind.SERVICE, RefusalKind.NAME_TAKEN)),
+        Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)),
         ["NameConflict"],
     ),
     (
         "a track that no longer serves and can't be scaled down",
-        replace(AT_REST, faults=IDLE),
-        Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)),
+        replace(AT_REST, refused_writes=IDLE),
+        Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)),
         ["Refused"],
     ),
     (
         "a rejected version that is wanted again",
         replace(
-            MOVED, status={"rejected": report(MOVED, Situation(Memory(rejected=(REJECTED_TWO,))))["rejected"]}
+            MOVED,
+            status={"rejected": report(MOVED, Situation(RolloutState(rejected=(REJECTED_TWO,))))["rejected"]},
         ),
-        Situation(Memory(SERVES_ONE, None, (REJECTED_TWO,)), wished=TWO, revisions=(ONE, TWO)),
+        Situation(RolloutState(SERVES_ONE, None, (REJECTED_TWO,)), desired=TWO, revisions=(ONE, TWO)),
         ["VersionRejected"],
     ),
     (
         "a revert, which the planner tells",
         MOVED,
-        Situation(Memory(SERVES_ONE, None, (REJECTED_TWO,)), wished=TWO, revisions=(ONE, TWO)),
+        Situation(RolloutState(SERVES_ONE, None, (REJECTED_TWO,)), desired=TWO, revisions=(ONE, TWO)),
         [],
     ),
-    ("a first look", world(resolution=Resolution(ResolutionReason.PENDING, "")), Situation(Memory()), []),
-    ("a rollout", MOVED, Situation(Memory(SERVES_ONE, candidate()), wished=TWO, revisions=(ONE, TWO)), []),
+    (
+        "a first look",
+        world(resolution=Resolution(ResolutionReason.PENDING, "")),
+        Situation(RolloutState()),
+        [],
+    ),
+    (
+        "a rollout",
+        MOVED,
+        Situation(RolloutState(SERVES_ONE, candidate()), desired=TWO, revisions=(ONE, TWO)),
+        [],
+    ),
 ]
 
 
@@ -356,19 +378,21 @@ PROBLEMS: list[tuple[str, World, Situation, list[str]]] = [
 )
 def test_each_trouble_is_told_once(seen: World, situation: Situation, events: list[str]) -> None:
     after = report(seen, situation)
-    assert [e.reason for e in troubles(seen.status, after)] == events
-    assert list(troubles(after, report(replace(seen, status=after), situation))) == []
+    assert [e.reason for e in events_for(seen.status, after)] == events
+    assert list(events_for(after, report(replace(seen, status=after), situation))) == []
 
 
 def test_a_track_that_can_not_be_scaled_down_leaves_ready_true_and_is_told_of() -> None:
-    seen = replace(AT_REST, faults=IDLE)
-    status = report(seen, Situation(Memory(SERVES_ONE), wished=ONE, revisions=(ONE,)))
+    seen = replace(AT_REST, refused_writes=IDLE)
+    status = report(seen, Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)))
     assert conditions(status)["Ready"] == "Refused"
     assert "Deployment churn-green, which no longer does, can't be written: no scaling here" in str(status)
 
 
 def test_the_remedy_stands_in_the_message_of_a_conflict() -> None:
-    seen = replace(AT_REST, faults=fault(Kind.SERVICE, FaultKind.NAME_TAKEN))
-    (ready,) = [c for c in report(seen, Situation(Memory(SERVES_ONE)))["conditions"] if c["type"] == "Ready"]
+    seen = replace(AT_REST, refused_writes=refusal(Kind.SERVICE, RefusalKind.NAME_TAKEN))
+    (ready,) = [
+        c for c in report(seen, Situation(RolloutState(SERVES_ONE)))["conditions"] if c["type"] == "Ready"
+    ]
     assert "Service churn" in ready["message"]
     assert "Rename this ModelDeployment" in ready["message"]

@@ -12,7 +12,7 @@ from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Create
 from model_operator.domain.revision import Revision, Side
 from model_operator.domain.world import World
-from model_operator.planner.health import FAULTS
+from model_operator.planner.health import REASONS
 from model_operator.planner.manifests import read_revision, verdict_annotation
 from model_operator.planner.plan import plan
 
@@ -21,12 +21,12 @@ ONE = revision("1", verdict=live(900, settled=True))
 VARIABLE = {"server": {"env": [{"name": "LOG_LEVEL", "value": "debug"}]}}
 MEMORY = {"server": {"resources": {"limits": {"memory": "2Gi"}}}}
 FETCH = {"fetch": {"env": [{"name": "MLFLOW_S3_ENDPOINT_URL", "value": "http://s3"}]}}
-OF_FILES = {reason for reason, row in FAULTS.items() if row.of_files}
+OF_FILES = {reason for reason, row in REASONS.items() if row.of_files}
 
 
 def after_a_commit(reason: str, commit: Json, *, served: bool = False, **more: Any) -> World:
     """Version 1 serves, version 2 was rejected for that reason, and this is committed."""
-    verdict = replace(rejected(reason, FAULTS[reason].side), served=served)
+    verdict = replace(rejected(reason, REASONS[reason].side), served=served)
     two = revision("2", verdict=verdict)
     return world(ONE, two, version="2", deployment=carrying(ONE), spec=commit, **more)
 
@@ -36,7 +36,7 @@ def brings(seen: World) -> str:
     return str(plan(seen).status["candidate"]["version"])
 
 
-MODELS = [reason for reason, row in FAULTS.items() if row.side is Side.MODEL]
+MODELS = [reason for reason, row in REASONS.items() if row.side is Side.MODEL]
 
 
 @pytest.mark.parametrize("reason", [reason for reason in MODELS if reason not in OF_FILES])
@@ -67,7 +67,7 @@ def test_the_verdict_on_a_new_shape_is_kept_where_the_status_can_not_lose_it() -
     seen = after_a_commit("ServerErrors", VARIABLE, served=True)
     made = [a for a in plan(seen).actions if isinstance(a, Create) and a.ref.kind is Kind.REVISION]
     kept = [found for a in made if (found := read_revision(a.body))]
-    assert {r.wish.version for r in kept} == {"1", "2"}
+    assert {r.target.version for r in kept} == {"1", "2"}
 
 
 def test_a_version_that_lived_since_is_tried_in_any_shape() -> None:
@@ -97,7 +97,7 @@ def test_the_image_of_what_serves_is_known_though_the_registry_names_another_ver
 
 def _revision_of(action: Create, version: str) -> Revision | None:
     found = read_revision(action.body) if action.ref.kind is Kind.REVISION else None
-    return found if found and found.wish.version == version else None
+    return found if found and found.target.version == version else None
 
 
 def test_that_a_version_failed_on_live_requests_is_kept_beside_its_revision() -> None:

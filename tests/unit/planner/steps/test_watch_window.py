@@ -15,10 +15,10 @@ from model_operator.api import names
 from model_operator.domain.objects import rfc3339
 from model_operator.domain.plan import Plan, RecordVerdict
 from model_operator.domain.revision import Side
-from model_operator.domain.rollout import Candidate, Memory, Past, Phase, Rejection, Serving
+from model_operator.domain.rollout import Candidate, Departed, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import Traffic, World
 from model_operator.planner.plan import plan
-from model_operator.planner.state import recall, to_status
+from model_operator.planner.state import load, to_status
 
 Json = dict[str, Any]
 
@@ -38,10 +38,10 @@ def silent() -> Json:
     return pod
 
 
-def watched(memory: Memory | None = None, *kept: Any, **more: Any) -> World:
+def watched(state: RolloutState | None = None, *kept: Any, **more: Any) -> World:
     """Version 2 serves and is watched; version 1 served before."""
     more = {"version": "2", "deployment": carrying(TWO)} | more
-    status = to_status(memory or Memory(ON_TWO)) | {"observedGeneration": 1}
+    status = to_status(state or RolloutState(ON_TWO)) | {"observedGeneration": 1}
     return world(*(kept or (ONE, TWO)), status=status, **more)
 
 
@@ -50,7 +50,7 @@ def serves(decided: Plan) -> str:
 
 
 def news(decided: Plan) -> list[str]:
-    return [e.reason for e in decided.announcements]
+    return [e.reason for e in decided.events]
 
 
 # --- the self-test ---------------------------------------------------------------------------------------
@@ -67,11 +67,11 @@ def telling(example: bool, revision_name: str = TWO.name, ready: str = "True") -
 
 @pytest.mark.parametrize("settled", [False, True])
 def test_what_went_live_before_its_pods_were_seen_is_called_tested_once_they_are(settled: bool) -> None:
-    memory = Memory(replace(ON_TWO, settled=settled, watch_ends=None if settled else ON_TWO.watch_ends))
-    unseen = plan(watched(memory))
+    state = RolloutState(replace(ON_TWO, settled=settled, watch_ends=None if settled else ON_TWO.watch_ends))
+    unseen = plan(watched(state))
     assert "selfTest" not in unseen.status["serving"]
-    assert plan(watched(memory, pods=(telling(True),))).status["serving"]["selfTest"] == "Passed"
-    assert plan(watched(memory, pods=(telling(False),))).status["serving"]["selfTest"] == "NoExample"
+    assert plan(watched(state, pods=(telling(True),))).status["serving"]["selfTest"] == "Passed"
+    assert plan(watched(state, pods=(telling(False),))).status["serving"]["selfTest"] == "NoExample"
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_a_pod_that_proves_nothing_is_not_believed(pod: Json) -> None:
 
 
 def test_a_known_outcome_stays_and_is_that_of_the_revision_not_of_the_spec_of_today() -> None:
-    known = Memory(replace(ON_TWO, self_test="NoExample"))
+    known = RolloutState(replace(ON_TWO, self_test="NoExample"))
     assert plan(watched(known, pods=(telling(True),))).status["serving"]["selfTest"] == "NoExample"
     only_loaded = revision("2", verdict=live(60), selfTest={"mode": "LoadOnly"})
-    memory = Memory(replace(ON_TWO, revision=only_loaded.name))
+    state = RolloutState(replace(ON_TWO, revision=only_loaded.name))
     pods = (telling(True, only_loaded.name),)
-    decided = plan(watched(memory, ONE, only_loaded, deployment=carrying(only_loaded), pods=pods))
+    decided = plan(watched(state, ONE, only_loaded, deployment=carrying(only_loaded), pods=pods))
     assert decided.status["serving"]["selfTest"] == "LoadOnly"
 
 
@@ -99,18 +99,18 @@ def test_a_known_outcome_stays_and_is_that_of_the_revision_not_of_the_spec_of_to
 
 
 def test_a_watch_begins_when_the_first_pod_is_there() -> None:
-    memory = Memory(replace(ON_TWO, watch_ends=None))
-    nothing = plan(watched(memory, deployment=carrying(TWO, 0)))
+    state = RolloutState(replace(ON_TWO, watch_ends=None))
+    nothing = plan(watched(state, deployment=carrying(TWO, 0)))
     assert "watchEnds" not in nothing.status["serving"]
-    some = plan(watched(memory))
+    some = plan(watched(state))
     assert some.status["serving"]["watchEnds"] == rfc3339(NOW + timedelta(seconds=600))
     assert some.watched == TWO.name
 
 
 @pytest.mark.parametrize(("seconds", "settled"), [(1, False), (0, True), (-5, True)])
 def test_what_outlives_its_watch_is_settled(seconds: int, settled: bool) -> None:
-    memory = Memory(replace(ON_TWO, watch_ends=NOW + timedelta(seconds=seconds)))
-    decided = plan(watched(memory))
+    state = RolloutState(replace(ON_TWO, watch_ends=NOW + timedelta(seconds=seconds)))
+    decided = plan(watched(state))
     assert decided.status["serving"]["settled"] is settled
     assert decided.watched == ("" if settled else TWO.name)
     verdicts = [a.verdict for a in decided.actions if isinstance(a, RecordVerdict) and TWO.name in a.ref.name]
@@ -148,7 +148,7 @@ def test_a_failure_is_only_told(kept: Any, spec: Json, words: str) -> None:
     assert serves(decided) == "2"
     assert words in decided.status["serving"]["message"]
     assert news(decided) == ["ServerErrors"]
-    worse = watched(recall(replace(watched(None, *kept), status=decided.status)), *kept, spec=spec)
+    worse = watched(load(replace(watched(None, *kept), status=decided.status)), *kept, spec=spec)
     again = plan(replace(worse, status=decided.status, traffic=Traffic(200, 150)))
     assert again.status == decided.status
     assert news(again) == []
@@ -157,15 +157,15 @@ def test_a_failure_is_only_told(kept: Any, spec: Json, words: str) -> None:
 
 
 def test_a_failure_that_lasts_beyond_the_watch_is_no_reason_to_look_every_second() -> None:
-    memory = Memory(replace(ON_TWO, watch_ends=ago(100), reason="ServerErrors", message="said"))
-    decided = plan(watched(memory, TWO, traffic=SICK))
+    state = RolloutState(replace(ON_TWO, watch_ends=ago(100), reason="ServerErrors", message="said"))
+    decided = plan(watched(state, TWO, traffic=SICK))
     assert decided.status["serving"]["settled"] is False
     assert decided.look_again is None
 
 
 def test_what_is_settled_is_never_sent_back() -> None:
-    memory = Memory(replace(ON_TWO, settled=True, watch_ends=None))
-    decided = plan(watched(memory, traffic=SICK, pods=(silent(),)))
+    state = RolloutState(replace(ON_TWO, settled=True, watch_ends=None))
+    decided = plan(watched(state, traffic=SICK, pods=(silent(),)))
     assert serves(decided) == "2"
     assert decided.watched == ""
 
@@ -175,9 +175,9 @@ def test_what_is_settled_is_never_sent_back() -> None:
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
 def test_lost_readiness_is_not_tried_again_on_live_requests(failures: int) -> None:
-    left = Past(TWO.name, "2", "", ago(900), ago(800), "ReadinessLost")
-    replaced = Past(TWO.name, "2", "", ago(2000), ago(1900), "Replaced")
-    decided = plan(watched(Memory(ON_TWO, history=(left,) * failures + (replaced,)), pods=(silent(),)))
+    left = Departed(TWO.name, "2", "", ago(900), ago(800), "ReadinessLost")
+    replaced = Departed(TWO.name, "2", "", ago(2000), ago(1900), "Replaced")
+    decided = plan(watched(RolloutState(ON_TWO, history=(left,) * failures + (replaced,)), pods=(silent(),)))
     rejection = decided.status["rejected"][0]
     assert (rejection["reason"], rejection["attempts"]) == ("ReadinessLost", failures + 1)
     assert "retryAt" not in rejection
@@ -193,7 +193,10 @@ def test_the_next_try_begins_when_it_is_due_and_not_before() -> None:
         due = NOW + timedelta(seconds=seconds)
         refused = Rejection(TWO.name, "2", "", Side.MODEL, "ReadinessLost", "", ago(60), 2, due)
         seen = watched(
-            Memory(one, None, (refused,)), ONE, replace(TWO, verdict=rejected()), deployment=carrying(ONE)
+            RolloutState(one, None, (refused,)),
+            ONE,
+            replace(TWO, verdict=rejected()),
+            deployment=carrying(ONE),
         )
         decided = plan(seen)
         assert decided.status.get("candidate", {}).get("phase") == phase
@@ -209,7 +212,7 @@ def restored(reason: str = "ServerErrors", seconds: float = 60, attempts: int = 
     refused = Rejection(TWO.name, "2", "@champion", Side.MODEL, reason, "", ago(seconds), attempts)
     more = {"deployment": carrying(ONE), "traffic": SICK} | more
     two = replace(TWO, verdict=replace(rejected(reason, seconds=seconds), attempts=attempts))
-    return watched(Memory(one, None, (refused,)), ONE, two, **more)
+    return watched(RolloutState(one, None, (refused,)), ONE, two, **more)
 
 
 @pytest.mark.parametrize(("attempts", "seconds"), [(1, 60), (2, 120), (3, 240), (99, 3600)])
@@ -247,10 +250,10 @@ def test_a_status_lost_in_the_middle_of_a_revert_goes_on_with_it() -> None:
     decided = plan(watched(traffic=SICK))
     kept = (replace(ONE, verdict=live(0, settled=True)), replace(TWO, verdict=rejected("ServerErrors")))
     lost = watched(None, *kept, service=pointing("churn"))
-    memory = recall(replace(lost, status={}))
-    assert memory.serving is not None
-    assert memory.serving.revision == decided.status["serving"]["revision"]
-    assert memory.candidate is None
+    state = load(replace(lost, status={}))
+    assert state.serving is not None
+    assert state.serving.revision == decided.status["serving"]["revision"]
+    assert state.candidate is None
 
 
 def test_a_status_lost_in_the_middle_of_a_blue_green_switch_finds_what_serves() -> None:
@@ -269,13 +272,13 @@ def test_a_status_lost_in_the_middle_of_a_blue_green_switch_finds_what_serves() 
             endpoint_slices=(endpoints("one"),),
             spec={"rollout": {"strategy": "BlueGreen"}},
         )
-        memory = recall(seen)
-        assert memory.serving is not None
-        assert (memory.serving.version, memory.serving.track) == (
+        state = load(seen)
+        assert state.serving is not None
+        assert (state.serving.version, state.serving.track) == (
             expected,
             "churn" if expected == "1" else green,
         )
-        assert (memory.candidate is None) == (verdict is not None)
+        assert (state.candidate is None) == (verdict is not None)
 
 
 def test_of_two_versions_that_went_live_in_one_second_the_later_is_found_again() -> None:
@@ -284,18 +287,18 @@ def test_of_two_versions_that_went_live_in_one_second_the_later_is_found_again()
     for kept in ((one, two), (two, one)):
         tracks = {"churn": carrying(one), green: carrying(two, track=green)}
         seen = world(*kept, version="2", deployments=tracks, service=pointing(green))
-        memory = recall(seen)
-        assert memory.serving is not None
-        assert (memory.serving.version, memory.serving.track) == ("2", green)
+        state = load(seen)
+        assert state.serving is not None
+        assert (state.serving.version, state.serving.track) == ("2", green)
 
 
 def test_a_status_that_lost_only_what_serves_is_no_first_deployment() -> None:
     three = revision("3")
     tried = Candidate(three.name, "3", "@champion", ago(5), Phase.STARTING, track="churn-green")
     seen = watched(None, ONE, TWO, three)
-    memory = recall(replace(seen, status=to_status(Memory(None, tried))))
-    assert memory.serving is not None
-    assert (memory.serving.version, memory.candidate) == ("2", tried)
+    state = load(replace(seen, status=to_status(RolloutState(None, tried))))
+    assert state.serving is not None
+    assert (state.serving.version, state.candidate) == ("2", tried)
 
 
 def test_a_request_that_was_answered_before_the_status_was_lost_is_not_heard_again() -> None:

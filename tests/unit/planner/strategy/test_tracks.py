@@ -12,20 +12,20 @@ from tests.unit.planner.planning import NOW, ago, carrying, live, pointing, reje
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import Kind, selected_track
 from model_operator.domain.plan import Apply, Create, Delete, Scale
-from model_operator.domain.rollout import Candidate, Memory, Phase, Serving
+from model_operator.domain.rollout import Candidate, Phase, RolloutState, Serving
 from model_operator.domain.world import World
 from model_operator.planner.plan import plan
-from model_operator.planner.state import recall, to_status
+from model_operator.planner.state import load, to_status
 from model_operator.planner.strategy.tracks import (
     candidate_track,
-    complete,
-    confirmed,
+    desired_replicas,
     idle_replicas,
+    is_complete,
+    is_confirmed,
     other_track,
     pods_of,
     restored_track,
     traffic_track,
-    wanted_replicas,
 )
 
 Json = dict[str, Any]
@@ -68,17 +68,17 @@ def trying(phase: Phase = Phase.STARTING, track: str = GREEN) -> Candidate:
 )
 def test_a_candidate_comes_up_on(strategy: str, serving: Serving | None, expected: str) -> None:
     seen = world(spec={"rollout": {"strategy": strategy}})
-    assert candidate_track(seen, Memory(serving)) == expected
+    assert candidate_track(seen, RolloutState(serving)) == expected
 
 
 def test_the_second_try_of_a_first_version_stays_on_its_track() -> None:
-    assert candidate_track(world(spec=BLUE_GREEN), Memory(None, trying())) == GREEN
+    assert candidate_track(world(spec=BLUE_GREEN), RolloutState(None, trying())) == GREEN
 
 
 def test_a_candidate_never_comes_up_on_the_track_that_still_takes_the_requests() -> None:
     # a revert to version 1 was decided, and its pods are not ready yet
     seen = switched(carrying(ONE, availableReplicas=0), service=pointing(GREEN))
-    assert candidate_track(seen, Memory(ON_FIRST)) == "churn"
+    assert candidate_track(seen, RolloutState(ON_FIRST)) == "churn"
 
 
 def test_there_are_two_tracks() -> None:
@@ -92,43 +92,43 @@ def test_there_are_two_tracks() -> None:
 )
 def test_what_served_before_comes_back_on_the_other_track(replicas: int, expected: str) -> None:
     seen = switched(carrying(ONE, replicas), service=pointing(GREEN))
-    assert restored_track(seen, Memory(ON_GREEN), ONE.name) == expected
+    assert restored_track(seen, RolloutState(ON_GREEN), ONE.name) == expected
 
 
 def test_with_rolling_updates_it_comes_back_in_place_unless_it_is_still_warm_beside() -> None:
     rolling = {"rollout": {"strategy": "RollingUpdate"}}
     warm = switched(carrying(ONE, 1), service=pointing(GREEN), spec=rolling)
     cold = switched(carrying(ONE, 0), service=pointing(GREEN), spec=rolling)
-    assert restored_track(warm, Memory(ON_GREEN), ONE.name) == "churn"
-    assert restored_track(cold, Memory(ON_GREEN), ONE.name) == GREEN
+    assert restored_track(warm, RolloutState(ON_GREEN), ONE.name) == "churn"
+    assert restored_track(cold, RolloutState(ON_GREEN), ONE.name) == GREEN
 
 
-# --- a new wish in the middle of a switch ----------------------------------------------------------------
+# --- a new target in the middle of a switch ----------------------------------------------------------------
 
 
-def wanted_three(seen: World, memory: Memory) -> World:
+def wanted_three(seen: World, state: RolloutState) -> World:
     children = replace(seen.children, revisions=(ONE, TWO, THREE))
-    status = to_status(memory) | {"observedGeneration": 1}
+    status = to_status(state) | {"observedGeneration": 1}
     return replace(seen, children=children, status=status, resolution=world(version="3").resolution)
 
 
-def test_a_new_wish_waits_while_requests_still_go_to_the_track_that_it_would_take() -> None:
+def test_a_new_target_waits_while_requests_still_go_to_the_track_that_it_would_take() -> None:
     pods = (ready_pod("old-1", "churn", ONE.name), ready_pod("new-1", GREEN, TWO.name))
     lagging = switched(service=pointing(GREEN), pods=pods, endpoint_slices=(endpoints("old-1", "new-1"),))
-    waits = plan(wanted_three(lagging, Memory(ON_GREEN)))
+    waits = plan(wanted_three(lagging, RolloutState(ON_GREEN)))
     assert waits.status["candidate"]["reason"] == "Switching"
     assert not [a for a in waits.actions if a.ref == lagging.ref(Kind.DEPLOYMENT)]
     assert waits.look_again is not None
     moved = replace(lagging.children, endpoint_slices=(endpoints("new-1"),))
     starts = plan(
-        replace(wanted_three(replace(lagging, children=moved), Memory(ON_GREEN)), status=waits.status)
+        replace(wanted_three(replace(lagging, children=moved), RolloutState(ON_GREEN)), status=waits.status)
     )
     assert (starts.status["candidate"]["phase"], starts.status["candidate"]["track"]) == ("Applying", "churn")
 
 
-def test_a_new_wish_does_not_wait_for_a_serving_version_without_a_single_pod() -> None:
+def test_a_new_target_does_not_wait_for_a_serving_version_without_a_single_pod() -> None:
     seen = switched(green=carrying(TWO, track=GREEN, availableReplicas=0), service=pointing(GREEN))
-    assert plan(wanted_three(seen, Memory(ON_GREEN))).status["candidate"]["phase"] == "Applying"
+    assert plan(wanted_three(seen, RolloutState(ON_GREEN))).status["candidate"]["phase"] == "Applying"
 
 
 # --- sizes ---------------------------------------------------------------------------------------------
@@ -164,23 +164,23 @@ def test_a_new_wish_does_not_wait_for_a_serving_version_without_a_single_pod() -
 )
 def test_the_track_before_keeps(serving: Serving | None, spec: Json, expected: int) -> None:
     seen = switched(service=pointing(GREEN), spec={"rollout": {"strategy": "BlueGreen", **spec}})
-    assert idle_replicas(seen, Memory(serving), "churn") == expected
+    assert idle_replicas(seen, RolloutState(serving), "churn") == expected
 
 
 def test_a_track_that_was_never_live_or_was_rejected_keeps_nothing() -> None:
     untried = switched(carrying(THREE), service=pointing(GREEN))
-    assert idle_replicas(untried, Memory(ON_GREEN), "churn") == 0
+    assert idle_replicas(untried, RolloutState(ON_GREEN), "churn") == 0
     sick = replace(TWO, verdict=rejected())
     seen = world(ONE, sick, deployments={GREEN: carrying(sick, track=GREEN)}, spec=BLUE_GREEN)
-    memory = plan_memory_with_rejection(sick.name)
-    assert idle_replicas(seen, memory, GREEN) == 0
+    state = plan_state_with_rejection(sick.name)
+    assert idle_replicas(seen, state, GREEN) == 0
 
 
-def plan_memory_with_rejection(name: str) -> Memory:
-    seen = world(ONE, replace(TWO, verdict=rejected()), status=to_status(Memory(ON_FIRST)))
-    memory = recall(seen)
-    assert memory.rejection_of(name)
-    return memory
+def plan_state_with_rejection(name: str) -> RolloutState:
+    seen = world(ONE, replace(TWO, verdict=rejected()), status=to_status(RolloutState(ON_FIRST)))
+    state = load(seen)
+    assert state.rejection_of(name)
+    return state
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_track_should_have(spec: Json, tracks: dict[str, int], expected: int) 
     seen = world(ONE, deployments=deployments, service=pointing("churn"))
     asked = {"model": {"name": "churn", "alias": "champion"}, **raw}
     seen = replace(seen, spec=ModelDeploymentSpec.model_validate(asked))
-    assert wanted_replicas(seen, replace(ON_GREEN)) == expected
+    assert desired_replicas(seen, replace(ON_GREEN)) == expected
 
 
 def test_a_deployment_that_was_deleted_comes_back_at_the_size_that_its_autoscaler_had_reached() -> None:
@@ -216,7 +216,7 @@ def test_a_deployment_that_was_deleted_comes_back_at_the_size_that_its_autoscale
     parsed = ModelDeploymentSpec.model_validate({"model": {"name": "churn", "alias": "champion"}, **spec})
     for before, expected in ((7, 7), (50, 9), (0, 2), ("7", 2)):
         seen = replace(world(ONE, status={"replicas": before}), spec=parsed)
-        assert wanted_replicas(seen, ON_FIRST) == expected
+        assert desired_replicas(seen, ON_FIRST) == expected
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_deployment_that_was_deleted_comes_back_at_the_size_that_its_autoscale
 def test_a_deployment_is_complete_when(counts: Json, expected: bool) -> None:
     live = carrying(ONE)
     live["status"] |= counts
-    assert complete(live) is expected
+    assert is_complete(live) is expected
 
 
 # --- requests --------------------------------------------------------------------------------------------
@@ -273,18 +273,18 @@ UNREADY = {"availableReplicas": 0}
     ],
 )
 def test_requests_go(first: Json, green: Json, expected: str) -> None:
-    assert traffic_track(switched(first, green), Memory(ON_GREEN)) == expected
+    assert traffic_track(switched(first, green), RolloutState(ON_GREEN)) == expected
 
 
 def test_a_service_that_was_deleted_comes_back_where_pods_are() -> None:
     seen = switched(carrying(ONE, **UNREADY), service=None)
-    assert traffic_track(seen, Memory(ON_FIRST)) == GREEN
-    assert traffic_track(switched(service=None), Memory(ON_FIRST)) == "churn"
+    assert traffic_track(seen, RolloutState(ON_FIRST)) == GREEN
+    assert traffic_track(switched(service=None), RolloutState(ON_FIRST)) == "churn"
 
 
 def test_a_service_that_was_deleted_never_comes_back_on_a_candidate() -> None:
     seen = switched(carrying(ONE, **UNREADY), carrying(THREE, track=GREEN), service=None)
-    assert traffic_track(seen, Memory(ON_FIRST, trying(Phase.READY))) == "churn"
+    assert traffic_track(seen, RolloutState(ON_FIRST, trying(Phase.READY))) == "churn"
 
 
 HIDDEN: Json = {**BLUE_GREEN, "gates": {"approval": {"mode": "Manual", "at": "BeforeTraffic"}}}
@@ -299,7 +299,10 @@ HIDDEN: Json = {**BLUE_GREEN, "gates": {"approval": {"mode": "Manual", "at": "Be
     ],
 )
 def test_requests_of_a_first_version_go_for(spec: Json, service: Json | None, expected: str) -> None:
-    assert traffic_track(world(spec=spec, service=service), Memory(None, trying(track="churn"))) == expected
+    assert (
+        traffic_track(world(spec=spec, service=service), RolloutState(None, trying(track="churn")))
+        == expected
+    )
 
 
 POD_ONE, POD_TWO = ready_pod("one", "churn", ONE.name), ready_pod("two", GREEN, TWO.name)
@@ -322,11 +325,11 @@ POD_ONE, POD_TWO = ready_pod("one", "churn", ONE.name), ready_pod("two", GREEN, 
 )
 def test_the_endpoints_confirm_a_track_when(slices: list[Json], expected: bool) -> None:
     seen = switched(service=pointing(GREEN), pods=(POD_ONE, POD_TWO), endpoint_slices=slices)
-    assert confirmed(seen, GREEN) is expected
+    assert is_confirmed(seen, GREEN) is expected
 
 
 def test_a_track_that_the_service_does_not_select_is_never_confirmed() -> None:
-    assert not confirmed(switched(pods=(POD_TWO,), endpoint_slices=(endpoints("two"),)), GREEN)
+    assert not is_confirmed(switched(pods=(POD_TWO,), endpoint_slices=(endpoints("two"),)), GREEN)
 
 
 def test_a_pod_that_does_not_say_whose_it_is_belongs_to_the_first_track() -> None:
@@ -340,7 +343,7 @@ def test_a_pod_that_does_not_say_whose_it_is_belongs_to_the_first_track() -> Non
 
 
 def test_a_serving_track_stays_even_if_its_revision_is_kept_no_longer() -> None:
-    memory = Memory(ON_FIRST, trying())
+    state = RolloutState(ON_FIRST, trying())
     tracks = {"churn": carrying(ONE), GREEN: carrying(THREE, track=GREEN, **UNREADY)}
     pods = (ready_pod("one", "churn", ONE.name),)
     seen = world(
@@ -351,7 +354,7 @@ def test_a_serving_track_stays_even_if_its_revision_is_kept_no_longer() -> None:
         pods=pods,
         endpoint_slices=(endpoints("one"),),
         spec=BLUE_GREEN,
-        status=to_status(memory) | {"observedGeneration": 1},
+        status=to_status(state) | {"observedGeneration": 1},
     )
     touched = [a for a in plan(seen).actions if a.ref == seen.ref(Kind.DEPLOYMENT)]
     assert not [a for a in touched if isinstance(a, Delete | Scale)]
@@ -360,7 +363,7 @@ def test_a_serving_track_stays_even_if_its_revision_is_kept_no_longer() -> None:
 @pytest.mark.parametrize("slices", [(), (endpoints("one"),), (endpoints("one", "two"),)])
 def test_the_track_before_is_left_alone_until_the_endpoints_have_moved(slices: tuple[Json, ...]) -> None:
     settled = replace(ON_GREEN, settled=True, watch_ends=None, since=ago(5000))
-    status = to_status(Memory(settled)) | {"observedGeneration": 1}
+    status = to_status(RolloutState(settled)) | {"observedGeneration": 1}
     seen = switched(service=pointing(GREEN), pods=(POD_ONE, POD_TWO), endpoint_slices=slices, status=status)
     assert not [a for a in plan(seen).actions if isinstance(a, Delete | Scale)]
     moved = replace(seen, children=replace(seen.children, endpoint_slices=(endpoints("two"),)))
@@ -370,7 +373,7 @@ def test_the_track_before_is_left_alone_until_the_endpoints_have_moved(slices: t
 
 
 def test_a_status_can_not_name_a_third_track() -> None:
-    status = to_status(Memory(replace(ON_FIRST, track="payments"), trying(track="kube-dns")))
+    status = to_status(RolloutState(replace(ON_FIRST, track="payments"), trying(track="kube-dns")))
     seen = world(ONE, THREE, version="3", status=status | {"observedGeneration": 1}, deployment=carrying(ONE))
     names = {a.ref.name for a in plan(seen).actions if isinstance(a, Create | Apply)}
     assert not names & {"payments", "kube-dns"}

@@ -9,8 +9,8 @@ from tests.unit.cli.cli_objects import SERVING, V8, ago, candidate, condition, s
 
 from model_operator.cli.errors import CommandError, ExitCode
 from model_operator.cli.looking import exit_code, seconds
-from model_operator.cli.outcome import Verdict, outcome
 from model_operator.cli.snapshot import Snapshot
+from model_operator.cli.summary import Verdict, summarise
 
 READY, CURRENT, RESOLVED = SERVING
 
@@ -64,16 +64,16 @@ CASES: dict[str, tuple[Snapshot, ExitCode]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_waiting_ends_with_the_exit_code_of_what_came_out(case: str) -> None:
     found, code = CASES[case]
-    assert exit_code(outcome(found)) is code
+    assert exit_code(summarise(found)) is code
 
 
 def test_nothing_is_decided_before_the_operator_has_seen_the_version_that_is_waited_for() -> None:
     good = snapshot(*SERVING, resolved=wanted("7"), serving=serving())
-    assert outcome(good).verdict is Verdict.CURRENT
-    assert outcome(good, version="8").verdict is Verdict.PENDING
+    assert summarise(good).verdict is Verdict.CURRENT
+    assert summarise(good, version="8").verdict is Verdict.PENDING
     rejected = not_current("VersionRejected", rejected=[{"version": "8"}])
-    assert outcome(rejected, version="8").verdict is Verdict.FAILED
-    late = outcome(rejected, version="9")
+    assert summarise(rejected, version="8").verdict is Verdict.FAILED
+    late = summarise(rejected, version="9")
     assert late.verdict is Verdict.PENDING
     assert "churn@champion is still version 8 for the operator, not 9" in late.message
 
@@ -89,7 +89,7 @@ def test_nothing_is_decided_before_the_operator_has_seen_the_version_that_is_wai
 )
 def test_the_next_step_is_a_command_for_the_same_place(reason: str, command: str) -> None:
     found = not_current(reason, candidate=candidate("WaitingForApproval"))
-    assert command in outcome(found, flags=" -n crm").remedy
+    assert command in summarise(found, flags=" -n crm").remedy
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5s", 0.5)])

@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Summary:
     """The verdict, its reason in one word, what happened, and the command or deed that comes next."""
 
     verdict: Verdict
@@ -48,7 +48,7 @@ _ON_THEIR_WAY = frozenset(
 _ASKED_AGAIN = frozenset({"RegistryUnreachable", "RegistryError", "UnexpectedAnswer", "AnswerTooLarge"})
 
 
-def outcome(snapshot: Snapshot, version: str = "", flags: str = "") -> Outcome:
+def summarise(snapshot: Snapshot, version: str = "", flags: str = "") -> Summary:
     """What the status amounts to. ``flags`` go into the commands that are suggested.
 
     With ``version`` it is about that version: until the operator has seen that it is wanted, nothing is decided.
@@ -56,9 +56,9 @@ def outcome(snapshot: Snapshot, version: str = "", flags: str = "") -> Outcome:
     status = snapshot.status
     if status.observed_generation is None:
         text = "the operator has not seen it yet"
-        return Outcome(Verdict.PENDING, "NotObserved", text, "if that lasts: kubectl model doctor")
+        return Summary(Verdict.PENDING, "NotObserved", text, "if that lasts: kubectl model doctor")
     if status.observed_generation < snapshot.generation:
-        return Outcome(
+        return Summary(
             Verdict.PENDING, "NotObserved", "the operator has not seen the last change of the spec yet"
         )
     resolved = status.resolved.version if status.resolved else ""
@@ -66,19 +66,19 @@ def outcome(snapshot: Snapshot, version: str = "", flags: str = "") -> Outcome:
         return _not_yet_wanted(snapshot, version, resolved)
     ready, current = snapshot.condition("Ready"), snapshot.condition("Current")
     if ready is None or current is None:
-        return Outcome(Verdict.PENDING, "NotObserved", "the operator has not judged it yet")
+        return Summary(Verdict.PENDING, "NotObserved", "the operator has not judged it yet")
     if ready.status == current.status == "True":
-        return Outcome(Verdict.CURRENT, ready.reason, ready.message)
+        return Summary(Verdict.CURRENT, ready.reason, ready.message)
     told = current if current.status != "True" else ready
-    return Outcome(_verdict(snapshot, told), told.reason, told.message, _remedy(snapshot, told.reason, flags))
+    return Summary(_verdict(snapshot, told), told.reason, told.message, _remedy(snapshot, told.reason, flags))
 
 
-def _not_yet_wanted(snapshot: Snapshot, version: str, resolved: str) -> Outcome:
+def _not_yet_wanted(snapshot: Snapshot, version: str, resolved: str) -> Summary:
     found = snapshot.condition("Resolved")
     if found and found.status != "True":
-        return Outcome(Verdict.PENDING, found.reason, found.message)
+        return Summary(Verdict.PENDING, found.reason, found.message)
     text = f"{snapshot.reference} is still version {resolved or '?'} for the operator, not {version}"
-    return Outcome(
+    return Summary(
         Verdict.PENDING, "NotWanted", text, "move the alias, or change the manifest; the registry is polled"
     )
 
