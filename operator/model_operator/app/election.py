@@ -179,15 +179,22 @@ class Election:
         if not self.leads or self._seen is None:
             return
         self._renewed = None
-        spec = {"holderIdentity": None, "renewTime": _now(), "leaseDurationSeconds": 1}
         try:
             async with asyncio.timeout(self._call_seconds):
-                await self._kube.merge_patch(
-                    self._where, {"spec": spec}, resource_version=self._seen.resource_version
-                )
+                try:
+                    await self._let_go(self._seen)
+                except Conflict:
+                    # a renewal that was cut off on its way may have arrived
+                    if (seen := await self._look()).holder != self._me:
+                        raise
+                    await self._let_go(seen)
             log.info("released the %s", self._where)
         except (ApiError, TimeoutError) as error:
             log.warning("the %s was not released; it runs out by itself: %s", self._where, error or "timeout")
+
+    async def _let_go(self, seen: Seen) -> None:
+        spec = {"holderIdentity": None, "renewTime": _now(), "leaseDurationSeconds": 1}
+        await self._kube.merge_patch(self._where, {"spec": spec}, resource_version=seen.resource_version)
 
     async def _advance(self) -> None:
         try:
