@@ -24,7 +24,7 @@ def test_many_follow_one_alias_a_few_at_a_time_and_come_back_at_once(bench: Benc
     for name in names:
         spec = {"model": {"name": model, "alias": "champion"}, "replicas": 1}
         bench.create(name, spec)
-    bench.until("all serve version 1", lambda: serving(bench, "1") == MANY, seconds=300)
+    bench.until("all serve version 1", lambda: serving(bench, "1") == MANY, seconds=300, every=0.5)
     seen: list[int] = []
 
     def all_serve_version_2() -> bool:

@@ -124,13 +124,18 @@ def test_a_service_that_a_person_names_is_taken_over(bench: Bench, model: str) -
 
     bench.annotate("churn", adopt="Service/churn")
     bench.until_condition("churn", "Ready", "True", "Serving")
-    taken = bench.get("Service", "churn")
-    assert taken
+    # the status says what will be done before it is
+    taken = bench.until("it has an owner", lambda: owned(bench.get("Service", "churn")))
     assert taken["metadata"]["uid"] == foreign["metadata"]["uid"]
     assert taken["metadata"]["ownerReferences"][0]["uid"] == created["metadata"]["uid"]
     assert bench.traffic("churn") == "churn"
     bench.until("version 1 is behind the Service", lambda: bench.behind("churn") == {"1"})
     assert bench.status("churn")["handledRequests"] == {"adopt": "Service/churn"}
+
+
+def owned(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The object, once it has an owner."""
+    return found if found and found["metadata"].get("ownerReferences") else None
 
 
 @pytest.mark.usefixtures("own_operator")
