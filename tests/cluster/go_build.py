@@ -23,6 +23,8 @@ BUILD_SECONDS = 3600
 LIST_SECONDS = 600
 """Listing packages fetches the modules first."""
 REPORT_SECONDS = 5
+TELLING = 0.1
+"""Below this share nothing is said of the time that is left: fetching modules took most of what was spent."""
 LINKING = 0.05
 """The share of a build that comes after the last package has been begun."""
 OLDEST_GO = (1, 21)
@@ -148,7 +150,7 @@ def progress(begun: Iterable[str], weights: Mapping[str, int], spent: float) -> 
     """How far a build is after ``spent`` seconds, as a line; ``begun`` are the packages that ``go build -v`` named."""
     whole = sum(weights.values()) or 1
     share = (1 - LINKING) * sum(weights.get(package, 0) for package in set(begun)) / whole
-    if share < LINKING:
+    if share < TELLING:
         return f"compiling Go packages: {share * 100:.0f} %"
     left = spent * (1 - share) / share
     return f"compiling Go packages: {share * 100:.0f} %, about {left:.0f} s left"

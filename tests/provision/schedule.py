@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _PERCENT = re.compile(r"(\d{1,3}) %")
+TRUSTED_PERCENT = 25
+"""From here on a job's own share is all that counts for the estimate."""
 SOON_SECONDS = 5.0
 """What a job that runs longer than usual is said to take still, at least."""
 
@@ -68,7 +70,10 @@ def _own_seconds_left(job: Job, seen: Progress, now: float) -> float:
         return job.usual_seconds
     spent = now - seen.began
     if share := percent(seen.words):
-        return spent * (100 - share) / share
+        # modules are fetched before the first package is compiled, so little says little
+        trust = min(share / TRUSTED_PERCENT, 1)
+        usual = job.usual_seconds * (100 - share) / 100
+        return trust * spent * (100 - share) / share + (1 - trust) * usual
     return max(job.usual_seconds - spent, SOON_SECONDS)
 
 

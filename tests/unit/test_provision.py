@@ -42,6 +42,11 @@ def test_a_job_that_says_how_far_it_is_is_believed_more_than_the_table() -> None
     assert seconds_left([BUILD], seen(halfway), 80) == 80
 
 
+def test_a_small_share_counts_little_beside_the_table() -> None:
+    barely = Progress(0, words="compiling Go packages: 1 %")
+    assert seconds_left([BUILD], seen(barely), 60) < 0.1 * 60 * 99 + 200
+
+
 def test_a_job_that_takes_longer_than_usual_still_takes_a_little() -> None:
     assert seconds_left([BUILD], seen(Progress(0)), 1000) == 5
 
