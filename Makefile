@@ -8,7 +8,8 @@ SIZES ?= 100,500,1000,5000
 WALKS ?= 100
 MINUTES ?= 60
 BIN := .venv/bin
-WORKERS ?= auto
+# One more than there are cores: half of the cases on a real API server wait for most of their time.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := $(BIN)/pytest
 # The suites with slow cases first: the short cases of the last ones then keep all workers busy to the end.
 SUITES ?= tests/integration tests/contract tests/monitoring tests/gitops tests/golden tests/stories tests/unit
