@@ -13,7 +13,7 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := $(BIN)/pytest
 # The suites with slow cases first: the short cases of the last ones then keep all workers busy to the end.
 SUITES ?= tests/integration tests/contract tests/monitoring tests/gitops tests/golden tests/stories tests/unit
-# loadgroup: cases that share something (mark xdist_group) stay in one worker; any other goes to the next idle one.
+# loadgroup: cases that share something (tests/groups.py) stay in one worker; any other goes to the next idle one.
 PARALLEL := -n $(WORKERS) --dist loadgroup
 UV_COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 

@@ -1,9 +1,12 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, and the groups of cases that one worker runs together."""
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from tests import timing
+from tests.groups import pytest_xdist_make_scheduler
+
+__all__ = ["pytest_xdist_make_scheduler"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

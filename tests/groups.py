@@ -1,7 +1,7 @@
 """Which cases stay together on one worker where pytest-xdist spreads them (``--dist loadgroup``).
 
 By their path: with pytest 9.2 the mark ``xdist_group`` of pytest-xdist 3.8 has no effect, since the name of an item
-can't be changed any more. A conftest takes part by importing ``pytest_xdist_make_scheduler`` from here.
+can't be changed any more. The conftest of all suites imports ``pytest_xdist_make_scheduler`` from here.
 """
 
 from __future__ import annotations

@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
-from tests.groups import pytest_xdist_make_scheduler
 from tests.integration.crd import install_crd
 from tests.integration.lives.shared_operator import STASH
-
-__all__ = ["pytest_xdist_make_scheduler"]
 
 HERE = Path(__file__).parent
 GOODBYE_SECONDS = 20

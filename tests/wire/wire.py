@@ -197,7 +197,11 @@ class Wire:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        # connections that were cut, or never finished their handshake, are closed in later turns of the loop
+        # a connection that never finished its handshake, or waits for the other side's goodbye, has no task that ends
+        # it, and on a busy machine its socket outlives the loop
+        for transport in list(self._loop._transports.values()):  # type: ignore[attr-defined]  # nothing public lists them
+            transport.abort()
+        # closed in later turns of the loop
         await asyncio.sleep(_GOODBYE_SECONDS)
 
     async def _cut(self) -> None:

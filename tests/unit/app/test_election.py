@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from model_operator.app.election import (
     POD_VARIABLE,
+    Election,
     Seen,
     Step,
     decide,
@@ -19,6 +21,8 @@ from model_operator.app.election import (
     observe_lease,
     steady_clock,
 )
+from model_operator.domain.objects import Kind, ObjectRef
+from model_operator.kube import Conflict, KubeClient, NotFound
 from model_operator.settings import MAX_LEASE_SECONDS, LeaderElection
 
 TERMS = LeaderElection(lease_seconds=15, renew_seconds=10, retry_seconds=2)
@@ -153,3 +157,73 @@ def test_two_never_lead_at_once_whatever_their_clocks_say_and_however_long_they_
 ) -> None:
     for leaders in life(moves, offsets):
         assert len(leaders) <= 1
+
+
+class OneLease:
+    """An API server that holds one Lease, and knows its versions."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+
+    @property
+    def holder(self) -> str | None:
+        assert self.lease is not None
+        holder: str | None = self.lease["spec"]["holderIdentity"]
+        return holder
+
+    def write(self, **spec: Any) -> dict[str, Any]:
+        """Somebody writes, and this is what is stored."""
+        before = self.lease or {"metadata": {"resourceVersion": "0"}, "spec": {}}
+        version = str(int(before["metadata"]["resourceVersion"]) + 1)
+        self.lease = {"metadata": {"resourceVersion": version}, "spec": before["spec"] | spec}
+        return self.lease
+
+    async def get(self, where: ObjectRef) -> dict[str, Any]:
+        if self.lease is None:
+            raise NotFound(404, "NotFound", "no such Lease")
+        return self.lease
+
+    async def create(self, where: ObjectRef, body: dict[str, Any]) -> dict[str, Any]:
+        return self.write(**body["spec"])
+
+    async def merge_patch(
+        self, where: ObjectRef, body: dict[str, Any], resource_version: str
+    ) -> dict[str, Any]:
+        assert self.lease is not None
+        if resource_version != self.lease["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "the object has been modified")
+        return self.write(**body["spec"])
+
+
+@pytest.fixture
+async def elected() -> tuple[Election, OneLease]:
+    """A process that leads, and the server that says so."""
+    server = OneLease()
+    election = Election(cast(KubeClient, server), ObjectRef(Kind.LEASE, "system", "leader"), "me", TERMS)
+    running = asyncio.ensure_future(election.run())
+    await election.elected.wait()
+    running.cancel()
+    return election, server
+
+
+async def test_a_leader_that_ends_lets_the_next_one_begin(elected: tuple[Election, OneLease]) -> None:
+    election, server = elected
+    await election.release()
+    assert server.holder is None
+    assert not election.leads
+
+
+async def test_a_renewal_that_was_cut_off_on_its_way_does_not_keep_the_lease(
+    elected: tuple[Election, OneLease],
+) -> None:
+    election, server = elected
+    server.write(holderIdentity="me")
+    await election.release()
+    assert server.holder is None
+
+
+async def test_a_lease_that_another_one_took_is_left_alone(elected: tuple[Election, OneLease]) -> None:
+    election, server = elected
+    server.write(holderIdentity="other")
+    await election.release()
+    assert server.holder == "other"

@@ -383,7 +383,7 @@ async def test_a_model_that_nobody_follows_is_no_mistake_of_the_senders(receiver
             id="another's signature",
         ),
         pytest.param(
-            {"content": b"{}", "headers": headers({}, b"{}")},
+            {"content": b"{}", "signed": True},
             400,
             "default",
             "malformed",
@@ -394,6 +394,9 @@ async def test_a_model_that_nobody_follows_is_no_mistake_of_the_senders(receiver
 async def test_a_refusal_has_a_status_and_one_short_sentence(
     receiver: Receiver, changes: dict[str, Any], status: int, entry: str, outcome: str
 ) -> None:
+    if changes.get("signed"):
+        # now, and not when the cases were collected: a signature counts for five minutes
+        changes = {"content": changes["content"], "headers": headers({}, changes["content"])}
     answer = await receiver.post(**changes)
     assert answer.status_code == status
     assert answer.text.count("\n") == 1
