@@ -142,6 +142,13 @@ class Namespace:
             if not name or name in (found["metadata"]["name"], _owner(found))
         }
 
+    def _drains(self, name: str) -> bool:
+        """Whether a pod of a ModelDeployment, or of any without a name, is still going away."""
+        labels = f"{LABEL_DEPLOYMENT}={name}" if name else LABEL_DEPLOYMENT
+        return any(pod["metadata"].get("deletionTimestamp") for pod in self.items("Pod", labels)) or any(
+            found.get("status", {}).get("terminatingReplicas") for found in self.items("Deployment", labels)
+        )
+
     # waiting
 
     def until(self, what: str, true: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
@@ -209,7 +216,11 @@ class Namespace:
 
     @contextmanager
     def nothing_is_written(self, seconds: float, name: str = "") -> Iterator[None]:
-        """Runs the block, waits so long, and checks that nobody wrote to that ModelDeployment (or to any)."""
+        """Runs the block, waits so long, and checks that nobody wrote to that ModelDeployment (or to any).
+
+        A pod that drains is waited for beforehand: Kubernetes still writes to it, and counts it in its Deployment.
+        """
+        self.until("the pods that go away are gone and counted", lambda: not self._drains(name))
         before = self.resource_versions(name)
         yield
         time.sleep(seconds)
