@@ -39,7 +39,7 @@ def suites() -> list[Job]:
         Job("Prometheus", _python("tests.cluster", "programs", *DEBIAN_PROGRAMS), 15),
         # after it, because both may refresh apt's package lists
         Job("etcd", _python("tests.cluster", "programs", "etcd"), 20, ("Prometheus",)),
-        Job("Kubernetes programs", _python("tests.cluster", "programs", *SUITES_PROGRAMS[1:]), 240),
+        Job("Kubernetes programs", _python("tests.cluster", "programs", *SUITES_PROGRAMS[1:]), 280),
         *environments,
     ]
 
@@ -48,9 +48,9 @@ def cluster(provider: ClusterProvider) -> list[Job]:
     """What `make demo` and `make e2e` run on: a running cluster, both images, an environment with MLflow."""
     return [
         Job("Debian packages", _python("tests.cluster", "packages"), 30),
-        Job("Kubernetes programs", _python("tests.cluster", "programs", *provider.programs, "helm"), 260),
+        Job("Kubernetes programs", _python("tests.cluster", "programs", *provider.programs, "helm"), 370),
         Job("MLflow", _python("tests.mlflow_env", REQUIREMENTS.name), 40),
-        Job("images", _python("tests.images", "build"), 240, ("Debian packages",)),
+        Job("images", _python("tests.images", "build"), 205, ("Debian packages",)),
         Job("cluster", _python("tests.cluster", "up"), 15, ("Debian packages", "Kubernetes programs")),
     ]
 
