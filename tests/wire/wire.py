@@ -187,6 +187,12 @@ class Wire:
 
     async def _close(self) -> None:
         if self._server is not None:
+            for listening in self._server.sockets:
+                self._loop.remove_reader(listening.fileno())
+            # a connection that was just accepted gets its transport in the next turn; asyncio of Python 3.11 forgets
+            # its socket when the server was closed before that
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
             self._server.close()
         await self._cut()
 
@@ -197,11 +203,7 @@ class Wire:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        # a connection that never finished its handshake, or waits for the other side's goodbye, has no task that ends
-        # it, and on a busy machine its socket outlives the loop
-        for transport in list(self._loop._transports.values()):  # type: ignore[attr-defined]  # nothing public lists them
-            transport.abort()
-        # closed in later turns of the loop
+        # connections that were cut are closed in later turns of the loop
         await asyncio.sleep(_GOODBYE_SECONDS)
 
     async def _cut(self) -> None:
@@ -209,6 +211,10 @@ class Wire:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # one that has not finished its handshake has no task yet
+        for transport in list(self._loop._transports.values()):  # type: ignore[attr-defined]  # nothing public lists them
+            if (transport.get_extra_info("sockname") or ("", 0))[1] == self.port:
+                transport.abort()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = self._loop.create_task(self._attend(Client(reader, writer)))
