@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -205,6 +206,8 @@ class Held:
     """What the server said to each, once they were let go."""
     waiting: list[Exchange] = field(default_factory=list)
     _go: threading.Event = field(default_factory=threading.Event)
+    _carried: set[asyncio.Future[None]] = field(default_factory=set)
+    """The loop itself keeps no task from the garbage collector once its client has hung up."""
 
     def let_go(self) -> None:
         """They go on, whether or not somebody still waits for the answers."""
@@ -217,17 +220,19 @@ class Held:
     async def _hold(self, exchange: Exchange, client: Client, forward: Forward) -> None:
         self.waiting.append(exchange)
         # the client may hang up; what it has sent is on its way all the same
-        await asyncio.shield(asyncio.ensure_future(self._carry_on(exchange, client, forward)))
+        carried = asyncio.ensure_future(self._carry_on(exchange, client, forward))
+        self._carried.add(carried)
+        carried.add_done_callback(self._carried.discard)
+        await asyncio.shield(carried)
 
     async def _carry_on(self, exchange: Exchange, client: Client, forward: Forward) -> None:
         while not self._go.is_set():  # noqa: ASYNC110 - it is set by another thread
             await asyncio.sleep(0.05)
         async with forward() as answer:
             self.answers.append((exchange, answer.status))
-            try:
-                await pass_on(client, answer)
-            except OSError:
-                return
+            if not client.writer.is_closing():
+                with contextlib.suppress(OSError):
+                    await pass_on(client, answer)
 
 
 def together(*faults: Fault) -> Fault:
