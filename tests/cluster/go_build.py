@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -54,7 +55,7 @@ def build(programs: Sequence[Program], target: Path, cache: Path) -> dict[Progra
 
 def _by_environment(programs: Sequence[Program]) -> Iterator[tuple[dict[str, str], list[Program]]]:
     """The programs for this machine and those for Linux; on Linux that is one group."""
-    host = subprocess.run(["uname"], capture_output=True, text=True, check=False).stdout.strip().lower()
+    host = platform.system().lower()
     for system in sorted({_system(program, host) for program in programs}):
         environment = {
             **os.environ,

@@ -1,6 +1,6 @@
 """The versions of everything that the test cluster is made of: change them here, nowhere else.
 
-A new Kubernetes version also needs the same number in go/kubernetes/go.mod (`go mod tidy` afterwards); a unit
+A new Kubernetes version also needs the same number in go/go.mod (`go mod tidy` afterwards); a unit
 test compares them.
 """
 

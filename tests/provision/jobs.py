@@ -16,7 +16,7 @@ from tests.provision.run import JobFailedError, Jobs
 from tests.provision.schedule import Job
 
 PURPOSES = ("suites", "cluster")
-SUITES_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm", "kstatus")
+SUITES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubectl", "helm", "kstatus")
 DEBIAN_PROGRAMS = ("prometheus", "promtool", "amtool")
 LEAST_FREE_BYTES = 2_000_000_000
 
@@ -39,7 +39,7 @@ def suites() -> list[Job]:
         Job("Prometheus", _python("tests.cluster", "programs", *DEBIAN_PROGRAMS), 15),
         # after it, because both may refresh apt's package lists
         Job("etcd", _python("tests.cluster", "programs", "etcd"), 20, ("Prometheus",)),
-        Job("Kubernetes programs", _python("tests.cluster", "programs", *SUITES_PROGRAMS[1:]), 280),
+        Job("Kubernetes programs", _python("tests.cluster", "programs", *SUITES_PROGRAMS), 280),
         *environments,
     ]
 

@@ -78,7 +78,7 @@ def _own_seconds_left(job: Job, seen: Progress, now: float) -> float:
 
 
 def line(jobs: Sequence[Job], seen: Mapping[str, Progress], now: float) -> str:
-    """What is done, what is under way and about how long is left."""
+    """About how long is left, what is under way and what is done; a narrow terminal cuts the end off."""
     done = [job.name for job in jobs if seen[job.name].ended is not None]
     under_way = [
         _with_percent(job.name, seen[job.name].words)
@@ -86,9 +86,9 @@ def line(jobs: Sequence[Job], seen: Mapping[str, Progress], now: float) -> str:
         if seen[job.name].began is not None and seen[job.name].ended is None
     ]
     parts = [
-        f"done: {', '.join(done)}" if done else "",
-        f"under way: {', '.join(under_way)}" if under_way else "",
         f"about {_rounded(seconds_left(jobs, seen, now))} left",
+        f"under way: {', '.join(under_way)}" if under_way else "",
+        f"done: {', '.join(done)}" if done else "",
     ]
     return " | ".join(filter(None, parts))
 

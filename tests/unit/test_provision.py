@@ -56,9 +56,9 @@ def test_a_share_that_says_nothing_is_passed_over(words: str) -> None:
     assert seconds_left([BUILD], seen(Progress(0, words=words)), 20) == 180
 
 
-def test_the_line_says_what_is_done_what_is_under_way_and_what_is_left() -> None:
+def test_the_line_says_what_is_left_what_is_under_way_and_what_is_done() -> None:
     now = seen(Progress(0, words="compiling: 40 %"), Progress(0, ended=30))
-    assert line(ALL, now, 80) == "done: images | under way: build 40 % | about 2 min left"
+    assert line(ALL, now, 80) == "about 2 min left | under way: build 40 % | done: images"
 
 
 @pytest.fixture

@@ -30,8 +30,9 @@ from model_operator.controller.kopf_pump import (
     whole,
 )
 from model_operator.controller.liveness import Liveness
+from model_operator.controller.relist import Enqueue
 from model_operator.controller.workqueue import Backoff
-from model_operator.domain.objects import Key, Kind, Object
+from model_operator.domain.objects import Kind, Object
 from model_operator.kube import KubeClient
 from model_operator.kube.resources import collection_path, group_and_plural
 
@@ -44,9 +45,6 @@ _NEW_BEGINNING = Backoff(first=1.0, longest=30.0)
 _STEADY_SECONDS = 60.0
 """Watches that went well for so long have not failed in a row."""
 _WORDS = 500
-
-
-Enqueue = Callable[[Key], object]
 
 
 def watch_registry(
