@@ -15,6 +15,7 @@ import yaml
 
 from model_operator import settings
 from model_operator.api import names, parse
+from model_operator.api.spec_gates import GATES
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
@@ -218,6 +219,12 @@ def test_make_targets_in_the_pages_exist(page: Path) -> None:
         t for block in _blocks(page, "sh") for t in re.findall(r"^make ([a-z0-9-]+)", block, re.MULTILINE)
     ]
     assert set(code) <= targets
+
+
+def test_the_page_of_gates_has_every_gate_in_the_order_of_the_chain() -> None:
+    _, _, after = (ROOT / "docs" / "gates.md").read_text("utf-8").partition("| Gate, in the order")
+    table, _, _ = after.partition("\n\n")
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(GATES.values())
 
 
 def test_the_page_for_developers_has_every_floor() -> None:

@@ -1,6 +1,6 @@
 """What a version must pass before anything of it starts: an ordered chain of small pure functions."""
 
-from model_operator.planner.gates.chain import GateReport, Subject, asks_anything, facts_wanted, run_chain
-from model_operator.planner.gates.result import GateOutcome, GateResult
+from model_operator.planner.gates.base import GateOutcome, GateResult, Subject
+from model_operator.planner.gates.chain import GateReport, asks_anything, facts_wanted, run_chain
 
 __all__ = ["GateOutcome", "GateReport", "GateResult", "Subject", "asks_anything", "facts_wanted", "run_chain"]

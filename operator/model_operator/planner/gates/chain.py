@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from model_operator.api.spec import GateName, GatesSpec
-from model_operator.domain.registry import (
-    FactsWanted,
-    ImageContents,
-    ModelDescription,
-    ResolvedVersion,
-    VersionFacts,
-    VersionId,
-)
-from model_operator.planner.gates.metrics import judge_metrics
-from model_operator.planner.gates.requirements import unmet
-from model_operator.planner.gates.result import (
-    OVERRIDE_REMEDY,
-    GateOutcome,
-    GateResult,
-    failed,
-    passed,
-    pending,
-    unreadable,
-)
-from model_operator.planner.gates.signature import compare
-from model_operator.planner.gates.tags import judge_tags
-from model_operator.planner.manifests import parse_quantity
+from model_operator.api.spec import GatesSpec
+from model_operator.domain.registry import FactsWanted, ResolvedVersion, VersionId
+from model_operator.planner.gates.base import Fact, Gate, GateOutcome, GateResult, Subject
+from model_operator.planner.gates.input_example import INPUT_EXAMPLE
+from model_operator.planner.gates.metrics import METRICS
+from model_operator.planner.gates.model_size import MODEL_SIZE
+from model_operator.planner.gates.requirements import REQUIREMENTS
+from model_operator.planner.gates.signature import SIGNATURE
+from model_operator.planner.gates.tags import TAGS
 
-MAX_UNMET = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """The version that wants to start, and what it is judged against."""
-
-    version: ResolvedVersion
-    revision: str
-    """The name of the revision that it would be."""
-    facts: VersionFacts
-    serving: VersionFacts | None = None
-    """What is known of the version that serves; None while nothing serves."""
-    image: ImageContents | None = None
-    """What is in the serving image; None where nobody says."""
+CHAIN: tuple[Gate, ...] = (TAGS, METRICS, INPUT_EXAMPLE, MODEL_SIZE, SIGNATURE, REQUIREMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +42,13 @@ class GateReport:
 
 def run_chain(gates: GatesSpec, subject: Subject) -> GateReport:
     """Asks each gate that the spec sets; a failed one that a person overrides for this version is Overridden."""
-    results = [ask(gates, subject) for name, ask in _CHAIN if _is_set(gates, name)]
+    results = (gate.judge(gates, subject) for gate in _find_set(gates))
     return GateReport(tuple(_override(gates, subject, result) for result in results))
 
 
 def asks_anything(gates: GatesSpec) -> bool:
     """Whether the spec sets any gate of this chain."""
-    return any(_is_set(gates, name) for name, _ in _CHAIN)
+    return bool(_find_set(gates))
 
 
 def facts_wanted(
@@ -86,42 +58,21 @@ def facts_wanted(
 
     ``serving`` names the version that serves, None while nothing does.
     """
-    description = any(_is_set(gates, name) for name in _BY_DESCRIPTION)
-    wanted = FactsWanted(
-        VersionId(version.model, version.version),
-        version.run_id,
-        version.source,
-        metrics=bool(gates.metrics),
-        description=description,
-    )
-    found = [wanted] if wanted.metrics or wanted.description else []
+    asked = _find_set(gates)
+    candidate = FactsWanted(VersionId(version.model, version.version), version.run_id, version.source)
+    wanted = [_ask(candidate, asked)]
     if serving is not None:
-        against = replace(
-            serving,
-            metrics=any(gate.no_worse_than_serving_by is not None for gate in gates.metrics),
-            description=gates.signature != "Ignore",
-        )
-        found += [against] if against.metrics or against.description else []
-    return tuple(found)
+        wanted.append(_ask(serving, [gate for gate in asked if gate.compares(gates)]))
+    return tuple(one for one in wanted if one.metrics or one.description)
 
 
-_BY_DESCRIPTION: tuple[GateName, ...] = ("InputExample", "ModelSize", "Signature", "Requirements")
+def _find_set(gates: GatesSpec) -> list[Gate]:
+    return [gate for gate in CHAIN if gate.is_set(gates)]
 
 
-def _is_set(gates: GatesSpec, name: GateName) -> bool:
-    match name:
-        case "Tags":
-            return bool(gates.tags)
-        case "Metrics":
-            return bool(gates.metrics)
-        case "InputExample":
-            return gates.input_example == "Required"
-        case "ModelSize":
-            return gates.max_model_bytes is not None
-        case "Signature":
-            return gates.signature != "Ignore"
-        case "Requirements":
-            return gates.requirements != "Ignore"
+def _ask(version: FactsWanted, asked: Sequence[Gate]) -> FactsWanted:
+    facts = frozenset[Fact]().union(*(gate.needs for gate in asked))
+    return replace(version, metrics=Fact.METRICS in facts, description=Fact.DESCRIPTION in facts)
 
 
 def _override(gates: GatesSpec, subject: Subject, result: GateResult) -> GateResult:
@@ -133,113 +84,3 @@ def _override(gates: GatesSpec, subject: Subject, result: GateResult) -> GateRes
     return replace(
         result, outcome=GateOutcome.OVERRIDDEN, message=f"overridden in the spec: {result.message}"
     )
-
-
-# --- the gates -------------------------------------------------------------------------------------
-
-
-def _tags(gates: GatesSpec, subject: Subject) -> GateResult:
-    return judge_tags(gates.tags, subject.version.tags, subject.version.version)
-
-
-def _metrics(gates: GatesSpec, subject: Subject) -> GateResult:
-    return judge_metrics(gates.metrics, subject.version.version, subject.facts, subject.serving)
-
-
-def _find_description(gate: GateName, facts: VersionFacts) -> ModelDescription | GateResult:
-    """The description, or what a gate says that does not get it."""
-    if facts.description is not None:
-        return facts.description
-    if facts.description_problem:
-        return unreadable(gate, facts.description_problem)
-    return pending(gate, "the model's description")
-
-
-def _input_example(_gates: GatesSpec, subject: Subject) -> GateResult:
-    model = _find_description("InputExample", subject.facts)
-    if isinstance(model, GateResult):
-        return model
-    if model.input_example:
-        return passed("InputExample", "the model carries one")
-    text = (
-        f"version {subject.version.version} carries no input example, so its self-test could only load it; log the "
-        f"model with input_example, {OVERRIDE_REMEDY}"
-    )
-    return failed("InputExample", "InputExampleMissing", text)
-
-
-def _model_size(gates: GatesSpec, subject: Subject) -> GateResult:
-    model = _find_description("ModelSize", subject.facts)
-    if isinstance(model, GateResult):
-        return model
-    limit = parse_quantity(gates.max_model_bytes) or 0
-    number = subject.version.version
-    if model.size_bytes is None:
-        text = f"version {number} does not say how large it is; log it with a newer MLflow, {OVERRIDE_REMEDY}"
-        return failed("ModelSize", "ModelSizeUnknown", text)
-    if model.size_bytes > limit:
-        text = (
-            f"version {number} has {model.size_bytes} bytes, more than spec.gates.maxModelBytes, "
-            f"{gates.max_model_bytes}; raise it, {OVERRIDE_REMEDY}"
-        )
-        return failed("ModelSize", "ModelTooLarge", text)
-    return passed("ModelSize", f"{model.size_bytes} bytes of at most {gates.max_model_bytes}")
-
-
-def _signature(gates: GatesSpec, subject: Subject) -> GateResult:
-    gate: GateName = "Signature"
-    only_warn = gates.signature == "Warn"
-    if subject.serving is None:
-        return passed(gate, "nothing serves yet that it would have to fit")
-    new = _find_description(gate, subject.facts)
-    old = _find_description(gate, subject.serving)
-    for side in (new, old):
-        if isinstance(side, GateResult):
-            warned = only_warn and side.outcome is GateOutcome.FAILED
-            return replace(side, outcome=GateOutcome.WARNED) if warned else side
-    assert isinstance(new, ModelDescription) and isinstance(old, ModelDescription)  # noqa: S101, PT018 - for mypy
-    found = compare(old.signature, new.signature)
-    if found.missing:
-        return GateResult(gate, GateOutcome.WARNED, found.missing, "SignatureMissing", found.differences)
-    if found.compatible:
-        return replace(
-            passed(gate, "accepts what the serving version accepts"), differences=found.differences
-        )
-    text = (
-        f"version {subject.version.version} does not fit the callers of the serving version: "
-        f"{'; '.join(found.differences[:3])} (all in status.plan.signature); register a version that does, "
-        f"{OVERRIDE_REMEDY}"
-    )
-    outcome = GateOutcome.WARNED if only_warn else GateOutcome.FAILED
-    return GateResult(gate, outcome, text, "SignatureIncompatible", found.differences)
-
-
-def _requirements(gates: GatesSpec, subject: Subject) -> GateResult:
-    gate: GateName = "Requirements"
-    if subject.image is None:
-        text = "the operator's configuration does not say what is in the serving image (images.contents)"
-        return GateResult(gate, GateOutcome.WARNED, text, "ImageUnknown")
-    only_warn = gates.requirements == "Warn"
-    model = _find_description(gate, subject.facts)
-    if isinstance(model, GateResult):
-        warned = only_warn and model.outcome is GateOutcome.FAILED
-        return replace(model, outcome=GateOutcome.WARNED) if warned else model
-    if complaints := unmet(model, subject.image):
-        text = (
-            f"version {subject.version.version} {'; it '.join(complaints[:MAX_UNMET])}; "
-            f"use an image that has it (spec.server.image), {OVERRIDE_REMEDY}"
-        )
-        return GateResult(
-            gate, GateOutcome.WARNED if only_warn else GateOutcome.FAILED, text, "RequirementsUnmet"
-        )
-    return passed(gate, "the serving image has what it needs")
-
-
-_CHAIN: tuple[tuple[GateName, Callable[[GatesSpec, Subject], GateResult]], ...] = (
-    ("Tags", _tags),
-    ("Metrics", _metrics),
-    ("InputExample", _input_example),
-    ("ModelSize", _model_size),
-    ("Signature", _signature),
-    ("Requirements", _requirements),
-)

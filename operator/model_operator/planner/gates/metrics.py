@@ -6,47 +6,56 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from model_operator.api.spec import MetricGate
+from model_operator.api.spec import GatesSpec, MetricGate
 from model_operator.domain.registry import Metric, VersionFacts
-from model_operator.planner.gates.result import (
+from model_operator.planner.gates.base import (
     OVERRIDE_REMEDY,
+    Fact,
+    Gate,
     GateResult,
+    Subject,
     failed,
     passed,
     pending,
     unreadable,
 )
 
-_GATE: Final = "Metrics"
+_NAME: Final = "Metrics"
 MAX_NAMED = 8
 
 
-def judge_metrics(
-    gates: Sequence[MetricGate], version: str, facts: VersionFacts, serving: VersionFacts | None
-) -> GateResult:
+def _is_set(gates: GatesSpec) -> bool:
+    return bool(gates.metrics)
+
+
+def _compares(gates: GatesSpec) -> bool:
+    return any(gate.no_worse_than_serving_by is not None for gate in gates.metrics)
+
+
+def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
     """The first metric that does not pass: MetricMissing, MetricNotFinite, MetricOutOfBounds or MetricWorse.
 
-    ``serving`` is what is known of the version that serves, None while nothing serves. Where a gate names no
-    dataset, every value of that name has to pass: nobody knows which of them was meant.
+    Where a gate names no dataset, every value of that name has to pass: nobody knows which of them was meant.
     """
+    facts, version = subject.facts, subject.version.version
     if facts.metrics is None:
         return (
-            unreadable(_GATE, facts.metrics_problem) if facts.metrics_problem else pending(_GATE, "metrics")
+            unreadable(_NAME, facts.metrics_problem) if facts.metrics_problem else pending(_NAME, "metrics")
         )
     told = []
-    for gate in gates:
+    for gate in gates.metrics:
         found = _of(gate, facts.metrics)
         if not found:
             return _missing(gate, version, facts.metrics)
         for metric in found:
             if result := _out_of_bounds(gate, metric, version):
                 return result
-        if gate.no_worse_than_serving_by is not None and serving is not None:
-            result = _compare(gate, found, version, serving)
+        if gate.no_worse_than_serving_by is not None and subject.serving is not None:
+            result = _compare(gate, found, version, subject.serving)
             if result is not None:
                 return result
-        told += [f"{_name(metric)} {metric.value:g}" for metric in found]
-    return passed(_GATE, f"within their bounds: {', '.join(told[:MAX_NAMED])}")
+        told += [f"{_show(metric)} {metric.value:g}" for metric in found]
+    return passed(_NAME, f"within their bounds: {', '.join(told[:MAX_NAMED])}")
 
 
 def _of(gate: MetricGate, metrics: Sequence[Metric]) -> list[Metric]:
@@ -54,7 +63,7 @@ def _of(gate: MetricGate, metrics: Sequence[Metric]) -> list[Metric]:
     return [metric for metric in named if metric.dataset == gate.dataset] if gate.dataset else named
 
 
-def _name(metric: Metric) -> str:
+def _show(metric: Metric) -> str:
     return f"{metric.name} on {metric.dataset}" if metric.dataset else metric.name
 
 
@@ -67,14 +76,14 @@ def _missing(gate: MetricGate, version: str, metrics: Sequence[Metric]) -> GateR
         names = sorted({metric.name for metric in metrics})
         hint = f"; logged were: {', '.join(names[:MAX_NAMED])}" if names else "; no metric was logged"
     text = f"version {version} has no metric {gate.name}{where}{hint}; log it, {OVERRIDE_REMEDY}"
-    return failed(_GATE, "MetricMissing", text)
+    return failed(_NAME, "MetricMissing", text)
 
 
 def _out_of_bounds(gate: MetricGate, metric: Metric, version: str) -> GateResult | None:
     value = metric.value
     if not math.isfinite(value):
-        text = f"{_name(metric)} of version {version} is {value}, which never passes; log a number"
-        return failed(_GATE, "MetricNotFinite", f"{text}, {OVERRIDE_REMEDY}")
+        text = f"{_show(metric)} of version {version} is {value}, which never passes; log a number"
+        return failed(_NAME, "MetricNotFinite", f"{text}, {OVERRIDE_REMEDY}")
     bound = ""
     if gate.min is not None and value < gate.min:
         bound = f"below the least that passes, {gate.min:g}"
@@ -82,8 +91,8 @@ def _out_of_bounds(gate: MetricGate, metric: Metric, version: str) -> GateResult
         bound = f"above the most that passes, {gate.max:g}"
     if not bound:
         return None
-    text = f"{_name(metric)} of version {version} is {value:g}, {bound}"
-    return failed(_GATE, "MetricOutOfBounds", f"{text}; {_REMEDY}")
+    text = f"{_show(metric)} of version {version} is {value:g}, {bound}"
+    return failed(_NAME, "MetricOutOfBounds", f"{text}; {_REMEDY}")
 
 
 _REMEDY = f"move the alias to a better version, {OVERRIDE_REMEDY}"
@@ -94,19 +103,22 @@ def _compare(
 ) -> GateResult | None:
     if serving.metrics is None:
         if serving.metrics_problem:
-            return unreadable(_GATE, f"of the serving version: {serving.metrics_problem}")
-        return pending(_GATE, "metrics of the serving version")
+            return unreadable(_NAME, f"of the serving version: {serving.metrics_problem}")
+        return pending(_NAME, "metrics of the serving version")
     for metric in found:
         before = [m for m in serving.metrics if (m.name, m.dataset) == (metric.name, metric.dataset)]
         if not before or not math.isfinite(before[0].value):
-            text = f"the serving version has no finite {_name(metric)} to compare version {version} with"
-            return failed(_GATE, "MetricMissing", f"{text}; log it there, {OVERRIDE_REMEDY}")
+            text = f"the serving version has no finite {_show(metric)} to compare version {version} with"
+            return failed(_NAME, "MetricMissing", f"{text}; log it there, {OVERRIDE_REMEDY}")
         worse = before[0].value - metric.value if gate.better == "Higher" else metric.value - before[0].value
         allowed = gate.no_worse_than_serving_by or 0.0
         if worse > allowed and not math.isclose(worse, allowed, rel_tol=1e-9, abs_tol=1e-12):
             text = (
-                f"{_name(metric)} of version {version} is {metric.value:g}, the serving version has "
+                f"{_show(metric)} of version {version} is {metric.value:g}, the serving version has "
                 f"{before[0].value:g}: {worse:g} worse, and at most {allowed:g} passes"
             )
-            return failed(_GATE, "MetricWorse", f"{text}; {_REMEDY}")
+            return failed(_NAME, "MetricWorse", f"{text}; {_REMEDY}")
     return None
+
+
+METRICS = Gate(_NAME, _is_set, _judge, frozenset({Fact.METRICS}), _compares)

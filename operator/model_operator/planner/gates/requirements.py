@@ -4,18 +4,58 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from model_operator.api.spec import GatesSpec
 from model_operator.domain.registry import ImageContents, ModelDescription
+from model_operator.planner.gates.base import (
+    OVERRIDE_REMEDY,
+    Fact,
+    Gate,
+    GateOutcome,
+    GateResult,
+    Subject,
+    failed,
+    find_description,
+    passed,
+    warned,
+)
 
+_NAME: Final = "Requirements"
+MAX_UNMET = 8
 MAX_LINES = 500
 MAX_LINE = 300
 # MLflow pins itself to the last digit in every model that it logs, and loads those of all its minor versions
 _MLFLOW = frozenset({"mlflow", "mlflow-skinny"})
 _MAJOR_MINOR = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(?=\.|$)")
+
+
+def _is_set(gates: GatesSpec) -> bool:
+    return gates.requirements != "Ignore"
+
+
+def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
+    if subject.image is None:
+        text = "the operator's configuration does not say what is in the serving image (images.contents)"
+        return GateResult(_NAME, GateOutcome.WARNED, text, "ImageUnknown")
+    return warned(_compare(subject, subject.image), only_warn=gates.requirements == "Warn")
+
+
+def _compare(subject: Subject, image: ImageContents) -> GateResult:
+    model = find_description(_NAME, subject.facts)
+    if isinstance(model, GateResult):
+        return model
+    if complaints := unmet(model, image):
+        text = (
+            f"version {subject.version.version} {'; it '.join(complaints[:MAX_UNMET])}; "
+            f"use an image that has it (spec.server.image), {OVERRIDE_REMEDY}"
+        )
+        return failed(_NAME, "RequirementsUnmet", text)
+    return passed(_NAME, "the serving image has what it needs")
 
 
 def unmet(description: ModelDescription, contents: ImageContents) -> Sequence[str]:
@@ -89,3 +129,6 @@ def _fits(requirement: Requirement, found: str) -> bool:
         requirement.specifier.contains(candidate, prereleases=True)
         for candidate in (version, Version(version.public))
     )
+
+
+REQUIREMENTS = Gate(_NAME, _is_set, _judge, frozenset({Fact.DESCRIPTION}))

@@ -12,9 +12,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from model_operator.api.spec import GatesSpec
+from model_operator.domain.registry import VersionFacts
+from model_operator.planner.gates.base import (
+    OVERRIDE_REMEDY,
+    Fact,
+    Gate,
+    GateOutcome,
+    GateResult,
+    Subject,
+    failed,
+    find_description,
+    passed,
+    warned,
+)
+
+_NAME: Final = "Signature"
 
 MAX_LINES = 40
 MAX_LINE = 200
@@ -43,6 +60,37 @@ class _Line(NamedTuple):
 
 class _MalformedError(ValueError):
     """A part of a signature that is none that we know."""
+
+
+def _is_set(gates: GatesSpec) -> bool:
+    return gates.signature != "Ignore"
+
+
+def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
+    if subject.serving is None:
+        return passed(_NAME, "nothing serves yet that it would have to fit")
+    return warned(_fit(subject, subject.serving), only_warn=gates.signature == "Warn")
+
+
+def _fit(subject: Subject, serving: VersionFacts) -> GateResult:
+    new = find_description(_NAME, subject.facts)
+    if isinstance(new, GateResult):
+        return new
+    old = find_description(_NAME, serving)
+    if isinstance(old, GateResult):
+        return old
+    found = compare(old.signature, new.signature)
+    if found.missing:
+        return GateResult(_NAME, GateOutcome.WARNED, found.missing, "SignatureMissing", found.differences)
+    if found.compatible:
+        accepts = passed(_NAME, "accepts what the serving version accepts")
+        return replace(accepts, differences=found.differences)
+    text = (
+        f"version {subject.version.version} does not fit the callers of the serving version: "
+        f"{'; '.join(found.differences[:3])} (all in status.plan.signature); register a version that does, "
+        f"{OVERRIDE_REMEDY}"
+    )
+    return replace(failed(_NAME, "SignatureIncompatible", text), differences=found.differences)
 
 
 def compare(serving: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None) -> SignatureComparison:
@@ -317,3 +365,6 @@ def _spell(spec: object, depth: int = 0) -> str:
             return "{" + ", ".join(inside) + "}"
         case _:
             return str(kind)[:40]
+
+
+SIGNATURE = Gate(_NAME, _is_set, _judge, frozenset({Fact.DESCRIPTION}), compares=_is_set)

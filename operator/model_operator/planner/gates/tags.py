@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import Final
 
-from model_operator.api.spec import TagGate
-from model_operator.planner.gates.result import OVERRIDE_REMEDY, GateResult, failed, passed
+from model_operator.api.spec import GatesSpec, TagGate
+from model_operator.planner.gates.base import OVERRIDE_REMEDY, Gate, GateResult, Subject, failed, passed
+
+_NAME: Final = "Tags"
 
 MAX_SHOWN = 100
 
 
-def judge_tags(gates: Sequence[TagGate], tags: Mapping[str, str], version: str) -> GateResult:
+def _is_set(gates: GatesSpec) -> bool:
+    return bool(gates.tags)
+
+
+def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
     """The first tag that is not as it has to be, with reason TagMissing or TagMismatch."""
-    for gate in gates:
-        found = tags.get(gate.key)
+    number = subject.version.version
+    for gate in gates.tags:
+        found = subject.version.tags.get(gate.key)
         if complaint := _complaint(gate, found):
             reason = "TagMissing" if found is None else "TagMismatch"
-            return failed("Tags", reason, f"version {version} {complaint}; tag it, {OVERRIDE_REMEDY}")
-    names = ", ".join(gate.key for gate in gates)
-    return passed("Tags", f"as they have to be: {names}")
+            return failed(_NAME, reason, f"version {number} {complaint}; tag it, {OVERRIDE_REMEDY}")
+    names = ", ".join(gate.key for gate in gates.tags)
+    return passed(_NAME, f"as they have to be: {names}")
 
 
 def _complaint(gate: TagGate, found: str | None) -> str:
@@ -39,3 +46,6 @@ def _show(value: str) -> str:
     """A foreign text that fits into a message."""
     clean = "".join(c if c.isprintable() else " " for c in value[:MAX_SHOWN])
     return clean + ("..." if len(value) > MAX_SHOWN else "")
+
+
+TAGS = Gate(_NAME, _is_set, _judge)

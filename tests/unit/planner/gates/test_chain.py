@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_operator.api.spec import GatesSpec
+from model_operator.api.spec_gates import GATES
 from model_operator.domain.registry import (
     FactsWanted,
     ImageContents,
@@ -20,6 +21,7 @@ from model_operator.domain.registry import (
     VersionId,
 )
 from model_operator.planner.gates import GateOutcome, Subject, asks_anything, facts_wanted, run_chain
+from model_operator.planner.gates.chain import CHAIN
 
 Json = dict[str, Any]
 
@@ -274,3 +276,8 @@ def test_only_what_the_gates_need_is_wanted(spec: Json, expected: list[tuple[str
     serving = FactsWanted(VersionId("churn", "7"), "run-7", "models:/m-7")
     wanted = facts_wanted(gates(**spec), subject().version, serving)
     assert [(w.id.version, w.metrics, w.description) for w in wanted] == expected
+
+
+def test_every_gate_of_the_chain_has_a_row_of_the_api_in_the_same_order_and_a_field_of_the_spec() -> None:
+    assert [gate.name for gate in CHAIN] == list(GATES)
+    assert set(GATES.values()) <= {field.alias for field in GatesSpec.model_fields.values()}

@@ -1,0 +1,39 @@
+"""Whether a version carries an example that its self-test can put through the model."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from model_operator.api.spec import GatesSpec
+from model_operator.planner.gates.base import (
+    OVERRIDE_REMEDY,
+    Fact,
+    Gate,
+    GateResult,
+    Subject,
+    failed,
+    find_description,
+    passed,
+)
+
+_NAME: Final = "InputExample"
+
+
+def _is_set(gates: GatesSpec) -> bool:
+    return gates.input_example == "Required"
+
+
+def _judge(_gates: GatesSpec, subject: Subject) -> GateResult:
+    model = find_description(_NAME, subject.facts)
+    if isinstance(model, GateResult):
+        return model
+    if model.input_example:
+        return passed(_NAME, "the model carries one")
+    text = (
+        f"version {subject.version.version} carries no input example, so its self-test could only load it; log the "
+        f"model with input_example, {OVERRIDE_REMEDY}"
+    )
+    return failed(_NAME, "InputExampleMissing", text)
+
+
+INPUT_EXAMPLE = Gate(_NAME, _is_set, _judge, frozenset({Fact.DESCRIPTION}))
