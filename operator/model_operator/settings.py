@@ -15,6 +15,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from model_operator.api.choices import DEFAULT_REGISTRY_KIND, REGISTRY_KINDS, RegistryKind
+
 CONFIG_VARIABLE = "MODEL_OPERATOR_CONFIG"
 DEFAULT_PATH = Path("/etc/model-operator/config.yaml")
 MAX_LEASE_SECONDS = 300
@@ -127,7 +129,7 @@ class PodCA(_Section):
 class RegistryConfig(_Section):
     """One model registry: how the operator reaches it, and how the pods do."""
 
-    type: Literal["MLflow", "UnityCatalog"] = "MLflow"
+    type: RegistryKind = DEFAULT_REGISTRY_KIND
     url: Annotated[str, AfterValidator(_http_url)]
     pod_url: Annotated[str, AfterValidator(_http_url_or_empty)] = ""
     credentials_dir: str = ""
@@ -142,8 +144,8 @@ class RegistryConfig(_Section):
     pod_ca: PodCA = PodCA()
 
     @model_validator(mode="after")
-    def _catalogs_have_no_workspaces(self) -> RegistryConfig:
-        if self.type == "UnityCatalog" and self.workspace:
+    def _has_workspaces(self) -> RegistryConfig:
+        if self.workspace and not REGISTRY_KINDS[self.type].workspaces:
             raise ValueError("workspace is MLflow's; a Databricks workspace is named by its url")
         return self
 

@@ -15,7 +15,7 @@ import yaml
 
 from model_operator import settings
 from model_operator.api import names, parse
-from model_operator.api.spec_gates import GATES
+from model_operator.api.choices import GATES, REGISTRY_KINDS
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
@@ -225,6 +225,12 @@ def test_the_page_of_gates_has_every_gate_in_the_order_of_the_chain() -> None:
     _, _, after = (ROOT / "docs" / "gates.md").read_text("utf-8").partition("| Gate, in the order")
     table, _, _ = after.partition("\n\n")
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(GATES.values())
+
+
+def test_the_page_of_registries_has_a_column_for_every_kind() -> None:
+    page = (ROOT / "docs" / "registries.md").read_text("utf-8")
+    (heading,) = re.findall(r"^\| \| (`.*) \|$", page, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", heading) == list(REGISTRY_KINDS)
 
 
 def test_the_page_for_developers_has_every_floor() -> None:

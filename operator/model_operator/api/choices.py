@@ -1,13 +1,83 @@
-"""Fields that take one of several names: each name is a row, and the CRD, the checks and the docs are made of rows."""
+"""Fields that take one of several names: each name is a row, and the CRD, the checks and the docs are made of rows.
+
+What each name does stands elsewhere, under the same name: gates in planner/gates/chain.py, runtimes in
+planner/manifests/runtimes.py, kinds of registries in registry/clients/kinds.py and
+planner/manifests/registry_env.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+
+DEFAULT_RUNTIME = "MLflow"
+DEFAULT_REGISTRY_KIND = "MLflow"
+
+GATES: dict[str, str] = {
+    "Tags": "tags",
+    "Metrics": "metrics",
+    "InputExample": "inputExample",
+    "ModelSize": "maxModelBytes",
+    "Signature": "signature",
+    "Requirements": "requirements",
+}
+"""The gates that can be overridden, in their order, and the field of spec.gates that sets each. Not approval, which is
+a person's already, nor integrity: bytes don't argue."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeRow:
+    """One value of server.runtime."""
+
+    description: str
+    our_script: bool = False
+    """The operator's script serves: it tests the model first and its exit codes are ours. There is no command then."""
+    default_image: bool = False
+    """Whether the operator's own image serves where the spec names none."""
+
+
+RUNTIMES: dict[str, RuntimeRow] = {
+    "MLflow": RuntimeRow(
+        "the operator's script loads the model with MLflow, tests it, then serves it.",
+        our_script=True,
+        default_image=True,
+    ),
+    "Custom": RuntimeRow(
+        "the image's own command serves the model from /model and answers on a health path."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryKindRow:
+    """One value of registry.type, and of ``type`` in an entry of the configuration."""
+
+    workspaces: bool = True
+    """Whether its models lie in workspaces as MLflow has them."""
+
+
+REGISTRY_KINDS: dict[str, RegistryKindRow] = {
+    "MLflow": RegistryKindRow(),
+    "UnityCatalog": RegistryKindRow(workspaces=False),
+}
+
+
+def cel_is_one_of(field: str, chosen: Iterable[str], *, negated: bool = False) -> str:
+    """The CEL expression that is true where ``field`` is one of these names, or none of them."""
+    listed = [f"'{name}'" for name in chosen]
+    if len(listed) == 1:
+        return f"{field} {'!=' if negated else '=='} {listed[0]}"
+    among = f"{field} in [{', '.join(listed)}]"
+    return f"!({among})" if negated else among
+
+
+def either(chosen: Iterable[str]) -> str:
+    """These names for a sentence."""
+    return " or ".join(chosen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,3 +100,8 @@ class OneOf:
         *most, last = (repr(name) for name in self.rows)
         expected = f"{', '.join(most)} or {last}" if most else last
         raise PydanticKnownError("literal_error", {"expected": expected})
+
+
+GateName = Annotated[str, OneOf(GATES)]
+Runtime = Annotated[str, OneOf(RUNTIMES)]
+RegistryKind = Annotated[str, OneOf(REGISTRY_KINDS)]

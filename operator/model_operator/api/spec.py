@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from model_operator.api.choices import RUNTIMES, GateName, Runtime, cel_is_one_of, either
 from model_operator.api.schema import (
     OpenList,
     OpenObject,
@@ -20,7 +21,6 @@ from model_operator.api.spec_gates import (
     ApprovalAt,
     ApprovalGate,
     ApprovalMode,
-    GateName,
     GateOverride,
     GatesSpec,
     IntegrityGate,
@@ -28,7 +28,7 @@ from model_operator.api.spec_gates import (
     TagGate,
 )
 from model_operator.api.spec_model import ModelSpec, RegistrySpec, Stage
-from model_operator.api.spec_pod import FetchSpec, ImageFrom, PodSpec, Probes, Runtime, ServerSpec
+from model_operator.api.spec_pod import FetchSpec, ImageFrom, PodSpec, Probes, ServerSpec
 from model_operator.api.spec_rollout import (
     RevertPolicy,
     RevertSpec,
@@ -171,17 +171,20 @@ _ONE_SCALE = Rule(
     "!(has(self.replicas) && has(self.autoscaling))",
     "spec.replicas and spec.autoscaling cannot stand together: remove one",
 )
+_BY_US = [name for name, row in RUNTIMES.items() if row.our_script]
+_BY_THE_IMAGE = [name for name, row in RUNTIMES.items() if not row.our_script]
 _TESTED_BY_US = Rule(
-    "self.server.runtime != 'Custom' || !(has(self.selfTest.payload) || self.selfTest.mode == 'Required')",
-    "selfTest.payload and selfTest.mode Required need server.runtime MLflow: with Custom, the image tests "
-    "itself before it answers its health path",
+    f"{cel_is_one_of('self.server.runtime', _BY_THE_IMAGE, negated=True)} || "
+    "!(has(self.selfTest.payload) || self.selfTest.mode == 'Required')",
+    f"selfTest.payload and selfTest.mode Required need server.runtime {either(_BY_US)}: with "
+    f"{either(_BY_THE_IMAGE)}, the image tests itself before it answers its health path",
 )
 _NO_COMMAND = Rule(
-    "self.server.runtime == 'Custom' || "
+    f"{cel_is_one_of('self.server.runtime', _BY_THE_IMAGE)} || "
     "!(has(self.server.command) && self.server.command.size() > 0 || "
     "has(self.server.args) && self.server.args.size() > 0)",
-    "server.command and server.args need server.runtime Custom: with MLflow, the operator's script is "
-    "the command",
+    f"server.command and server.args need server.runtime {either(_BY_THE_IMAGE)}: with {either(_BY_US)}, "
+    "the operator's script is the command",
 )
 _TRIED_BESIDE_TRAFFIC = Rule(
     "!(has(self.gates) && self.gates.approval.mode == 'Manual' && self.gates.approval.at == 'BeforeTraffic') "
@@ -239,10 +242,10 @@ class ModelDeploymentSpec(SpecModel):
     def _parts_agree(self) -> Self:
         if self.replicas is not None and self.autoscaling is not None:
             raise ValueError(_ONE_SCALE.message)
-        custom = self.server.runtime == "Custom"
-        if custom and (self.self_test.payload is not None or self.self_test.mode == "Required"):
+        by_us = RUNTIMES[self.server.runtime].our_script
+        if not by_us and (self.self_test.payload is not None or self.self_test.mode == "Required"):
             raise ValueError(_TESTED_BY_US.message)
-        if not custom and (self.server.command or self.server.args):
+        if by_us and (self.server.command or self.server.args):
             raise ValueError(_NO_COMMAND.message)
         approval = self.gates.approval
         beside_traffic = approval.mode == "Manual" and approval.at == "BeforeTraffic"

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from model_operator.api.choices import OneOf
+from model_operator.api.choices import GateName
 from model_operator.api.schema import Rule, SpecModel, rules
 
 ApprovalMode = Literal["Automatic", "Manual"]
@@ -26,17 +26,6 @@ SignatureMode = Literal["Compatible", "Warn", "Ignore"]
 InputExampleMode = Literal["Required", "Ignore"]
 RequirementsMode = Literal["Enforce", "Warn", "Ignore"]
 
-GATES: dict[str, str] = {
-    "Tags": "tags",
-    "Metrics": "metrics",
-    "InputExample": "inputExample",
-    "ModelSize": "maxModelBytes",
-    "Signature": "signature",
-    "Requirements": "requirements",
-}
-"""The gates that can be overridden, in their order, and the field of spec.gates that sets each. Not approval, which is
-a person's already, nor integrity: bytes don't argue."""
-GateName = Annotated[str, OneOf(GATES)]
 
 MAX_GATES = 32
 MAX_OVERRIDES = 16

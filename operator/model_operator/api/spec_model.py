@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from model_operator.api import reference
+from model_operator.api.choices import DEFAULT_REGISTRY_KIND, RegistryKind
 from model_operator.api.names import (
     DEFAULT_REGISTRY,
 )
@@ -170,7 +171,7 @@ _NAME_OR_URL = Rule(
 )
 _ONLY_WITH_URL = Rule(
     "has(self.url) || !(has(self.credentialsSecret) || has(self.caConfigMap) || "
-    "(has(self.type) && self.type != 'MLflow'))",
+    f"(has(self.type) && self.type != '{DEFAULT_REGISTRY_KIND}'))",
     "registry.type, registry.credentialsSecret and registry.caConfigMap belong to registry.url: those of a "
     "configured registry stand in the operator's configuration",
 )
@@ -192,8 +193,8 @@ class RegistrySpec(SpecModel):
         description="Instead of a name: the URL of a registry of one's own. The operator's configuration has to "
         "allow it (inlineRegistries.allowedUrls).",
     )
-    type: Literal["MLflow", "UnityCatalog"] = Field(
-        default="MLflow", description="With url: what kind of registry it is."
+    type: RegistryKind = Field(
+        default=DEFAULT_REGISTRY_KIND, description="With url: what kind of registry it is."
     )
     credentials_secret: _NameOfObject | None = Field(
         default=None,
@@ -209,7 +210,7 @@ class RegistrySpec(SpecModel):
     def _named_or_described(self) -> Self:
         if self.url is not None and self.name != DEFAULT_REGISTRY:
             raise ValueError(_NAME_OR_URL.message)
-        described = self.credentials_secret or self.ca_config_map or self.type != "MLflow"
+        described = self.credentials_secret or self.ca_config_map or self.type != DEFAULT_REGISTRY_KIND
         if self.url is None and described:
             raise ValueError(_ONLY_WITH_URL.message)
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     ConfigDict,
@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from model_operator.api.choices import DEFAULT_RUNTIME, RUNTIMES, Runtime, cel_is_one_of, either
 from model_operator.api.names import (
     RESERVED_KEY_PREFIX,
     RESERVED_LABELS,
@@ -33,8 +34,6 @@ from model_operator.api.schema import (
     TextMap,
     rules,
 )
-
-Runtime = Literal["MLflow", "Custom"]
 
 
 def _quoted(names: tuple[str, ...]) -> str:
@@ -153,9 +152,11 @@ class Probes(SpecModel):
     )
 
 
-_CUSTOM_IMAGE = Rule(
-    "self.runtime != 'Custom' || (has(self.image) && self.image != '') || has(self.imageFrom)",
-    "server.runtime Custom has no default image: set server.image or server.imageFrom",
+_WITHOUT_IMAGE = [name for name, row in RUNTIMES.items() if not row.default_image]
+_OWN_IMAGE = Rule(
+    f"{cel_is_one_of('self.runtime', _WITHOUT_IMAGE, negated=True)} "
+    "|| (has(self.image) && self.image != '') || has(self.imageFrom)",
+    f"server.runtime {either(_WITHOUT_IMAGE)} has no default image: set server.image or server.imageFrom",
 )
 _ONE_IMAGE = Rule(
     "!(has(self.image) && self.image != '' && has(self.imageFrom))",
@@ -164,12 +165,11 @@ _ONE_IMAGE = Rule(
 
 
 class ServerSpec(SpecModel):
-    model_config = ConfigDict(json_schema_extra=rules(_CUSTOM_IMAGE, _ONE_IMAGE))
+    model_config = ConfigDict(json_schema_extra=rules(_OWN_IMAGE, _ONE_IMAGE))
 
     runtime: Runtime = Field(
-        default="MLflow",
-        description="MLflow: the operator's script loads the model with MLflow, tests it, then serves it. "
-        "Custom: the image's own command serves the model from /model and answers on a health path.",
+        default=DEFAULT_RUNTIME,
+        description=" ".join(f"{name}: {row.description}" for name, row in RUNTIMES.items()),
     )
     image: OptionalText = Field(
         default=None,
@@ -207,8 +207,8 @@ class ServerSpec(SpecModel):
 
     @model_validator(mode="after")
     def _one_image(self) -> Self:
-        if self.runtime == "Custom" and self.image is None and self.image_from is None:
-            raise ValueError(_CUSTOM_IMAGE.message)
+        if not RUNTIMES[self.runtime].default_image and self.image is None and self.image_from is None:
+            raise ValueError(_OWN_IMAGE.message)
         if self.image is not None and self.image_from is not None:
             raise ValueError(_ONE_IMAGE.message)
         return self

@@ -17,18 +17,15 @@ from urllib.parse import quote
 from model_operator.domain.objects import Kind, Object, ObjectRef
 from model_operator.domain.world import PodRegistry
 from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound
+from model_operator.planner.manifests.registry_env import REGISTRY_ACCESS, REGISTRY_CA_KEY
 from model_operator.registry import RegistryId
 from model_operator.settings import PodCA, PodCredentials, RegistryConfig, Settings
 
 TTL_SECONDS = 60.0
-CERTIFICATE_KEYS = frozenset({"tls.crt", "tls.key"})
-PASSWORD_KEYS = frozenset({"username", "password"})
-USABLE_KEYS = PASSWORD_KEYS | CERTIFICATE_KEYS | {"token"}
-CA_KEY = "ca.crt"
 STRUCK_OUT = "***"
 _SHORTEST_SECRET = 4
 """Anything shorter would strike out half of a sentence, and protects nothing."""
-_NO_SECRET = frozenset({"username", "tls.crt", CA_KEY})
+_NO_SECRET = frozenset({"username", "tls.crt", REGISTRY_CA_KEY})
 
 
 def describe_registry(registry: RegistryId, configured: Settings) -> RegistryConfig | None:
@@ -107,17 +104,18 @@ class PodRegistries:
         if ca:
             where = ObjectRef(Kind.CONFIG_MAP, namespace, ca)
             keys, error = await self._keys(where)
-            if error or CA_KEY not in keys:
-                return plain, error or f"the {where} in namespace {namespace} has no key {CA_KEY}"
+            if error or REGISTRY_CA_KEY not in keys:
+                return plain, error or f"the {where} in namespace {namespace} has no key {REGISTRY_CA_KEY}"
         if not secret:
             return plain, ""
         where = ObjectRef(Kind.SECRET, namespace, secret)
         keys, error = await self._keys(where)
         if error:
             return plain, error
-        if lacking := _lacking(keys, config.type):
-            return plain, f"the {where} in namespace {namespace} has no value for {lacking}"
-        return replace(plain, secret=secret, secret_keys=keys & USABLE_KEYS), ""
+        access = REGISTRY_ACCESS[config.type]
+        if missing := access.missing(keys):
+            return plain, f"the {where} in namespace {namespace} has no value for {missing}"
+        return replace(plain, secret=secret, secret_keys=keys & access.keys), ""
 
     def redact(self, namespace: str, pods: Sequence[Object]) -> list[Object]:
         """The pods, with the known secrets of their namespace struck out of what their status says.
@@ -145,7 +143,7 @@ class PodRegistries:
             )
         if found is None:
             remedy = (
-                f"with the key {CA_KEY}"
+                f"with the key {REGISTRY_CA_KEY}"
                 if where.kind is Kind.CONFIG_MAP
                 else "with username and password, or token"
             )
@@ -202,16 +200,3 @@ def _without(message: Any, words: Sequence[str]) -> Any:
     for word in words if isinstance(message, str) else ():
         message = message.replace(word, STRUCK_OUT)
     return message
-
-
-def _lacking(keys: Collection[str], kind: str) -> str:
-    """Which keys the Secret lacks, and what would do instead; empty where it has enough."""
-    has = frozenset(keys)
-    if kind == "UnityCatalog":
-        return "" if "token" in has else "token"
-    certificate, password = CERTIFICATE_KEYS & has, PASSWORD_KEYS & has
-    if certificate and certificate != CERTIFICATE_KEYS:
-        return ", ".join(CERTIFICATE_KEYS - certificate)
-    if "token" in has or password == PASSWORD_KEYS or (certificate and not password):
-        return ""
-    return f"{', '.join(sorted(PASSWORD_KEYS - password))} (or token)"

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from model_operator.api import names
+from model_operator.api.choices import DEFAULT_RUNTIME, RUNTIMES
 
 Key = tuple[str, str]
 """Namespace and name of a ModelDeployment."""
@@ -108,7 +109,8 @@ def revision_of(pod: Object) -> str:
 def runs_our_script(pod: Object) -> bool:
     """Whether the server is ours, so that its exit codes are."""
     annotations = mapping(metadata(pod).get("annotations"))
-    return str(annotations.get(names.ANNOTATION_RUNTIME, "MLflow")) == "MLflow"
+    runtime = RUNTIMES.get(str(annotations.get(names.ANNOTATION_RUNTIME, DEFAULT_RUNTIME)))
+    return runtime is not None and runtime.our_script
 
 
 def container(pod: Object, name: str) -> Object:

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from model_operator.api.choices import DEFAULT_REGISTRY_KIND
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import Key, Kind, Object, ObjectRef
 from model_operator.domain.registry import ImageContents, Resolution, VersionFacts, VersionId
@@ -29,7 +30,7 @@ class PodRegistry:
     """Which of username, password, token, tls.crt and tls.key the Secret has."""
     ca_config_map: str = ""
     workspace: str = ""
-    type: str = "MLflow"
+    type: str = DEFAULT_REGISTRY_KIND
     """What kind of registry it is, as the operator's configuration names it."""
 
 

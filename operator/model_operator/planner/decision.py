@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from model_operator.api.choices import RUNTIMES
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import selected_track
 from model_operator.domain.plan import Event
@@ -104,7 +105,7 @@ def retry_delay(attempts: int) -> timedelta:
 
 def describe_self_test(spec: ModelDeploymentSpec | None, words: str) -> str:
     """How the self-test of pods that are ready went: what ``spec`` asked of them, and their own ``words`` for it."""
-    if spec is None or spec.server.runtime != "MLflow":
+    if spec is None or not RUNTIMES[spec.server.runtime].our_script:
         return ""
     if spec.self_test.mode == "LoadOnly":
         return "LoadOnly"

@@ -12,6 +12,16 @@ from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.revision import Target
 from model_operator.domain.world import PodRegistry
+from model_operator.planner.manifests.containers import (
+    MODEL_DIR,
+    PAYLOAD_DIR,
+    PAYLOAD_FILE,
+    PRE_STOP_SECONDS,
+    SCRIPTS_DIR,
+    TMP_DIR,
+    mount,
+    variable,
+)
 from model_operator.planner.manifests.owner import (
     Owner,
     child_labels,
@@ -19,30 +29,11 @@ from model_operator.planner.manifests.owner import (
     short_hash,
     track_selector,
 )
+from model_operator.planner.manifests.registry_env import registry_env, registry_mounts, registry_volumes
+from model_operator.planner.manifests.runtimes import RUNTIMES, Runtime
 
-SCRIPTS_DIR = "/opt/model-operator"
-MODEL_DIR = "/model"
-TMP_DIR = "/tmp"  # noqa: S108 - a mount point in the pod, not a file of this process
-PAYLOAD_DIR = "/opt/model-operator-payload"
-PAYLOAD_FILE = f"{PAYLOAD_DIR}/payload.json"
-REGISTRY_CA_DIR = "/opt/model-operator-registry-ca"
-REGISTRY_CA_KEY = "ca.crt"
-REGISTRY_CLIENT_DIR = "/opt/model-operator-registry-client"
-CLIENT_CERTIFICATE_KEYS = ("tls.crt", "tls.key")
-# names that no volume of a user's has
-VOLUME_REGISTRY_CA = "model-operator-registry-ca"
-VOLUME_REGISTRY_CLIENT = "model-operator-registry-client"
 PORT_NAME = "http"
 USER_ID = 65532
-
-LIVENESS_PATH = "/health"
-READINESS_PATH = "/ping"
-CUSTOM_HEALTH_PATH = "/health"
-
-# endpoints lag behind a pod's deletion; meanwhile the old pod goes on answering
-PRE_STOP_SECONDS = 5
-# between the end of the drain and the kubelet's SIGKILL
-_EXIT_SECONDS = 2
 
 _STARTUP_PERIOD_SECONDS = 2
 # The operator judges a start by rollout.startupSeconds, which is not part of the pod: changing it must not
@@ -159,11 +150,8 @@ def pod_template(inputs: TemplateInputs) -> _Object:
 
 def _fetch_container(inputs: TemplateInputs) -> _Object:
     fetch = inputs.spec.fetch
-    mounts = [_mount(names.VOLUME_MODEL, MODEL_DIR), _mount(names.VOLUME_TMP, TMP_DIR), _scripts_mount()]
-    if inputs.registry.ca_config_map:
-        mounts.append(_mount(VOLUME_REGISTRY_CA, REGISTRY_CA_DIR, read_only=True))
-    if _shows_certificate(inputs.registry):
-        mounts.append(_mount(VOLUME_REGISTRY_CLIENT, REGISTRY_CLIENT_DIR, read_only=True))
+    mounts = [mount(names.VOLUME_MODEL, MODEL_DIR), mount(names.VOLUME_TMP, TMP_DIR), _scripts_mount()]
+    mounts += registry_mounts(inputs.registry)
     mounts += _elsewhere(fetch.volume_mounts, mounts)
     container: _Object = {
         "name": names.CONTAINER_FETCH,
@@ -172,7 +160,7 @@ def _fetch_container(inputs: TemplateInputs) -> _Object:
         "command": ["python", f"{SCRIPTS_DIR}/fetch.py"],
         "resources": fetch.resources,
         "env": _environment(
-            fixed=[*_model_env(inputs), *_digest_env(inputs.target), *_registry_env(inputs.registry)],
+            fixed=[*_model_env(inputs), *_digest_env(inputs.target), *registry_env(inputs.registry)],
             defaults={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": _HTTP_RETRIES},
             given=fetch.env,
         ),
@@ -186,26 +174,26 @@ def _fetch_container(inputs: TemplateInputs) -> _Object:
 
 def _server_container(inputs: TemplateInputs) -> _Object:
     server = inputs.spec.server
-    custom = server.runtime == "Custom"
-    ours = [_mount(names.VOLUME_MODEL, MODEL_DIR)]
-    if not custom:
+    runtime = RUNTIMES[server.runtime]
+    ours = [mount(names.VOLUME_MODEL, MODEL_DIR)]
+    if runtime.scripts:
         ours.append(_scripts_mount())
     if inputs.spec.self_test.payload:
-        ours.append(_mount(names.VOLUME_PAYLOAD, PAYLOAD_DIR, read_only=True))
+        ours.append(mount(names.VOLUME_PAYLOAD, PAYLOAD_DIR, read_only=True))
     theirs = _elsewhere(server.volume_mounts, ours)
     # a bigger or faster /tmp of their own replaces ours
-    if all(str(mount.get("mountPath")).rstrip("/") != TMP_DIR for mount in theirs):
-        ours.append(_mount(names.VOLUME_TMP, TMP_DIR))
+    if all(str(m.get("mountPath")).rstrip("/") != TMP_DIR for m in theirs):
+        ours.append(mount(names.VOLUME_TMP, TMP_DIR))
 
     container: _Object = {
         "name": names.CONTAINER_SERVER,
         "image": inputs.images[names.CONTAINER_SERVER],
         "imagePullPolicy": "IfNotPresent",
-        "command": server.command if custom else ["python", f"{SCRIPTS_DIR}/serve.py"],
+        "command": list(runtime.command(inputs.spec)),
         "args": server.args,
         "resources": server.resources,
         "env": _environment(
-            fixed=[*_model_env(inputs), *_server_env(inputs.spec)], defaults={}, given=server.env
+            fixed=[*_model_env(inputs), *_server_env(inputs.spec, runtime)], defaults={}, given=server.env
         ),
         "envFrom": server.env_from,
         "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
@@ -213,20 +201,22 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         "securityContext": _merge(_CONTAINER_SECURITY, server.security_context),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        **_probes(inputs.spec),
+        **_probes(inputs.spec, runtime),
     }
     return _drop_empty(container)
 
 
-def _probes(spec: ModelDeploymentSpec) -> _Object:
-    custom = spec.server.runtime == "Custom"
-    ready = CUSTOM_HEALTH_PATH if custom else READINESS_PATH
-    alive = CUSTOM_HEALTH_PATH if custom else LIVENESS_PATH
+def _server_env(spec: ModelDeploymentSpec, runtime: Runtime) -> list[_Object]:
+    variables = {"SERVER_PORT": str(spec.server.port), **runtime.environment(spec)}
+    return [variable(name, value) for name, value in variables.items()]
+
+
+def _probes(spec: ModelDeploymentSpec, runtime: Runtime) -> _Object:
     given = spec.server.probes
     return {
-        "startupProbe": _probe("startup", ready, given.startup),
-        "readinessProbe": _probe("readiness", ready, given.readiness),
-        "livenessProbe": _probe("liveness", alive, given.liveness),
+        "startupProbe": _probe("startup", runtime.ready_path, given.startup),
+        "readinessProbe": _probe("readiness", runtime.ready_path, given.readiness),
+        "livenessProbe": _probe("liveness", runtime.alive_path, given.liveness),
     }
 
 
@@ -240,83 +230,25 @@ def _probe(which: str, path: str, given: Mapping[str, Any]) -> _Object:
 
 def _model_env(inputs: TemplateInputs) -> list[_Object]:
     return [
-        _variable("MODEL_NAME", inputs.target.model),
-        _variable("MODEL_VERSION", inputs.target.version),
-        _variable("MODEL_DIR", MODEL_DIR),
+        variable("MODEL_NAME", inputs.target.model),
+        variable("MODEL_VERSION", inputs.target.version),
+        variable("MODEL_DIR", MODEL_DIR),
     ]
 
 
 def _digest_env(target: Target) -> list[_Object]:
     # absent when there is none: templates that were rendered before must come out the same
-    return [_variable("MODEL_DIGEST", target.digest)] if target.digest else []
-
-
-def _registry_env(registry: PodRegistry) -> list[_Object]:
-    ca_file = f"{REGISTRY_CA_DIR}/{REGISTRY_CA_KEY}"
-    if registry.type == "UnityCatalog":
-        variables = [
-            _variable("MLFLOW_TRACKING_URI", "databricks"),
-            _variable("MLFLOW_REGISTRY_URI", "databricks-uc"),
-            _variable("DATABRICKS_HOST", registry.url),
-            *_credentials_env(registry, {"token": "DATABRICKS_TOKEN"}),
-        ]
-        # the workspace's client and those of the clouds read no variable of MLflow's
-        return [*variables, _variable("REQUESTS_CA_BUNDLE", ca_file)] if registry.ca_config_map else variables
-    variables = [_variable("MLFLOW_TRACKING_URI", registry.url)]
-    if registry.workspace:
-        variables.append(_variable("MLFLOW_WORKSPACE", registry.workspace))
-    names_of_keys = {key: f"MLFLOW_TRACKING_{key.upper()}" for key in ("username", "password", "token")}
-    variables += _credentials_env(registry, names_of_keys)
-    if registry.ca_config_map:
-        variables.append(_variable("MLFLOW_TRACKING_SERVER_CERT_PATH", ca_file))
-    if _shows_certificate(registry):
-        variables.append(_variable("REGISTRY_CLIENT_CERT_DIR", REGISTRY_CLIENT_DIR))
-    return variables
-
-
-def _credentials_env(registry: PodRegistry, variables: Mapping[str, str]) -> list[_Object]:
-    """The variables, by the key of the Secret that each is read from."""
-    known = registry.secret_keys
-    given: list[_Object] = []
-    for key, name in variables.items() if registry.secret else ():
-        # keys that nobody could look up are all tried; a known key that is gone keeps the pod waiting
-        if key in known or not known:
-            reference: _Object = {"name": registry.secret, "key": key}
-            if not known:
-                reference["optional"] = True
-            given.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
-    return given
-
-
-def _shows_certificate(registry: PodRegistry) -> bool:
-    return registry.type == "MLflow" and registry.secret_keys.issuperset(CLIENT_CERTIFICATE_KEYS)
-
-
-def _server_env(spec: ModelDeploymentSpec) -> list[_Object]:
-    variables = [_variable("SERVER_PORT", str(spec.server.port))]
-    if spec.server.runtime == "Custom":
-        return variables
-    test = spec.self_test
-    drain = spec.pod.termination_grace_period_seconds - PRE_STOP_SECONDS - _EXIT_SECONDS
-    variables += [
-        _variable("SELF_TEST_MODE", test.mode),
-        _variable("SELF_TEST_TIMEOUT_SECONDS", str(test.timeout_seconds)),
-        _variable("SELF_TEST_PATH", test.path),
-        _variable("DRAIN_SECONDS", str(max(1, drain))),
-    ]
-    if test.payload:
-        variables.append(_variable("SELF_TEST_PAYLOAD_FILE", PAYLOAD_FILE))
-    return variables
+    return [variable("MODEL_DIGEST", target.digest)] if target.digest else []
 
 
 def _environment(
     fixed: Sequence[_Object], defaults: Mapping[str, str], given: Sequence[Mapping[str, Any]]
 ) -> list[_Object]:
     """Ours first; of theirs what does not name one of ``fixed``; ``defaults`` give way to theirs."""
-    reserved = {variable["name"] for variable in fixed}
-    theirs = [dict(deepcopy(variable)) for variable in given if variable.get("name") not in reserved]
-    chosen = {variable.get("name") for variable in theirs}
-    soft = [_variable(name, value) for name, value in defaults.items() if name not in chosen]
+    reserved = {v["name"] for v in fixed}
+    theirs = [dict(deepcopy(v)) for v in given if v.get("name") not in reserved]
+    chosen = {v.get("name") for v in theirs}
+    soft = [variable(name, value) for name, value in defaults.items() if name not in chosen]
     return [*fixed, *soft, *theirs]
 
 
@@ -335,35 +267,17 @@ def _volumes(inputs: TemplateInputs) -> list[_Object]:
             "optional": True,
         }
         volumes.append({"name": names.VOLUME_PAYLOAD, "configMap": payload})
-    if inputs.registry.ca_config_map:
-        items = [{"key": REGISTRY_CA_KEY, "path": REGISTRY_CA_KEY}]
-        source_map = {"name": inputs.registry.ca_config_map, "items": items}
-        volumes.append({"name": VOLUME_REGISTRY_CA, "configMap": source_map})
-    if _shows_certificate(inputs.registry):
-        items = [{"key": key, "path": key} for key in CLIENT_CERTIFICATE_KEYS]
-        secret = {"secretName": inputs.registry.secret, "items": items}
-        volumes.append({"name": VOLUME_REGISTRY_CLIENT, "secret": secret})
-    return volumes
+    return [*volumes, *registry_volumes(inputs.registry)]
 
 
 def _scripts_mount() -> _Object:
-    return _mount(names.VOLUME_SCRIPTS, SCRIPTS_DIR, read_only=True)
-
-
-def _mount(volume: str, path: str, *, read_only: bool = False) -> _Object:
-    mount: _Object = {"name": volume, "mountPath": path}
-    return mount | {"readOnly": True} if read_only else mount
+    return mount(names.VOLUME_SCRIPTS, SCRIPTS_DIR, read_only=True)
 
 
 def _elsewhere(theirs: Sequence[Mapping[str, Any]], ours: Sequence[_Object]) -> list[_Object]:
     """Of a user's mounts those that don't stand where ours do."""
-    taken = {mount["mountPath"] for mount in ours}
+    taken = {m["mountPath"] for m in ours}
     return [dict(deepcopy(m)) for m in theirs if str(m.get("mountPath")).rstrip("/") not in taken]
-
-
-def _variable(name: str, value: str) -> _Object:
-    # the kubelet would take $(OTHER) in a model's name for a reference to another variable
-    return {"name": name, "value": value.replace("$", "$$")}
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> _Object:

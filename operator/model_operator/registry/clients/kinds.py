@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from model_operator.registry.clients.base import RegistryClient, RegistryConfig
@@ -19,7 +18,7 @@ class Kind(Protocol):
         ...
 
 
-KINDS: Mapping[str, Kind] = {"MLflow": MlflowClient, "UnityCatalog": UnityCatalogClient}
+KINDS: dict[str, Kind] = {"MLflow": MlflowClient, "UnityCatalog": UnityCatalogClient}
 
 
 def connect(entry: str, config: RegistryConfig, access: Access | None = None) -> RegistryClient:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_operator.api.choices import GATES
 from model_operator.api.spec import GatesSpec
-from model_operator.api.spec_gates import GATES
 from model_operator.domain.registry import (
     FactsWanted,
     ImageContents,

@@ -1,0 +1,57 @@
+"""The runtimes, by what an author of a manifest names as server.runtime: how the server's container differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.planner.manifests.containers import PAYLOAD_FILE, PRE_STOP_SECONDS, SCRIPTS_DIR
+
+# between the end of the drain and the kubelet's SIGKILL
+_EXIT_SECONDS = 2
+
+
+def _nothing(_spec: ModelDeploymentSpec) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What one runtime makes of the server's container. The rules of the spec are its row in api/choices.py.
+
+    Every revision's name and template depend on what this renders: a change restarts the pods that use it.
+    """
+
+    command: Callable[[ModelDeploymentSpec], Sequence[str]]
+    """Empty: that of the image. ``server.args`` follow it."""
+    ready_path: str
+    """Where the startup and the readiness probe ask, unless ``server.probes`` says otherwise."""
+    alive_path: str
+    """Where the liveness probe asks."""
+    environment: Callable[[ModelDeploymentSpec], Mapping[str, str]] = _nothing
+    """Variables beside those that every server has: MODEL_NAME, MODEL_VERSION, MODEL_DIR and SERVER_PORT."""
+    scripts: bool = False
+    """Whether the operator's scripts are mounted."""
+
+
+def _run_script(_spec: ModelDeploymentSpec) -> Sequence[str]:
+    return ["python", f"{SCRIPTS_DIR}/serve.py"]
+
+
+def _configure_script(spec: ModelDeploymentSpec) -> Mapping[str, str]:
+    test = spec.self_test
+    drain = spec.pod.termination_grace_period_seconds - PRE_STOP_SECONDS - _EXIT_SECONDS
+    variables = {
+        "SELF_TEST_MODE": test.mode,
+        "SELF_TEST_TIMEOUT_SECONDS": str(test.timeout_seconds),
+        "SELF_TEST_PATH": test.path,
+        "DRAIN_SECONDS": str(max(1, drain)),
+    }
+    return variables | {"SELF_TEST_PAYLOAD_FILE": PAYLOAD_FILE} if test.payload else variables
+
+
+MLFLOW = Runtime(_run_script, "/ping", "/health", _configure_script, scripts=True)
+CUSTOM = Runtime(lambda spec: spec.server.command, "/health", "/health")
+
+RUNTIMES: dict[str, Runtime] = {"MLflow": MLFLOW, "Custom": CUSTOM}
