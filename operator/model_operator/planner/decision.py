@@ -27,16 +27,18 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The rollout's state as it will be, and the events to emit."""
+    """The rollout's state as it will be, and what was found out on the way there."""
 
     state: RolloutState
-    revisions: Sequence[Revision]
+    revisions: Sequence[Revision] = ()
     """The kept revisions, with the one that this plan makes."""
+    ownership: Ownership = field(default_factory=Ownership)
     judgement: Judgement | None = None
     events: Sequence[Event] = ()
     problem: Failure | None = None
     """Why the target can't even be started."""
     desired: Revision | None = None
+    """None while it is not known which revision is wanted."""
     interim: Revision | None = None
     """What brings a commit into force while the desired revision may not start; None while that is not needed."""
     held: bool = False
@@ -53,6 +55,11 @@ class Decision:
     """What the gates said of the desired revision; None when there was nothing to ask."""
     facts: Sequence[FactsWanted] = ()
     """What the gates have to know."""
+
+    @property
+    def turned_away(self) -> GateResult | None:
+        """The gate that keeps the desired revision from starting."""
+        return (self.admission.refusal or self.admission.pending) if self.admission else None
 
     def revision(self, name: str) -> Revision | None:
         """The kept revision of that name."""
@@ -128,34 +135,6 @@ def rollout_phrase(version: str, before: Serving | None) -> tuple[str, str]:
     if before.version == version:
         return f"version {version} with the changed spec", ""
     return f"version {version}", f" in place of version {before.version}"
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What the planner found out and decided, as far as the report needs it."""
-
-    state: RolloutState
-    ownership: Ownership = field(default_factory=Ownership)
-    judgement: Judgement | None = None
-    desired: Revision | None = None
-    """None while it is not known which revision is wanted."""
-    problem: Failure | None = None
-    revisions: Sequence[Revision] = ()
-    answers: Mapping[str, str] = field(default_factory=dict)
-    """The requests that this plan answers."""
-    held: bool = False
-    """Whether a person holds a revision."""
-    trouble: Failure | None = None
-    """What is wrong with what serves and not held against it."""
-    admission: GateReport | None = None
-    """What the gates said of the desired revision; None when there was nothing to ask."""
-    interim: Revision | None = None
-    """What brings a commit into force while the desired revision may not start; None while that is not needed."""
-
-    @property
-    def turned_away(self) -> GateResult | None:
-        """The gate that keeps the desired revision from starting."""
-        return (self.admission.refusal or self.admission.pending) if self.admission else None
 
 
 def is_suspended(world: World) -> bool:

@@ -16,7 +16,7 @@ from model_operator.domain.world import World
 from model_operator.planner.annotations import read_unanswered
 from model_operator.planner.children.actions import child_actions
 from model_operator.planner.children.ownership import ownership_of
-from model_operator.planner.decision import Decision, Situation
+from model_operator.planner.decision import Decision
 from model_operator.planner.state import load
 from model_operator.planner.status import report
 from model_operator.planner.status.events import events_for
@@ -36,9 +36,8 @@ def plan(world: World) -> Plan:
     ownership = ownership_of(world)
     if ownership.going_away:
         # what the kept revisions tell is another object's life
-        situation = Situation(RolloutState(), ownership=ownership)
-        return Plan((), report(world, situation), GARBAGE_WAIT)
-    decision = Decision(load(world), tuple(world.children.revisions))
+        return Plan((), report(world, Decision(RolloutState(), ownership=ownership)), GARBAGE_WAIT)
+    decision = Decision(load(world), tuple(world.children.revisions), ownership)
     frozen = world.spec is not None and world.spec.suspend
     if frozen:
         decision = replace(decision, desired=find_kept_desired(world, decision))
@@ -49,20 +48,7 @@ def plan(world: World) -> Plan:
         decision = judge_serving(world, decision)
         decision = follow_target(world, decision)
         decision = _answer_adoption(world, decision)
-    situation = Situation(
-        decision.state,
-        ownership,
-        decision.judgement,
-        decision.desired,
-        decision.problem,
-        decision.revisions,
-        decision.answers,
-        decision.held,
-        decision.trouble,
-        decision.admission,
-        decision.interim,
-    )
-    status = report(world, situation)
+    status = report(world, decision)
     if frozen:
         return Plan((), status)
     desired = [r for r in (decision.desired, decision.interim) if r]

@@ -8,7 +8,7 @@ from model_operator.api import names
 from model_operator.domain.objects import Kind, applied_revision
 from model_operator.domain.rollout import Phase, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, RefusedWrite, World
-from model_operator.planner.decision import Situation, is_suspended, left_track
+from model_operator.planner.decision import Decision, is_suspended, left_track
 from model_operator.planner.health import judge_candidate_pods
 from model_operator.planner.revisions import scripts_are_lost
 from model_operator.planner.strategy.tracks import available_replicas, pods_of, replicas_of
@@ -21,14 +21,14 @@ class Blocker:
     stalled: bool = True
 
 
-def find_blocker(world: World, situation: Situation) -> Blocker | None:
+def find_blocker(world: World, decision: Decision) -> Blocker | None:
     """What stands in the way of everything else."""
     if world.spec is None:
         return Blocker("InvalidSpec", world.spec_error)
-    if gone := situation.ownership.going_away:
+    if gone := decision.ownership.going_away:
         text = f"waiting for the garbage collector to remove {', '.join(gone)} of the ModelDeployment before"
         return Blocker("WaitingForDeletion", text, stalled=False)
-    taken = [*situation.ownership.conflicts]
+    taken = [*decision.ownership.conflicts]
     taken += [f"{f.ref} ({f.message})" for f in world.refused_writes if f.kind is RefusalKind.NAME_TAKEN]
     if taken:
         text = (
@@ -37,7 +37,7 @@ def find_blocker(world: World, situation: Situation) -> Blocker | None:
         )
         return Blocker("NameConflict", text)
     for refused in world.refused_writes:
-        if _is_the_candidates(world, refused, situation.state):
+        if _is_the_candidates(world, refused, decision.state):
             continue
         if refused.kind is RefusalKind.INVALID:
             return Blocker("FieldRefused", f"the API server refuses {refused.ref}: {refused.message}")
@@ -65,9 +65,9 @@ def _is_the_candidates(world: World, refused: RefusedWrite, state: RolloutState)
     return newest is not None and newest.reason == "FieldRefused" and newest.at == world.now
 
 
-def find_idle_blocker(world: World, situation: Situation, serving: Serving) -> Blocker | None:
+def find_idle_blocker(world: World, decision: Decision, serving: Serving) -> Blocker | None:
     """Why a track that neither serves nor carries a candidate keeps the size or the shape that it has."""
-    state = situation.state
+    state = decision.state
     in_use = {serving.track, state.candidate.track if state.candidate else ""}
     for refused in world.refused_writes:
         idle = refused.ref.kind is Kind.DEPLOYMENT and refused.ref.name not in in_use
@@ -77,19 +77,19 @@ def find_idle_blocker(world: World, situation: Situation, serving: Serving) -> B
     return None
 
 
-def find_serving_blocker(world: World, situation: Situation, serving: Serving) -> Blocker | None:
+def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> Blocker | None:
     """What keeps the serving revision from doing its work."""
     live = world.deployment(serving.track)
     left = applied_revision(world.deployment(left_track(world, serving) or " "))
-    if situation.state.rejection_of(left) and not is_suspended(world):
+    if decision.state.rejection_of(left) and not is_suspended(world):
         if replicas_of(live) and not available_replicas(live):
-            blocked = _nothing_available(world, situation, serving)
+            blocked = _nothing_available(world, decision, serving)
             if blocked.stalled:
                 return blocked
         text = f"requests go back to version {serving.version} as soon as its pods are ready"
         return Blocker("Switching", text, stalled=False)
     if replicas_of(live) and not available_replicas(live):
-        return _nothing_available(world, situation, serving)
+        return _nothing_available(world, decision, serving)
     if live is None:
         text = f"version {serving.version} should serve, but its Deployment is missing"
         return Blocker("PodsUnavailable", text, stalled=False)
@@ -99,7 +99,7 @@ def find_serving_blocker(world: World, situation: Situation, serving: Serving) -
     return None
 
 
-def _nothing_available(world: World, situation: Situation, serving: Serving) -> Blocker:
+def _nothing_available(world: World, decision: Decision, serving: Serving) -> Blocker:
     """A revert target that can't start is not reverted further: a person has to help, and pods keep trying."""
     text = f"version {serving.version} should serve, but none of its pods is available"
     if world.spec is None:
@@ -107,16 +107,16 @@ def _nothing_available(world: World, situation: Situation, serving: Serving) -> 
     pods, live = pods_of(world, serving.track), world.deployment(serving.track)
     found = judge_candidate_pods(serving.revision, live, pods, world.spec.rollout, world.now)
     text += f": {found.message}" if found.message and (found.failure or found.hint) else ""
-    rejected = situation.state.rejected
+    rejected = decision.state.rejected
     if rejected and found.failure and (rejected[0].at >= serving.since or not serving.settled):
         text += "; it is what was gone back to, so there is no further way back"
         return Blocker("RevertBlocked", text)
     return Blocker("PodsUnavailable", text, stalled=False)
 
 
-def describe_lost_scripts(world: World, situation: Situation, serving: Serving) -> str:
+def describe_lost_scripts(world: World, decision: Decision, serving: Serving) -> str:
     """What is to be said of a serving revision whose new pods could not start; empty when they could."""
-    kept = next((r for r in situation.revisions if r.name == serving.revision), None)
+    kept = next((r for r in decision.revisions if r.name == serving.revision), None)
     if kept is None or not scripts_are_lost(world, kept):
         return ""
     return (

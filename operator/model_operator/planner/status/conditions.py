@@ -18,7 +18,7 @@ from model_operator.domain.objects import applied_revision, rfc3339
 from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import Phase, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, World
-from model_operator.planner.decision import Situation, is_suspended, left_track
+from model_operator.planner.decision import Decision, is_suspended, left_track
 from model_operator.planner.gates import GateReport, GateResult, asks_anything
 from model_operator.planner.manifests import extract_pod_spec, same_target
 from model_operator.planner.status.blockers import (
@@ -73,19 +73,19 @@ def merge(
 _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
 
 
-def conditions(world: World, situation: Situation) -> Iterator[Condition]:
-    ready, stalled = _ready(world, situation)
+def conditions(world: World, decision: Decision) -> Iterator[Condition]:
+    ready, stalled = _ready(world, decision)
     yield ready
-    yield _current(world, situation)
-    moving = None if is_suspended(world) else _moving(world, situation)
+    yield _current(world, decision)
+    moving = None if is_suspended(world) else _moving(world, decision)
     if moving and not stalled:
         yield Condition("Reconciling", "True", moving.reason, moving.message)
     if stalled:
         yield Condition("Stalled", "True", ready.reason, ready.message)
     yield _resolution_condition(world)
-    admitted = admitted_condition(world, situation.state, situation.desired, situation.admission)
-    if admitted and _waits_behind_a_commit(situation):
-        yield Condition("Admitted", "False", "WaitingForApproval", _waits_for_a_person(situation))
+    admitted = admitted_condition(world, decision.state, decision.desired, decision.admission)
+    if admitted and _waits_behind_a_commit(decision):
+        yield Condition("Admitted", "False", "WaitingForApproval", _waits_for_a_person(decision))
     elif admitted:
         yield admitted
 
@@ -99,38 +99,38 @@ def _resolution_condition(world: World) -> Condition:
     return Condition("Resolved", status, resolution.reason.value, resolution.message)
 
 
-def _ready(world: World, situation: Situation) -> tuple[Condition, bool]:
+def _ready(world: World, decision: Decision) -> tuple[Condition, bool]:
     """The condition Ready, and whether only a person (or the outside world) can fix it."""
-    if found := find_blocker(world, situation):
+    if found := find_blocker(world, decision):
         return Condition("Ready", "False", found.reason, found.message), found.stalled
-    if situation.state.serving is None:
-        return _nothing_serves(world, situation)
-    serving = situation.state.serving
-    if blocker := find_serving_blocker(world, situation, serving):
+    if decision.state.serving is None:
+        return _nothing_serves(world, decision)
+    serving = decision.state.serving
+    if blocker := find_serving_blocker(world, decision, serving):
         return Condition("Ready", "False", blocker.reason, blocker.message), blocker.stalled
-    if _spec_is_in_force(world, situation):
+    if _spec_is_in_force(world, decision):
         if replicas_of(world.deployment(serving.track)) == 0:
             text = f"version {serving.version} is in place and serves as soon as there are replicas: now 0"
             return Condition("Ready", "True", "ScaledToZero", text), False
-        if warning := situation.trouble:
+        if warning := decision.trouble:
             text = f"version {serving.version} serves; {warning.message}"
             return Condition("Ready", "True", warning.reason, text), False
-        if left := find_idle_blocker(world, situation, serving):
+        if left := find_idle_blocker(world, decision, serving):
             return Condition("Ready", "True", left.reason, left.message), False
-        if lost := describe_lost_scripts(world, situation, serving):
+        if lost := describe_lost_scripts(world, decision, serving):
             return Condition("Ready", "True", "ScriptsMissing", lost), False
         return Condition("Ready", "True", "Serving", f"version {serving.version} serves"), False
-    if (other := situation.interim) and not is_suspended(world):
-        return _commit_on_its_way(situation, serving, other)
-    current = _current(world, situation)
-    stalled = not _goes_on(world, situation) and not is_suspended(world)
+    if (other := decision.interim) and not is_suspended(world):
+        return _commit_on_its_way(decision, serving, other)
+    current = _current(world, decision)
+    stalled = not _goes_on(world, decision) and not is_suspended(world)
     message = f"the spec is not in force: {current.message}; version {serving.version} serves on"
     return Condition("Ready", "False", current.reason, message), stalled
 
 
-def _commit_on_its_way(situation: Situation, serving: Serving, interim: Revision) -> tuple[Condition, bool]:
+def _commit_on_its_way(decision: Decision, serving: Serving, interim: Revision) -> tuple[Condition, bool]:
     """Ready while a commit is brought into force with the version that serves, or could not be."""
-    candidate, rejection = situation.state.candidate, situation.state.rejection_of(interim.name)
+    candidate, rejection = decision.state.candidate, decision.state.rejection_of(interim.name)
     text = f"the spec is not in force: version {interim.target.version} with the changed spec"
     if candidate and candidate.revision == interim.name:
         waits = candidate.phase is Phase.WITHDRAWN and candidate.retry_at is None
@@ -144,15 +144,15 @@ def _commit_on_its_way(situation: Situation, serving: Serving, interim: Revision
     return Condition("Ready", "False", "RollingOut", f"{text} comes next"), False
 
 
-def _goes_on(world: World, situation: Situation) -> bool:
+def _goes_on(world: World, decision: Decision) -> bool:
     """Whether the spec may yet come into force without anybody's help."""
     if not world.resolution.ok:
         return not world.resolution.reason.definite
-    candidate = situation.state.candidate
-    if situation.problem:
+    candidate = decision.state.candidate
+    if decision.problem:
         return False
-    if situation.admission and not situation.admission.admitted:
-        return situation.admission.refusal is None
+    if decision.admission and not decision.admission.admitted:
+        return decision.admission.refusal is None
     if candidate is None:
         return False
     if candidate.phase is Phase.WITHDRAWN:
@@ -160,8 +160,8 @@ def _goes_on(world: World, situation: Situation) -> bool:
     return candidate.phase is not Phase.FAILED
 
 
-def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool]:
-    candidate = situation.state.candidate
+def _nothing_serves(world: World, decision: Decision) -> tuple[Condition, bool]:
+    candidate = decision.state.candidate
     resolution = world.resolution
     if candidate and candidate.phase is Phase.FAILED:
         text = (
@@ -169,15 +169,15 @@ def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool
             f"it is tried again when the alias, the version or the spec changes: {candidate.message}"
         )
         return Condition("Ready", "False", "FirstVersionFailed", text), True
-    if situation.problem:
-        return Condition("Ready", "False", situation.problem.reason, situation.problem.message), True
+    if decision.problem:
+        return Condition("Ready", "False", decision.problem.reason, decision.problem.message), True
     if candidate:
         reason = candidate.reason or "RollingOut"
         stalled = bool(candidate.reason) and candidate.deadline is None and candidate.phase.in_flight
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
         return Condition("Ready", "False", reason, text), stalled
-    if (gate := situation.turned_away) and situation.desired:
-        return _kept_out_condition("Ready", situation.desired, gate), not _goes_on(world, situation)
+    if (gate := decision.turned_away) and decision.desired:
+        return _kept_out_condition("Ready", decision.desired, gate), not _goes_on(world, decision)
     if is_suspended(world):
         return Condition("Ready", "False", "Suspended", "spec.suspend is true, and nothing serves yet"), False
     if not resolution.ok:
@@ -186,12 +186,12 @@ def _nothing_serves(world: World, situation: Situation) -> tuple[Condition, bool
     return Condition("Ready", "False", "RollingOut", "the first rollout begins"), False
 
 
-def _current(world: World, situation: Situation) -> Condition:
-    state, desired, candidate = situation.state, situation.desired, situation.state.candidate
+def _current(world: World, decision: Decision) -> Condition:
+    state, desired, candidate = decision.state, decision.desired, decision.state.candidate
     serving = state.serving
     if world.spec is None:
         return Condition("Current", "Unknown", "InvalidSpec", world.spec_error)
-    if not world.resolution.ok and not situation.held:
+    if not world.resolution.ok and not decision.held:
         status = world.resolution.reason.definite
         return Condition(
             "Current",
@@ -199,9 +199,9 @@ def _current(world: World, situation: Situation) -> Condition:
             world.resolution.reason.value,
             world.resolution.message,
         )
-    if situation.problem:
-        return Condition("Current", "False", situation.problem.reason, situation.problem.message)
-    if serving and situation.held and desired and desired.name == serving.revision:
+    if decision.problem:
+        return Condition("Current", "False", decision.problem.reason, decision.problem.message)
+    if serving and decision.held and desired and desired.name == serving.revision:
         text = f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}; remove it to follow again"
         return Condition("Current", "False", "RevisionHeld", text)
     if is_suspended(world) and not (desired and serving and desired.name == serving.revision):
@@ -214,15 +214,15 @@ def _current(world: World, situation: Situation) -> Condition:
         if applied_revision(world.deployment(serving.track)) == serving.revision:
             return Condition("Current", "True", "Serving", f"version {serving.version} is wanted and serves")
         return Condition("Current", "False", "RollingOut", f"version {serving.version} is being put back")
-    if desired and (gate := situation.turned_away):
+    if desired and (gate := decision.turned_away):
         return _kept_out_condition("Current", desired, gate)
     if desired and (rejection := state.rejection_of(desired.name)):
         text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
         if rejection.retry_at:
             text += f"; tried again at {rfc3339(rejection.retry_at)}"
         return Condition("Current", "False", "VersionRejected" if serving else "FirstVersionFailed", text)
-    if _waits_behind_a_commit(situation):
-        return Condition("Current", "False", "WaitingForApproval", _waits_for_a_person(situation))
+    if _waits_behind_a_commit(decision):
+        return Condition("Current", "False", "WaitingForApproval", _waits_for_a_person(decision))
     if candidate:
         reason = candidate.reason or "RollingOut"
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
@@ -230,16 +230,16 @@ def _current(world: World, situation: Situation) -> Condition:
     return Condition("Current", "Unknown", "Pending", "nothing is decided yet")
 
 
-def _waits_behind_a_commit(situation: Situation) -> bool:
+def _waits_behind_a_commit(decision: Decision) -> bool:
     """Whether the desired version lacks only a person's approval, and a commit is brought in meanwhile."""
-    desired = situation.desired
-    if desired is None or situation.interim is None or situation.turned_away:
+    desired = decision.desired
+    if desired is None or decision.interim is None or decision.turned_away:
         return False
-    return situation.state.rejection_of(desired.name) is None
+    return decision.state.rejection_of(desired.name) is None
 
 
-def _waits_for_a_person(situation: Situation) -> str:
-    version = situation.desired.target.version if situation.desired else ""
+def _waits_for_a_person(decision: Decision) -> str:
+    version = decision.desired.target.version if decision.desired else ""
     return (
         f"version {version} waits until a person agrees; meanwhile the changed spec is brought into force with the "
         "version that serves"
@@ -255,14 +255,14 @@ def _kept_out_condition(kind: str, desired: Revision, gate: GateResult) -> Condi
     )
 
 
-def _moving(world: World, situation: Situation) -> Condition | None:
+def _moving(world: World, decision: Decision) -> Condition | None:
     """Why the operator is still at work, None when it is at rest."""
-    candidate = situation.state.candidate
+    candidate = decision.state.candidate
     if candidate and candidate.phase is not Phase.WITHDRAWN and candidate.phase is not Phase.FAILED:
         reason = candidate.reason or "RollingOut"
         text = f"version {candidate.version}: {candidate.message or candidate.phase.value}"
         return Condition("Reconciling", "True", reason, text)
-    waits = situation.admission.pending if situation.admission and not situation.admission.refusal else None
+    waits = decision.admission.pending if decision.admission and not decision.admission.refusal else None
     if waits:
         return Condition("Reconciling", "True", waits.reason, waits.message)
     if candidate and candidate.phase is Phase.WITHDRAWN and candidate.retry_at:
@@ -271,7 +271,7 @@ def _moving(world: World, situation: Situation) -> Condition | None:
     if contested := [str(f.ref) for f in world.refused_writes if f.kind is RefusalKind.CONTESTED]:
         text = f"{', '.join(contested)}: somebody else keeps changing what is ours; repaired a few times a minute"
         return Condition("Reconciling", "True", "DriftContested", text)
-    serving = situation.state.serving
+    serving = decision.state.serving
     if serving and left_track(world, serving):
         text = f"requests are being moved to version {serving.version}"
         return Condition("Reconciling", "True", "Switching", text)
@@ -281,24 +281,24 @@ def _moving(world: World, situation: Situation) -> Condition | None:
         return Condition("Reconciling", "True", "Progressing", text)
     if not serving and not world.resolution.ok and not world.resolution.reason.definite:
         return Condition("Reconciling", "True", world.resolution.reason.value, world.resolution.message)
-    if situation.ownership.going_away:
+    if decision.ownership.going_away:
         return Condition("Reconciling", "True", "WaitingForDeletion", "an earlier ModelDeployment's children")
     return None
 
 
-def _spec_is_in_force(world: World, situation: Situation) -> bool:
+def _spec_is_in_force(world: World, decision: Decision) -> bool:
     """Whether the serving revision is what the spec asks for, a moving alias's version aside."""
-    serving = situation.state.serving
+    serving = decision.state.serving
     if serving is None or world.spec is None:
         return False
-    if situation.held and situation.desired is None:
+    if decision.held and decision.desired is None:
         return True
-    if situation.desired and situation.desired.name == serving.revision:
+    if decision.desired and decision.desired.name == serving.revision:
         return True
     reference = world.spec.model.reference()
     if serving.alias and serving.alias != reference.display:
         return False
-    kept = next((r for r in situation.revisions if r.name == serving.revision), None)
+    kept = next((r for r in decision.revisions if r.name == serving.revision), None)
     if kept is None:
         return True
     if kept.target.model != reference.name:

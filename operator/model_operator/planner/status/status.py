@@ -12,24 +12,24 @@ from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import RolloutState
 from model_operator.domain.world import World
 from model_operator.planner.annotations import read_handled
-from model_operator.planner.decision import Situation
+from model_operator.planner.decision import Decision
 from model_operator.planner.state import to_status
 from model_operator.planner.status.conditions import conditions, merge
 from model_operator.planner.status.forecast import forecast
 
 
-def report(world: World, situation: Situation) -> dict[str, Any]:
+def report(world: World, decision: Decision) -> dict[str, Any]:
     """Returns the complete status; equal to the present one when nothing changed."""
     status: dict[str, Any] = {"observedGeneration": world.generation}
     previous = world.status.get("conditions")
     before = previous if isinstance(previous, list) else []
-    remembered = to_status(situation.state, situation.desired.name if situation.desired else "")
+    remembered = to_status(decision.state, decision.desired.name if decision.desired else "")
     waits = world.resolution.reason is ResolutionReason.PENDING and not _spec_is_new(world)
     if before and waits and remembered.items() <= world.status.items():
         # an operator that has just started does not know yet; saying so would be a write for each ModelDeployment
         status["conditions"] = before
     else:
-        desired = list(conditions(world, situation))
+        desired = list(conditions(world, decision))
         status["conditions"] = merge(before, desired, world.generation, world.now)
     if world.spec is not None:
         reference = world.spec.model.reference()
@@ -38,11 +38,11 @@ def report(world: World, situation: Situation) -> dict[str, Any]:
     if resolved := _resolved(world):
         status["resolved"] = resolved
     status |= remembered
-    if answered := read_handled(world) | dict(situation.answers):
+    if answered := read_handled(world) | dict(decision.answers):
         status["handledRequests"] = answered
-    if step := forecast(world, situation.state, _next(situation), situation.admission):
+    if step := forecast(world, decision.state, _next(decision), decision.admission):
         status["plan"] = step
-    status |= _size(world, situation.state)
+    status |= _size(world, decision.state)
     if world.children.service is not None and world.spec is not None:
         port = world.spec.service.port
         suffix = "" if port == 80 else f":{port}"
@@ -80,11 +80,11 @@ def _size(world: World, state: RolloutState) -> dict[str, Any]:
     }
 
 
-def _next(situation: Situation) -> Revision | None:
+def _next(decision: Decision) -> Revision | None:
     """The revision that the next step is about: the candidate's, or the one that the gates keep out."""
-    if candidate := situation.state.candidate:
-        return next((r for r in situation.revisions if r.name == candidate.revision), None)
-    return situation.desired if situation.turned_away else None
+    if candidate := decision.state.candidate:
+        return next((r for r in decision.revisions if r.name == candidate.revision), None)
+    return decision.desired if decision.turned_away else None
 
 
 def _spec_is_new(world: World) -> bool:
