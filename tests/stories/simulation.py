@@ -270,7 +270,7 @@ class SimulatedCluster:
             name=self.name,
             uid=self.uid,
             generation=self.generation,
-            spec=spec,
+            parsed_spec=spec,
             spec_raw=self.spec,
             status=self.status,
             resolution=self._resolve(),

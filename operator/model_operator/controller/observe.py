@@ -103,7 +103,7 @@ class Observer:
             name=key[1],
             uid=metadata["uid"],
             generation=metadata.get("generation", 0),
-            spec=spec,
+            parsed_spec=spec,
             spec_raw=raw.get("spec") or {},
             status=status if isinstance(status, Mapping) else {},
             resolution=resolution,

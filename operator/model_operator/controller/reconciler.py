@@ -108,7 +108,11 @@ class Reconciler:
 
     def _wait_for_first_answer(self, world: World) -> timedelta | None:
         """How long to wait with a new ModelDeployment, whose registry has just been asked for the first time."""
-        if world.status or world.spec is None or world.resolution.reason is not ResolutionReason.PENDING:
+        if (
+            world.status
+            or world.parsed_spec is None
+            or world.resolution.reason is not ResolutionReason.PENDING
+        ):
             self._unanswered.pop(world.key, None)
             return None
         left = self._unanswered.setdefault(world.key, world.now) + FIRST_ANSWER - world.now

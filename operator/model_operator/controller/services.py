@@ -96,7 +96,7 @@ class Services:
             self.counts.follow(world.key, decided.watched, world.children.pods)
         else:
             self.counts.forget(world.key)
-        if world.spec is None:
+        if world.parsed_spec is None:
             return
         registry = registry_id(world.namespace, world.spec.registry)
         self.tags.note(world.key, registry.entry, decided.tags, world.resolution.version)

@@ -116,7 +116,7 @@ class World:
     name: str
     uid: str
     generation: int
-    spec: ModelDeploymentSpec | None
+    parsed_spec: ModelDeploymentSpec | None
     """None when the stored spec could not be read; then ``spec_error`` says why."""
     spec_raw: Mapping[str, Any]
     status: Mapping[str, Any]
@@ -136,6 +136,13 @@ class World:
     """Of the revision that the plan before this one said to watch."""
     facts: Mapping[VersionId, VersionFacts] = field(default_factory=dict)
     """What is known of the versions that the plan before this one wanted to know about."""
+
+    @property
+    def spec(self) -> ModelDeploymentSpec:
+        """The spec. Raises ValueError where it can't be read: the plan leaves before anything asks for it."""
+        if self.parsed_spec is None:
+            raise ValueError(f"the spec of {self.name} can't be read: {self.spec_error}")
+        return self.parsed_spec
 
     @property
     def key(self) -> Key:

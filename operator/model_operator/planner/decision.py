@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -74,6 +74,17 @@ class Decision:
         return replace(self, answers={**self.answers, request: value})
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the plan."""
+
+    decide: Callable[[World, Decision], Decision]
+    """Takes the decision so far and gives it on."""
+    moments: Callable[[World, Decision], Iterable[datetime]] = lambda world, decision: ()
+    """When time alone can change what this step decides. It is asked with what all steps decided together: a later
+    one may have ended what an earlier one waits for. A moment that is over waits for something else than time."""
+
+
 def without_rejection(decision: Decision, revision: str) -> RolloutState:
     """The state without the rejection of that revision."""
     rejected = tuple(r for r in decision.state.rejected if r.revision != revision)
@@ -123,7 +134,7 @@ def describe_self_test(spec: ModelDeploymentSpec | None, words: str) -> str:
 
 def costs_a_serving_pod(world: World, state: RolloutState, track: str) -> bool:
     """Whether each try on ``track`` takes a serving pod away: there is no surge, and it is the one that serves."""
-    if state.serving is None or world.spec is None or track != state.serving.track:
+    if state.serving is None or track != state.serving.track:
         return False
     return world.spec.rollout.max_surge in (0, "0%")
 
@@ -135,10 +146,6 @@ def rollout_phrase(version: str, before: Serving | None) -> tuple[str, str]:
     if before.version == version:
         return f"version {version} with the changed spec", ""
     return f"version {version}", f" in place of version {before.version}"
-
-
-def is_suspended(world: World) -> bool:
-    return world.spec is not None and world.spec.suspend
 
 
 def left_track(world: World, serving: Serving) -> str:

@@ -28,8 +28,8 @@ def build_target(world: World, version: ResolvedVersion) -> Target:
     )
 
 
-def _digest(spec: ModelDeploymentSpec | None, version: ResolvedVersion) -> str:
-    return version.tags.get(spec.gates.integrity.digest_tag, "").strip() if spec else ""
+def _digest(spec: ModelDeploymentSpec, version: ResolvedVersion) -> str:
+    return version.tags.get(spec.gates.integrity.digest_tag, "").strip()
 
 
 def digest_problem(spec: ModelDeploymentSpec, version: ResolvedVersion) -> Failure | None:

@@ -138,7 +138,7 @@ def world(*kept: Revision, version: str = "1", spec: Json | None = None, **more:
         name="churn",
         uid=UID,
         generation=1,
-        spec=ModelDeploymentSpec.model_validate(raw),
+        parsed_spec=ModelDeploymentSpec.model_validate(raw),
         spec_raw=raw,
         status={},
         resolution=resolved(version),

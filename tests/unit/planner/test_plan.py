@@ -18,10 +18,10 @@ from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, RefusedWrite, World
+from model_operator.planner.children.actions import REFUSAL_RETRY
 from model_operator.planner.decision import LONGEST_RETRY
 from model_operator.planner.plan import plan
 from model_operator.planner.state import load, to_status
-from model_operator.planner.steps.requeue import REFUSAL_RETRY
 
 Json = dict[str, Any]
 

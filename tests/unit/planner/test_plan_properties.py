@@ -233,7 +233,7 @@ def test_the_track_that_takes_requests_is_neither_deleted_nor_scaled_down(seen: 
 def test_the_service_is_never_moved_to_a_track_without_pods_while_the_one_it_has_has_some(
     seen: World,
 ) -> None:
-    assume(seen.spec is not None and seen.spec.replicas != 0)  # then nobody is meant to answer
+    assume(seen.spec.replicas != 0)  # then nobody is meant to answer
     decided = plan(seen)
     pointed = selected_track(seen.children.service)
     for action in decided.actions:
@@ -246,8 +246,7 @@ def test_the_service_is_never_moved_to_a_track_without_pods_while_the_one_it_has
 @settings(max_examples=60, deadline=None)
 @given(worlds())
 def test_what_is_suspended_is_neither_touched_nor_remembered_otherwise(seen: World) -> None:
-    assert seen.spec is not None
-    frozen = replace(seen, spec=seen.spec.model_copy(update={"suspend": True}))
+    frozen = replace(seen, parsed_spec=seen.spec.model_copy(update={"suspend": True}))
     decided = plan(frozen)
     assert decided.actions == ()
     before = to_status(load(frozen))
@@ -257,11 +256,25 @@ def test_what_is_suspended_is_neither_touched_nor_remembered_otherwise(seen: Wor
 
 @settings(max_examples=60, deadline=None)
 @given(worlds())
+def test_a_spec_that_can_not_be_read_leaves_everything_as_it_is(seen: World) -> None:
+    unreadable = replace(seen, parsed_spec=None, spec_error="spec.replicas: should be a number")
+    decided = plan(unreadable)
+    assert decided.actions == ()
+    before = to_status(load(unreadable))
+    assert {name: decided.status.get(name) for name in before} == before
+    assert {c["reason"] for c in decided.status["conditions"] if c["type"] in ("Ready", "Current")} == {
+        "InvalidSpec"
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
 def test_with_the_policy_never_no_failure_moves_what_serves(seen: World) -> None:
-    assert seen.spec is not None
     never = replace(
         seen,
-        spec=seen.spec.model_copy(update={"revert": seen.spec.revert.model_copy(update={"policy": "Never"})}),
+        parsed_spec=seen.spec.model_copy(
+            update={"revert": seen.spec.revert.model_copy(update={"policy": "Never"})}
+        ),
     )
     before = load(never)
     decided = plan(never)

@@ -84,7 +84,6 @@ def test_a_version_without_its_digest_is_not_started_and_what_serves_stays() -> 
 def test_the_digest_is_part_of_the_target() -> None:
     assert build_target(world(), version(f" {DIGEST} ")).digest == DIGEST
     assert build_target(world(), version()).digest == ""
-    assert build_target(replace(world(), spec=None), version(DIGEST)).digest == ""
 
 
 def test_a_shape_that_this_code_can_not_read_is_none() -> None:
@@ -180,7 +179,6 @@ ELSEWHERE = replace(resolved("2"), registry_url="http://elsewhere")
             {},
             id="nothing to another registry",
         ),
-        pytest.param(replace(world(), spec=None), RolloutState(ON_ONE), ONE, {}, id="nothing without a spec"),
     ],
 )
 def test_the_registry_is_told(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from model_operator.api import names
-from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import (
     Kind,
     applied_revision,
@@ -42,7 +42,10 @@ from model_operator.planner.strategy.tracks import (
     is_confirmed,
     replicas_of,
     traffic_track,
+    warm_until,
 )
+
+REFUSAL_RETRY = timedelta(seconds=30)
 
 
 def child_actions(
@@ -55,8 +58,6 @@ def child_actions(
     A revert needs nothing special here: the serving revision is another one again, its kept template differs from
     what its track carries, and the Service follows when that track can take the load.
     """
-    if world.spec is None:
-        return ()
     named = {r.name: r for r in revisions}
     # a candidate that was in the status but never kept can't be carried
     carried = {track: named[name] for track, name in state.carried().items() if name in named}
@@ -65,17 +66,23 @@ def child_actions(
     # verdicts come first: a revert must be remembered before the first write that carries it out
     return (
         *_verdicts(world, state),
-        *(_tend(world, world.spec, state, carried) if carried else ()),
+        *(_tend(world, state, carried) if carried else ()),
         *_rejected_unseen(world, state, desired),
         *delete_unneeded(world, state, revisions, desired),
     )
 
 
-def _tend(
-    world: World, spec: ModelDeploymentSpec, state: RolloutState, carried: Mapping[str, Revision]
-) -> Iterator[Action]:
+def child_moments(world: World, state: RolloutState) -> Iterator[datetime]:
+    """When time alone makes other writes necessary."""
+    if state.serving and len(world.children.deployments) > 1:
+        yield warm_until(world.spec, state.serving)
+    if world.refused_writes:
+        yield world.now + REFUSAL_RETRY
+
+
+def _tend(world: World, state: RolloutState, carried: Mapping[str, Revision]) -> Iterator[Action]:
     """What brings the children to the revisions that the tracks should carry, and traffic to the right track."""
-    owner = Owner(world.namespace, world.name, world.uid)
+    owner, spec = Owner(world.namespace, world.name, world.uid), world.spec
     for revision in carried.values():
         yield from _revision_objects(world, owner, revision)
     track = traffic_track(world, state)
@@ -96,13 +103,13 @@ def _tend(
         live = world.children.service
         moves = live is not None and selected_track(live) != track
         yield from child(world, Kind.SERVICE, service(owner, spec, track), live, moves=moves)
-    yield from _preview(world, owner, spec, state)
+    yield from _preview(world, owner, state)
     budget = disruption_budget(owner, spec, settled or world.name)
     yield from child(world, Kind.DISRUPTION_BUDGET, budget, world.children.disruption_budget)
     if hpa is not None and track:
         moves = live_hpa is not None and _scaled_track(world) != settled
         yield from child(world, Kind.AUTOSCALER, hpa, live_hpa, moves=moves)
-    yield from _idle(world, spec, state, carried)
+    yield from _idle(world, state, carried)
     yield from _adoptions(world)
 
 
@@ -114,18 +121,16 @@ def _scaled_track(world: World) -> str:
     return track if world.deployment(track or " ") is not None else ""
 
 
-def _preview(world: World, owner: Owner, spec: ModelDeploymentSpec, state: RolloutState) -> Iterator[Action]:
+def _preview(world: World, owner: Owner, state: RolloutState) -> Iterator[Action]:
     """The Service that shows a candidate to those who have to agree to it."""
     live, candidate = world.children.preview, state.candidate
     if candidate is not None and candidate.phase is Phase.READY:
-        yield from child(world, Kind.SERVICE, preview_service(owner, spec, candidate.track), live)
+        yield from child(world, Kind.SERVICE, preview_service(owner, world.spec, candidate.track), live)
     elif live is not None and not leaving(live):
         yield delete(world, Kind.SERVICE, live)
 
 
-def _idle(
-    world: World, spec: ModelDeploymentSpec, state: RolloutState, carried: Mapping[str, Revision]
-) -> Iterator[Action]:
+def _idle(world: World, state: RolloutState, carried: Mapping[str, Revision]) -> Iterator[Action]:
     """Tracks that neither serve nor carry a candidate keep what a revert needs, and then nothing."""
     if state.serving is None or not is_confirmed(world, state.serving.track):
         return  # requests may still go there
@@ -138,7 +143,7 @@ def _idle(
         desired = idle_replicas(world, state, track)
         if replicas_of(live) != desired:
             yield Scale(world.ref(Kind.DEPLOYMENT, track), desired, resource_version(live))
-        elif not desired and spec.rollout.strategy != "BlueGreen":
+        elif not desired and world.spec.rollout.strategy != "BlueGreen":
             yield delete(world, Kind.DEPLOYMENT, live)
 
 
@@ -168,8 +173,6 @@ def _deployment(
     meta, applied = metadata(live), bool(differs(body, live))
     if applied:
         yield Apply(ref, body, str(meta["uid"]), resource_version(live), repair=not moves)
-    if spec is None:
-        return
     # the apply would have been refused, and nothing after it tried
     version = "" if applied else resource_version(live)
     followed = selected_track(world.children.service) or track

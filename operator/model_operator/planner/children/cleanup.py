@@ -16,7 +16,7 @@ def delete_unneeded(
     world: World, state: RolloutState, revisions: Sequence[Revision], desired: Sequence[Revision]
 ) -> Iterator[Delete]:
     """Revisions over the limit, and scripts that nothing mounts."""
-    if world.spec is None or not desired:
+    if not desired:
         return  # the verdict on the present target must outlive the status, and which that is is not known
     needed = {*(r.name for r in desired), *(applied_revision(d) for d in world.children.deployments.values())}
     needed |= {r.revision for r in state.rejected[:1]}

@@ -8,7 +8,7 @@ from model_operator.api import names
 from model_operator.domain.objects import Kind, applied_revision
 from model_operator.domain.rollout import Phase, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, RefusedWrite, World
-from model_operator.planner.decision import Decision, is_suspended, left_track
+from model_operator.planner.decision import Decision, left_track
 from model_operator.planner.health import judge_candidate_pods
 from model_operator.planner.revisions import scripts_are_lost
 from model_operator.planner.strategy.tracks import available_replicas, pods_of, replicas_of
@@ -23,8 +23,6 @@ class Blocker:
 
 def find_blocker(world: World, decision: Decision) -> Blocker | None:
     """What stands in the way of everything else."""
-    if world.spec is None:
-        return Blocker("InvalidSpec", world.spec_error)
     if gone := decision.ownership.going_away:
         text = f"waiting for the garbage collector to remove {', '.join(gone)} of the ModelDeployment before"
         return Blocker("WaitingForDeletion", text, stalled=False)
@@ -81,7 +79,7 @@ def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> 
     """What keeps the serving revision from doing its work."""
     live = world.deployment(serving.track)
     left = applied_revision(world.deployment(left_track(world, serving) or " "))
-    if decision.state.rejection_of(left) and not is_suspended(world):
+    if decision.state.rejection_of(left) and not world.spec.suspend:
         if replicas_of(live) and not available_replicas(live):
             blocked = _nothing_available(world, decision, serving)
             if blocked.stalled:
@@ -102,8 +100,6 @@ def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> 
 def _nothing_available(world: World, decision: Decision, serving: Serving) -> Blocker:
     """A revert target that can't start is not reverted further: a person has to help, and pods keep trying."""
     text = f"version {serving.version} should serve, but none of its pods is available"
-    if world.spec is None:
-        return Blocker("PodsUnavailable", text, stalled=False)
     pods, live = pods_of(world, serving.track), world.deployment(serving.track)
     found = judge_candidate_pods(serving.revision, live, pods, world.spec.rollout, world.now)
     text += f": {found.message}" if found.message and (found.failure or found.hint) else ""

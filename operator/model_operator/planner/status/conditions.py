@@ -18,7 +18,7 @@ from model_operator.domain.objects import applied_revision, rfc3339
 from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import Phase, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, World
-from model_operator.planner.decision import Decision, is_suspended, left_track
+from model_operator.planner.decision import Decision, left_track
 from model_operator.planner.gates import GateReport, GateResult, asks_anything
 from model_operator.planner.manifests import extract_pod_spec, same_target
 from model_operator.planner.status.blockers import (
@@ -74,10 +74,17 @@ _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
 
 
 def conditions(world: World, decision: Decision) -> Iterator[Condition]:
+    """The conditions of that decision; of a spec that can't be read they say so and nothing else."""
+    if world.parsed_spec is None:
+        yield Condition("Ready", "False", "InvalidSpec", world.spec_error)
+        yield Condition("Current", "Unknown", "InvalidSpec", world.spec_error)
+        yield Condition("Stalled", "True", "InvalidSpec", world.spec_error)
+        yield _resolution_condition(world)
+        return
     ready, stalled = _ready(world, decision)
     yield ready
     yield _current(world, decision)
-    moving = None if is_suspended(world) else _moving(world, decision)
+    moving = None if world.spec.suspend else _moving(world, decision)
     if moving and not stalled:
         yield Condition("Reconciling", "True", moving.reason, moving.message)
     if stalled:
@@ -120,10 +127,10 @@ def _ready(world: World, decision: Decision) -> tuple[Condition, bool]:
         if lost := describe_lost_scripts(world, decision, serving):
             return Condition("Ready", "True", "ScriptsMissing", lost), False
         return Condition("Ready", "True", "Serving", f"version {serving.version} serves"), False
-    if (other := decision.interim) and not is_suspended(world):
+    if (other := decision.interim) and not world.spec.suspend:
         return _commit_on_its_way(decision, serving, other)
     current = _current(world, decision)
-    stalled = not _goes_on(world, decision) and not is_suspended(world)
+    stalled = not _goes_on(world, decision) and not world.spec.suspend
     message = f"the spec is not in force: {current.message}; version {serving.version} serves on"
     return Condition("Ready", "False", current.reason, message), stalled
 
@@ -178,7 +185,7 @@ def _nothing_serves(world: World, decision: Decision) -> tuple[Condition, bool]:
         return Condition("Ready", "False", reason, text), stalled
     if (gate := decision.turned_away) and decision.desired:
         return _kept_out_condition("Ready", decision.desired, gate), not _goes_on(world, decision)
-    if is_suspended(world):
+    if world.spec.suspend:
         return Condition("Ready", "False", "Suspended", "spec.suspend is true, and nothing serves yet"), False
     if not resolution.ok:
         stalled = resolution.reason.definite
@@ -189,8 +196,6 @@ def _nothing_serves(world: World, decision: Decision) -> tuple[Condition, bool]:
 def _current(world: World, decision: Decision) -> Condition:
     state, desired, candidate = decision.state, decision.desired, decision.state.candidate
     serving = state.serving
-    if world.spec is None:
-        return Condition("Current", "Unknown", "InvalidSpec", world.spec_error)
     if not world.resolution.ok and not decision.held:
         status = world.resolution.reason.definite
         return Condition(
@@ -204,7 +209,7 @@ def _current(world: World, decision: Decision) -> Condition:
     if serving and decision.held and desired and desired.name == serving.revision:
         text = f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}; remove it to follow again"
         return Condition("Current", "False", "RevisionHeld", text)
-    if is_suspended(world) and not (desired and serving and desired.name == serving.revision):
+    if world.spec.suspend and not (desired and serving and desired.name == serving.revision):
         text = "spec.suspend is true: nothing is changed until it is false"
         return Condition("Current", "False", "Suspended", text)
     if desired and serving and desired.name == serving.revision:
@@ -289,7 +294,7 @@ def _moving(world: World, decision: Decision) -> Condition | None:
 def _spec_is_in_force(world: World, decision: Decision) -> bool:
     """Whether the serving revision is what the spec asks for, a moving alias's version aside."""
     serving = decision.state.serving
-    if serving is None or world.spec is None:
+    if serving is None:
         return False
     if decision.held and decision.desired is None:
         return True
@@ -314,8 +319,8 @@ def admitted_condition(
     world: World, state: RolloutState, desired: Revision | None, admission: GateReport | None
 ) -> Condition | None:
     """The condition Admitted; None where the spec sets no gate."""
-    spec, candidate = world.spec, state.candidate
-    if spec is None or not (asks_anything(spec.gates) or spec.gates.approval.mode == "Manual"):
+    gates, candidate = world.spec.gates, state.candidate
+    if not (asks_anything(gates) or gates.approval.mode == "Manual"):
         return None
     if desired is None:
         return Condition("Admitted", "Unknown", "Pending", "it is not known yet which version is wanted")

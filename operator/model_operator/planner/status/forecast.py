@@ -26,7 +26,7 @@ def forecast(
     ``revision`` is the one that it brings. What the gates said of it stays shown after they are no longer asked.
     """
     candidate, spec = state.candidate, world.spec
-    if spec is None or (candidate and candidate.phase is Phase.FAILED):
+    if candidate and candidate.phase is Phase.FAILED:
         return {}
     if candidate is None and revision is None:
         return {}

@@ -19,7 +19,7 @@ def registry_tags(
     world: World, state: RolloutState, revisions: Sequence[Revision], desired: Revision | None
 ) -> tuple[VersionTag, ...]:
     """What the registry's versions should say of this ModelDeployment, so that another cluster can go by it."""
-    if world.spec is None or world.spec.revert.tag_version == "Never":
+    if world.spec.revert.tag_version == "Never":
         return ()
     tags = []
     kept = {r.name: r for r in revisions}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_operator.api import names
+from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import mapping, rfc3339
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.revision import Revision
@@ -31,21 +32,24 @@ def report(world: World, decision: Decision) -> dict[str, Any]:
     else:
         desired = list(conditions(world, decision))
         status["conditions"] = merge(before, desired, world.generation, world.now)
-    if world.spec is not None:
-        reference = world.spec.model.reference()
-        status["modelName"] = reference.name
-        status["alias"] = reference.display
+    if world.parsed_spec:
+        status |= _of_the_spec(world, world.parsed_spec, decision)
     if resolved := _resolved(world):
         status["resolved"] = resolved
     status |= remembered
     if answered := read_handled(world) | dict(decision.answers):
         status["handledRequests"] = answered
+    return status | _size(world, decision.state)
+
+
+def _of_the_spec(world: World, spec: ModelDeploymentSpec, decision: Decision) -> dict[str, Any]:
+    """What can only be told where the spec can be read."""
+    reference = spec.model.reference()
+    status: dict[str, Any] = {"modelName": reference.name, "alias": reference.display}
     if step := forecast(world, decision.state, _next(decision), decision.admission):
         status["plan"] = step
-    status |= _size(world, decision.state)
-    if world.children.service is not None and world.spec is not None:
-        port = world.spec.service.port
-        suffix = "" if port == 80 else f":{port}"
+    if world.children.service is not None:
+        suffix = "" if spec.service.port == 80 else f":{spec.service.port}"
         status["address"] = {"url": f"http://{world.name}.{world.namespace}.svc{suffix}"}
     return status
 
@@ -88,4 +92,4 @@ def _next(decision: Decision) -> Revision | None:
 
 
 def _spec_is_new(world: World) -> bool:
-    return world.spec is None or world.status.get("observedGeneration") != world.generation
+    return world.parsed_spec is None or world.status.get("observedGeneration") != world.generation

@@ -72,7 +72,9 @@ def find_transitions(world: World, after: Status) -> Iterator[RolloutTransition]
     elif _live(before, after):
         yield Ended("live", "", _elapsed(part(before, "candidate"), _time(after, "serving", "since")))
         if (seconds := _since_the_move(before, after)) is not None:
-            yield Followed(world.spec.gates.approval.mode if world.spec else "Automatic", seconds)
+            yield Followed(
+                world.parsed_spec.gates.approval.mode if world.parsed_spec else "Automatic", seconds
+            )
     elif ended := _find_abandoned(before, after):
         yield ended
 

@@ -18,7 +18,7 @@ def admit(world: World, decision: Decision, desired: Revision) -> Decision:
     No answer means that there was nothing to ask.
     """
     version, spec = world.resolution.version, world.spec
-    if spec is None or version is None or decision.held:
+    if version is None or decision.held:
         return decision
     candidate = decision.state.candidate
     if candidate and candidate.revision == desired.name and candidate.phase.in_flight:

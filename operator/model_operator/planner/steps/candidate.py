@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import Kind, applied_revision
@@ -31,7 +32,7 @@ from model_operator.planner.target import find_held_revision
 def judge_candidate(world: World, decision: Decision) -> Decision:
     """Looks at the pods of the candidate, if a Deployment carries one, and draws the consequence."""
     candidate = decision.state.candidate
-    if candidate is None or world.spec is None or not candidate.phase.carried:
+    if candidate is None or not candidate.phase.carried:
         return decision
     judgement = judge_candidate_pods(
         candidate.revision,
@@ -61,6 +62,17 @@ def judge_candidate(world: World, decision: Decision) -> Decision:
         deadline=judgement.deadline,
     )
     return decision.with_state(replace(decision.state, candidate=moved))
+
+
+def candidate_moments(world: World, decision: Decision) -> Iterator[datetime]:
+    """When the candidate misses a deadline of its pods, or of all their phases together."""
+    candidate = decision.state.candidate
+    if candidate is None:
+        return
+    if candidate.deadline:
+        yield candidate.deadline
+    if candidate.phase.in_flight and decision.state.serving and candidate.phase is not Phase.ROLLING:
+        yield candidate.since + time_for_a_pod(world.spec)
 
 
 def judge_refused_template(world: World, decision: Decision) -> Decision:
@@ -94,7 +106,7 @@ def time_for_a_pod(spec: ModelDeploymentSpec) -> timedelta:
 def _stuck(world: World, decision: Decision, judgement: Judgement) -> Failure | None:
     """Pods that are replaced again and again (evicted, say) never miss a deadline of their own."""
     candidate, spec = decision.state.candidate, world.spec
-    if candidate is None or spec is None or decision.state.serving is None or judgement.live:
+    if candidate is None or decision.state.serving is None or judgement.live:
         return None
     time = time_for_a_pod(spec)
     if judgement.failure or judgement.phase is Phase.ROLLING or world.now < candidate.since + time:
@@ -126,7 +138,7 @@ def is_approved(spec: ModelDeploymentSpec, version: str, revision: str) -> bool:
 def _waits_for_traffic(world: World, decision: Decision, candidate: Candidate) -> bool:
     """Whether it takes no requests yet and a person has to agree first; one who holds it has agreed."""
     spec, serving = world.spec, decision.state.serving
-    if spec is None or is_approved(spec, candidate.version, candidate.revision):
+    if is_approved(spec, candidate.version, candidate.revision):
         return False
     if _is_held(world, decision, candidate):
         return False
@@ -162,7 +174,7 @@ def _go_live(world: World, decision: Decision, candidate: Candidate, judgement: 
     state, spec = decision.state, world.spec
     before = state.serving
     empty = replicas_of(world.deployment(candidate.track)) == 0
-    window = timedelta(seconds=spec.rollout.watch_seconds if spec else 0)
+    window = timedelta(seconds=spec.rollout.watch_seconds)
     serving = Serving(
         candidate.revision,
         candidate.version,
@@ -208,7 +220,7 @@ def reject(world: World, decision: Decision, candidate: Candidate, failure: Fail
         world.now + again if again else None,
     )
     rejected = (rejection, *(r for r in state.rejected if r.revision != candidate.revision))
-    never = world.spec is not None and world.spec.revert.policy == "Never"
+    never = world.spec.revert.policy == "Never"
     if state.serving and not never:
         what, came = rollout_phrase(candidate.version, state.serving)
         back = f"back to version {state.serving.version}" if came else "back to the spec before"
@@ -237,7 +249,7 @@ def _find_retry_delay(
     """When a failure that may have been an accident is tried again; None when it is not."""
     if failure.definite or state.serving is None or candidate.attempts >= ATTEMPTS:
         return None
-    never = world.spec is not None and world.spec.revert.policy == "Never"
+    never = world.spec.revert.policy == "Never"
     if never or costs_a_serving_pod(world, state, candidate.track):
         return None
     return retry_delay(candidate.attempts)

@@ -20,7 +20,7 @@ def find_desired(world: World, decision: Decision) -> Decision:
     if read_request(world, "revert"):
         return _hold_revision(world, decision)
     version = world.resolution.version
-    if world.spec is None or not world.resolution.ok or version is None:
+    if not world.resolution.ok or version is None:
         return decision
     if problem := digest_problem(world.spec, version):
         return replace(decision, problem=problem)
@@ -148,7 +148,7 @@ def find_interim(world: World, decision: Decision) -> Decision:
 def _build_interim_target(world: World, decision: Decision, desired: Revision) -> Target | None:
     """The target for the version that serves in the shape that the spec has now; None where that is not asked for."""
     serving = decision.revision(decision.state.serving.revision) if decision.state.serving else None
-    if world.spec is None or serving is None or decision.held:
+    if serving is None or decision.held:
         return None
     before, now = serving.target, desired.target
     if world.spec.model.reference().version is not None or same_version(before, now):

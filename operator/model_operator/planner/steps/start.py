@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.plan import Event
@@ -16,11 +18,13 @@ from model_operator.planner.steps.candidate import is_approved
 from model_operator.planner.steps.desired import find_desired, find_interim
 from model_operator.planner.strategy.tracks import candidate_track, is_still_reached
 
+SLOT_RETRY = timedelta(minutes=1)
+"""Who waits for a slot is called when one comes free; this is for the case that the call was lost."""
+CREDENTIALS_RETRY = timedelta(seconds=30)
+
 
 def follow_target(world: World, decision: Decision) -> Decision:
     """Starts, supersedes or drops a candidate so that the desired revision becomes the serving one."""
-    if world.spec is None:
-        return decision
     decision = find_desired(world, decision)
     desired = decision.desired
     if desired is None:
@@ -43,9 +47,23 @@ def follow_target(world: World, decision: Decision) -> Decision:
         decision = _start_interim(world, decision, alias)
     if decision.admission and not decision.admission.admitted:
         return decision if decision.interim else turn_away(decision, decision.admission)
-    if world.spec and _waits_for_approval(world.spec, decision, desired):
+    if _waits_for_approval(world.spec, decision, desired):
         decision = _start_interim(world, decision, alias)
     return decision if decision.interim else _start(world, decision, desired, alias)
+
+
+def start_moments(world: World, decision: Decision) -> Iterator[datetime]:
+    """When what waits, was withdrawn or rejected may be tried (again)."""
+    candidate, problem = decision.state.candidate, decision.problem
+    if candidate and candidate.retry_at:
+        yield candidate.retry_at
+    if candidate and candidate.phase is Phase.WAITING_FOR_SLOT:
+        yield world.now + SLOT_RETRY
+    for revision in (decision.desired, decision.interim):
+        if revision and (rejection := decision.state.rejection_of(revision.name)) and rejection.retry_at:
+            yield rejection.retry_at
+    if problem and problem.reason == "CredentialsMissing":
+        yield world.now + CREDENTIALS_RETRY
 
 
 def _start_interim(world: World, decision: Decision, alias: str) -> Decision:
@@ -78,7 +96,7 @@ def _start(world: World, decision: Decision, desired: Revision, alias: str) -> D
     state, spec = decision.state, world.spec
     before = state.candidate
     in_flight = before is not None and before.phase.in_flight
-    if spec is None or (before and before.revision == desired.name and not _may_start(world, before)):
+    if before and before.revision == desired.name and not _may_start(world, before):
         return decision
     if world.credentials_error:
         problem = Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)

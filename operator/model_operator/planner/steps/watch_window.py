@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -27,7 +28,7 @@ def judge_serving(world: World, decision: Decision) -> Decision:
     """Judges the serving revision while its watch window lasts, and a restored one while its rejection is young."""
     state, spec = decision.state, world.spec
     serving = state.serving
-    if serving is None or spec is None or (state.candidate and state.candidate.phase.carried):
+    if serving is None or (state.candidate and state.candidate.phase.carried):
         return decision
     live = world.deployment(serving.track)
     if applied_revision(live) != serving.revision:
@@ -56,6 +57,15 @@ def judge_serving(world: World, decision: Decision) -> Decision:
             replace(decision.state, serving=replace(serving, reason="", message=""))
         )
     return decision
+
+
+def serving_moments(world: World, decision: Decision) -> Iterator[datetime]:
+    """When the watch window ends, or what is wrong with what serves becomes a failure."""
+    serving = decision.state.serving
+    moments = [serving.watch_ends, _find_deadline(world, serving)] if serving else []
+    if decision.watched:
+        moments += [_find_restored_window_end(world, decision.state), decision.look_at]
+    yield from (moment for moment in moments if moment)
 
 
 def _with_self_test(world: World, decision: Decision, serving: Serving) -> Serving:
@@ -88,7 +98,7 @@ def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) 
     """Goes back to the last revision that settled; without one, or where that is not wanted, only says so."""
     state = decision.state
     earlier = revert_target(state, decision.revisions)
-    never = world.spec is not None and world.spec.revert.policy == "Never"
+    never = world.spec.revert.policy == "Never"
     if earlier is None or never:
         why = "spec.revert.policy is Never" if never else "there is no earlier version to go back to"
         reported = replace(
@@ -144,25 +154,22 @@ def _count_attempts(state: RolloutState, serving: Serving) -> int:
     return len(left) + 1
 
 
-def find_deadline(world: World, state: RolloutState) -> datetime | None:
+def _find_deadline(world: World, serving: Serving) -> datetime | None:
     """When the pods of what serves, none of which is available, will have missed a deadline."""
-    serving, spec = state.serving, world.spec
-    if serving is None or spec is None:
-        return None
     live = world.deployment(serving.track)
     if not replicas_of(live) or available_replicas(live):
         return None
     return judge_candidate_pods(
-        serving.revision, live, pods_of(world, serving.track), spec.rollout, world.now
+        serving.revision, live, pods_of(world, serving.track), world.spec.rollout, world.now
     ).deadline
 
 
 # --- the restored revision ---------------------------------------------------------------------------
 
 
-def find_restored_window_end(world: World, state: RolloutState) -> datetime | None:
+def _find_restored_window_end(world: World, state: RolloutState) -> datetime | None:
     """Until when the newest rejection may still turn out to be nobody's fault; None when it may not."""
-    if world.spec is None or state.serving is None or not state.rejected:
+    if state.serving is None or not state.rejected:
         return None
     return state.rejected[0].at + timedelta(seconds=world.spec.rollout.watch_seconds)
 
@@ -174,7 +181,7 @@ def _judge_restored(world: World, decision: Decision, serving: Serving) -> Decis
     environment.
     """
     state = decision.state
-    ends = find_restored_window_end(world, state)
+    ends = _find_restored_window_end(world, state)
     if ends is None or world.now >= ends:
         return decision
     rejection = state.rejected[0]

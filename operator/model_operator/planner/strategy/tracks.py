@@ -31,7 +31,7 @@ def candidate_track(world: World, state: RolloutState) -> str:
         # nothing serves that it could disturb; what failed there before is replaced
         return state.candidate.track if state.candidate else world.name
     beside = other_track(world, state.serving.track)
-    if world.spec is None or world.spec.rollout.strategy != "BlueGreen":
+    if world.spec.rollout.strategy != "BlueGreen":
         return state.serving.track
     if selected_track(world.children.service) == beside and world.deployment(beside) is not None:
         # requests have not come back from there yet, so the track that should serve is the one without any
@@ -56,15 +56,15 @@ def restored_track(world: World, state: RolloutState, revision: str) -> str:
 def desired_replicas(world: World, serving: Serving | None) -> int:
     """How many pods the track that serves should have: as the spec says, or as it was scaled."""
     spec = world.spec
-    if spec is not None and spec.replicas is not None:
+    if spec.replicas is not None:
         return spec.replicas
     live = [world.deployment(track) for track in _in_use(world, serving)]
     reached = [replicas_of(d) for d in live if d is not None]
     if reached:
         return reached[0]
-    start = initial_replicas(spec) if spec is not None else 1
+    start = initial_replicas(spec)
     before = world.status.get("replicas")
-    if spec is None or spec.autoscaling is None or not isinstance(before, int):
+    if spec.autoscaling is None or not isinstance(before, int):
         return start
     # a Deployment that was deleted comes back at the size that its autoscaler had reached
     return max(start, min(before, spec.autoscaling.max_replicas))
@@ -83,7 +83,7 @@ def idle_replicas(world: World, state: RolloutState, track: str) -> int:
     While the watch window lasts it could take over at once; then ``warmReplicas`` stay until ``warmSeconds`` are over.
     """
     serving, spec = state.serving, world.spec
-    if serving is None or spec is None:
+    if serving is None:
         return 0
     carried = applied_revision(world.deployment(track))
     kept = next((r for r in world.children.revisions if r.name == carried), None)
@@ -171,8 +171,6 @@ def _best_track(world: World, state: RolloutState, serving: Serving) -> str:
 
 def _is_hidden(world: World) -> bool:
     """Whether a first version must not take requests before a person agrees."""
-    if world.spec is None:
-        return False
     approval = world.spec.gates.approval
     return approval.mode == "Manual" and approval.at == "BeforeTraffic"
 

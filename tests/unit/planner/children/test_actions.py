@@ -132,12 +132,6 @@ def test_a_candidate_that_was_announced_but_never_kept_leaves_what_serves_in_ord
     assert made.body["spec"]["template"] == one.template
 
 
-def test_nothing_is_written_while_the_spec_can_not_be_read() -> None:
-    one = revision("1", verdict=live())
-    seen = replace(world(one), spec=None)
-    assert actions(seen, RolloutState(serving(one)), one) == []
-
-
 # --- verdicts ----------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.planner.planning import ago, carrying, live, revision, world
 
 from model_operator.domain.rollout import Candidate, Phase, RolloutState, Serving
-from model_operator.planner.decision import Situation
+from model_operator.planner.decision import Decision
 from model_operator.planner.gates import GateOutcome, GateReport, GateResult
 from model_operator.planner.status import report
 from model_operator.planner.status.conditions import admitted_condition
@@ -81,11 +81,11 @@ def test_the_step_ahead_is_told(spec: Json, state: RolloutState, strategy: str, 
 )
 def test_there_is_no_step_ahead_when(state: RolloutState) -> None:
     assert forecast(AT_REST, state, None, None) == {}
-    assert "plan" not in report(AT_REST, Situation(state))
+    assert "plan" not in report(AT_REST, Decision(state))
 
 
 def test_what_waits_for_a_person_tells_the_step_ahead_too() -> None:
-    status = report(AT_REST, Situation(RolloutState(SERVES_ONE, candidate(Phase.WAITING_FOR_APPROVAL))))
+    status = report(AT_REST, Decision(RolloutState(SERVES_ONE, candidate(Phase.WAITING_FOR_APPROVAL))))
     assert status["plan"]["to"] == "2"
 
 

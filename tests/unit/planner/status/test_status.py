@@ -1,4 +1,4 @@
-"""What a person reads: conditions and events for every situation."""
+"""What a person reads: conditions and events for every decision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model_operator.domain.registry import Resolution, ResolutionReason
 from model_operator.domain.revision import Revision, Side
 from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, RefusedWrite, World
-from model_operator.planner.decision import Situation
+from model_operator.planner.decision import Decision
 from model_operator.planner.health import Failure
 from model_operator.planner.status import report
 from model_operator.planner.status.events import events_for
@@ -35,8 +35,8 @@ def conditions(status: Json) -> dict[str, str]:
 def told(
     seen: World, state: RolloutState, desired: Revision | None = None, problem: Failure | None = None
 ) -> Json:
-    situation = Situation(state, desired=desired, problem=problem, revisions=seen.children.revisions)
-    return conditions(report(seen, situation))
+    decision = Decision(state, desired=desired, problem=problem, revisions=seen.children.revisions)
+    return conditions(report(seen, decision))
 
 
 def candidate(phase: Phase = Phase.FETCHING, **more: Any) -> Candidate:
@@ -223,7 +223,7 @@ CASES: list[tuple[str, World, RolloutState, Revision | None, Json]] = [
     ),
     (
         "the spec can't be read",
-        replace(AT_REST, spec=None, spec_error="spec.replicas: should be a number"),
+        replace(AT_REST, parsed_spec=None, spec_error="spec.replicas: should be a number"),
         RolloutState(SERVES_ONE),
         None,
         {
@@ -254,7 +254,7 @@ def test_requests_that_are_about_to_move_leave_ready_alone_and_make_current_wait
         "Resolved": "Resolved",
     }
     assert (
-        list(events_for(AT_REST.status, report(seen, Situation(state, desired=TWO, revisions=(ONE, TWO)))))
+        list(events_for(AT_REST.status, report(seen, Decision(state, desired=TWO, revisions=(ONE, TWO)))))
         == []
     )
 
@@ -298,17 +298,17 @@ def test_a_pinned_version_that_was_rejected_is_not_in_force_even_if_the_alias_wa
 
 
 def test_a_report_on_a_world_that_did_not_change_is_the_same_report() -> None:
-    situation = Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,))
-    first = report(AT_REST, situation)
-    assert report(replace(AT_REST, status=first, now=ago(-500)), situation) == first
+    decision = Decision(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,))
+    first = report(AT_REST, decision)
+    assert report(replace(AT_REST, status=first, now=ago(-500)), decision) == first
 
 
 def test_a_forgotten_field_of_the_registrys_last_answer_stays_in_an_outage() -> None:
-    situation = Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,))
-    first = report(AT_REST, situation)
+    decision = Decision(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,))
+    first = report(AT_REST, decision)
     assert first["resolved"]["version"] == "1"
     away = replace(AT_REST, status=first, resolution=OUTAGE)
-    assert report(away, replace(situation, desired=None))["resolved"] == first["resolved"]
+    assert report(away, replace(decision, desired=None))["resolved"] == first["resolved"]
 
 
 # --- events ------------------------------------------------------------------------------------------
@@ -317,74 +317,74 @@ MISSING = Failure(Side.CONFIGURATION, "CredentialsMissing", "there is no Secret 
 IDLE = (
     RefusedWrite(ObjectRef(Kind.DEPLOYMENT, "crm", "churn-green"), RefusalKind.FORBIDDEN, "no scaling here"),
 )
-PROBLEMS: list[tuple[str, World, Situation, list[str]]] = [
+PROBLEMS: list[tuple[str, World, Decision, list[str]]] = [
     (
         "missing credentials beside a healthy service",
         MOVED,
-        Situation(RolloutState(SERVES_ONE), problem=MISSING, revisions=(ONE,)),
+        Decision(RolloutState(SERVES_ONE), problem=MISSING, revisions=(ONE,)),
         ["CredentialsMissing"],
     ),
     (
         "missing credentials at first",
         world(),
-        Situation(RolloutState(), problem=MISSING),
+        Decision(RolloutState(), problem=MISSING),
         ["CredentialsMissing"],
     ),
-    ("an alias that never was", world(resolution=NO_ALIAS), Situation(RolloutState()), ["AliasNotFound"]),
+    ("an alias that never was", world(resolution=NO_ALIAS), Decision(RolloutState()), ["AliasNotFound"]),
     (
         "a conflict of names",
         replace(AT_REST, refused_writes=refusal(Kind.SERVICE, RefusalKind.NAME_TAKEN)),
-        Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)),
+        Decision(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)),
         ["NameConflict"],
     ),
     (
         "a track that no longer serves and can't be scaled down",
         replace(AT_REST, refused_writes=IDLE),
-        Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)),
+        Decision(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)),
         ["Refused"],
     ),
     (
         "a rejected version that is wanted again",
         replace(
             MOVED,
-            status={"rejected": report(MOVED, Situation(RolloutState(rejected=(REJECTED_TWO,))))["rejected"]},
+            status={"rejected": report(MOVED, Decision(RolloutState(rejected=(REJECTED_TWO,))))["rejected"]},
         ),
-        Situation(RolloutState(SERVES_ONE, None, (REJECTED_TWO,)), desired=TWO, revisions=(ONE, TWO)),
+        Decision(RolloutState(SERVES_ONE, None, (REJECTED_TWO,)), desired=TWO, revisions=(ONE, TWO)),
         ["VersionRejected"],
     ),
     (
         "a revert, which the planner tells",
         MOVED,
-        Situation(RolloutState(SERVES_ONE, None, (REJECTED_TWO,)), desired=TWO, revisions=(ONE, TWO)),
+        Decision(RolloutState(SERVES_ONE, None, (REJECTED_TWO,)), desired=TWO, revisions=(ONE, TWO)),
         [],
     ),
     (
         "a first look",
         world(resolution=Resolution(ResolutionReason.PENDING, "")),
-        Situation(RolloutState()),
+        Decision(RolloutState()),
         [],
     ),
     (
         "a rollout",
         MOVED,
-        Situation(RolloutState(SERVES_ONE, candidate()), desired=TWO, revisions=(ONE, TWO)),
+        Decision(RolloutState(SERVES_ONE, candidate()), desired=TWO, revisions=(ONE, TWO)),
         [],
     ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("seen", "situation", "events"), [p[1:] for p in PROBLEMS], ids=[p[0] for p in PROBLEMS]
+    ("seen", "decision", "events"), [p[1:] for p in PROBLEMS], ids=[p[0] for p in PROBLEMS]
 )
-def test_each_trouble_is_told_once(seen: World, situation: Situation, events: list[str]) -> None:
-    after = report(seen, situation)
+def test_each_trouble_is_told_once(seen: World, decision: Decision, events: list[str]) -> None:
+    after = report(seen, decision)
     assert [e.reason for e in events_for(seen.status, after)] == events
-    assert list(events_for(after, report(replace(seen, status=after), situation))) == []
+    assert list(events_for(after, report(replace(seen, status=after), decision))) == []
 
 
 def test_a_track_that_can_not_be_scaled_down_leaves_ready_true_and_is_told_of() -> None:
     seen = replace(AT_REST, refused_writes=IDLE)
-    status = report(seen, Situation(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)))
+    status = report(seen, Decision(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)))
     assert conditions(status)["Ready"] == "Refused"
     assert "Deployment churn-green, which no longer does, can't be written: no scaling here" in str(status)
 
@@ -392,7 +392,7 @@ def test_a_track_that_can_not_be_scaled_down_leaves_ready_true_and_is_told_of() 
 def test_the_remedy_stands_in_the_message_of_a_conflict() -> None:
     seen = replace(AT_REST, refused_writes=refusal(Kind.SERVICE, RefusalKind.NAME_TAKEN))
     (ready,) = [
-        c for c in report(seen, Situation(RolloutState(SERVES_ONE)))["conditions"] if c["type"] == "Ready"
+        c for c in report(seen, Decision(RolloutState(SERVES_ONE)))["conditions"] if c["type"] == "Ready"
     ]
     assert "Service churn" in ready["message"]
     assert "Rename this ModelDeployment" in ready["message"]

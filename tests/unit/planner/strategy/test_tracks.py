@@ -207,7 +207,7 @@ def test_a_track_should_have(spec: Json, tracks: dict[str, int], expected: int) 
     raw = {name: value for name, value in ({"replicas": 2} | spec).items() if value is not None}
     seen = world(ONE, deployments=deployments, service=pointing("churn"))
     asked = {"model": {"name": "churn", "alias": "champion"}, **raw}
-    seen = replace(seen, spec=ModelDeploymentSpec.model_validate(asked))
+    seen = replace(seen, parsed_spec=ModelDeploymentSpec.model_validate(asked))
     assert desired_replicas(seen, replace(ON_GREEN)) == expected
 
 
@@ -215,7 +215,7 @@ def test_a_deployment_that_was_deleted_comes_back_at_the_size_that_its_autoscale
     spec = {"autoscaling": {"minReplicas": 2, "maxReplicas": 9}}
     parsed = ModelDeploymentSpec.model_validate({"model": {"name": "churn", "alias": "champion"}, **spec})
     for before, expected in ((7, 7), (50, 9), (0, 2), ("7", 2)):
-        seen = replace(world(ONE, status={"replicas": before}), spec=parsed)
+        seen = replace(world(ONE, status={"replicas": before}), parsed_spec=parsed)
         assert desired_replicas(seen, ON_FIRST) == expected
 
 
