@@ -10,7 +10,7 @@ from typing import Any
 from model_operator.api import names
 from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
-from model_operator.planner.manifests import verdict_annotation
+from model_operator.planner.state import verdict_annotation
 
 Json = dict[str, Any]
 

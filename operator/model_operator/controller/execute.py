@@ -22,7 +22,7 @@ from model_operator.kube import (
     QuotaExceeded,
     Unavailable,
 )
-from model_operator.planner.manifests import verdict_annotation
+from model_operator.planner.state import verdict_annotation
 
 log = logging.getLogger(__name__)
 

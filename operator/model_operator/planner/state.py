@@ -1,4 +1,7 @@
-"""The state of a rollout and the status: written down, read back, or rebuilt from the cluster.
+"""The state of a rollout: written down, read back, or rebuilt from the cluster.
+
+It is kept twice: in the status, and as verdicts beside the kept revisions. The tables below say for both what is
+written under which name, and how it is read again.
 
 The status is only a report, and anybody with the right may have written it. Text that can't be read counts as
 absent. Everything in it can be had again from the kept revisions, their verdicts and the revisions that the
@@ -7,94 +10,198 @@ Deployments carry. So a restore from backup is never mistaken for a first deploy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
 
 from model_operator.api import names
-from model_operator.domain.objects import Object, applied_revision, read_time, rfc3339, selected_track
+from model_operator.domain.objects import Object, applied_revision, part, read_time, rfc3339, selected_track
 from model_operator.domain.revision import Revision, Side, Verdict, VerdictState
 from model_operator.domain.rollout import Candidate, Departed, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import World
 
 REJECTIONS_SHOWN = 10
 HISTORY_SHOWN = 20
+_LONGEST_VERDICT = 16 * 1024
+
+# --- how single values are kept ----------------------------------------------------------------------
+
+_NOTHING: Any = object()
+"""Written: the field is left out. Read: the value can't be read, and with it the whole record."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+    """Takes what stands there, None where nothing does."""
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _choice(of: type[StrEnum]) -> _Codec:
+    return _Codec(str, lambda raw: of(raw) if isinstance(raw, str) and raw in set(of) else _NOTHING)
+
+
+def _exact_time(raw: Any) -> Any:
+    try:
+        moment = datetime.fromisoformat(raw)
+        # a time without a zone would be taken for this machine's
+        return moment.astimezone(UTC) if moment.tzinfo else _NOTHING
+    except (ValueError, TypeError, OverflowError):
+        return _NOTHING
+
+
+def _is_whole(raw: Any, least: int) -> bool:
+    return isinstance(raw, int) and not isinstance(raw, bool) and raw >= least
+
+
+_TEXT = _Codec(lambda text: text or _NOTHING, lambda raw: raw if isinstance(raw, str) else "")
+_NAME = _Codec(_as_it_is, lambda raw: raw if isinstance(raw, str) and raw else _NOTHING)
+_TIME = _Codec(rfc3339, lambda raw: read_time(raw) or _NOTHING)
+_TIME_OR_NONE = _Codec(lambda moment: rfc3339(moment) if moment else _NOTHING, read_time)
+_ATTEMPTS = _Codec(_as_it_is, lambda raw: raw if _is_whole(raw, 1) else 1)
+_ONLY_TRUE = _Codec(lambda flag: flag or _NOTHING, lambda raw: raw is True)
+# an operator before this one knew no watch window: what served then is beyond suspicion
+_TRUE_UNLESS_FALSE = _Codec(_as_it_is, lambda raw: raw is not False)
+
+# a verdict decides about quarantine: one with a wrong part is none
+_STRICT_TIME = _Codec(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"), _exact_time)
+_STRICT_SIDE = _Codec(
+    lambda side: str(side) if side else _NOTHING,
+    lambda raw: None if raw is None else _choice(Side).read(raw),
+)
+_STRICT_TEXT = _Codec(_as_it_is, lambda raw: raw if isinstance(raw, str) else "" if raw is None else _NOTHING)
+_STRICT_ATTEMPTS = _Codec(_as_it_is, lambda raw: raw if _is_whole(raw, 0) else 1 if raw is None else _NOTHING)
+_STRICT_FLAG = _Codec(
+    lambda flag: flag or _NOTHING,
+    lambda raw: raw if isinstance(raw, bool) else False if raw is None else _NOTHING,
+)
+
+# --- the tables --------------------------------------------------------------------------------------
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Record(Generic[_T]):
+    make: Callable[..., _T]
+    fields: Sequence[tuple[str, str, _Codec]]
+    """What it is called where it is kept, what it is called here, and how it is kept."""
+
+    def write(self, record: _T) -> dict[str, Any]:
+        found = {name: codec.write(getattr(record, here)) for name, here, codec in self.fields}
+        return {name: value for name, value in found.items() if value is not _NOTHING}
+
+    def read(self, raw: object) -> _T | None:
+        """The record; None where a part that it can't do without is missing or of another kind."""
+        if not isinstance(raw, Mapping):
+            return None
+        found = {here: codec.read(raw.get(name)) for name, here, codec in self.fields}
+        return None if any(value is _NOTHING for value in found.values()) else self.make(**found)
+
+
+_SERVING = _Record(
+    Serving,
+    (
+        ("version", "version", _TEXT),
+        ("revision", "revision", _NAME),
+        ("alias", "alias", _TEXT),
+        ("track", "track", _TEXT),
+        ("since", "since", _TIME),
+        ("selfTest", "self_test", _TEXT),
+        ("settled", "settled", _TRUE_UNLESS_FALSE),
+        ("watchEnds", "watch_ends", _TIME_OR_NONE),
+        ("reason", "reason", _TEXT),
+        ("message", "message", _TEXT),
+    ),
+)
+_CANDIDATE = _Record(
+    Candidate,
+    (
+        ("version", "version", _TEXT),
+        ("revision", "revision", _NAME),
+        ("alias", "alias", _TEXT),
+        ("track", "track", _TEXT),
+        ("phase", "phase", _choice(Phase)),
+        ("since", "since", _TIME),
+        ("deadline", "deadline", _TIME_OR_NONE),
+        ("reason", "reason", _TEXT),
+        ("message", "message", _TEXT),
+        ("attempts", "attempts", _ATTEMPTS),
+        ("retryAt", "retry_at", _TIME_OR_NONE),
+    ),
+)
+_REJECTION = _Record(
+    Rejection,
+    (
+        ("version", "version", _TEXT),
+        ("revision", "revision", _NAME),
+        ("alias", "alias", _TEXT),
+        ("side", "side", _choice(Side)),
+        ("reason", "reason", _TEXT),
+        ("message", "message", _TEXT),
+        ("attempts", "attempts", _ATTEMPTS),
+        ("at", "at", _TIME),
+        ("retryAt", "retry_at", _TIME_OR_NONE),
+        ("served", "served", _ONLY_TRUE),
+    ),
+)
+_DEPARTED = _Record(
+    Departed,
+    (
+        ("version", "version", _TEXT),
+        ("revision", "revision", _NAME),
+        ("alias", "alias", _TEXT),
+        ("from", "since", _TIME),
+        ("to", "until", _TIME),
+        ("reason", "reason", _TEXT),
+        ("message", "message", _TEXT),
+    ),
+)
+_VERDICT = _Record(
+    Verdict,
+    (
+        ("state", "state", _choice(VerdictState)),
+        ("at", "at", _STRICT_TIME),
+        ("side", "side", _STRICT_SIDE),
+        ("reason", "reason", _STRICT_TEXT),
+        ("message", "message", _STRICT_TEXT),
+        ("attempts", "attempts", _STRICT_ATTEMPTS),
+        ("settled", "settled", _STRICT_FLAG),
+        ("served", "served", _STRICT_FLAG),
+    ),
+)
+
+# --- the status --------------------------------------------------------------------------------------
 
 
 def to_status(state: RolloutState, keep: str = "") -> dict[str, Any]:
     """The status fields that hold ``state``; the rejection of revision ``keep`` is never cut off."""
-    fields: dict[str, Any] = {}
-    if s := state.serving:
-        fields["serving"] = _clean(
-            version=s.version,
-            revision=s.revision,
-            alias=s.alias,
-            track=s.track,
-            since=rfc3339(s.since),
-            selfTest=s.self_test,
-            settled=s.settled,
-            watchEnds=rfc3339(s.watch_ends) if s.watch_ends else "",
-            reason=s.reason,
-            message=s.message,
-        )
-    if c := state.candidate:
-        fields["candidate"] = _clean(
-            version=c.version,
-            revision=c.revision,
-            alias=c.alias,
-            track=c.track,
-            phase=c.phase.value,
-            since=rfc3339(c.since),
-            deadline=rfc3339(c.deadline) if c.deadline else "",
-            reason=c.reason,
-            message=c.message,
-            attempts=c.attempts,
-            retryAt=rfc3339(c.retry_at) if c.retry_at else "",
-        )
     shown = list(state.rejected[:REJECTIONS_SHOWN])
     if (kept := state.rejection_of(keep)) and kept not in shown:
         shown[-1] = kept
-    if shown:
-        fields["rejected"] = [
-            _clean(
-                version=r.version,
-                revision=r.revision,
-                alias=r.alias,
-                side=r.side.value,
-                reason=r.reason,
-                message=r.message,
-                attempts=r.attempts,
-                at=rfc3339(r.at),
-                retryAt=rfc3339(r.retry_at) if r.retry_at else "",
-                served=r.served or "",
-            )
-            for r in shown
-        ]
-    if state.history:
-        fields["history"] = [
-            _clean(
-                version=p.version,
-                revision=p.revision,
-                alias=p.alias,
-                to=rfc3339(p.until),
-                reason=p.reason,
-                message=p.message,
-                **{"from": rfc3339(p.since)},
-            )
-            for p in state.history[:HISTORY_SHOWN]
-        ]
-    return fields
-
-
-def _clean(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value != ""}
+    fields = {
+        "serving": _SERVING.write(state.serving) if state.serving else None,
+        "candidate": _CANDIDATE.write(state.candidate) if state.candidate else None,
+        "rejected": [_REJECTION.write(rejection) for rejection in shown],
+        "history": [_DEPARTED.write(departed) for departed in state.history[:HISTORY_SHOWN]],
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def load(world: World) -> RolloutState:
     """Returns the state that the status holds, completed from the cluster where the status is silent."""
     status = world.status
-    serving = _read_serving(_part(status, "serving"), world.name)
-    candidate = _read_candidate(_part(status, "candidate"), world.name)
-    rejected = [r for r in map(_read_rejection, _items(status, "rejected")) if r]
+    serving, candidate = _SERVING.read(status.get("serving")), _CANDIDATE.read(status.get("candidate"))
+    serving = serving and replace(serving, track=_known_track(serving.track, world.name))
+    candidate = candidate and replace(candidate, track=_known_track(candidate.track, world.name))
+    rejected = [r for r in map(_REJECTION.read, _items(status, "rejected")) if r]
     if serving is None:
         serving, tried = _rebuild(world)
         candidate = candidate or tried
@@ -102,20 +209,68 @@ def load(world: World) -> RolloutState:
             candidate = None
     known = {r.revision for r in rejected}
     for revision in reversed(world.children.revisions):
-        if revision.name not in known and (found := _rebuild_rejection(revision)):
+        if revision.name not in known and (found := _rejection_by(revision.verdict, revision)):
             rejected.append(found)
     # what serves, or is being tried again, is rejected no longer, even if the verdict could not be taken back
     forgiven = {serving.revision} if serving else set()
     forgiven |= {candidate.revision} if candidate and candidate.phase is not Phase.FAILED else set()
     rejected = [r for r in rejected if r.revision not in forgiven]
     rejected.sort(key=lambda r: r.at, reverse=True)
-    history = [p for p in map(_read_departed, _items(status, "history")) if p]
+    history = [p for p in map(_DEPARTED.read, _items(status, "history")) if p]
     if not history and "observedGeneration" not in status and serving:
         history = _rebuild_history(world, serving)
     return RolloutState(serving, candidate, tuple(rejected), tuple(history))
 
 
-# --- rebuilding ------------------------------------------------------------------------------------
+def _known_track(track: str, first: str) -> str:
+    # any other name would be that of an object which is none of ours
+    second = first + names.SECOND_TRACK_SUFFIX
+    return second if track == second else first
+
+
+def _items(status: Mapping[str, Any], name: str) -> list[Any]:
+    value = status.get(name)
+    return value if isinstance(value, list) else []
+
+
+# --- verdicts ----------------------------------------------------------------------------------------
+
+
+def verdict_annotation(verdict: Verdict | None) -> dict[str, str | None]:
+    """The patch of a kept revision's ``metadata.annotations`` that records a verdict; None takes it back."""
+    text = json.dumps(_VERDICT.write(verdict), ensure_ascii=False) if verdict else None
+    return {names.ANNOTATION_VERDICT: text}
+
+
+def read_verdict(text: object) -> Verdict | None:
+    """The verdict that the annotation holds; None where there is none, or none that this code can read."""
+    if not isinstance(text, str) or len(text) > _LONGEST_VERDICT:
+        return None
+    try:
+        return _VERDICT.read(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def verdict_on(state: RolloutState, revision: str) -> Verdict | None:
+    """What is to be kept beside that revision, so that it outlives the status; None for nothing."""
+    if state.serving and state.serving.revision == revision:
+        return Verdict(VerdictState.LIVE, state.serving.since, settled=state.serving.settled)
+    if (found := state.rejection_of(revision)) is None:
+        return None
+    kept = (found.at, found.side, found.reason, found.message, found.attempts)
+    return Verdict(VerdictState.REJECTED, *kept, served=found.served)
+
+
+def _rejection_by(verdict: Verdict | None, revision: Revision) -> Rejection | None:
+    """The rejection that a verdict tells of: what ``verdict_on`` made it from, but for its alias and next try."""
+    if verdict is None or verdict.state is not VerdictState.REJECTED or verdict.side is None:
+        return None
+    kept = (verdict.side, verdict.reason, verdict.message, verdict.at, verdict.attempts)
+    return Rejection(revision.name, revision.target.version, "", *kept, served=verdict.served)
+
+
+# --- rebuilding ----------------------------------------------------------------------------------
 
 
 def _rebuild(world: World) -> tuple[Serving | None, Candidate | None]:
@@ -182,116 +337,5 @@ def _rebuild_candidate(
 
 
 def _size(deployment: Object | None) -> int:
-    replicas = _part(deployment or {}, "spec").get("replicas", 1)
+    replicas = part(deployment or {}, "spec").get("replicas", 1)
     return replicas if isinstance(replicas, int) else 0
-
-
-def _rebuild_rejection(revision: Revision) -> Rejection | None:
-    verdict: Verdict | None = revision.verdict
-    if verdict is None or verdict.state is not VerdictState.REJECTED or verdict.side is None:
-        return None
-    return Rejection(
-        revision.name,
-        revision.target.version,
-        "",
-        verdict.side,
-        verdict.reason,
-        verdict.message,
-        verdict.at,
-        verdict.attempts,
-        served=verdict.served,
-    )
-
-
-# --- reading the status, which anybody with the right may have written -------------------------------
-
-
-def _read_serving(raw: Mapping[str, Any], first_track: str) -> Serving | None:
-    revision, since = _text(raw, "revision"), read_time(raw.get("since"))
-    if not revision or since is None:
-        return None
-    return Serving(
-        revision,
-        _text(raw, "version"),
-        _text(raw, "alias"),
-        since,
-        _text(raw, "selfTest"),
-        _read_track(raw, first_track),
-        # an operator before this one knew no watch window: what served then is beyond suspicion
-        raw.get("settled", True) is not False,
-        read_time(raw.get("watchEnds")),
-        _text(raw, "reason"),
-        _text(raw, "message"),
-    )
-
-
-def _read_candidate(raw: Mapping[str, Any], first_track: str) -> Candidate | None:
-    revision, since = _text(raw, "revision"), read_time(raw.get("since"))
-    phase = _text(raw, "phase")
-    if not revision or since is None or phase not in set(Phase):
-        return None
-    return Candidate(
-        revision,
-        _text(raw, "version"),
-        _text(raw, "alias"),
-        since,
-        Phase(phase),
-        _text(raw, "reason"),
-        _text(raw, "message"),
-        read_time(raw.get("deadline")),
-        _count(raw),
-        read_time(raw.get("retryAt")),
-        _read_track(raw, first_track),
-    )
-
-
-def _read_track(raw: Mapping[str, Any], first_track: str) -> str:
-    # any other name would be that of an object which is none of ours
-    second = first_track + names.SECOND_TRACK_SUFFIX
-    return second if _text(raw, "track") == second else first_track
-
-
-def _read_rejection(raw: Mapping[str, Any]) -> Rejection | None:
-    revision, at, side = _text(raw, "revision"), read_time(raw.get("at")), _text(raw, "side")
-    if not revision or at is None or side not in set(Side):
-        return None
-    return Rejection(
-        revision,
-        _text(raw, "version"),
-        _text(raw, "alias"),
-        Side(side),
-        _text(raw, "reason"),
-        _text(raw, "message"),
-        at,
-        _count(raw),
-        read_time(raw.get("retryAt")),
-        raw.get("served") is True,
-    )
-
-
-def _read_departed(raw: Mapping[str, Any]) -> Departed | None:
-    revision, since, until = _text(raw, "revision"), read_time(raw.get("from")), read_time(raw.get("to"))
-    if not revision or since is None or until is None:
-        return None
-    version, alias = _text(raw, "version"), _text(raw, "alias")
-    return Departed(revision, version, alias, since, until, _text(raw, "reason"), _text(raw, "message"))
-
-
-def _part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = raw.get(name)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _items(raw: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    value = raw.get(name)
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _text(raw: Mapping[str, Any], name: str) -> str:
-    value = raw.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _count(raw: Mapping[str, Any]) -> int:
-    value = raw.get("attempts")
-    return value if isinstance(value, int) and value > 0 else 1

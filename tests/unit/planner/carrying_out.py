@@ -13,7 +13,8 @@ from model_operator.api import names
 from model_operator.domain.objects import Kind, ObjectRef, rfc3339
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, Plan, RecordVerdict, Scale
 from model_operator.domain.world import Children, World
-from model_operator.planner.manifests import read_revision, verdict_annotation
+from model_operator.planner.manifests import read_revision
+from model_operator.planner.state import verdict_annotation
 
 Json = dict[str, Any]
 Objects = dict[tuple[Kind, str], Json]

@@ -36,6 +36,7 @@ from model_operator.planner.manifests import (
     scripts_config_map,
     service,
 )
+from model_operator.planner.state import verdict_on
 from model_operator.planner.strategy.tracks import (
     desired_replicas,
     idle_replicas,
@@ -205,7 +206,7 @@ def _verdicts(world: World, state: RolloutState) -> Iterator[RecordVerdict]:
     """What the state holds and the kept revisions do not say yet."""
     versions = resource_versions(world)
     for revision in world.children.revisions:
-        desired = _verdict(state, revision.name)
+        desired = verdict_on(state, revision.name)
         kept = revision.verdict
         if desired is None and (kept is None or kept.state is not VerdictState.REJECTED):
             continue  # that it served once stays true
@@ -217,22 +218,6 @@ def _verdicts(world: World, state: RolloutState) -> Iterator[RecordVerdict]:
 
 def _same_verdict(a: Verdict, b: Verdict) -> bool:
     return (a.state, a.at, a.reason, a.settled) == (b.state, b.at, b.reason, b.settled)
-
-
-def _verdict(state: RolloutState, revision: str) -> Verdict | None:
-    if state.serving and state.serving.revision == revision:
-        return Verdict(VerdictState.LIVE, state.serving.since, settled=state.serving.settled)
-    if found := state.rejection_of(revision):
-        return Verdict(
-            VerdictState.REJECTED,
-            found.at,
-            found.side,
-            found.reason,
-            found.message,
-            found.attempts,
-            served=found.served,
-        )
-    return None
 
 
 def _rejected_unseen(world: World, state: RolloutState, desired: Sequence[Revision]) -> Iterator[Create]:

@@ -20,7 +20,7 @@ from model_operator.planner.manifests.images import ImageProblem, resolve_images
 from model_operator.planner.manifests.owner import ANNOTATION_BODY, Owner, child_labels, track_selector
 from model_operator.planner.manifests.pods import TemplateInputs, pod_template, scripts_config_map
 from model_operator.planner.manifests.quantity import parse_quantity
-from model_operator.planner.manifests.revisions import controller_revision, read_revision, verdict_annotation
+from model_operator.planner.manifests.revisions import controller_revision, read_revision
 
 __all__ = [
     "ANNOTATION_BODY",
@@ -47,5 +47,4 @@ __all__ = [
     "scripts_config_map",
     "service",
     "track_selector",
-    "verdict_annotation",
 ]

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
-from datetime import UTC, datetime
 from typing import Any
 
 from model_operator.api import names
-from model_operator.domain.revision import Revision, Side, Target, Verdict, VerdictState
+from model_operator.domain.revision import Revision, Target
 from model_operator.planner.manifests.identity import target_as_json
 from model_operator.planner.manifests.owner import Owner, child_metadata
+from model_operator.planner.state import read_verdict, verdict_annotation
 
 SCHEMA = 1
-_LONGEST_VERDICT = 16 * 1024
 
 
 def controller_revision(owner: Owner, revision: Revision) -> dict[str, Any]:
     """The object that keeps a revision, to be POSTed. Its data is immutable; the verdict is an annotation."""
     target = revision.target
-    annotations = {names.ANNOTATION_MODEL: target.model, names.ANNOTATION_VERSION: target.version}
-    if revision.verdict is not None:
-        annotations[names.ANNOTATION_VERDICT] = _verdict_text(revision.verdict)
+    annotations = {
+        names.ANNOTATION_MODEL: target.model,
+        names.ANNOTATION_VERSION: target.version,
+        **{name: text for name, text in verdict_annotation(revision.verdict).items() if text},
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
@@ -72,53 +72,9 @@ def read_revision(obj: Mapping[str, Any]) -> Revision | None:
         images=images,
         template=template,
         config_map=config_map,
-        verdict=_read_verdict(_map(metadata.get("annotations")).get(names.ANNOTATION_VERDICT)),
+        verdict=read_verdict(_map(metadata.get("annotations")).get(names.ANNOTATION_VERDICT)),
         uid=uid if isinstance(uid, str) else "",
     )
-
-
-def verdict_annotation(verdict: Verdict | None) -> dict[str, str | None]:
-    """The patch of ``metadata.annotations`` that records a verdict; None takes it back."""
-    return {names.ANNOTATION_VERDICT: None if verdict is None else _verdict_text(verdict)}
-
-
-def _verdict_text(verdict: Verdict) -> str:
-    said: dict[str, Any] = {
-        "state": verdict.state.value,
-        "at": verdict.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        "side": verdict.side.value if verdict.side else None,
-        "reason": verdict.reason,
-        "message": verdict.message,
-        "attempts": verdict.attempts,
-        "settled": verdict.settled or None,
-        "served": verdict.served or None,
-    }
-    return json.dumps({key: value for key, value in said.items() if value is not None}, ensure_ascii=False)
-
-
-def _read_verdict(text: object) -> Verdict | None:
-    if not isinstance(text, str) or len(text) > _LONGEST_VERDICT:
-        return None
-    try:
-        said = json.loads(text)
-        at = datetime.fromisoformat(said["at"])
-        verdict = Verdict(
-            state=VerdictState(said["state"]),
-            at=at.astimezone(UTC),
-            side=Side(said["side"]) if "side" in said else None,
-            reason=said.get("reason", ""),
-            message=said.get("message", ""),
-            attempts=said.get("attempts", 1),
-            settled=said.get("settled", False),
-            served=said.get("served", False),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return None
-    sound = isinstance(verdict.reason, str) and isinstance(verdict.message, str)
-    sound = sound and isinstance(verdict.settled, bool) and isinstance(verdict.served, bool)
-    counted = isinstance(verdict.attempts, int) and not isinstance(verdict.attempts, bool)
-    # a time without a zone would be taken for this machine's
-    return verdict if sound and counted and verdict.attempts >= 0 and at.tzinfo is not None else None
 
 
 def _read_target(said: Mapping[str, Any]) -> Target | None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_operator.domain.revision import Revision, Side, Target, Verdict, VerdictState
-from model_operator.planner.manifests import Owner, controller_revision, read_revision, verdict_annotation
+from model_operator.planner.manifests import Owner, controller_revision, read_revision
+from model_operator.planner.state import verdict_annotation
 
 VERDICT = "model-operator.io/verdict"
 OWNER = Owner("crm", "churn", "uid-1")

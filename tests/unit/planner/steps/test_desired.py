@@ -13,8 +13,9 @@ from model_operator.domain.plan import Create
 from model_operator.domain.revision import Revision, Side
 from model_operator.domain.world import World
 from model_operator.planner.health import REASONS
-from model_operator.planner.manifests import read_revision, verdict_annotation
+from model_operator.planner.manifests import read_revision
 from model_operator.planner.plan import plan
+from model_operator.planner.state import verdict_annotation
 
 Json = dict[str, Any]
 ONE = revision("1", verdict=live(900, settled=True))
