@@ -75,6 +75,11 @@ class Candidate:
     retry_at: datetime | None = None
     track: str = ""
 
+    @property
+    def progress(self) -> str:
+        """Where it stands, in words."""
+        return f"version {self.version}: {self.message or self.phase.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:

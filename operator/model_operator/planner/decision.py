@@ -57,6 +57,11 @@ class Decision:
     """What the gates have to know."""
 
     @property
+    def is_served(self) -> bool:
+        """Whether the desired revision is the one that serves."""
+        return bool(self.desired and self.state.serving and self.desired.name == self.state.serving.revision)
+
+    @property
     def turned_away(self) -> GateResult | None:
         """The gate that keeps the desired revision from starting."""
         return (self.admission.refusal or self.admission.pending) if self.admission else None

@@ -15,7 +15,8 @@ from model_operator.domain.world import World
 from model_operator.planner.annotations import read_handled
 from model_operator.planner.decision import Decision
 from model_operator.planner.state import to_status
-from model_operator.planner.status.conditions import conditions, merge
+from model_operator.planner.status.condition import merge
+from model_operator.planner.status.conditions import conditions
 from model_operator.planner.status.forecast import forecast
 
 

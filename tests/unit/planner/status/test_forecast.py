@@ -12,7 +12,7 @@ from model_operator.domain.rollout import Candidate, Phase, RolloutState, Servin
 from model_operator.planner.decision import Decision
 from model_operator.planner.gates import GateOutcome, GateReport, GateResult
 from model_operator.planner.status import report
-from model_operator.planner.status.conditions import admitted_condition
+from model_operator.planner.status.conditions import conditions
 from model_operator.planner.status.forecast import forecast
 
 Json = dict[str, Any]
@@ -197,10 +197,11 @@ def test_admitted_says_what_the_gates_said(
     results: tuple[GateResult, ...], expected: tuple[str, str]
 ) -> None:
     seen = world(ONE, deployment=carrying(ONE), spec=GATED)
-    condition = admitted_condition(seen, RolloutState(SERVES_ONE), TWO, GateReport(results))
-    assert condition is not None
-    assert (condition.status, condition.reason) == expected
+    decision = Decision(RolloutState(SERVES_ONE), desired=TWO, admission=GateReport(results))
+    found = [(c.status, c.reason) for c in conditions(seen, decision) if c.type == "Admitted"]
+    assert found == [expected]
 
 
 def test_admitted_is_absent_where_no_gate_is_set() -> None:
-    assert admitted_condition(AT_REST, RolloutState(SERVES_ONE), TWO, None) is None
+    decision = Decision(RolloutState(SERVES_ONE), desired=TWO)
+    assert "Admitted" not in {c.type for c in conditions(AT_REST, decision)}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.planner.planning import NOW, ago
 
 from model_operator.domain.objects import rfc3339
-from model_operator.planner.status.conditions import MESSAGE_LIMIT, Condition, merge
+from model_operator.planner.status.condition import MESSAGE_LIMIT, Condition, merge
 
 BEFORE = rfc3339(ago(3600))
 STATUSES = st.sampled_from(["True", "False", "Unknown"])

@@ -1,0 +1,132 @@
+"""Whether the version that is wanted serves: the condition Current, as ordered rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from model_operator.api import names
+from model_operator.domain.objects import applied_revision, rfc3339
+from model_operator.domain.world import World
+from model_operator.planner.decision import Decision, left_track
+from model_operator.planner.status.condition import Condition, Status
+
+
+def current(world: World, decision: Decision) -> Condition:
+    """The condition Current; the first rule that has something to say decides."""
+    return next(found for rule in _RULES if (found := rule(world, decision)))
+
+
+def _say(reason: str, message: str, status: Status = "False") -> Condition:
+    return Condition("Current", status, reason, message)
+
+
+def _registry_does_not_tell(world: World, decision: Decision) -> Condition | None:
+    resolution = world.resolution
+    if resolution.ok or decision.held:
+        return None
+    return _say(
+        resolution.reason.value, resolution.message, "False" if resolution.reason.definite else "Unknown"
+    )
+
+
+def _can_not_even_start(world: World, decision: Decision) -> Condition | None:
+    return _say(decision.problem.reason, decision.problem.message) if decision.problem else None
+
+
+def _a_person_holds_what_serves(world: World, decision: Decision) -> Condition | None:
+    serving = decision.state.serving
+    if serving is None or not decision.held or not decision.is_served:
+        return None
+    return _say(
+        "RevisionHeld",
+        f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}; remove it to follow again",
+    )
+
+
+def _suspended(world: World, decision: Decision) -> Condition | None:
+    if not world.spec.suspend or decision.is_served:
+        return None
+    return _say("Suspended", "spec.suspend is true: nothing is changed until it is false")
+
+
+def _the_desired_one_serves(world: World, decision: Decision) -> Condition | None:
+    serving = decision.state.serving
+    if serving is None or not decision.is_served:
+        return None
+    if left_track(world, serving):
+        return _say("Switching", f"version {serving.version} is ready, and requests are about to move to it")
+    if applied_revision(world.deployment(serving.track)) == serving.revision:
+        return _say("Serving", f"version {serving.version} is wanted and serves", "True")
+    return _say("RollingOut", f"version {serving.version} is being put back")
+
+
+def _gates_keep_it_out(world: World, decision: Decision) -> Condition | None:
+    if not decision.desired or not decision.turned_away:
+        return None
+    return _say(decision.turned_away.reason, describe_kept_out(decision))
+
+
+def _rejected(world: World, decision: Decision) -> Condition | None:
+    rejection = decision.state.rejection_of(decision.desired.name) if decision.desired else None
+    if rejection is None:
+        return None
+    text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
+    if rejection.retry_at:
+        text += f"; tried again at {rfc3339(rejection.retry_at)}"
+    return _say("VersionRejected" if decision.state.serving else "FirstVersionFailed", text)
+
+
+def _waits_for_approval_behind_a_commit(world: World, decision: Decision) -> Condition | None:
+    if not waits_behind_a_commit(decision):
+        return None
+    return _say("WaitingForApproval", describe_wait_behind_a_commit(decision))
+
+
+def _under_way(world: World, decision: Decision) -> Condition | None:
+    candidate = decision.state.candidate
+    return _say(candidate.reason or "RollingOut", candidate.progress) if candidate else None
+
+
+def _undecided(world: World, decision: Decision) -> Condition:
+    return _say("Pending", "nothing is decided yet", "Unknown")
+
+
+_RULES: tuple[Callable[[World, Decision], Condition | None], ...] = (
+    _registry_does_not_tell,
+    _can_not_even_start,
+    _a_person_holds_what_serves,
+    _suspended,
+    _the_desired_one_serves,
+    _gates_keep_it_out,
+    _rejected,
+    _waits_for_approval_behind_a_commit,
+    _under_way,
+    _undecided,
+)
+
+# --- words that other conditions use, too --------------------------------------------------------------
+
+
+def describe_kept_out(decision: Decision) -> str:
+    """Which gate keeps the desired version out, and why; empty when none does."""
+    gate, desired = decision.turned_away, decision.desired
+    if gate is None or desired is None:
+        return ""
+    return f"version {desired.target.version} is kept out by gate {gate.gate}: {gate.message}"
+
+
+def waits_behind_a_commit(decision: Decision) -> bool:
+    """Whether the desired version lacks only a person's approval, and a commit is brought in meanwhile."""
+    desired = decision.desired
+    if desired is None or decision.interim is None or decision.turned_away:
+        return False
+    return decision.state.rejection_of(desired.name) is None
+
+
+def describe_wait_behind_a_commit(decision: Decision) -> str:
+    """What it waits for, and what happens meanwhile."""
+    version = decision.desired.target.version if decision.desired else ""
+    return (
+        f"version {version} waits until a person agrees; meanwhile the changed spec is brought into force with the "
+        "version that serves"
+    )
