@@ -93,24 +93,30 @@ def _answer_retry(world: World, decision: Decision) -> Decision:
 def _restart(world: World, decision: Decision, desired: Revision | None) -> tuple[Decision, Target | None]:
     """The target to render anew because a person asks for a restart; None when nobody does, or it was done.
 
-    What is restarted is what is wanted, or what serves where that is rejected. It is answered when the new
-    revision is kept: an operator that dies before renders it again.
+    It is answered when the new revision is kept: an operator that dies before renders it again.
     """
-    value, state = read_request(world, "restart"), decision.state
+    value = read_request(world, "restart")
     if not value or desired is None:
         return decision, None
-    base = desired.target
-    if state.serving and state.rejection_of(desired.name):
-        serving = decision.revision(state.serving.revision)
-        base = _build_interim_target(world, decision, desired) or (serving.target if serving else base)
-    under_way = decision.revision(state.candidate.revision) if state.candidate else None
-    if any(r.target.restart == value for r in decision.revisions):
+    base = _find_restarted(world, decision, desired)
+    kept = any(r.target.restart == value for r in decision.revisions)
+    if kept:
         decision = decision.with_answer("restart", value)
+    under_way = decision.revision(decision.state.candidate.revision) if decision.state.candidate else None
     if under_way and under_way.target.restart == value and same_target(under_way.target, base):
         return decision, under_way.target
-    if not read_unanswered(world, "restart") or "restart" in decision.answers:
+    if kept or not read_unanswered(world, "restart"):
         return decision, None
     return decision, replace(base, restart=value)
+
+
+def _find_restarted(world: World, decision: Decision, desired: Revision) -> Target:
+    """What a restart is about: what is wanted, or what serves where that is rejected."""
+    state = decision.state
+    if state.serving is None or not state.rejection_of(desired.name):
+        return desired.target
+    serving = decision.revision(state.serving.revision)
+    return _build_interim_target(world, decision, desired) or (serving.target if serving else desired.target)
 
 
 def _find_kept(decision: Decision, target: Target) -> Revision | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from model_operator.domain.revision import Revision, Side, VerdictState
-from model_operator.domain.rollout import Rejection
+from model_operator.domain.rollout import Rejection, RolloutState
 from model_operator.domain.world import World
 from model_operator.planner.decision import Decision, retry_now
 from model_operator.planner.health import REASONS
@@ -43,23 +43,25 @@ def inherit_rejection(decision: Decision, desired: Revision) -> Decision:
     if desired.verdict or state.rejection_of(desired.name):
         return decision  # it has a verdict of its own
     kin = [r for r in decision.revisions if r.name != desired.name and same_version(r.target, desired.target)]
-    last: tuple[datetime, Revision, Rejection | None] | None = None
-    for revision in kin:
-        if revision.name == state.serving.revision:
-            return decision  # the version is well; what failed was a shape of its pods
-        rejection = state.rejection_of(revision.name)
-        lived = revision.verdict if revision.verdict and revision.verdict.state is VerdictState.LIVE else None
-        at = rejection.at if rejection else lived.at if lived else None
-        if at and (last is None or at >= last[0]):
-            last = at, revision, rejection
-    if (
-        last is None
-        or last[2] is None
-        or _may_be_fixed(last[2], last[1].target.pod_spec, desired.target.pod_spec)
-    ):
+    if any(r.name == state.serving.revision for r in kin):
+        return decision  # the version is well; what failed was a shape of its pods
+    judged = [(at, number, r) for number, r in enumerate(kin) if (at := _judged_at(state, r))]
+    if not judged:
         return decision
-    rejected = (replace(last[2], revision=desired.name), *state.rejected)
+    *_, last = max(judged)
+    rejection = state.rejection_of(last.name)
+    if rejection is None or _may_be_fixed(rejection, last.target.pod_spec, desired.target.pod_spec):
+        return decision
+    rejected = (replace(rejection, revision=desired.name), *state.rejected)
     return replace(decision, state=replace(state, rejected=rejected))
+
+
+def _judged_at(state: RolloutState, revision: Revision) -> datetime | None:
+    """When it was rejected or, unless it was, went live; None when it never did."""
+    if rejection := state.rejection_of(revision.name):
+        return rejection.at
+    verdict = revision.verdict
+    return verdict.at if verdict and verdict.state is VerdictState.LIVE else None
 
 
 def _may_be_fixed(rejection: Rejection, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.plan import Event
 from model_operator.domain.revision import Revision, Side, VerdictState
 from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
@@ -26,30 +25,28 @@ CREDENTIALS_RETRY = timedelta(seconds=30)
 def follow_target(world: World, decision: Decision) -> Decision:
     """Starts, supersedes or drops a candidate so that the desired revision becomes the serving one."""
     decision = find_desired(world, decision)
-    desired = decision.desired
+    state, desired = decision.state, decision.desired
     if desired is None:
         return decision  # what is under way goes on; nothing new starts on an answer that we do not have
-    alias = world.spec.model.reference().display
-    state = decision.state
+    agreed = _is_agreed(world, decision, desired)
     candidate = state.candidate
     if candidate and candidate.phase is Phase.FAILED and candidate.revision == desired.name and state.serving:
-        return _start(
-            world, decision, desired, alias
-        )  # left in place; only a person or a commit tries it again
-    if state.serving and desired.name == state.serving.revision:
-        return _drop_candidate(decision, replace(state.serving, alias=alias))
+        # left in place; only a person or a commit tries it again
+        return _start(world, decision, desired, agreed=agreed)
+    if state.serving and decision.is_served:
+        return _drop_candidate(decision, replace(state.serving, alias=world.spec.model.reference().display))
     rejection = state.rejection_of(desired.name)
     if state.serving and rejection and not _may_retry(world, rejection):
-        decision = _start_interim(world, decision, alias)
+        decision = _start_interim(world, decision)
         return decision if decision.interim else _drop_candidate(decision, state.serving)
     decision = admit(world, decision, desired)
-    if decision.admission and decision.admission.refusal:
-        decision = _start_interim(world, decision, alias)
-    if decision.admission and not decision.admission.admitted:
-        return decision if decision.interim else turn_away(decision, decision.admission)
-    if _waits_for_approval(world.spec, decision, desired):
-        decision = _start_interim(world, decision, alias)
-    return decision if decision.interim else _start(world, decision, desired, alias)
+    kept_out = decision.admission if decision.admission and not decision.admission.admitted else None
+    refused = kept_out is not None and kept_out.refusal is not None
+    if refused or not (kept_out or agreed):
+        decision = _start_interim(world, decision)
+        if decision.interim:
+            return decision
+    return turn_away(decision, kept_out) if kept_out else _start(world, decision, desired, agreed=agreed)
 
 
 def start_moments(world: World, decision: Decision) -> Iterator[datetime]:
@@ -66,7 +63,7 @@ def start_moments(world: World, decision: Decision) -> Iterator[datetime]:
         yield world.now + CREDENTIALS_RETRY
 
 
-def _start_interim(world: World, decision: Decision, alias: str) -> Decision:
+def _start_interim(world: World, decision: Decision) -> Decision:
     """While the desired version may not start, a commit is brought into force with the version that serves.
 
     ``decision.interim`` stays empty where there is nothing to bring in.
@@ -78,7 +75,7 @@ def _start_interim(world: World, decision: Decision, alias: str) -> Decision:
     rejection = state.rejection_of(decision.interim.name)
     if rejection and not _may_retry(world, rejection):
         return _drop_candidate(decision, state.serving)
-    return _start(world, decision, decision.interim, alias)
+    return _start(world, decision, decision.interim, agreed=_is_agreed(world, decision, decision.interim))
 
 
 def _drop_candidate(decision: Decision, serving: Serving) -> Decision:
@@ -91,9 +88,9 @@ def _drop_candidate(decision: Decision, serving: Serving) -> Decision:
     return decision.with_state(kept, Event(False, "RolloutCancelled", text))
 
 
-def _start(world: World, decision: Decision, desired: Revision, alias: str) -> Decision:
-    """Makes ``desired`` the candidate, once a person agrees, a slot is free and it has waited long enough."""
-    state, spec = decision.state, world.spec
+def _start(world: World, decision: Decision, desired: Revision, *, agreed: bool) -> Decision:
+    """Makes ``desired`` the candidate, once it is ``agreed`` to, a slot is free and it has waited long enough."""
+    state, alias = decision.state, world.spec.model.reference().display
     before = state.candidate
     in_flight = before is not None and before.phase.in_flight
     if before and before.revision == desired.name and not _may_start(world, before):
@@ -115,7 +112,7 @@ def _start(world: World, decision: Decision, desired: Revision, alias: str) -> D
         attempts=attempts,
         track=track,
     )
-    if _waits_for_approval(spec, decision, desired):
+    if not agreed:
         return _wait(decision, _for_approval(waiting))
     elsewhere = state.serving is not None and state.serving.track != track
     if elsewhere and not in_flight and is_still_reached(world, state, track):
@@ -155,10 +152,11 @@ def _count_attempts(state: RolloutState, desired: Revision) -> int:
     return verdict.attempts + 1 if verdict and verdict.state is VerdictState.REJECTED else 1
 
 
-def _waits_for_approval(spec: ModelDeploymentSpec, decision: Decision, desired: Revision) -> bool:
-    """Whether a person has to agree before anything starts; one who holds a revision has agreed."""
-    later = spec.gates.approval.at == "BeforeTraffic" and spec.rollout.strategy == "BlueGreen"
-    return not later and not decision.held and not is_approved(spec, desired.target.version, desired.name)
+def _is_agreed(world: World, decision: Decision, revision: Revision) -> bool:
+    """Whether no person has to agree (any more) before anything starts; one who holds a revision has agreed."""
+    gates = world.spec.gates
+    later = gates.approval.at == "BeforeTraffic" and world.spec.rollout.strategy == "BlueGreen"
+    return later or decision.held or is_approved(world.spec, revision.target.version, revision.name)
 
 
 def _for_approval(candidate: Candidate) -> Candidate:
