@@ -195,13 +195,21 @@ def to_status(state: RolloutState, keep: str = "") -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
+def read_status(status: Mapping[str, Any], name: str) -> RolloutState:
+    """The state that the status of the ModelDeployment ``name`` holds; what can't be read counts as absent."""
+    serving, candidate = _SERVING.read(status.get("serving")), _CANDIDATE.read(status.get("candidate"))
+    return RolloutState(
+        serving and replace(serving, track=_known_track(serving.track, name)),
+        candidate and replace(candidate, track=_known_track(candidate.track, name)),
+        tuple(r for r in map(_REJECTION.read, _items(status, "rejected")) if r),
+        tuple(p for p in map(_DEPARTED.read, _items(status, "history")) if p),
+    )
+
+
 def load(world: World) -> RolloutState:
     """Returns the state that the status holds, completed from the cluster where the status is silent."""
-    status = world.status
-    serving, candidate = _SERVING.read(status.get("serving")), _CANDIDATE.read(status.get("candidate"))
-    serving = serving and replace(serving, track=_known_track(serving.track, world.name))
-    candidate = candidate and replace(candidate, track=_known_track(candidate.track, world.name))
-    rejected = [r for r in map(_REJECTION.read, _items(status, "rejected")) if r]
+    told = read_status(world.status, world.name)
+    serving, candidate, rejected = told.serving, told.candidate, list(told.rejected)
     if serving is None:
         serving, tried = _rebuild(world)
         candidate = candidate or tried
@@ -216,10 +224,10 @@ def load(world: World) -> RolloutState:
     forgiven |= {candidate.revision} if candidate and candidate.phase is not Phase.FAILED else set()
     rejected = [r for r in rejected if r.revision not in forgiven]
     rejected.sort(key=lambda r: r.at, reverse=True)
-    history = [p for p in map(_DEPARTED.read, _items(status, "history")) if p]
-    if not history and "observedGeneration" not in status and serving:
+    history = told.history
+    if not history and "observedGeneration" not in world.status and serving:
         history = _rebuild_history(world, serving)
-    return RolloutState(serving, candidate, tuple(rejected), tuple(history))
+    return RolloutState(serving, candidate, tuple(rejected), history)
 
 
 def _known_track(track: str, first: str) -> str:
@@ -300,7 +308,7 @@ def _rebuild(world: World) -> tuple[Serving | None, Candidate | None]:
     return serving, None
 
 
-def _rebuild_history(world: World, serving: Serving) -> list[Departed]:
+def _rebuild_history(world: World, serving: Serving) -> tuple[Departed, ...]:
     """What the kept revisions tell of what served before: the last time that each of them went live."""
     lived = [
         (r.verdict.at, r.number, r)
@@ -314,7 +322,7 @@ def _rebuild_history(world: World, serving: Serving) -> list[Departed]:
             Departed(revision.name, revision.target.version, "", since, max(since, until), "Replaced", text)
         )
         until, by = since, revision.target.version
-    return history[:HISTORY_SHOWN]
+    return tuple(history[:HISTORY_SHOWN])
 
 
 def _rebuild_candidate(

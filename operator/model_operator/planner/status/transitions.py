@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from model_operator.domain.objects import Object, newest, part, read_time
-from model_operator.domain.rollout import Phase
+from model_operator.domain.objects import Object, part, read_time
+from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import World
-
-Status = Object
+from model_operator.planner.state import read_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,96 +56,73 @@ class Followed:
 RolloutTransition = Started | Ended | Reverted | Followed
 
 
-def find_transitions(world: World, after: Status) -> Iterator[RolloutTransition]:
+def find_transitions(world: World, after: Object) -> Iterator[RolloutTransition]:
     """What happened between the status of ``world`` and ``after``, which is about to take its place.
 
     A lost status tells of nothing but a start: what is rebuilt from memory did not happen just now.
     """
-    before = world.status
-    if _has_begun(before, after):
+    then, now = read_status(world.status, world.name), read_status(after, world.name)
+    if _has_begun(then.candidate, now.candidate):
         yield Started()
-    if not before:
+    if not world.status:
         return
-    if rejection := _new_rejection(before, after):
-        yield from _find_rejection_transitions(before, after, rejection)
-    elif _live(before, after):
-        yield Ended("live", "", _elapsed(part(before, "candidate"), _time(after, "serving", "since")))
-        if (seconds := _since_the_move(before, after)) is not None:
-            yield Followed(
-                world.parsed_spec.gates.approval.mode if world.parsed_spec else "Automatic", seconds
-            )
-    elif ended := _find_abandoned(before, after):
+    if rejection := _find_new_rejection(then, now):
+        yield from _find_rejection_transitions(then, now, rejection)
+    elif now.serving and _went_live(then.serving, now.serving):
+        yield Ended("live", "", _elapsed(then.candidate, now.serving.since))
+        if then.serving and (seconds := _since_the_move(then.serving, now.serving, after)) is not None:
+            yield Followed(world.spec.gates.approval.mode, seconds)
+    elif ended := _find_abandoned(then.candidate, now.candidate):
         yield ended
 
 
-def _has_begun(before: Status, after: Status) -> bool:
-    then, now = part(before, "candidate"), part(after, "candidate")
-    return now.get("phase") == Phase.APPLYING and not (
-        _under_way(then) and then.get("revision") == now.get("revision")
-    )
+def _has_begun(then: Candidate | None, now: Candidate | None) -> bool:
+    if now is None or now.phase is not Phase.APPLYING:
+        return False
+    return not (then and then.phase.in_flight and then.revision == now.revision)
 
 
 def _find_rejection_transitions(
-    before: Status, after: Status, rejection: Status
+    then: RolloutState, now: RolloutState, rejection: Rejection
 ) -> Iterator[RolloutTransition]:
-    side, reason = str(rejection.get("side", "")), str(rejection.get("reason", ""))
-    was_live = part(before, "serving").get("revision") == rejection.get("revision")
-    serves = part(after, "serving").get("revision", rejection.get("revision"))
+    was_live = then.serving is not None and then.serving.revision == rejection.revision
     if not was_live:
-        seconds = _elapsed(part(before, "candidate"), read_time(rejection.get("at")))
-        yield Ended("rejected", reason, seconds)
+        yield Ended("rejected", rejection.reason, _elapsed(then.candidate, rejection.at))
     # with revert.policy Never it is left in place
-    left = part(after, "candidate").get("phase") == Phase.FAILED
-    if serves != rejection.get("revision") and not left:
-        yield Reverted("watch" if was_live else "rollout", side, reason)
+    left = now.candidate is not None and now.candidate.phase is Phase.FAILED
+    if now.serving and now.serving.revision != rejection.revision and not left:
+        yield Reverted("watch" if was_live else "rollout", rejection.side.value, rejection.reason)
 
 
-def _find_abandoned(before: Status, after: Status) -> Ended | None:
+def _find_abandoned(then: Candidate | None, now: Candidate | None) -> Ended | None:
     """The candidate that is under way no longer, neither live nor rejected."""
-    then, now = part(before, "candidate"), part(after, "candidate")
-    if not _under_way(then):
+    if then is None or not then.phase.in_flight:
         return None
-    if now.get("revision") == then.get("revision"):
-        if now.get("phase") == Phase.WITHDRAWN:
-            return Ended("withdrawn", str(now.get("reason", "")), None)
-        return None
-    return Ended("cancelled", "", None)
+    if now is None or now.revision != then.revision:
+        return Ended("cancelled", "", None)
+    return Ended("withdrawn", now.reason, None) if now.phase is Phase.WITHDRAWN else None
 
 
-def _live(before: Status, after: Status) -> bool:
-    then, now = part(before, "serving"), part(after, "serving")
-    return bool(now) and (then.get("revision"), then.get("since")) != (now.get("revision"), now.get("since"))
+def _went_live(then: Serving | None, now: Serving) -> bool:
+    return then is None or (then.revision, then.since) != (now.revision, now.since)
 
 
-def _since_the_move(before: Status, after: Status) -> float | None:
+def _since_the_move(then: Serving, now: Serving, after: Object) -> float | None:
     """Seconds from the answer that named the version which is live now; None when no move brought it."""
-    then, now, answer = part(before, "serving"), part(after, "serving"), part(after, "resolved")
-    version = now.get("version")
-    if not then or then.get("version") == version or answer.get("version") != version:
+    answer = part(after, "resolved")
+    if then.version == now.version or answer.get("version") != now.version:
         return None
-    moved, since, served = (read_time(at) for at in (answer.get("at"), now.get("since"), then.get("since")))
+    moved = read_time(answer.get("at"))
     # an answer that is older than what served before is no move: a commit or a person brought this version
-    if moved is None or since is None or served is None or not served <= moved <= since:
+    if moved is None or not then.since <= moved <= now.since:
         return None
-    return (since - moved).total_seconds()
+    return (now.since - moved).total_seconds()
 
 
-def _new_rejection(before: Status, after: Status) -> Status | None:
-    latest = newest(after, "rejected")
-    known = before.get("rejected")
-    seen = known if isinstance(known, list) else []
-    return latest if latest and latest not in seen else None
+def _find_new_rejection(then: RolloutState, now: RolloutState) -> Rejection | None:
+    newest = next(iter(now.rejected), None)
+    return newest if newest not in then.rejected else None
 
 
-def _under_way(candidate: Status) -> bool:
-    phase = candidate.get("phase")
-    return phase in set(Phase) and Phase(phase).in_flight
-
-
-def _elapsed(candidate: Status, until: datetime | None) -> float | None:
-    since = read_time(candidate.get("since"))
-    return max(0.0, (until - since).total_seconds()) if since and until else None
-
-
-def _time(status: Status, where: str, name: str) -> datetime | None:
-    return read_time(part(status, where).get(name))
+def _elapsed(candidate: Candidate | None, until: datetime) -> float | None:
+    return max(0.0, (until - candidate.since).total_seconds()) if candidate else None
