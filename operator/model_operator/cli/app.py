@@ -11,9 +11,16 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from model_operator.cli import completion
-from model_operator.cli.commands import digest, doctor, get, history, lint, plan, status, steer
-from model_operator.cli.context import Context, Kubeconfig, Namespace, NoColor, Place, located, remember
+from model_operator.cli.commands import completion, digest, doctor, get, history, lint, plan, status, steer
+from model_operator.cli.context import (
+    Context,
+    Kubeconfig,
+    KubeContext,
+    Namespace,
+    NoColor,
+    remember,
+    with_context,
+)
 from model_operator.cli.errors import CommandError
 
 PROGRAM = "kubectl model"
@@ -38,7 +45,7 @@ def _version(asked: bool) -> None:
 def options(
     ctx: typer.Context,
     kubeconfig: Kubeconfig = None,
-    context: Context = "",
+    kube_context: KubeContext = "",
     namespace: Namespace = "",
     no_color: NoColor = False,
     _asked: Annotated[
@@ -50,12 +57,12 @@ def options(
     kubectl model get -A
     kubectl model status churn --watch
     """
-    remember(ctx, kubeconfig, context, namespace, no_color)
+    remember(ctx, kubeconfig, kube_context, namespace, no_color)
 
 
 def _add(functions: Sequence[Callable[..., Any]], panel: str) -> None:
     for function in functions:
-        app.command(help=_reflow(function), rich_help_panel=panel)(located(function))
+        app.command(help=_reflow(function), rich_help_panel=panel)(with_context(function))
 
 
 def _reflow(function: Callable[..., Any]) -> str:
@@ -83,7 +90,7 @@ def main() -> None:
     try:
         app(prog_name=PROGRAM)
     except CommandError as error:
-        terminal = Place(color="--no-color" not in sys.argv).terminal()
+        terminal = Context(color="--no-color" not in sys.argv).terminal()
         words = terminal.signs.words
         terminal.err.print(Text.assemble(("error: ", "bold red"), words(error.message)))
         if error.remedy:

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from model_operator.cli.completion import names_of_deployments
+from model_operator.cli.cluster import connected
+from model_operator.cli.context import Context
+
+_NAMES_SECONDS = 3.0
+
+
+def suggest_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The ModelDeployments that a name on the command line may mean. Silent where the cluster is."""
+    try:
+        found = asyncio.run(_list_names(_read_context(ctx)))
+    except Exception:  # a completion has no place for words
+        return []
+    return [name for name in found if name.startswith(incomplete)]
+
+
+async def _list_names(context: Context) -> list[str]:
+    async with asyncio.timeout(_NAMES_SECONDS), connected(context) as cluster:
+        found = await cluster.deployments(cluster.namespace, fresh=False)
+    return sorted(str(item["metadata"]["name"]) for item in found)
+
+
+def _read_context(ctx: typer.Context) -> Context:
+    given: dict[str, Any] = {}
+    for level in (ctx.parent, ctx):
+        params = level.params if level else {}
+        given |= {key: params[key] for key in ("kubeconfig", "kube_context", "namespace") if params.get(key)}
+    return Context(**given)
+
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The ModelDeployment.", autocompletion=names_of_deployments)
+    str, typer.Argument(metavar="NAME", help="The ModelDeployment.", autocompletion=suggest_names)
 ]
 Within = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="Longest time to wait: 90s, 10m, 1h30m.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from model_operator.api import names
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode
 from model_operator.domain.objects import Kind, Object, ObjectRef
 from model_operator.kube.resources import collection_path, object_path
@@ -111,15 +111,15 @@ class Cluster:
 
 
 @asynccontextmanager
-async def connected(place: Place) -> AsyncIterator[Cluster]:
+async def connected(context: Context) -> AsyncIterator[Cluster]:
     """The cluster that the options name. Raises CommandError where there is none to connect to."""
     from kubernetes.aio import config
 
     from model_operator.kube.transport import RetryPolicy, Transport, load_configuration
 
     try:
-        namespace = _namespace_of_context(place)
-        configuration = await load_configuration(place.kubeconfig, place.context)
+        namespace = _namespace_of_context(context)
+        configuration = await load_configuration(context.kubeconfig, context.kube_context)
     except (config.ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         # types and attributes: the client trips over a file that is empty, or a list
         odd = isinstance(error, TypeError | AttributeError)
@@ -130,25 +130,25 @@ async def connected(place: Place) -> AsyncIterator[Cluster]:
         ) from None
     transport = Transport(
         configuration,
-        kubeconfig=place.kubeconfig,
+        kubeconfig=context.kubeconfig,
         timeout_seconds=TIMEOUT_SECONDS,
         retry=RetryPolicy(attempts=ATTEMPTS, give_up_after=GIVE_UP_SECONDS),
-        context=place.context,
+        context=context.kube_context,
     )
     try:
-        yield Cluster(transport, place.namespace or namespace)
+        yield Cluster(transport, context.namespace or namespace)
     finally:
         await transport.close()
 
 
-def _namespace_of_context(place: Place) -> str:
+def _namespace_of_context(context: Context) -> str:
     """Where a command without -n looks. Raises CommandError if no such context, or no kubeconfig, is there."""
     from kubernetes.aio import config
 
     from model_operator.kube.transport import in_pod
 
-    chosen = place.kubeconfig or os.environ.get("KUBECONFIG")
-    if not chosen and not place.context and in_pod():
+    chosen = context.kubeconfig or os.environ.get("KUBECONFIG")
+    if not chosen and not context.kube_context and in_pod():
         return _POD_NAMESPACE.read_text(encoding="utf-8").strip() if _POD_NAMESPACE.is_file() else "default"
     files = str(chosen or _DEFAULT_KUBECONFIG)
     if not any(Path(file).expanduser().is_file() for file in files.split(os.pathsep)):
@@ -158,13 +158,13 @@ def _namespace_of_context(place: Place) -> str:
             "set KUBECONFIG, or name a file with --kubeconfig",
         )
     contexts, active = config.list_kube_config_contexts(config_file=files)  # type: ignore[no-untyped-call]
-    if place.context:
-        active = next((found for found in contexts if found["name"] == place.context), None)
+    if context.kube_context:
+        active = next((found for found in contexts if found["name"] == context.kube_context), None)
     if active is None:
         there = ", ".join(sorted(found["name"] for found in contexts)) or "no context"
         raise CommandError(
             ExitCode.USAGE,
-            f"there is no context {place.context or '(none is current)'} in {files}",
+            f"there is no context {context.kube_context or '(none is current)'} in {files}",
             f"it has {there}: choose with --context",
         )
     return str(active.get("context", {}).get("namespace") or "default")

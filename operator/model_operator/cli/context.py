@@ -20,11 +20,11 @@ PANEL = "Cluster and output"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Context:
     """Where a command looks, and how it shows what it found. Empty: as the kubeconfig says."""
 
     kubeconfig: Path | None = None
-    context: str = ""
+    kube_context: str = ""
     namespace: str = ""
     color: bool = True
 
@@ -33,17 +33,17 @@ class Place:
         return standard_terminal(self.color, os.environ)
 
     def flags(self, namespace: str = "") -> str:
-        """The options that lead to the same place, for a command that is suggested; begins with a blank."""
+        """The options that choose the same cluster and namespace, for a suggested command; begins with a blank."""
         chosen = namespace or self.namespace
-        told = f" -n {chosen}" if chosen else ""
-        return told + (f" --context {self.context}" if self.context else "")
+        namespaced = f" -n {chosen}" if chosen else ""
+        return namespaced + (f" --context {self.kube_context}" if self.kube_context else "")
 
 
 Kubeconfig = Annotated[
     Path | None,
     typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig file.", rich_help_panel=PANEL),
 ]
-Context = Annotated[
+KubeContext = Annotated[
     str, typer.Option("--context", metavar="NAME", help="Context of the kubeconfig.", rich_help_panel=PANEL)
 ]
 Namespace = Annotated[
@@ -61,31 +61,31 @@ NoColor = Annotated[
 
 _OPTIONS = {
     "kubeconfig": (Kubeconfig, None),
-    "context": (Context, ""),
+    "kube_context": (KubeContext, ""),
     "namespace": (Namespace, ""),
     "no_color": (NoColor, False),
 }
 
 
 def remember(
-    ctx: typer.Context, kubeconfig: Path | None, context: str, namespace: str, no_color: bool
+    ctx: typer.Context, kubeconfig: Path | None, kube_context: str, namespace: str, no_color: bool
 ) -> None:
     """Keeps options that were written before the command's name."""
-    ctx.obj = Place(kubeconfig, context, namespace, not no_color)
+    ctx.obj = Context(kubeconfig, kube_context, namespace, not no_color)
 
 
-def located(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command, whose first parameter is a Place, the options that make one.
+def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command, whose first parameter is a Context, the options that make one.
 
     A coroutine function is run to its end. Options after the command's name win over those before it.
     """
     signature = inspect.signature(function, eval_str=True)
-    own = [parameter for name, parameter in signature.parameters.items() if name != "place"]
+    own = [parameter for name, parameter in signature.parameters.items() if name != "context"]
 
     @functools.wraps(function)
     def command(ctx: typer.Context, **given: Any) -> Any:
-        place = _choose(ctx.obj or Place(), **{name: given.pop(name) for name in _OPTIONS})
-        done = function(place, **given)
+        context = _choose(ctx.obj or Context(), **{name: given.pop(name) for name in _OPTIONS})
+        done = function(context, **given)
         return asyncio.run(done) if inspect.iscoroutine(done) else done
 
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -100,14 +100,15 @@ def located(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _choose(before: Place, kubeconfig: Path | None, context: str, namespace: str, no_color: bool) -> Place:
-    place = before
+def _choose(
+    context: Context, kubeconfig: Path | None, kube_context: str, namespace: str, no_color: bool
+) -> Context:
     if kubeconfig is not None:
-        place = replace(place, kubeconfig=kubeconfig)
-    if context:
-        place = replace(place, context=context)
+        context = replace(context, kubeconfig=kubeconfig)
+    if kube_context:
+        context = replace(context, kube_context=kube_context)
     if namespace:
-        place = replace(place, namespace=namespace)
-    if place.kubeconfig is not None and not place.kubeconfig.is_file():
-        raise CommandError(ExitCode.USAGE, f"there is no kubeconfig {place.kubeconfig}", "see --kubeconfig")
-    return replace(place, color=False) if no_color else place
+        context = replace(context, namespace=namespace)
+    if context.kubeconfig is not None and not context.kubeconfig.is_file():
+        raise CommandError(ExitCode.USAGE, f"there is no kubeconfig {context.kubeconfig}", "see --kubeconfig")
+    return replace(context, color=False) if no_color else context

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.cli.cli_objects import NOW
 
 from model_operator.cli.app import main
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.render.terminal import ASCII, PIPE_WIDTH, UNICODE, terminal
 from model_operator.cli.snapshot import Snapshot
 
@@ -322,8 +322,8 @@ def test_no_color_and_a_pipe_are_respected() -> None:
 
 
 def test_flags_lead_to_the_same_place() -> None:
-    assert Place(namespace="crm", context="prod").flags() == " -n crm --context prod"
-    assert Place().flags() == ""
+    assert Context(namespace="crm", kube_context="prod").flags() == " -n crm --context prod"
+    assert Context().flags() == ""
 
 
 @pytest.mark.parametrize(

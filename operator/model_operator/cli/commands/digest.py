@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from model_operator.api.reference import MalformedReferenceError, parse_reference
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode
 from model_operator.domain.registry import ResolutionReason
 from model_operator.pod.fetch import UncoveredError, digest_of
@@ -34,7 +34,7 @@ _MISSING = frozenset({ResolutionReason.MODEL_NOT_FOUND, ResolutionReason.VERSION
 
 
 async def digest(
-    place: Place,
+    context: Context,
     directory: Annotated[
         Path, typer.Argument(metavar="DIRECTORY", help="The model's files, with MLmodel among them.")
     ],
@@ -64,7 +64,7 @@ async def digest(
         name, version = _version(tag)
         async with _connect(registry, os.environ) as client:
             await _write(client, (name, version, tag_name), found, force)
-        terminal = place.terminal()
+        terminal = context.terminal()
         terminal.err.print(Text(terminal.signs.words(f"the tag {tag_name} of {tag} says so")))
     typer.echo(found)
 
@@ -104,10 +104,10 @@ def _version(tag: str) -> tuple[str, str]:
     return reference.name, reference.version
 
 
-async def _write(client: MlflowClient, place: tuple[str, str, str], found: str, force: bool) -> None:
+async def _write(client: MlflowClient, target: tuple[str, str, str], found: str, force: bool) -> None:
     from model_operator.registry.clients.base import RegistryError
 
-    name, version, key = place
+    name, version, key = target
     try:
         before = (await client.version(name, version)).tags.get(key, "")
         if before.removeprefix("sha256:").lower() == found.removeprefix("sha256:"):

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from model_operator.cli.arguments import Report, ReportFormat
 from model_operator.cli.cluster import connected
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.doctor import Finding, Level, examine, findings
 from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.render.terminal import Terminal
@@ -29,7 +29,7 @@ _ICONS = {
 
 
 async def doctor(
-    place: Place,
+    context: Context,
     registry_at: Annotated[
         str,
         typer.Option(
@@ -48,10 +48,10 @@ async def doctor(
     they do not know. Nothing is changed, and no value of a Secret is read out. It ends with 0 when there is no
     problem (warnings may be), 1 when there is one, 5 when the API server can't be reached.
     """
-    terminal = place.terminal()
+    terminal = context.terminal()
     if registry_at and not registry_at.startswith(("http://", "https://")):
         raise CommandError(ExitCode.USAGE, f"{registry_at!r} is no URL", "write http://127.0.0.1:5000")
-    async with connected(place) as cluster:
+    async with connected(context) as cluster:
         try:
             found = findings(await examine(cluster, registry_at))
         except ApiError as error:

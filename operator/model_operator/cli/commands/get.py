@@ -10,10 +10,9 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from model_operator.cli.arguments import TableFormat, Watched
+from model_operator.cli.arguments import TableFormat, Watched, suggest_names
 from model_operator.cli.cluster import Cluster, connected
-from model_operator.cli.completion import names_of_deployments
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.looking import Goal, Watch, look, no_crd
 from model_operator.cli.render.documents import document, dump
@@ -26,10 +25,8 @@ LIST_SECONDS = 2.0
 
 
 async def get(
-    place: Place,
-    name: Annotated[
-        str | None, typer.Argument(help="Only this one.", autocompletion=names_of_deployments)
-    ] = None,
+    context: Context,
+    name: Annotated[str | None, typer.Argument(help="Only this one.", autocompletion=suggest_names)] = None,
     all_namespaces: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")
     ] = False,
@@ -42,16 +39,16 @@ async def get(
 
     kubectl model get -A --watch
     """
-    terminal = place.terminal()
+    terminal = context.terminal()
     if watch and output in (TableFormat.JSON, TableFormat.YAML):
         raise CommandError(ExitCode.USAGE, "--watch draws a table", "leave out -o, or use -o wide")
-    async with connected(place) as cluster:
+    async with connected(context) as cluster:
 
         async def see() -> list[Snapshot]:
             return await _all(cluster, name, None if all_namespaces else cluster.namespace, fresh=not watch)
 
         def judged(found: Sequence[Snapshot]) -> list[tuple[Snapshot, Summary]]:
-            return [(snapshot, Goal(flags=place.flags()).summarise(snapshot)) for snapshot in found]
+            return [(snapshot, Goal(flags=context.flags()).summarise(snapshot)) for snapshot in found]
 
         def draw(found: Sequence[Snapshot]) -> RenderableType:
             if not found:

@@ -6,19 +6,19 @@ from rich.text import Text
 
 from model_operator.cli.arguments import Name, Output
 from model_operator.cli.cluster import connected
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.looking import look
 from model_operator.cli.render.documents import dump
 from model_operator.cli.render.tables import history as history_table
 
 
-async def history(place: Place, name: Name, output: Output = None) -> None:
+async def history(context: Context, name: Name, output: Output = None) -> None:
     """Show what served when and why it left, and what was rejected; newest first.
 
     kubectl model history churn
     """
-    terminal = place.terminal()
-    async with connected(place) as cluster:
+    terminal = context.terminal()
+    async with connected(context) as cluster:
         found = await look(cluster, name)
     if output is not None:
         raw = found.raw.get("status") or {}

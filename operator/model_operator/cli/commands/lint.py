@@ -15,7 +15,7 @@ from rich.text import Text
 
 from model_operator.api import names
 from model_operator.cli.arguments import Report, ReportFormat
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _Report:
 
 
 def lint(
-    place: Place,
+    context: Context,
     files: Annotated[
         list[str],
         typer.Argument(metavar="FILE...", help="YAML files, directories of them, or - for standard input."),
@@ -52,7 +52,7 @@ def lint(
     report = _Report()
     for name, text in _texts(files):
         _judge(name, text, report)
-    terminal = place.terminal()
+    terminal = context.terminal()
     if output is ReportFormat.JSON:
         told = [{"file": name, **asdict(problem)} for name, problem in report.problems]
         typer.echo(

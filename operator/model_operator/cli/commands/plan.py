@@ -7,24 +7,24 @@ from rich.text import Text
 
 from model_operator.cli.arguments import Name, Output
 from model_operator.cli.cluster import connected
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.looking import Goal, look
 from model_operator.cli.render.documents import dump
 from model_operator.cli.render.tree import plan_tree
 
 
-async def plan(place: Place, name: Name, output: Output = None) -> None:
+async def plan(context: Context, name: Name, output: Output = None) -> None:
     """Show what the next step does before it does it: pods, resources, gates, the signature's changes.
 
     kubectl model plan churn
     """
-    terminal = place.terminal()
-    async with connected(place) as cluster:
+    terminal = context.terminal()
+    async with connected(context) as cluster:
         found = await look(cluster, name)
     if output is not None:
         dump((found.raw.get("status") or {}).get("plan") or {}, output)
     elif found.status.plan is None:
-        verdict = Goal(flags=place.flags()).summarise(found)
+        verdict = Goal(flags=context.flags()).summarise(found)
         words = terminal.signs.words(f"{verdict.reason}: {verdict.message}")
         terminal.out.print(Group(Text("no step is planned, under way or kept out"), Text(words)))
     else:

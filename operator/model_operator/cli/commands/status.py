@@ -8,7 +8,7 @@ import typer
 
 from model_operator.cli.arguments import Name, Output, Watched, Within
 from model_operator.cli.cluster import Cluster, connected
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode
 from model_operator.cli.looking import Goal, conclude, following, look, seconds
 from model_operator.cli.render.documents import document, dump
@@ -18,7 +18,7 @@ from model_operator.cli.snapshot import Snapshot
 
 
 async def status(
-    place: Place,
+    context: Context,
     name: Name,
     watch: Watched = False,
     wait: Annotated[
@@ -47,9 +47,9 @@ async def status(
     """
     if version and not wait:
         raise CommandError(ExitCode.USAGE, "--version says what --wait waits for", "add --wait")
-    terminal, goal = place.terminal(), Goal(version, place.flags())
+    terminal, goal = context.terminal(), Goal(version, context.flags())
     limit = seconds(within) if wait else float("inf")
-    async with connected(place) as cluster:
+    async with connected(context) as cluster:
         found = await _status(
             cluster,
             name,

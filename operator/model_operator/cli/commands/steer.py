@@ -19,7 +19,7 @@ from rich.text import Text
 from model_operator.api import names
 from model_operator.cli.arguments import DryRun, Name, Wait, Within
 from model_operator.cli.cluster import Cluster, connected
-from model_operator.cli.context import Place
+from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.looking import Goal, Watch, conclude, following, look, seconds
 from model_operator.cli.render.terminal import Terminal
@@ -55,43 +55,43 @@ def _is_held(snapshot: Snapshot) -> bool:
     return current is not None and current.reason in ("RevisionHeld", "RevisionNotFound")
 
 
-async def retry(place: Place, name: Name, wait: Wait = False, within: Within = "10m") -> None:
+async def retry(context: Context, name: Name, wait: Wait = False, within: Within = "10m") -> None:
     """Have the wanted version tried again, whatever it was rejected or withdrawn for.
 
     kubectl model retry churn --wait
     """
-    async with connected(place) as cluster:
+    async with connected(context) as cluster:
         before = await look(cluster, name)
         if before.is_true("Current"):
             serving = before.status.serving
             _say(
-                place,
+                context,
                 f"nothing to try again: version {serving.version if serving else '?'} is wanted and serves",
             )
             return
-        await _ask(place, cluster, name, _Request("retry", _now()))
-        await _follow(place, cluster, name, wait, within)
+        await _ask(context, cluster, name, _Request("retry", _now()))
+        await _follow(context, cluster, name, wait, within)
 
 
-async def restart(place: Place, name: Name, wait: Wait = False, within: Within = "10m") -> None:
+async def restart(context: Context, name: Name, wait: Wait = False, within: Within = "10m") -> None:
     """Roll out new pods of the same version, rendered by the operator of today.
 
     kubectl model restart churn --wait
     """
-    async with connected(place) as cluster:
+    async with connected(context) as cluster:
         before = await look(cluster, name)
         if names.REQUEST_REVERT in before.annotations:
             raise CommandError(
                 ExitCode.FAILED,
                 f"{name} is held at {before.annotations[names.REQUEST_REVERT]}, and a restart waits until it is let go",
-                f"kubectl model release {name}{place.flags()}",
+                f"kubectl model release {name}{context.flags()}",
             )
-        await _ask(place, cluster, name, _Request("restart", _now()))
-        await _follow(place, cluster, name, wait, within)
+        await _ask(context, cluster, name, _Request("restart", _now()))
+        await _follow(context, cluster, name, wait, within)
 
 
 async def revert(
-    place: Place,
+    context: Context,
     name: Name,
     to: Annotated[
         str,
@@ -108,7 +108,7 @@ async def revert(
 
     It needs neither the registry nor a commit: the kept revision has all. The spec is not touched.
     """
-    async with connected(place) as cluster:
+    async with connected(context) as cluster:
         before = await look(cluster, name)
         kept = await _list_kept(cluster, name)
         target = to or _find_served_before(before, kept)
@@ -119,8 +119,8 @@ async def revert(
                 f"{target} is not kept, so there is nothing to go back to",
                 f"kept are: {shown}",
             )
-        await _ask(place, cluster, name, _Request("revert", target))
-        terminal = place.terminal()
+        await _ask(context, cluster, name, _Request("revert", target))
+        terminal = context.terminal()
 
         def arrived(snapshot: Snapshot) -> bool:
             serving = snapshot.status.serving
@@ -133,7 +133,7 @@ async def revert(
 
         if wait:
             watch = following(
-                cluster, name, Goal(flags=place.flags()), terminal, end=True, limit=seconds(within)
+                cluster, name, Goal(flags=context.flags()), terminal, end=True, limit=seconds(within)
             )
             watch.over = lambda s: arrived(s) or _find_refusal(s) is not None
             found = await watch.run()
@@ -145,30 +145,30 @@ async def revert(
                 )
         else:
             found = await look(cluster, name)
-        terminal.out.print(status_tree(found, Goal(flags=place.flags()).summarise(found), terminal))
-        _say(place, f"held until: kubectl model release {name}{place.flags()}")
+        terminal.out.print(status_tree(found, Goal(flags=context.flags()).summarise(found), terminal))
+        _say(context, f"held until: kubectl model release {name}{context.flags()}")
 
 
-async def release(place: Place, name: Name, wait: Wait = False, within: Within = "10m") -> None:
+async def release(context: Context, name: Name, wait: Wait = False, within: Within = "10m") -> None:
     """Let go of a held version (`revert`), so that the alias is followed again.
 
     kubectl model release churn --wait
     """
-    async with connected(place) as cluster:
+    async with connected(context) as cluster:
         before = await look(cluster, name)
         if names.REQUEST_REVERT not in before.annotations:
-            _say(place, f"{name} is not held: there is nothing to let go")
+            _say(context, f"{name} is not held: there is nothing to let go")
             return
-        await _ask(place, cluster, name, _Request("revert", None))
-        await _follow(place, cluster, name, wait, within)
+        await _ask(context, cluster, name, _Request("revert", None))
+        await _follow(context, cluster, name, wait, within)
 
 
 # --- asking and waiting ----------------------------------------------------------------------------
 
 
-async def _ask(place: Place, cluster: Cluster, name: str, request: _Request) -> None:
+async def _ask(context: Context, cluster: Cluster, name: str, request: _Request) -> None:
     """Writes the request and waits until the operator has heard it. Raises CommandError."""
-    terminal = place.terminal()
+    terminal = context.terminal()
     try:
         await cluster.patch(name, request.patch)
     except ApiError as error:
@@ -189,12 +189,14 @@ async def _ask(place: Place, cluster: Cluster, name: str, request: _Request) -> 
     )
     found = await waiting.run()
     if found is not None and (why := _find_refusal(found)) and request.value is not None:
-        raise CommandError(ExitCode.FAILED, why, f"take it back: kubectl model release {name}{place.flags()}")
+        raise CommandError(
+            ExitCode.FAILED, why, f"take it back: kubectl model release {name}{context.flags()}"
+        )
     if found is not None and found.suspended and not request.is_answered(found):
         raise CommandError(
             ExitCode.FAILED,
             f"{name} is suspended: the request stands, and is heard when it goes on",
-            f"kubectl model resume {name}{place.flags()}",
+            f"kubectl model resume {name}{context.flags()}",
         )
     if found is None or not request.is_answered(found):
         raise CommandError(
@@ -202,12 +204,12 @@ async def _ask(place: Place, cluster: Cluster, name: str, request: _Request) -> 
             f"the operator has not answered in {ANSWER_SECONDS:.0f} s; the request stands, and is heard when it comes",
             "kubectl model doctor tells whether the operator runs",
         )
-    _say(place, "the operator has heard it")
+    _say(context, "the operator has heard it")
 
 
-async def _follow(place: Place, cluster: Cluster, name: str, wait: bool, within: str) -> None:
+async def _follow(context: Context, cluster: Cluster, name: str, wait: bool, within: str) -> None:
     """Shows what came of a request so far, or (``wait``) in the end."""
-    terminal, goal = place.terminal(), Goal(flags=place.flags())
+    terminal, goal = context.terminal(), Goal(flags=context.flags())
     if not wait:
         found = await look(cluster, name)
         terminal.out.print(status_tree(found, goal.summarise(found), terminal))
@@ -225,8 +227,8 @@ def _find_refusal(snapshot: Snapshot) -> str | None:
     return current.message if current and current.reason == "RevisionNotFound" else None
 
 
-def _say(place: Place, text: str) -> None:
-    terminal: Terminal = place.terminal()
+def _say(context: Context, text: str) -> None:
+    terminal: Terminal = context.terminal()
     terminal.out.print(Text(terminal.signs.words(text)))
 
 
@@ -278,7 +280,7 @@ _WAITING_PHASES = ("WaitingForApproval", "ReadyForTraffic")
 
 
 async def approve(
-    place: Place,
+    context: Context,
     name: Name,
     version: Annotated[
         str, typer.Argument(metavar="[VERSION]", help="A version or a revision; else the one that waits.")
@@ -293,40 +295,40 @@ async def approve(
 
     Where Git holds the manifest, a commit is the right place: the next sync sets back what is changed here.
     """
-    async with connected(place) as cluster:
+    async with connected(context) as cluster:
         before = await look(cluster, name)
         chosen = version or _waiting(before)
-        _check_approval(before, place)
-        await _change(place, cluster, before, {"gates": {"approval": {"approved": chosen}}}, dry_run)
+        _check_approval(before, context)
+        await _change(context, cluster, before, {"gates": {"approval": {"approved": chosen}}}, dry_run)
     if not dry_run:
-        _say(place, f"version {chosen} of {name} is approved")
+        _say(context, f"version {chosen} of {name} is approved")
 
 
-async def suspend(place: Place, name: Name, dry_run: DryRun = False) -> None:
+async def suspend(context: Context, name: Name, dry_run: DryRun = False) -> None:
     """Freeze a ModelDeployment: nothing is started, taken back or repaired; what serves goes on.
 
     kubectl model suspend churn
     """
-    await _set_suspend(place, name, True, dry_run)
+    await _set_suspend(context, name, True, dry_run)
 
 
-async def resume(place: Place, name: Name, dry_run: DryRun = False) -> None:
+async def resume(context: Context, name: Name, dry_run: DryRun = False) -> None:
     """Let a suspended ModelDeployment go on.
 
     kubectl model resume churn
     """
-    await _set_suspend(place, name, False, dry_run)
+    await _set_suspend(context, name, False, dry_run)
 
 
-async def _set_suspend(place: Place, name: str, suspend: bool, dry_run: bool) -> None:
-    async with connected(place) as cluster:
+async def _set_suspend(context: Context, name: str, suspend: bool, dry_run: bool) -> None:
+    async with connected(context) as cluster:
         before = await look(cluster, name)
         if before.suspended is suspend and not dry_run:
-            _say(place, f"{name} is {'suspended' if suspend else 'not suspended'} already")
+            _say(context, f"{name} is {'suspended' if suspend else 'not suspended'} already")
             return
-        await _change(place, cluster, before, {"suspend": suspend}, dry_run)
+        await _change(context, cluster, before, {"suspend": suspend}, dry_run)
     if not dry_run:
-        _say(place, f"{name} is suspended; its pods serve on" if suspend else f"{name} goes on")
+        _say(context, f"{name} is suspended; its pods serve on" if suspend else f"{name} goes on")
 
 
 def _waiting(snapshot: Snapshot) -> str:
@@ -341,17 +343,17 @@ def _waiting(snapshot: Snapshot) -> str:
     )
 
 
-def _check_approval(snapshot: Snapshot, place: Place) -> None:
+def _check_approval(snapshot: Snapshot, context: Context) -> None:
     spec = snapshot.spec
     if spec is not None and spec.gates.approval.mode != "Manual":
         mode = spec.gates.approval.mode
         text = f"{snapshot.name} asks for no approval (gates.approval.mode is {mode}); this one is kept all the same"
-        terminal = place.terminal()
+        terminal = context.terminal()
         terminal.err.print(Text.assemble(("note: ", "bold"), text))
 
 
 async def _change(
-    place: Place, cluster: Cluster, before: Snapshot, spec: dict[str, Any], dry_run: bool
+    context: Context, cluster: Cluster, before: Snapshot, spec: dict[str, Any], dry_run: bool
 ) -> None:
     """Patches the spec, or prints the fragment for a commit after the API server has judged it."""
     try:
@@ -365,6 +367,6 @@ async def _change(
         typer.echo("# nothing was changed; set these fields in the manifest and commit it")
         typer.echo(yaml.safe_dump(fragment, sort_keys=False, allow_unicode=True), nl=False)
     elif manager:
-        terminal = place.terminal()
+        terminal = context.terminal()
         text = f"{manager} keeps this object as Git has it and may set this back; --dry-run prints what to commit"
         terminal.err.print(Text.assemble(("note: ", "bold"), terminal.signs.words(text)))

@@ -9,7 +9,6 @@ from typing import Any
 import typer
 import yaml
 
-from model_operator.cli.arguments import Format, TableFormat
 from model_operator.cli.snapshot import Snapshot, pod_lines
 from model_operator.cli.summary import Summary
 
@@ -40,7 +39,8 @@ def document(snapshot: Snapshot, verdict: Summary) -> dict[str, Any]:
     }
 
 
-def dump(content: Mapping[str, Any], output: Format | TableFormat) -> None:
+def dump(content: Mapping[str, Any], output: str) -> None:
+    """Prints the content as "json" or "yaml"."""
     if output == "json":
         typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
