@@ -339,7 +339,7 @@ def fetch() -> ModuleType:
 )
 def test_a_full_volume_is_not_the_models_fault(fetch: ModuleType, tmp_path: Path, error: Exception) -> None:
     settings = fetch.Settings("iris", "1", tmp_path, "http://registry")
-    failure = fetch.judged(error, settings, "mlflow-artifacts:/good")
+    failure = fetch.judge(error, settings, "mlflow-artifacts:/good")
     assert failure.code == fetch.FETCH_MISCONFIGURED
     assert "No space left on device" in failure.message
     assert "spec.fetch.volume" in failure.message
@@ -355,7 +355,7 @@ def test_a_message_carries_no_credentials_and_fits_in_a_kilobyte(fetch: ModuleTy
         "GET https://ada:p%2Fw%26d@store/x?X-Amz-Signature=feed failed: <html><b>p/w&d</b></html> aws-key-value"
         " Authorization: Basic YWRhOnAvdyZk " + "ü" * 2000
     )
-    said = fetch.cleaned(text, env)
+    said = fetch.clean(text, env)
     assert len(said.encode()) <= 1024
     for secret in ("p/w&d", "p%2Fw%26d", "feed", "aws-key-value", "YWRhOnAvdyZk", "<"):
         assert secret not in said

@@ -31,7 +31,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -131,7 +131,7 @@ def fetch(settings: Settings) -> None:
     """Brings the model's files into MODEL_DIR, all or none as far as the marker says. Raises FetchError."""
     for left_over in settings.model_dir.glob(PARTIAL_PREFIX + "*"):
         shutil.rmtree(left_over, ignore_errors=True)
-    source = "?"
+    source = ""
     partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=settings.model_dir))
     try:
         try:
@@ -141,11 +141,11 @@ def fetch(settings: Settings) -> None:
         except FetchError:
             raise
         except Exception as error:
-            raise judged(error, settings, source) from error
+            raise judge(error, settings, source) from error
         if not (partial / "MLmodel").is_file():
             raise FetchError(
                 ARTIFACT_MISSING,
-                f"{settings.model} is registered, but there is no MLmodel file at its source {shown(source)}:"
+                f"{settings.model} is registered, but there is no MLmodel file at its source {redact_uri(source)}:"
                 " its files were deleted, or never uploaded",
             )
         if settings.digest:
@@ -154,7 +154,7 @@ def fetch(settings: Settings) -> None:
             _replace(entry, settings.model_dir / entry.name)
         (settings.model_dir / MARKER).write_text(settings.receipt)
     except OSError as error:
-        raise judged(error, settings, source) from error
+        raise judge(error, settings, source) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -269,13 +269,13 @@ def _compare_digest(settings: Settings, directory: Path, source: str) -> None:
         raise FetchError(
             DIGEST_MISMATCH,
             f"{settings.model} has the digest tag {settings.digest}, but no digest can cover the files at"
-            f" {shown(source)}: {error}",
+            f" {redact_uri(source)}: {error}",
         ) from error
     if found != settings.digest:
         raise FetchError(
             DIGEST_MISMATCH,
             f"the files of {settings.model} are not those that its digest tag stands for: the tag says"
-            f" {settings.digest}, the files at {shown(source)} have {found}. They were changed after the tag"
+            f" {settings.digest}, the files at {redact_uri(source)} have {found}. They were changed after the tag"
             " was set, or the tag was computed from other files",
         )
     print(f"the digest is as the tag says, checked in {time.monotonic() - started:.1f} s", flush=True)
@@ -297,86 +297,215 @@ def print_digest(arguments: list[str]) -> int:
 # ---- whose fault is it? ------------------------------------------------------------------------------
 
 
-def judged(error: BaseException, settings: Settings, source: str) -> FetchError:
-    """The exit code for what MLflow's client, a store's client or the file system raised, and why."""
-    causes = list(_causes(error))
-    text = " | ".join(str(cause) for cause in causes)
-    why = _innermost(str(error))
-    where = f"the registry {shown(settings.registry)}"
-    if source != "?":
-        where = f"the store of {settings.model}, {shown(source)},"
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.errno in FULL and not _is_network(cause):
-            return _no_space(settings, cause.strerror or str(cause))
-        if isinstance(cause, ImportError):
-            return FetchError(
-                FETCH_MISCONFIGURED,
-                f"the fetching image can't read {shown(source)}, it lacks the module {cause.name!r}:"
-                f" set spec.fetch.image to an image with that store's client ({cause})",
+@dataclass(frozen=True)
+class Failure:
+    """A failed fetch, in the terms that the rules below ask for and that their messages quote."""
+
+    settings: Settings
+    source: str
+    """The version's source; empty while the registry has not named it."""
+    error: BaseException
+    causes: tuple[BaseException, ...]
+    text: str
+    """The words of all causes."""
+    status: int
+    """The HTTP status behind it, or 0."""
+
+    @property
+    def full(self) -> str:
+        """How the file system, or MLflow, which makes text of it, says that the volume takes nothing; or empty."""
+        for cause in self.causes:
+            if isinstance(cause, OSError) and cause.errno in FULL and not _is_network(cause):
+                return cause.strerror or str(cause)
+        found = re.search(r"No space left on device|Disk quota exceeded|Read-only file system", self.text)
+        return found.group() if found else ""
+
+    @property
+    def free(self) -> int:
+        return shutil.disk_usage(self.settings.model_dir).free // 2**20
+
+    @property
+    def lacking(self) -> ImportError | None:
+        return next((cause for cause in self.causes if isinstance(cause, ImportError)), None)
+
+    @property
+    def missing(self) -> bool:
+        return _says_missing(self.causes)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the store's own client failed, and not MLflow's, which shows the registry's credentials."""
+        return any(type(cause).__module__.split(".")[0] in STORE_CLIENTS for cause in self.causes)
+
+    @property
+    def anonymous(self) -> bool:
+        return any(type(cause).__name__ in NO_CREDENTIALS for cause in self.causes)
+
+    @property
+    def unreached(self) -> bool:
+        return (
+            self.status >= 500
+            or self.status in (408, 429)
+            or any(_is_network(cause) for cause in self.causes)
+            or _unreached(self.text)
+        )
+
+    @property
+    def model(self) -> str:
+        return self.settings.model
+
+    @property
+    def at(self) -> str:
+        return redact_uri(self.source)
+
+    @property
+    def where(self) -> str:
+        if self.source:
+            return f"the store of {self.model}, {self.at},"
+        return f"the registry {redact_uri(self.settings.registry)}"
+
+    @property
+    def host(self) -> str:
+        return urllib.parse.urlsplit(self.settings.registry).netloc.rpartition("@")[2]
+
+    @property
+    def why(self) -> str:
+        return _innermost(str(self.error))
+
+    @property
+    def kind(self) -> str:
+        return type(self.error).__name__
+
+    @property
+    def remedy(self) -> str:
+        """For a server that refuses."""
+        if self.direct:
+            return (
+                "check the store's credentials in spec.fetch.env and spec.fetch.envFrom, or the identity of the pods'"
+                " service account, and what they may read"
             )
-    if full := re.search(r"No space left on device|Disk quota exceeded|Read-only file system", text):
-        # MLflow turns what its downloading threads raise into text
-        return _no_space(settings, full.group())
-    status = _status(causes, text)
-    if "Invalid Host header" in text:
-        host = urllib.parse.urlsplit(settings.registry).netloc.rpartition("@")[2]
-        return FetchError(
-            STORE_REFUSED,
-            f"{where} refuses the host name that this pod calls it by (Invalid Host header): start the MLflow"
-            f" server with --allowed-hosts that include {host}",
-        )
-    remedy = "check the registry's credentials Secret in this namespace, and what its user may read"
-    if _is_direct(causes):
-        remedy = (
-            "check the store's credentials in spec.fetch.env and spec.fetch.envFrom, or the identity of the pods'"
-            " service account, and what they may read"
-        )
-    if any(type(cause).__name__ in NO_CREDENTIALS for cause in causes):
-        return FetchError(STORE_REFUSED, f"{where} got no credentials from this pod: {remedy} ({why})")
-    asks_for_certificate = "put tls.crt and tls.key into the registry's credentials Secret in this namespace"
-    if re.search(r"certificate[ _]required", text, re.I):
-        why = f"{asks_for_certificate} ({why})"
-        return FetchError(STORE_REFUSED, f"{where} asks for a client certificate: {why}")
-    if status in (401, 403):
-        what = "does not know who is asking" if status == 401 else "does not permit it"
-        return FetchError(STORE_REFUSED, f"{where} {what} ({status}): {remedy} ({why})")
-    if source == "?" and _says_missing(causes):
-        return FetchError(ARTIFACT_MISSING, f"{where} has no {settings.model} ({why})")
-    if source == "?" and status == 404:
-        return FetchError(
-            FETCH_MISCONFIGURED,
-            f"{where} answers, but not as MLflow does: check the registry's URL and its path ({why})",
-        )
-    if status == 404 or _says_missing(causes):
-        return FetchError(
-            ARTIFACT_MISSING,
-            f"{settings.model} is registered, but its files are not at {shown(source)} ({why})",
-        )
-    if (
-        status >= 500
-        or status in (408, 429)
-        or any(_is_network(cause) for cause in causes)
-        or _unreached(text)
-    ):
-        if "CERTIFICATE_VERIFY_FAILED" in text and _is_direct(causes):
-            why = f"name the authority that signed its certificate in spec.fetch.env, for S3 in AWS_CA_BUNDLE; {why}"
-        if "EOF occurred in violation of protocol" in text:
-            # how a server hangs up that misses our certificate, when its alert is lost
-            why = f"{why}; if it asks for a client certificate, {asks_for_certificate}"
-        return FetchError(STORE_UNREACHABLE, f"{where} can't be reached ({why})")
-    if status >= 400:
-        return FetchError(FETCH_MISCONFIGURED, f"{where} does not understand the request ({why})")
-    # not known to be the model's fault: nobody is quarantined for what was not understood
-    return FetchError(STORE_UNREACHABLE, f"fetching from {where} failed ({type(error).__name__}: {why})")
+        return "check the registry's credentials Secret in this namespace, and what its user may read"
 
 
-def _no_space(settings: Settings, why: str) -> FetchError:
-    free = shutil.disk_usage(settings.model_dir).free // 2**20
-    return FetchError(
+@dataclass(frozen=True)
+class Rule:
+    """An exit code and its message, a template with a Failure's fields, where ``applies``."""
+
+    applies: Callable[[Failure], object]
+    code: int
+    message: str
+
+
+CERTIFICATE_REMEDY = "put tls.crt and tls.key into the registry's credentials Secret in this namespace"
+
+# the first one that applies counts
+RULES = (
+    Rule(
+        lambda it: it.lacking,
         FETCH_MISCONFIGURED,
-        f"the volume at {settings.model_dir} can't take {settings.model}: {why} ({free} MiB free):"
+        "the fetching image can't read {it.at}, it lacks the module {it.lacking.name!r}:"
+        " set spec.fetch.image to an image with that store's client ({it.lacking})",
+    ),
+    Rule(
+        lambda it: it.full,
+        FETCH_MISCONFIGURED,
+        "the volume at {it.settings.model_dir} can't take {it.model}: {it.full} ({it.free} MiB free):"
         " check spec.fetch.volume and the limits on ephemeral storage",
-    )
+    ),
+    Rule(
+        lambda it: "Invalid Host header" in it.text,
+        STORE_REFUSED,
+        "{it.where} refuses the host name that this pod calls it by (Invalid Host header): start the MLflow"
+        " server with --allowed-hosts that include {it.host}",
+    ),
+    Rule(
+        lambda it: it.anonymous,
+        STORE_REFUSED,
+        "{it.where} got no credentials from this pod: {it.remedy} ({it.why})",
+    ),
+    Rule(
+        lambda it: re.search(r"certificate[ _]required", it.text, re.I),
+        STORE_REFUSED,
+        f"{{it.where}} asks for a client certificate: {CERTIFICATE_REMEDY} ({{it.why}})",
+    ),
+    Rule(
+        lambda it: it.status == 401,
+        STORE_REFUSED,
+        "{it.where} does not know who is asking (401): {it.remedy} ({it.why})",
+    ),
+    Rule(
+        lambda it: it.status == 403,
+        STORE_REFUSED,
+        "{it.where} does not permit it (403): {it.remedy} ({it.why})",
+    ),
+    Rule(
+        lambda it: it.missing and not it.source,
+        ARTIFACT_MISSING,
+        "{it.where} has no {it.model} ({it.why})",
+    ),
+    Rule(
+        lambda it: it.status == 404 and not it.source,
+        FETCH_MISCONFIGURED,
+        "{it.where} answers, but not as MLflow does: check the registry's URL and its path ({it.why})",
+    ),
+    Rule(
+        lambda it: it.status == 404 or it.missing,
+        ARTIFACT_MISSING,
+        "{it.model} is registered, but its files are not at {it.at} ({it.why})",
+    ),
+    Rule(
+        lambda it: it.unreached and it.direct and "CERTIFICATE_VERIFY_FAILED" in it.text,
+        STORE_UNREACHABLE,
+        "{it.where} can't be reached (name the authority that signed its certificate in spec.fetch.env, for S3 in"
+        " AWS_CA_BUNDLE; {it.why})",
+    ),
+    Rule(
+        # how a server hangs up that misses our certificate, when its alert is lost
+        lambda it: it.unreached and "EOF occurred in violation of protocol" in it.text,
+        STORE_UNREACHABLE,
+        "{it.where} can't be reached ({it.why}; if it asks for a client certificate, "
+        + CERTIFICATE_REMEDY
+        + ")",
+    ),
+    Rule(
+        lambda it: it.unreached,
+        STORE_UNREACHABLE,
+        "{it.where} can't be reached ({it.why})",
+    ),
+    Rule(
+        lambda it: it.status >= 400,
+        FETCH_MISCONFIGURED,
+        "{it.where} does not understand the request ({it.why})",
+    ),
+    Rule(
+        # not known to be the model's fault: nobody is quarantined for what was not understood
+        lambda it: True,
+        STORE_UNREACHABLE,
+        "fetching from {it.where} failed ({it.kind}: {it.why})",
+    ),
+)
+
+
+def judge(error: BaseException, settings: Settings, source: str) -> FetchError:
+    """The exit code for what MLflow's client, a store's client or the file system raised, and why.
+
+    ``source`` is empty while the registry has not named it.
+    """
+    failure = describe(error, settings, source)
+    rule = find_rule(failure)
+    return FetchError(rule.code, rule.message.format(it=failure))
+
+
+def describe(error: BaseException, settings: Settings, source: str) -> Failure:
+    """What the rules ask for; ``source`` as for ``judge``."""
+    causes = tuple(_causes(error))
+    text = " | ".join(str(cause) for cause in causes)
+    return Failure(settings, source, error, causes, text, _status(causes, text))
+
+
+def find_rule(failure: Failure) -> Rule:
+    """The first rule that applies; the last one always does."""
+    return next(rule for rule in RULES if rule.applies(failure))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -397,7 +526,7 @@ def _innermost(text: str) -> str:
     return caused.group(2).rpartition("): ")[2]
 
 
-def _status(causes: list[BaseException], text: str) -> int:
+def _status(causes: Sequence[BaseException], text: str) -> int:
     """The HTTP status behind the failure, or 0."""
     for cause in causes:
         response = getattr(cause, "response", None)
@@ -425,16 +554,11 @@ def _status(causes: list[BaseException], text: str) -> int:
     return 0
 
 
-def _says_missing(causes: list[BaseException]) -> bool:
+def _says_missing(causes: Sequence[BaseException]) -> bool:
     codes = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "NoSuchKey", "NoSuchBucket")
     return any(
         isinstance(cause, FileNotFoundError) or getattr(cause, "error_code", "") in codes for cause in causes
     ) or any("No such file or directory" in str(cause) for cause in causes)
-
-
-def _is_direct(causes: list[BaseException]) -> bool:
-    """Whether the store's own client failed, and not MLflow's, which shows the registry's credentials."""
-    return any(type(cause).__module__.split(".")[0] in STORE_CLIENTS for cause in causes)
 
 
 def _is_network(cause: BaseException) -> bool:
@@ -452,12 +576,12 @@ def _unreached(text: str) -> bool:
 # ---- what may be said ----------------------------------------------------------------------------------
 
 
-def shown(uri: str) -> str:
+def redact_uri(uri: str) -> str:
     """A URI as it may be shown: without user, password and query (which signs pre-signed addresses)."""
     return re.sub(r"://[^/@\s]+@", "://", uri).split("?")[0]
 
 
-def cleaned(text: str, env: Mapping[str, str]) -> str:
+def clean(text: str, env: Mapping[str, str]) -> str:
     """At most MESSAGE_BYTES of the text, on one line, without anything secret that the environment knows."""
     for variable, value in env.items():
         if len(value) >= 4 and SECRET_VARIABLE.search(variable):
@@ -514,12 +638,12 @@ def _work() -> None:
             fetch(settings)
         record: dict[str, Any] = {
             "reason": "Fetched",
-            "message": cleaned(f"{settings.model} in {time.monotonic() - started:.1f} s", os.environ),
+            "message": clean(f"{settings.model} in {time.monotonic() - started:.1f} s", os.environ),
             "inputExample": (settings.model_dir / EXAMPLE).is_file(),
         }
     except FetchError as failure:
         code = failure.code
-        record = {"reason": REASONS[code], "message": cleaned(failure.message, os.environ)}
+        record = {"reason": REASONS[code], "message": clean(failure.message, os.environ)}
     _report(record)
     # not by return: a thread of a store's client may still hold the process
     sys.stdout.flush()
