@@ -98,7 +98,7 @@ def _names(expression: str) -> set[str]:
     ],
 )
 def test_an_expression_asks_for_metrics_that_exist_by_labels_that_they_have(expression: str) -> None:
-    labels = {described.name: {*described.labels, "le"} for described in Metrics().described}
+    labels = {metric.name: {*metric.labels, "le"} for metric in Metrics().descriptions}
     for name in _names(expression) - SERVER_METRICS:
         assert name in labels
         for matchers in re.findall(rf"{name}(?:_bucket|_count|_sum)?{{([^}}]*)}}", expression):

@@ -20,7 +20,7 @@ from model_operator.kube import ApiError, Conflict, KubeClient, Unavailable
 from model_operator.metrics import Metrics
 from model_operator.registry import (
     Access,
-    Connections,
+    ClientPool,
     FactsReader,
     RegistryClient,
     RegistryConfig,
@@ -54,22 +54,19 @@ class LeaderTasks:
         self._metrics = metrics
         inline = configured.inline_registries
         objects = TenantObjects(kube, inline.secret_names)
-        connections = Connections(
-            configured.registries, self._connect_registry, inline.allowed_urls, objects.read
-        )
+        clients = ClientPool(configured.registries, self._connect_registry, inline.allowed_urls, objects.read)
         self._resolver = Resolver(
-            configured.registries,
+            clients,
             configured.poll_seconds,
             queue.add,
-            clients=connections,
             quiet_tags=tag_prefix(configured.cluster_name),
         )
-        self._write_back = WriteBack(connections.entries(), configured.cluster_name)
-        self._facts = FactsReader(connections, configured.poll_seconds, queue.add)
+        self._write_back = WriteBack(clients.entries(), configured.cluster_name)
+        self._facts = FactsReader(clients, configured.poll_seconds, queue.add)
         metrics.gauge("tags_waiting", lambda: self._write_back.waiting)
-        self._traffic = TrafficCounter(queue.add, metrics.scraped)
+        self._traffic = TrafficCounter(queue.add, metrics.count_scrape)
         services = Services(
-            self._resolver, self._write_back, self._traffic, self._facts, queue.add, metrics.happened
+            self._resolver, self._write_back, self._traffic, self._facts, queue.add, metrics.count_transition
         )
         self._reconciler = Reconciler(kube, cache, configured, services)
         self._reconciler.resume(cache.model_deployments())
@@ -97,7 +94,7 @@ class LeaderTasks:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _reconcile(self, key: Key) -> float | None:
-        with self._metrics.reconciling():
+        with self._metrics.time_reconcile():
             return await self._reconciler.reconcile(key)
 
     def _webhooks(self) -> AbstractAsyncContextManager[object]:
@@ -105,12 +102,12 @@ class LeaderTasks:
         if not configured.webhooks.port:
             return nullcontext()
         return receiving(
-            configured.webhooks, configured.registries, self._resolver.hint, self._metrics.notified
+            configured.webhooks, configured.registries, self._resolver.hint, self._metrics.count_webhook
         )
 
     def _connect_registry(self, name: str, registry: RegistryConfig, access: Access | None) -> RegistryClient:
-        asked = partial(self._metrics.asked, name)
-        return _LeadersClient(connect(name, registry, access), asked, self._kube.may_write)
+        observe = partial(self._metrics.observe_registry_request, name)
+        return _LeadersClient(connect(name, registry, access), observe, self._kube.may_write)
 
 
 class _LeadersClient(TimedClient):
@@ -119,10 +116,10 @@ class _LeadersClient(TimedClient):
     def __init__(
         self,
         client: RegistryClient,
-        asked: Callable[[str, str, float], None],
+        observe: Callable[[str, str, float], None],
         may_write: Callable[[], bool],
     ) -> None:
-        super().__init__(client, asked)
+        super().__init__(client, observe)
         self._may_write = may_write
 
     async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:

@@ -24,7 +24,7 @@ from model_operator.controller.liveness import Liveness
 from model_operator.controller.workqueue import WorkQueue
 from model_operator.domain.objects import Key, Kind, Object, ObjectRef
 from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound, RetryPolicy
-from model_operator.metrics import Metrics, ModelDeployments, serving
+from model_operator.metrics import Metrics, ModelDeployments, Probes, serve
 from model_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ class Process:
         self._metrics = Metrics(
             ModelDeployments(self._list_deployments, configured.metrics_max_model_deployments)
         )
-        self._queue: WorkQueue[Key] = WorkQueue(on_wait=self._metrics.waited, group_of=namespace_of)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            on_wait=self._metrics.observe_queue_wait, group_of=namespace_of
+        )
         self._liveness = Liveness(lambda: self._queue.longest_work_seconds)
         self._election: Election | None = None
         self._filled = False
@@ -90,16 +92,8 @@ class Process:
                 stack.push_async_callback(kube.close)
                 if self._settings.leader_election.enabled:
                     self._election = await self._candidate(stack)
-                port = self._settings.metrics_port
-                await stack.enter_async_context(
-                    serving(
-                        self._metrics,
-                        port,
-                        healthy=self._liveness.trouble,
-                        ready=self._not_ready,
-                        role=self._role,
-                    )
-                )
+                probes = Probes(self._liveness.trouble, self._not_ready, self._role)
+                await stack.enter_async_context(serve(self._metrics, probes, self._settings.metrics_port))
                 if not await self._unless_stopped(self._fill(kube)):
                     return 0
                 return await self._serve(kube)
@@ -110,7 +104,8 @@ class Process:
     async def _candidate(self, stack: AsyncExitStack) -> Election:
         terms = self._settings.leader_election
         kube = await KubeClient.connect(
-            on_call=self._count_call, timeout_seconds=terms.renew_seconds / 2, retry=RetryPolicy(attempts=1)
+            on_call=self._count_call,
+            retry=RetryPolicy(attempts=1, attempt_timeout=terms.renew_seconds / 2),
         )
         stack.push_async_callback(kube.close)
         where = ObjectRef(Kind.LEASE, terms.namespace, terms.lease_name)
@@ -234,7 +229,7 @@ class Process:
             loop.add_signal_handler(number, self._stop.set)
 
     def _count_call(self, verb: str, kind: str, status: int, seconds: float) -> None:
-        self._metrics.called(verb, kind, status, seconds)
+        self._metrics.observe_api_request(verb, kind, status, seconds)
         if 200 <= status < 500:
             self._liveness.answered()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,8 @@ async def connected(context: Context) -> AsyncIterator[Cluster]:
 
     try:
         namespace = _namespace_of_context(context)
-        configuration = await load_configuration(context.kubeconfig, context.kube_context)
+        load = partial(load_configuration, context.kubeconfig, context.kube_context)
+        configuration = await load()
     except (config.ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         # types and attributes: the client trips over a file that is empty, or a list
         odd = isinstance(error, TypeError | AttributeError)
@@ -130,10 +132,8 @@ async def connected(context: Context) -> AsyncIterator[Cluster]:
         ) from None
     transport = Transport(
         configuration,
-        kubeconfig=context.kubeconfig,
-        timeout_seconds=TIMEOUT_SECONDS,
-        retry=RetryPolicy(attempts=ATTEMPTS, give_up_after=GIVE_UP_SECONDS),
-        context=context.kube_context,
+        reload=load,
+        retry=RetryPolicy(ATTEMPTS, TIMEOUT_SECONDS, give_up_after=GIVE_UP_SECONDS),
     )
     try:
         yield Cluster(transport, context.namespace or namespace)

@@ -7,6 +7,7 @@ import base64
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -76,19 +77,18 @@ class KubeClient:
         kubeconfig: Path | None = None,
         observer: WriteObserver | None = None,
         on_call: CallObserver | None = None,
-        timeout_seconds: float = 10.0,
         retry: RetryPolicy | None = None,
         may_write: MayWrite = lambda: True,
     ) -> KubeClient:
         """A client for the given kubeconfig file, else KUBECONFIG, else the pod's service account.
 
-        ``timeout_seconds`` bounds each attempt; while ``may_write`` says no, writes raise Fenced. Raises
+        While ``may_write`` says no, writes raise Fenced. Raises
         ``kubernetes.aio.config.ConfigException`` when there is nothing to connect with; no call is made yet.
         """
+        load = partial(load_configuration, kubeconfig)
         transport = Transport(
-            await load_configuration(kubeconfig),
-            kubeconfig=kubeconfig,
-            timeout_seconds=timeout_seconds,
+            await load(),
+            reload=load,
             retry=retry or RetryPolicy(),
             observer=on_call,
             may_write=may_write,
@@ -111,7 +111,7 @@ class KubeClient:
 
     async def get(self, ref: ObjectRef) -> dict[str, Any]:
         """The object. Raises NotFound."""
-        return await self._send("get", ref.kind, "GET", object_path(ref))
+        return await self._send(Call("get", str(ref.kind), "GET", object_path(ref)))
 
     async def list(
         self,
@@ -132,12 +132,14 @@ class KubeClient:
         while True:
             try:
                 page = await self._send(
-                    "list",
-                    kind,
-                    "GET",
-                    path,
-                    query=query | ({"continue": token} if token else {}),
-                    accept=accepted(kind),
+                    Call(
+                        "list",
+                        str(kind),
+                        "GET",
+                        path,
+                        query | ({"continue": token} if token else {}),
+                        accept=accepted(kind),
+                    )
                 )
             except ApiError as error:
                 if error.status != 410 or beginnings == _LIST_BEGINNINGS:
@@ -171,15 +173,17 @@ class KubeClient:
         # sorted keys and no blanks. The server brings a body of YAML (JSON is YAML) into that form itself.
         as_yaml = ref.kind is Kind.REVISION
         answer = await self._send(
-            "create",
-            ref.kind,
-            "POST",
-            collection_path(ref.kind, ref.namespace),
-            query=_writing(dry_run) | {"fieldValidation": "Strict"},
-            body=json_for_yaml(body) if as_yaml else body,
-            content_type=YAML if as_yaml else JSON,
-            idempotent=False,
-            accept=accepted(ref.kind, single=True),
+            Call(
+                "create",
+                str(ref.kind),
+                "POST",
+                collection_path(ref.kind, ref.namespace),
+                _writing(dry_run) | {"fieldValidation": "Strict"},
+                json_for_yaml(body) if as_yaml else body,
+                content_type=YAML if as_yaml else JSON,
+                idempotent=False,
+                accept=accepted(ref.kind, single=True),
+            )
         )
         return answer if dry_run else self._wrote(ref.kind, answer)
 
@@ -268,7 +272,7 @@ class KubeClient:
         if preconditions := {key: value for key, value in bonds.items() if value}:
             options["preconditions"] = preconditions
         try:
-            answer = await self._send("delete", ref.kind, "DELETE", object_path(ref), body=options)
+            answer = await self._send(Call("delete", str(ref.kind), "DELETE", object_path(ref), body=options))
         except NotFound:
             self._gone(ref, uid)
             return False
@@ -287,13 +291,15 @@ class KubeClient:
         self, ref: ObjectRef, body: Object, uid: str | None, resource_version: str | None, dry_run: bool
     ) -> dict[str, Any]:
         return await self._send(
-            "apply",
-            ref.kind,
-            "PATCH",
-            object_path(ref),
-            query=_writing(dry_run) | {"fieldValidation": "Strict", "force": "true"},
-            body=json_for_yaml(_bound(body, uid, resource_version)),
-            content_type=APPLY,
+            Call(
+                "apply",
+                str(ref.kind),
+                "PATCH",
+                object_path(ref),
+                _writing(dry_run) | {"fieldValidation": "Strict", "force": "true"},
+                json_for_yaml(_bound(body, uid, resource_version)),
+                content_type=APPLY,
+            )
         )
 
     async def _take_sole_ownership(
@@ -346,13 +352,15 @@ class KubeClient:
     ) -> dict[str, Any]:
         is_list = not isinstance(patch, Mapping)
         return await self._send(
-            f"patch {subresource}".strip(),
-            ref.kind,
-            "PATCH",
-            object_path(ref, subresource),
-            query=_writing(dry_run=False),
-            body=patch,
-            content_type="application/json-patch+json" if is_list else "application/merge-patch+json",
+            Call(
+                f"patch {subresource}".strip(),
+                str(ref.kind),
+                "PATCH",
+                object_path(ref, subresource),
+                _writing(dry_run=False),
+                patch,
+                content_type="application/json-patch+json" if is_list else "application/merge-patch+json",
+            )
         )
 
     async def _look_again(self, ref: ObjectRef, uid: str | None) -> None:
@@ -373,20 +381,7 @@ class KubeClient:
         if self._observer is not None:
             self._observer.forget(ref, uid)
 
-    async def _send(
-        self,
-        verb: str,
-        kind: Kind,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Object | Sequence[Object] | str | None = None,
-        content_type: str = JSON,
-        idempotent: bool = True,
-        accept: str = JSON,
-    ) -> dict[str, Any]:
-        call = Call(verb, str(kind), method, path, query or {}, body, content_type, idempotent, accept)
+    async def _send(self, call: Call) -> dict[str, Any]:
         answer: dict[str, Any] = await self._transport.send(call)
         return answer
 

@@ -9,8 +9,8 @@ import random
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,10 @@ MayWrite = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often an idempotent call is tried, and for how long in all. Times are seconds."""
+    """How often an idempotent call is tried, and for how long each time and in all. Times are seconds."""
 
     attempts: int = 4
+    attempt_timeout: float = 10.0
     first_pause: float = 0.2
     longest_pause: float = 5.0
     give_up_after: float = 25.0
@@ -75,7 +76,7 @@ class Call:
     kind: str
     method: str
     path: str
-    query: Mapping[str, str]
+    query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | Sequence[Any] | str | None = None
     content_type: str = JSON
     idempotent: bool = True
@@ -89,19 +90,17 @@ class Transport:
         self,
         configuration: client.Configuration,
         *,
-        kubeconfig: Path | None,
-        timeout_seconds: float,
+        reload: Callable[[], Awaitable[client.Configuration]],
         retry: RetryPolicy,
         observer: CallObserver | None = None,
         may_write: MayWrite = lambda: True,
-        context: str = "",
     ) -> None:
+        """``reload`` makes the configuration anew, for fresh credentials after a 401."""
         self._configuration: Any = configuration
         # sends what it is given; the typed models above it would cost twice the time per call
         self._rest: Any = client.ApiClient(configuration).rest_client
-        self._kubeconfig = kubeconfig
-        self._context = context
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._reload = reload
+        self._timeout = aiohttp.ClientTimeout(total=retry.attempt_timeout)
         self._retry = retry
         self._observer = observer
         self.may_write = may_write
@@ -203,7 +202,7 @@ class Transport:
         if time.monotonic() - self._signed_in_at < SIGN_IN_PAUSE_SECONDS:
             return  # somebody else's 401 has just done it
         self._signed_in_at = time.monotonic()
-        fresh = await load_configuration(self._kubeconfig, self._context)
+        fresh = await self._reload()
         self._configuration.api_key.update(fresh.api_key)
 
 

@@ -2,6 +2,6 @@
 
 from model_operator.metrics.deployments import ModelDeployments
 from model_operator.metrics.figures import Metrics
-from model_operator.metrics.server import Check, serving
+from model_operator.metrics.server import Check, Probes, serve
 
-__all__ = ["Check", "Metrics", "ModelDeployments", "serving"]
+__all__ = ["Check", "Metrics", "ModelDeployments", "Probes", "serve"]

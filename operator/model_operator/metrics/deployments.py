@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from model_operator.api import names
 from model_operator.domain.objects import Object, newest, part, read_time
-from model_operator.metrics.described import PREFIX, Described
+from model_operator.metrics.description import PREFIX, MetricDescription
 
 LABEL_LIMIT = 128
 """Names of models and aliases may be longer; the rest of them is cut off."""
@@ -78,10 +78,10 @@ class ModelDeployments(Collector):
         self._seen: Sequence[Object] = ()
 
     @property
-    def described(self) -> Sequence[Described]:
+    def descriptions(self) -> Sequence[MetricDescription]:
         """Every metric of this collector."""
         each = (
-            Described(
+            MetricDescription(
                 f"{PREFIX}_modeldeployment_{name}",
                 "gauge",
                 ("namespace", "modeldeployment", *labels),
@@ -90,7 +90,7 @@ class ModelDeployments(Collector):
             for name, (labels, meaning) in _OF_EACH.items()
         )
         of_all = (
-            Described(f"{PREFIX}_{name}", "gauge", labels, meaning)
+            MetricDescription(f"{PREFIX}_{name}", "gauge", labels, meaning)
             for name, (labels, meaning) in _OF_ALL.items()
         )
         return (*each, *of_all)
@@ -120,7 +120,7 @@ class ModelDeployments(Collector):
     def _families(self) -> dict[str, GaugeMetricFamily]:
         return {
             d.name.removeprefix(f"{PREFIX}_"): GaugeMetricFamily(d.name, d.meaning, labels=d.labels)
-            for d in self.described
+            for d in self.descriptions
         }
 
 

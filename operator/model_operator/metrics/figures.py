@@ -21,21 +21,104 @@ from prometheus_client import (
 
 from model_operator.domain.revision import Side
 from model_operator.metrics.deployments import ModelDeployments
-from model_operator.metrics.described import PREFIX, Described
+from model_operator.metrics.description import PREFIX, SECONDS, MetricDescription
 from model_operator.planner.health import REASONS
 from model_operator.planner.status.transitions import Ended, Followed, Reverted, RolloutTransition, Started
 
-_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROLLOUT_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 
-_READ_WHEN_ASKED = {
-    "queue_depth": "ModelDeployments that wait for a worker.",
-    "in_work": "ModelDeployments in work.",
-    "is_leader": "1 where this replica works, 0 where it stands by.",
-    "leader_transitions": "How often the Lease of the election has changed hands.",
-    "cached_objects": "Objects that the operator knows of.",
-    "tags_waiting": "Verdicts that are not written back to their registry yet.",
-}
+
+def _counter(name: str, meaning: str, *labels: str) -> MetricDescription:
+    return MetricDescription(f"{PREFIX}_{name}", "counter", labels, meaning)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> MetricDescription:
+    return MetricDescription(f"{PREFIX}_{name}", "gauge", labels, meaning)
+
+
+def _histogram(
+    name: str, meaning: str, *labels: str, buckets: tuple[float, ...] = SECONDS
+) -> MetricDescription:
+    return MetricDescription(f"{PREFIX}_{name}", "histogram", labels, meaning, buckets)
+
+
+_FIGURES = (
+    _gauge("build_info", "Always 1; the version of the operator that runs.", "version"),
+    _histogram(
+        "reconcile_seconds",
+        "Time that one look at one ModelDeployment took, by how it ended: ok or error.",
+        "result",
+    ),
+    _histogram("queue_wait_seconds", "Time that a ModelDeployment waited for a worker."),
+    _gauge("queue_depth", "ModelDeployments that wait for a worker."),
+    _gauge("in_work", "ModelDeployments in work."),
+    _gauge("is_leader", "1 where this replica works, 0 where it stands by."),
+    _gauge("leader_transitions", "How often the Lease of the election has changed hands."),
+    _gauge("cached_objects", "Objects that the operator knows of."),
+    _gauge("tags_waiting", "Verdicts that are not written back to their registry yet."),
+    _histogram(
+        "api_request_seconds",
+        "Requests to the API server without the watches; code 0 means that no answer came.",
+        "verb",
+        "kind",
+        "code",
+    ),
+    _histogram(
+        "registry_request_seconds",
+        "Questions to model registries, by the registry's name in the configuration, what was asked, and how it "
+        "ended: ok, left (a listing that had told enough), or the reason of the failure.",
+        "registry",
+        "operation",
+        "outcome",
+    ),
+    _gauge(
+        "registry_last_answer_timestamp_seconds",
+        "When a registry last gave a usable answer; what time() is above it is how old our knowledge is. Absent "
+        "until the first one.",
+        "registry",
+    ),
+    _counter(
+        "webhooks_total",
+        "Webhooks received: ok, not_followed (nobody follows that model), or why they were refused.",
+        "registry",
+        "outcome",
+    ),
+    _counter(
+        "scrapes_total",
+        "Times that a watched pod was asked for its figures: ok, absent (it has none) or failed.",
+        "outcome",
+    ),
+    _counter("rollouts_started_total", "Rollouts that began, each further try counted."),
+    _counter(
+        "rollouts_total",
+        "Rollouts that ended: live, rejected, withdrawn (the environment's fault, tried again) or cancelled (no "
+        "longer wanted); reason says why a version was rejected or withdrawn.",
+        "outcome",
+        "reason",
+    ),
+    _histogram(
+        "rollout_seconds",
+        "Time from the beginning of a rollout to its end, by how it ended: live or rejected.",
+        "outcome",
+        buckets=_ROLLOUT_SECONDS,
+    ),
+    _counter(
+        "reverts_total",
+        "Times that a version was rejected and an earlier one served on or again. stage: rollout (it was not live "
+        "yet) or watch (it had gone live); side: Model, Configuration or Environment.",
+        "stage",
+        "side",
+        "reason",
+    ),
+    _histogram(
+        "alias_move_to_serving_seconds",
+        "Time from the answer of the registry that first named another version to that version going live. The "
+        "move itself is older by a poll at most, or a moment with webhooks. approval: Manual where a person had "
+        "to agree, which is in it.",
+        "approval",
+        buckets=_ROLLOUT_SECONDS,
+    ),
+)
 
 
 class Metrics:
@@ -47,94 +130,39 @@ class Metrics:
 
     def __init__(self, population: ModelDeployments | None = None) -> None:
         self.registry = CollectorRegistry()
-        self._described: list[Described] = []
         self._population = population or ModelDeployments(lambda: (), 0)
         self.registry.register(self._population)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        build = self._gauge("build_info", "Always 1; the version of the operator that runs.", "version")
-        build.labels(version("model-operator")).set(1)
-        self._reconcile = self._histogram(
-            "reconcile_seconds",
-            "Time that one look at one ModelDeployment took, by how it ended: ok or error.",
-            "result",
-        )
-        self._wait = self._histogram("queue_wait_seconds", "Time that a ModelDeployment waited for a worker.")
-        self._read_when_asked = {
-            name: self._gauge(name, meaning) for name, meaning in _READ_WHEN_ASKED.items()
-        }
-        self._api = self._histogram(
-            "api_request_seconds",
-            "Requests to the API server without the watches; code 0 means that no answer came.",
-            "verb",
-            "kind",
-            "code",
-        )
-        self._registry = self._histogram(
-            "registry_request_seconds",
-            "Questions to model registries, by the registry's name in the configuration, what was asked, and how it "
-            "ended: ok, left (a listing that had told enough), or the reason of the failure.",
-            "registry",
-            "operation",
-            "outcome",
-        )
-        self._registry_answered = self._gauge(
-            "registry_last_answer_timestamp_seconds",
-            "When a registry last gave a usable answer; what time() is above it is how old our knowledge is. Absent "
-            "until the first one.",
-            "registry",
-        )
-        self._webhooks = self._counter(
-            "webhooks_total",
-            "Webhooks received: ok, not_followed (nobody follows that model), or why they were refused.",
-            "registry",
-            "outcome",
-        )
-        self._scrapes = self._counter(
-            "scrapes_total",
-            "Times that a watched pod was asked for its figures: ok, absent (it has none) or failed.",
-            "outcome",
-        )
-        self._started = self._counter(
-            "rollouts_started_total", "Rollouts that began, each further try counted."
-        )
-        self._ended = self._counter(
-            "rollouts_total",
-            "Rollouts that ended: live, rejected, withdrawn (the environment's fault, tried again) or cancelled (no "
-            "longer wanted); reason says why a version was rejected or withdrawn.",
-            "outcome",
-            "reason",
-        )
-        self._rollout = self._histogram(
-            "rollout_seconds",
-            "Time from the beginning of a rollout to its end, by how it ended: live or rejected.",
-            "outcome",
-            buckets=_ROLLOUT_SECONDS,
-        )
-        self._reverts = self._counter(
-            "reverts_total",
-            "Times that a version was rejected and an earlier one served on or again. stage: rollout (it was not live "
-            "yet) or watch (it had gone live); side: Model, Configuration or Environment.",
-            "stage",
-            "side",
-            "reason",
-        )
-        self._followed = self._histogram(
-            "alias_move_to_serving_seconds",
-            "Time from the answer of the registry that first named another version to that version going live. The "
-            "move itself is older by a poll at most, or a moment with webhooks. approval: Manual where a person had "
-            "to agree, which is in it.",
-            "approval",
-            buckets=_ROLLOUT_SECONDS,
-        )
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for description in _FIGURES:
+            self._register(description)
+        self._gauges["build_info"].labels(version("model-operator")).set(1)
         self._begin_at_nought()
 
-    @property
-    def described(self) -> Sequence[Described]:
-        """Every metric there is, but those of the process, which all Python programs have."""
-        return (*self._described, *self._population.described)
+    def _register(self, description: MetricDescription) -> None:
+        full_name, meaning, labels = description.name, description.meaning, description.labels
+        name = full_name.removeprefix(f"{PREFIX}_")
+        match description.type:
+            case "counter":
+                self._counters[name] = Counter(full_name, meaning, labels, registry=self.registry)
+            case "gauge":
+                self._gauges[name] = Gauge(full_name, meaning, labels, registry=self.registry)
+            case "histogram":
+                self._histograms[name] = Histogram(
+                    full_name, meaning, labels, buckets=description.buckets, registry=self.registry
+                )
+            case _:
+                assert_never(description.type)
 
-    async def shown(self) -> bytes:
+    @property
+    def descriptions(self) -> Sequence[MetricDescription]:
+        """Every metric there is, but those of the process, which all Python programs have."""
+        return (*_FIGURES, *self._population.descriptions)
+
+    async def render(self) -> bytes:
         """All figures in the text format of Prometheus.
 
         The ModelDeployments are looked at here and now; to write thousands of lines takes a while, which a thread
@@ -146,84 +174,68 @@ class Metrics:
     def gauge(self, name: str, value: Callable[[], float]) -> None:
         """Where a figure is read when somebody asks; ``name`` is what follows ``model_operator_``.
 
-        Raises KeyError for a name that is not described here.
+        Raises KeyError for a name that is not in the table.
         """
-        self._read_when_asked[name].set_function(value)
+        self._gauges[name].set_function(value)
 
-    def waited(self, seconds: float) -> None:
+    def observe_queue_wait(self, seconds: float) -> None:
         """A key stood in line for so long."""
-        self._wait.observe(seconds)
+        self._histograms["queue_wait_seconds"].observe(seconds)
 
-    def called(self, verb: str, kind: str, status: int, seconds: float) -> None:
+    def observe_api_request(self, verb: str, kind: str, status: int, seconds: float) -> None:
         """One request went to the API server."""
-        self._api.labels(verb, kind, str(status)).observe(seconds)
+        self._histograms["api_request_seconds"].labels(verb, kind, str(status)).observe(seconds)
 
-    def asked(self, registry: str, operation: str, outcome: str, seconds: float) -> None:
+    def observe_registry_request(self, registry: str, operation: str, outcome: str, seconds: float) -> None:
         """A model registry was asked; ``outcome`` is ``ok``, ``left`` (before its end) or a failure's reason."""
-        self._registry.labels(registry, operation, outcome).observe(seconds)
+        self._histograms["registry_request_seconds"].labels(registry, operation, outcome).observe(seconds)
         if outcome == "ok":
-            self._registry_answered.labels(registry).set_to_current_time()
+            self._gauges["registry_last_answer_timestamp_seconds"].labels(registry).set_to_current_time()
 
-    def notified(self, registry: str, outcome: str) -> None:
+    def count_webhook(self, registry: str, outcome: str) -> None:
         """A webhook came: ``ok``, ``not_followed`` (nobody follows its model), or why it was refused."""
-        self._webhooks.labels(registry, outcome).inc()
+        self._counters["webhooks_total"].labels(registry, outcome).inc()
 
-    def scraped(self, outcome: str) -> None:
+    def count_scrape(self, outcome: str) -> None:
         """A watched pod was asked for its figures: ``ok``, ``absent`` or ``failed``."""
-        self._scrapes.labels(outcome).inc()
+        self._counters["scrapes_total"].labels(outcome).inc()
 
-    def happened(self, transition: RolloutTransition) -> None:
+    def count_transition(self, transition: RolloutTransition) -> None:
         """Something came of a rollout, and the status tells of it."""
         match transition:
             case Started():
-                self._started.inc()
+                self._counters["rollouts_started_total"].inc()
             case Ended(how, reason, seconds):
-                self._ended.labels(how, reason).inc()
+                self._counters["rollouts_total"].labels(how, reason).inc()
                 if seconds is not None:
-                    self._rollout.labels(how).observe(seconds)
+                    self._histograms["rollout_seconds"].labels(how).observe(seconds)
             case Reverted(stage, side, reason):
-                self._reverts.labels(stage, side, reason).inc()
+                self._counters["reverts_total"].labels(stage, side, reason).inc()
             case Followed(approval, seconds):
-                self._followed.labels(approval).observe(seconds)
+                self._histograms["alias_move_to_serving_seconds"].labels(approval).observe(seconds)
             case _:
                 assert_never(transition)
 
     @contextmanager
-    def reconciling(self) -> Iterator[None]:
+    def time_reconcile(self) -> Iterator[None]:
         """Time one reconcile; an exception counts as an error and goes on."""
         started, result = monotonic(), "error"
         try:
             yield
             result = "ok"
         finally:
-            self._reconcile.labels(result).observe(monotonic() - started)
+            self._histograms["reconcile_seconds"].labels(result).observe(monotonic() - started)
 
     def _begin_at_nought(self) -> None:
         """Show what is rare before it happens: the first increase of a series that was not there is none."""
         for outcome in ("live", "cancelled"):
-            self._ended.labels(outcome, "")
+            self._counters["rollouts_total"].labels(outcome, "")
         for outcome in ("live", "rejected"):
-            self._rollout.labels(outcome)
+            self._histograms["rollout_seconds"].labels(outcome)
         for approval in ("Automatic", "Manual"):
-            self._followed.labels(approval)
+            self._histograms["alias_move_to_serving_seconds"].labels(approval)
         for reason, known in REASONS.items():
             withdrawn = known.side is Side.ENVIRONMENT
-            self._ended.labels("withdrawn" if withdrawn else "rejected", reason)
+            self._counters["rollouts_total"].labels("withdrawn" if withdrawn else "rejected", reason)
             for stage in ("rollout", "watch") if not withdrawn else ():
-                self._reverts.labels(stage, known.side.value, reason)
-
-    # --- registration ------------------------------------------------------------------------------
-
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        self._described.append(Described(f"{PREFIX}_{name}", "counter", labels, meaning))
-        return Counter(f"{PREFIX}_{name}", meaning, labels, registry=self.registry)
-
-    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        self._described.append(Described(f"{PREFIX}_{name}", "gauge", labels, meaning))
-        return Gauge(f"{PREFIX}_{name}", meaning, labels, registry=self.registry)
-
-    def _histogram(
-        self, name: str, meaning: str, *labels: str, buckets: Sequence[float] = _SECONDS
-    ) -> Histogram:
-        self._described.append(Described(f"{PREFIX}_{name}", "histogram", labels, meaning))
-        return Histogram(f"{PREFIX}_{name}", meaning, labels, buckets=buckets, registry=self.registry)
+                self._counters["reverts_total"].labels(stage, known.side.value, reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -17,29 +18,31 @@ Check = Callable[[], str]
 """Answers with what is wrong, or with an empty text."""
 
 
-@asynccontextmanager
-async def serving(
-    metrics: Metrics,
-    port: int,
-    *,
-    healthy: Check,
-    ready: Check,
-    role: Check = lambda: "ok",
-    host: str | None = None,
-) -> AsyncIterator[int]:
-    """Serve /metrics, /healthz and /readyz on ``host`` (None: all addresses).
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The checks behind /healthz and /readyz."""
 
-    ``role`` is what /readyz says when nothing is wrong. Gives the port, which matters when 0 was asked for. The
-    answers wait for nothing, so that no answer at all means that the event loop is stuck.
+    healthy: Check
+    ready: Check
+    role: Callable[[], str] = lambda: "ok"
+    """What /readyz says when nothing is wrong."""
+
+
+@asynccontextmanager
+async def serve(metrics: Metrics, probes: Probes, port: int, host: str | None = None) -> AsyncIterator[int]:
+    """Serves /metrics, /healthz and /readyz on ``host`` (None: all addresses).
+
+    Gives the port, which matters when 0 was asked for. The answers wait for nothing, so that no answer at all
+    means that the event loop is stuck.
 
     Raises OSError when the port is taken.
     """
 
     async def show(request: web.Request) -> web.Response:
-        return web.Response(body=await metrics.shown(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    def answering(
-        check: Check, well: Check = lambda: "ok"
+    def respond(
+        check: Check, well: Callable[[], str] = lambda: "ok"
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
             trouble = check()
@@ -49,8 +52,8 @@ async def serving(
 
     application = web.Application()
     application.router.add_get("/metrics", show)
-    application.router.add_get("/healthz", answering(healthy))
-    application.router.add_get("/readyz", answering(ready, role))
+    application.router.add_get("/healthz", respond(probes.healthy))
+    application.router.add_get("/readyz", respond(probes.ready, probes.role))
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -182,36 +182,39 @@ def serve(settings: Settings, front: Front) -> None:
     # uvicorn's own handler closes the port at once: what comes in that moment would be lost
     server.handle_exit = on_signal
 
-    async def drain() -> None:
+    async def end() -> None:
         await terminated.wait()
-        received = time.monotonic()
-        front.draining = True
-        front.last_request = received
-        log.info("SIGTERM: draining, %d requests in flight", front.in_flight)
-        deadline = received + max(settings.drain_seconds - 2 * RESERVE_SECONDS, 0)
-        while time.monotonic() < deadline and (  # noqa: ASYNC110 (the clock ends it, too)
-            front.in_flight or time.monotonic() - front.last_request < QUIET_SECONDS
-        ):
-            await asyncio.sleep(0.05)
-        if front.in_flight:
-            log.warning(
-                "the %g s to drain are over: %d requests cut", settings.drain_seconds, front.in_flight
-            )
+        await _drain(front, settings.drain_seconds)
         server.should_exit = True
 
     async def run() -> None:
         nonlocal loop
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(PREDICTION_THREADS, "predict"))
-        draining = asyncio.ensure_future(drain())
+        ending = asyncio.ensure_future(end())
         await server.serve()
-        draining.cancel()
+        ending.cancel()
         if not server.started:
             _end(DefiniteError("ServeMisconfigured", f"the port {settings.port} can't be opened"))
         # not by return: closing the loop waits for threads that may still be predicting
         _exit(0)
 
     asyncio.run(run())
+
+
+async def _drain(front: Front, seconds: float) -> None:
+    """Waits until the requests in flight are answered and no new ones arrive, but not longer than ``seconds``."""
+    received = time.monotonic()
+    front.draining = True
+    front.last_request = received
+    log.info("SIGTERM: draining, %d requests in flight", front.in_flight)
+    deadline = received + max(seconds - 2 * RESERVE_SECONDS, 0)
+    while time.monotonic() < deadline and (  # noqa: ASYNC110 (the clock ends it, too)
+        front.in_flight or time.monotonic() - front.last_request < QUIET_SECONDS
+    ):
+        await asyncio.sleep(0.05)
+    if front.in_flight:
+        log.warning("the %g s to drain are over: %d requests cut", seconds, front.in_flight)
 
 
 # ---- the process -----------------------------------------------------------

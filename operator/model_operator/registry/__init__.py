@@ -1,6 +1,6 @@
 """The model registry: clients, one poller per entry, an answer for every ModelDeployment, tags written back."""
 
-from model_operator.registry.client_pool import Connections
+from model_operator.registry.client_pool import ClientPool
 from model_operator.registry.clients.base import RegistryClient, RegistryConfig, RegistryError, resolve
 from model_operator.registry.clients.credentials import Access
 from model_operator.registry.clients.instrumented import TimedClient
@@ -15,7 +15,7 @@ from model_operator.registry.version_tags import WriteBack, tag_prefix
 __all__ = [
     "KINDS",
     "Access",
-    "Connections",
+    "ClientPool",
     "FactsReader",
     "MlflowClient",
     "RegistryClient",

@@ -12,7 +12,7 @@ Connect = Callable[[str, RegistryConfig, Access | None], RegistryClient]
 """Makes a client from an entry's name, its configuration, and what is in place of its files; does no I/O."""
 
 
-class Connections:
+class ClientPool:
     """Makes the client of a registry when it is first wanted. Implements ``ids.Clients``."""
 
     def __init__(
@@ -32,22 +32,22 @@ class Connections:
         self._clients: dict[RegistryId, RegistryClient] = {}
 
     def open(self, registry: RegistryId) -> RegistryClient | None:
-        """See sources.Clients."""
+        """See ids.Clients."""
         if registry not in self._clients and (made := self._make(registry)) is not None:
             self._clients[registry] = made
         return self._clients.get(registry)
 
     def client(self, registry: RegistryId) -> RegistryClient | None:
-        """See sources.Clients."""
+        """See ids.Clients."""
         return self.open(registry) if registry.entry else self._clients.get(registry)
 
     def entries(self) -> Mapping[str, RegistryClient]:
-        """The clients of all entries of the configuration."""
+        """See ids.Clients."""
         clients = ((entry, self.client(RegistryId(entry))) for entry in self._registries)
         return {entry: client for entry, client in clients if client is not None}
 
     def release(self, registry: RegistryId) -> None:
-        """See sources.Clients; the client of an entry is kept."""
+        """See ids.Clients; the client of an entry is kept."""
         if not registry.entry:
             self._clients.pop(registry, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,6 +64,10 @@ class Clients(Protocol):
 
     def client(self, registry: RegistryId) -> RegistryClient | None:
         """The client; None also for a registry that a spec describes itself, and that nobody follows."""
+        ...
+
+    def entries(self) -> Mapping[str, RegistryClient]:
+        """The clients of all entries of the configuration."""
         ...
 
     def release(self, registry: RegistryId) -> None:

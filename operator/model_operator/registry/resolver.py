@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
 from model_operator.domain.objects import Key
 from model_operator.domain.registry import Resolution, ResolutionReason
-from model_operator.registry.client_pool import Connections
-from model_operator.registry.clients.base import RegistryConfig, shown
-from model_operator.registry.clients.kinds import connect
+from model_operator.registry.clients.base import shown
 from model_operator.registry.ids import Clients, RegistryId, WantedModel
 from model_operator.registry.poller import Pace, Poller
 
@@ -27,35 +25,34 @@ class Resolver:
 
     def __init__(
         self,
-        registries: Mapping[str, RegistryConfig],
+        clients: Clients,
         poll_seconds: float,
         on_change: Callable[[Key], None],
         clock: Callable[[], float] = time.monotonic,
-        clients: Clients | None = None,
         quiet_tags: str = RESERVED_KEY_PREFIX,
     ) -> None:
-        """``registries`` are the entries of the configuration, ``poll_seconds`` the time between two polls.
-        ``clients`` has their clients, and those of registries that specs describe themselves.
+        """``clients`` has the clients of the configuration's entries, and those of registries that specs describe
+        themselves. ``poll_seconds`` is the time between two polls.
 
         ``on_change`` is called for a key whose answer became another one; never twice for the same answer,
         and not for an answer that is there by the time that ``want`` returns. A tag whose key begins with
         ``quiet_tags`` makes no difference.
         """
         self._on_change = on_change
-        self._clients = clients or Connections(registries, connect)
+        self._clients = clients
         self._pace = Pace(poll_seconds)
         self._clock = clock
         self._quiet_tags = quiet_tags
         self._wants: dict[Key, WantedModel] = {}
         self._followers: dict[WantedModel, set[Key]] = {}
         self._closely: set[Key] = set()
-        self._entries = sorted(registries)
+        self._entries = sorted(clients.entries())
         self._pollers: dict[RegistryId, Poller] = {}
         self._inline: Counter[RegistryId] = Counter()
         """Of the registries that specs describe: how many references are followed in each."""
         self._tasks: dict[RegistryId, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
-        for entry in registries:
+        for entry in self._entries:
             self._poll(RegistryId(entry))
 
     def want(self, key: Key, wanted: WantedModel | None) -> None:

@@ -16,7 +16,7 @@ from tests.mlflow_server import MlflowServer
 from model_operator.api.reference import ModelReference
 from model_operator.domain.objects import Key
 from model_operator.domain.registry import ResolutionReason
-from model_operator.registry import MlflowClient, RegistryId, Resolver, WantedModel
+from model_operator.registry import ClientPool, MlflowClient, RegistryId, Resolver, WantedModel, connect
 from model_operator.registry.clients.http import Limits
 
 
@@ -232,7 +232,7 @@ async def test_the_resolver_sees_an_alias_move_and_wakes_who_follows_it(
     for name in ("moving", "resting"):
         registry.model(name, versions=2, champion="1")
     changed: asyncio.Queue[Key] = asyncio.Queue()
-    resolver = Resolver({"default": admin}, poll_seconds=0.5, on_change=changed.put_nowait)
+    resolver = Resolver(ClientPool({"default": admin}, connect), 0.5, changed.put_nowait)
     keys: dict[str, Key] = {name: ("crm", name) for name in ("moving", "resting")}
     task = asyncio.create_task(resolver.run())
     try:

@@ -15,6 +15,7 @@ from model_operator.domain.objects import Key
 from model_operator.domain.plan import VersionTag
 from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import (
+    ClientPool,
     MlflowClient,
     RegistryError,
     RegistryId,
@@ -136,7 +137,9 @@ async def test_the_tags_that_we_write_wake_nobody(
 ) -> None:
     registry.model("no echo", champion="1")
     woken: list[Key] = []
-    resolver = Resolver({"prod": admin}, 15, woken.append, quiet_tags=tag_prefix("prod-eu.1"))
+    resolver = Resolver(
+        ClientPool({"prod": admin}, connect), 15, woken.append, quiet_tags=tag_prefix("prod-eu.1")
+    )
     poller = resolver._pollers[RegistryId("prod")]
     reference = parse_reference("models:/no echo@champion")
     try:

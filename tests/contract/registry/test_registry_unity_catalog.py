@@ -16,11 +16,13 @@ from tests.mlflow_env import ensure_python
 from model_operator.api.reference import parse_reference
 from model_operator.domain.registry import Metric, Resolution, ResolutionReason
 from model_operator.registry import (
+    ClientPool,
     RegistryError,
     RegistryId,
     Resolver,
     UnityCatalogClient,
     WantedModel,
+    connect,
     resolve,
 )
 from model_operator.registry.clients.http import Limits
@@ -140,7 +142,7 @@ async def test_each_followed_model_is_asked_for_by_itself_since_listings_have_no
     names = [f"ml.many.model{number}" for number in range(30)]
     for name in names:
         catalog.add(name, champion="1")
-    resolver = Resolver({"uc": access(catalog, credentials)}, 15, lambda key: None)
+    resolver = Resolver(ClientPool({"uc": access(catalog, credentials)}, connect), 15, lambda key: None)
     for name in names:
         resolver.want(
             ("crm", name), WantedModel(RegistryId("uc"), parse_reference(f"models:/{name}@champion"))

@@ -8,9 +8,9 @@ import pytest
 from tests.unit.cli.cli_objects import SERVING, V8, ago, candidate, condition, serving, snapshot, wanted
 
 from model_operator.cli.errors import CommandError, ExitCode
-from model_operator.cli.looking import exit_code, seconds
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.summary import Verdict, summarise
+from model_operator.cli.watch import exit_code, seconds
 
 READY, CURRENT, RESOLVED = SERVING
 

@@ -116,8 +116,7 @@ def calls() -> list[tuple[str, str, int]]:
 async def kube(kubeconfig: Path, calls: list[tuple[str, str, int]]) -> AsyncIterator[KubeClient]:
     client = await KubeClient.connect(
         kubeconfig=kubeconfig,
-        timeout_seconds=0.5,
-        retry=RetryPolicy(attempts=3, first_pause=0.01, longest_pause=0.02),
+        retry=RetryPolicy(attempts=3, attempt_timeout=0.5, first_pause=0.01, longest_pause=0.02),
         on_call=lambda verb, kind, code, seconds: calls.append((verb, kind, code)),
     )
     yield client

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from tests.cluster.process import wait_until
 
-from model_operator.metrics import Metrics, serving
-from model_operator.metrics.described import Described
+from model_operator.metrics import Metrics, Probes, serve
+from model_operator.metrics.description import MetricDescription
 from model_operator.planner.status.transitions import Ended, Followed, Reverted, Started
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -26,14 +26,14 @@ async def ask(port: int, path: str) -> httpx.Response:
 
 async def test_figures_are_shown_in_the_format_of_prometheus() -> None:
     metrics = Metrics()
-    metrics.waited(0.2)
-    metrics.called("apply", "Deployment", 200, 0.02)
+    metrics.observe_queue_wait(0.2)
+    metrics.observe_api_request("apply", "Deployment", 200, 0.02)
     metrics.gauge("queue_depth", lambda: 3)
-    with metrics.reconciling():
+    with metrics.time_reconcile():
         pass
-    with pytest.raises(RuntimeError), metrics.reconciling():
+    with pytest.raises(RuntimeError), metrics.time_reconcile():
         raise RuntimeError
-    async with serving(metrics, 0, healthy=str, ready=str, host="127.0.0.1") as port:
+    async with serve(metrics, Probes(str, str), 0, "127.0.0.1") as port:
         answer = await ask(port, "/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
     for line in (
@@ -49,8 +49,8 @@ async def test_figures_are_shown_in_the_format_of_prometheus() -> None:
 
 async def test_health_and_readiness_answer_ok_or_with_what_is_wrong() -> None:
     trouble = {"/healthz": "", "/readyz": "the first lists are not complete"}
-    async with serving(
-        Metrics(), 0, healthy=lambda: trouble["/healthz"], ready=lambda: trouble["/readyz"], host="127.0.0.1"
+    async with serve(
+        Metrics(), Probes(lambda: trouble["/healthz"], lambda: trouble["/readyz"]), 0, "127.0.0.1"
     ) as port:
         assert [(await ask(port, path)).status_code for path in trouble] == [200, 503]
         assert (await ask(port, "/readyz")).text == "the first lists are not complete\n"
@@ -60,9 +60,7 @@ async def test_health_and_readiness_answer_ok_or_with_what_is_wrong() -> None:
 
 
 async def test_a_replica_that_stands_by_is_ready_and_says_so() -> None:
-    async with serving(
-        Metrics(), 0, healthy=str, ready=str, role=lambda: "ok: standing by", host="127.0.0.1"
-    ) as port:
+    async with serve(Metrics(), Probes(str, str, lambda: "ok: standing by"), 0, "127.0.0.1") as port:
         answers = [await ask(port, path) for path in ("/healthz", "/readyz")]
     assert [(answer.status_code, answer.text) for answer in answers] == [
         (200, "ok\n"),
@@ -75,7 +73,7 @@ def test_while_the_event_loop_is_blocked_there_is_no_answer_and_afterwards_there
     block, unblock, over = Event(), Event(), Event()
 
     async def operator() -> None:
-        async with serving(Metrics(), 0, healthy=str, ready=str, host="127.0.0.1") as port:
+        async with serve(Metrics(), Probes(str, str), 0, "127.0.0.1") as port:
             bound.put(port)
             await asyncio.to_thread(block.wait, 30)
             assert unblock.wait(30)  # the loop stands still
@@ -103,7 +101,7 @@ def test_while_the_event_loop_is_blocked_there_is_no_answer_and_afterwards_there
 
 
 async def test_nothing_else_is_served() -> None:
-    async with serving(Metrics(), 0, healthy=str, ready=str, host="127.0.0.1") as port:
+    async with serve(Metrics(), Probes(str, str), 0, "127.0.0.1") as port:
         assert (await ask(port, "/")).status_code == 404
 
 
@@ -112,7 +110,7 @@ async def test_a_port_that_is_taken_is_an_error() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(OSError, match="in use"):
-            async with serving(Metrics(), taken.getsockname()[1], healthy=str, ready=str, host="127.0.0.1"):
+            async with serve(Metrics(), Probes(str, str), taken.getsockname()[1], "127.0.0.1"):
                 raise AssertionError("the port was taken")
 
 
@@ -121,13 +119,13 @@ def documented() -> list[tuple[str, ...]]:
     return [tuple(cell.strip() for cell in row.split("|")) for row in rows]
 
 
-def as_a_row(described: Described) -> tuple[str, ...]:
-    labels = ", ".join(f"`{label}`" for label in described.labels)
-    return f"`{described.name}`", described.type, labels, described.meaning
+def as_a_row(metric: MetricDescription) -> tuple[str, ...]:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"`{metric.name}`", metric.type, labels, metric.meaning
 
 
 def test_the_page_of_metrics_has_what_is_registered_word_by_word() -> None:
-    assert sorted(documented()) == sorted(map(as_a_row, Metrics().described))
+    assert sorted(documented()) == sorted(map(as_a_row, Metrics().descriptions))
 
 
 def test_what_is_described_is_what_prometheus_gets() -> None:
@@ -137,23 +135,23 @@ def test_what_is_described_is_what_prometheus_gets() -> None:
         for family in metrics.registry.collect()
         if family.name.startswith("model_operator_")
     }
-    assert families == {d.name: (d.type, d.meaning) for d in metrics.described}
-    labels = {d.name.removesuffix("_total"): d.labels for d in metrics.described}
-    registered = [c for c in vars(metrics).values() if isinstance(c, MetricWrapperBase)]
+    assert families == {d.name: (d.type, d.meaning) for d in metrics.descriptions}
+    labels = {d.name.removesuffix("_total"): d.labels for d in metrics.descriptions}
+    registered = [c for c in metrics.registry._collector_to_names if isinstance(c, MetricWrapperBase)]
     assert registered
     for collector in registered:
         assert labels[collector._name] == collector._labelnames
 
 
-@pytest.mark.parametrize("described", Metrics().described, ids=lambda described: described.name)
-def test_names_and_units_follow_the_conventions_of_prometheus(described: Described) -> None:
-    assert re.fullmatch(r"model_operator_[a-z_]+", described.name)
-    assert described.name.endswith("_total") == (described.type == "counter")
-    assert described.type != "histogram" or described.name.endswith("_seconds")
+@pytest.mark.parametrize("metric", Metrics().descriptions, ids=lambda metric: metric.name)
+def test_names_and_units_follow_the_conventions_of_prometheus(metric: MetricDescription) -> None:
+    assert re.fullmatch(r"model_operator_[a-z_]+", metric.name)
+    assert metric.name.endswith("_total") == (metric.type == "counter")
+    assert metric.type != "histogram" or metric.name.endswith("_seconds")
     # base units only
-    assert not re.search(r"_(ms|milliseconds|minutes|hours|percent|mb|kb)(_|$)", described.name)
-    assert "timestamp" not in described.name or described.name.endswith("_timestamp_seconds")
-    assert described.meaning.endswith(".")
+    assert not re.search(r"_(ms|milliseconds|minutes|hours|percent|mb|kb)(_|$)", metric.name)
+    assert "timestamp" not in metric.name or metric.name.endswith("_timestamp_seconds")
+    assert metric.meaning.endswith(".")
 
 
 async def test_what_came_of_rollouts_is_counted() -> None:
@@ -165,8 +163,8 @@ async def test_what_came_of_rollouts_is_counted() -> None:
         Reverted("watch", "Model", "OutOfMemory"),
         Followed("Automatic", 57),
     ):
-        metrics.happened(outcome)
-    lines = (await metrics.shown()).decode().splitlines()
+        metrics.count_transition(outcome)
+    lines = (await metrics.render()).decode().splitlines()
     for line in (
         "model_operator_rollouts_started_total 1.0",
         'model_operator_rollouts_total{outcome="live",reason=""} 1.0',

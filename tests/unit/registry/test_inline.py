@@ -20,7 +20,7 @@ from model_operator.domain.registry import ResolutionReason
 from model_operator.kube import Forbidden, NotFound, Unavailable
 from model_operator.registry import (
     Access,
-    Connections,
+    ClientPool,
     MlflowClient,
     RegistryId,
     Resolver,
@@ -61,8 +61,8 @@ class Tenants:
         async def read(kind: str, namespace: str, name: str) -> str:
             return "not asked for here"
 
-        self.connections = Connections({}, connect, [URL], read)
-        self.resolver = Resolver({}, 3600, self.changes.put_nowait, clients=self.connections)
+        self.clients = ClientPool({}, connect, [URL], read)
+        self.resolver = Resolver(self.clients, 3600, self.changes.put_nowait)
 
     def want(self, key: Key, registry: RegistryId) -> None:
         self.resolver.want(key, WantedModel(registry, REFERENCE))
@@ -110,7 +110,7 @@ async def test_a_registry_that_nobody_follows_any_more_is_let_go_and_can_come_ba
         assert not tenants.resolver._tasks
         assert not tenants.resolver._pollers
         # whoever still has a question gets no client that nobody would close
-        assert tenants.connections.client(of("crm")) is None
+        assert tenants.clients.client(of("crm")) is None
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -12,7 +12,7 @@ from tests.unit.registry.registry_double import URL, Clock, RegistryDouble, answ
 
 from model_operator.domain.objects import Key
 from model_operator.domain.registry import ResolutionReason
-from model_operator.registry import Connections, RegistryId, Resolver
+from model_operator.registry import ClientPool, RegistryId, Resolver
 
 CHURN: Key = ("crm", "churn")
 OTHER: Key = ("shop", "basket")
@@ -29,11 +29,10 @@ class Bench:
             url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0
         )
         self.resolver = Resolver(
-            {"default": config},
+            ClientPool({"default": config}, lambda *_: self.registry.client()),
             poll_seconds=15,
             on_change=self.woken.append,
             clock=self.clock,
-            clients=Connections({"default": config}, lambda *_: self.registry.client()),
         )
         self.poller = self.resolver._pollers[RegistryId("default")]
 
@@ -339,10 +338,7 @@ async def test_the_resolver_runs_until_it_is_cancelled_and_asks_as_soon_as_somet
     changed: asyncio.Queue[Key] = asyncio.Queue()
     config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0)
     resolver = Resolver(
-        {"default": config},
-        3600,
-        changed.put_nowait,
-        clients=Connections({"default": config}, lambda *_: registry.client()),
+        ClientPool({"default": config}, lambda *_: registry.client()), 3600, changed.put_nowait
     )
     task = asyncio.create_task(resolver.run())
     try:
@@ -361,10 +357,7 @@ async def test_the_polls_of_a_running_resolver_see_an_alias_move() -> None:
     changed: asyncio.Queue[Key] = asyncio.Queue()
     config = SimpleNamespace(url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0)
     resolver = Resolver(
-        {"default": config},
-        0.02,
-        changed.put_nowait,
-        clients=Connections({"default": config}, lambda *_: registry.client()),
+        ClientPool({"default": config}, lambda *_: registry.client()), 0.02, changed.put_nowait
     )
     task = asyncio.create_task(resolver.run())
     try:

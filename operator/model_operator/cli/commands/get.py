@@ -14,11 +14,11 @@ from model_operator.cli.arguments import TableFormat, Watched, suggest_names
 from model_operator.cli.cluster import Cluster, connected
 from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode, from_api
-from model_operator.cli.looking import Goal, Watch, look, no_crd
 from model_operator.cli.render.documents import document, dump
 from model_operator.cli.render.tables import overview
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.summary import Summary
+from model_operator.cli.watch import Goal, Watch, look, no_crd
 from model_operator.kube.errors import ApiError, NotFound
 
 LIST_SECONDS = 2.0

@@ -7,9 +7,9 @@ from rich.text import Text
 from model_operator.cli.arguments import Name, Output
 from model_operator.cli.cluster import connected
 from model_operator.cli.context import Context
-from model_operator.cli.looking import look
 from model_operator.cli.render.documents import dump
 from model_operator.cli.render.tables import history as history_table
+from model_operator.cli.watch import look
 
 
 async def history(context: Context, name: Name, output: Output = None) -> None:

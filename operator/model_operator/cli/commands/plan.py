@@ -8,9 +8,9 @@ from rich.text import Text
 from model_operator.cli.arguments import Name, Output
 from model_operator.cli.cluster import connected
 from model_operator.cli.context import Context
-from model_operator.cli.looking import Goal, look
 from model_operator.cli.render.documents import dump
 from model_operator.cli.render.tree import plan_tree
+from model_operator.cli.watch import Goal, look
 
 
 async def plan(context: Context, name: Name, output: Output = None) -> None:

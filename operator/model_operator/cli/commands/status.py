@@ -7,14 +7,12 @@ from typing import Annotated
 import typer
 
 from model_operator.cli.arguments import Name, Output, Watched, Within
-from model_operator.cli.cluster import Cluster, connected
+from model_operator.cli.cluster import connected
 from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode
-from model_operator.cli.looking import Goal, conclude, following, look, seconds
 from model_operator.cli.render.documents import document, dump
-from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.render.tree import status_tree
-from model_operator.cli.snapshot import Snapshot
+from model_operator.cli.watch import Goal, conclude, follow, look, seconds
 
 
 async def status(
@@ -47,19 +45,13 @@ async def status(
     """
     if version and not wait:
         raise CommandError(ExitCode.USAGE, "--version says what --wait waits for", "add --wait")
-    terminal, goal = context.terminal(), Goal(version, context.flags())
-    limit = seconds(within) if wait else float("inf")
+    terminal = context.terminal()
+    goal = Goal(version, context.flags(), seconds(within) if wait else None)
     async with connected(context) as cluster:
-        found = await _status(
-            cluster,
-            name,
-            goal,
-            terminal,
-            watch=watch or wait,
-            end=wait,
-            limit=limit,
-            quiet=output is not None,
-        )
+        if watch or wait:
+            found = await follow(cluster, name, goal, terminal, quiet=output is not None)
+        else:
+            found = await look(cluster, name)
     verdict = goal.summarise(found)
     if output is not None:
         dump(document(found, verdict), output)
@@ -67,22 +59,3 @@ async def status(
         terminal.out.print(status_tree(found, verdict, terminal))
     if wait:
         conclude(verdict, within)
-
-
-async def _status(
-    cluster: Cluster,
-    name: str,
-    goal: Goal,
-    terminal: Terminal,
-    *,
-    watch: bool,
-    end: bool,
-    limit: float,
-    quiet: bool,
-) -> Snapshot:
-    if not watch:
-        return await look(cluster, name)
-    found = await following(cluster, name, goal, terminal, end=end, limit=limit, quiet=quiet).run()
-    if found is None:
-        raise CommandError(ExitCode.TIMEOUT, f"{name} could not be read in time", "give more with --timeout")
-    return found

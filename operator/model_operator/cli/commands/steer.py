@@ -21,10 +21,10 @@ from model_operator.cli.arguments import DryRun, Name, Wait, Within
 from model_operator.cli.cluster import Cluster, connected
 from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode, from_api
-from model_operator.cli.looking import Goal, Watch, conclude, following, look, seconds
 from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.render.tree import status_tree
 from model_operator.cli.snapshot import Snapshot
+from model_operator.cli.watch import Goal, Watch, conclude, follow, look, seconds, watch_deployment
 from model_operator.domain.objects import Object, mapping, metadata
 from model_operator.kube.errors import ApiError, Forbidden
 
@@ -131,10 +131,9 @@ async def revert(
                 and not snapshot.is_true("Reconciling")
             )
 
+        goal = Goal(flags=context.flags(), seconds=seconds(within) if wait else None)
         if wait:
-            watch = following(
-                cluster, name, Goal(flags=context.flags()), terminal, end=True, limit=seconds(within)
-            )
+            watch = watch_deployment(cluster, name, goal, terminal)
             watch.over = lambda s: arrived(s) or _find_refusal(s) is not None
             found = await watch.run()
             if found is None or not (arrived(found) or _find_refusal(found)):
@@ -145,7 +144,7 @@ async def revert(
                 )
         else:
             found = await look(cluster, name)
-        terminal.out.print(status_tree(found, Goal(flags=context.flags()).summarise(found), terminal))
+        terminal.out.print(status_tree(found, goal.summarise(found), terminal))
         _say(context, f"held until: kubectl model release {name}{context.flags()}")
 
 
@@ -209,16 +208,14 @@ async def _ask(context: Context, cluster: Cluster, name: str, request: _Request)
 
 async def _follow(context: Context, cluster: Cluster, name: str, wait: bool, within: str) -> None:
     """Shows what came of a request so far, or (``wait``) in the end."""
-    terminal, goal = context.terminal(), Goal(flags=context.flags())
-    if not wait:
-        found = await look(cluster, name)
-        terminal.out.print(status_tree(found, goal.summarise(found), terminal))
-        return
-    last = await following(cluster, name, goal, terminal, end=True, limit=seconds(within)).run()
-    if last is None:
-        raise CommandError(ExitCode.TIMEOUT, f"{name} could not be read in time", "give more with --timeout")
-    terminal.out.print(status_tree(last, goal.summarise(last), terminal))
-    conclude(goal.summarise(last), within)
+    terminal, goal = (
+        context.terminal(),
+        Goal(flags=context.flags(), seconds=seconds(within) if wait else None),
+    )
+    found = await (follow(cluster, name, goal, terminal) if wait else look(cluster, name))
+    terminal.out.print(status_tree(found, goal.summarise(found), terminal))
+    if wait:
+        conclude(goal.summarise(found), within)
 
 
 def _find_refusal(snapshot: Snapshot) -> str | None:

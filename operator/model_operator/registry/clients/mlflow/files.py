@@ -22,11 +22,13 @@ async def read_description(
 
     ``remedy`` is what to do when the server fails over its store.
     """
-    text = await _file(rest, name, version, "MLmodel", get_file, remedy)
-    what = f"the file MLmodel of {named_version(name, version)}"
+    of_version = f"of {named_version(name, version)}"
+    what = f"the file MLmodel {of_version}"
+    text = await _file(rest, "MLmodel", what, get_file, remedy)
     if text is None:
         raise rest.not_found(ResolutionReason.VERSION_NOT_FOUND, what)
-    requirements = await _file(rest, name, version, "requirements.txt", get_file, remedy)
+    what_else = f"the file requirements.txt {of_version}"
+    requirements = await _file(rest, "requirements.txt", what_else, get_file, remedy)
     try:
         # not in this thread: a large file takes longer than a turn of the event loop may
         return await asyncio.to_thread(parse_mlmodel, text, requirements)
@@ -36,11 +38,8 @@ async def read_description(
         ) from None
 
 
-async def _file(
-    rest: MlflowRest, name: str, version: str, path: str, get_file: GetFile, remedy: str
-) -> bytes | None:
-    """One file of a version, None when it does not exist."""
-    what = f"the file {path} of {named_version(name, version)}"
+async def _file(rest: MlflowRest, path: str, what: str, get_file: GetFile, remedy: str) -> bytes | None:
+    """One file of a version, None when it does not exist. ``what`` is the file in the words of an error."""
     answer = await get_file(path, MAX_BYTES)
     if answer.status == 200:
         return answer.body

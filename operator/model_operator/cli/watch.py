@@ -1,4 +1,4 @@
-"""Looking once, looking again and again, and waiting: shared by `get`, `status` and the commands that steer."""
+"""One look at a ModelDeployment, many, and waiting: shared by `get`, `status` and the commands that steer."""
 
 from __future__ import annotations
 
@@ -143,10 +143,14 @@ class Watch(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is waited for: that version, or (empty) whatever is wanted."""
+    """The version to wait for, and for how long."""
 
     version: str = ""
+    """Empty: the version that is wanted."""
     flags: str = ""
+    """The options of suggested commands."""
+    seconds: float | None = None
+    """Longest time to wait; None: watch for ever, whatever is reached."""
 
     def summarise(self, snapshot: Snapshot) -> Summary:
         """How far it is."""
@@ -166,17 +170,24 @@ def exit_code(found: Summary) -> ExitCode:
     }[found.verdict]
 
 
-def following(
-    cluster: Cluster,
-    name: str,
-    goal: Goal,
-    terminal: Terminal,
-    *,
-    end: bool,
-    limit: float,
-    quiet: bool = False,
+async def follow(
+    cluster: Cluster, name: str, goal: Goal, terminal: Terminal, *, quiet: bool = False
+) -> Snapshot:
+    """Watches one ModelDeployment as ``watch_deployment`` does, to the end. Raises CommandError.
+
+    Returns what was seen last.
+    """
+    last = await watch_deployment(cluster, name, goal, terminal, quiet=quiet).run()
+    if last is None:
+        raise CommandError(ExitCode.TIMEOUT, f"{name} could not be read in time", "give more with --timeout")
+    return last
+
+
+def watch_deployment(
+    cluster: Cluster, name: str, goal: Goal, terminal: Terminal, *, quiet: bool = False
 ) -> Watch[Snapshot]:
-    """Watches one ModelDeployment: for ever, or (``end``) until the goal is reached or out of reach."""
+    """Watches one ModelDeployment: for ever, or until the goal is reached, out of reach, or its time is up."""
+    ends = goal.seconds is not None
 
     async def see() -> Snapshot:
         return await look(cluster, name)
@@ -193,10 +204,10 @@ def following(
         terminal,
         see,
         draw,
-        (lambda _: None) if quiet else (lambda s: (goal.summarise(s), [] if end else _pods(s))),
-        over=goal.is_over if end else (lambda _: False),
-        deadline=time.monotonic() + limit,
-        note=(lambda _: Text()) if quiet else line if end else None,
+        (lambda _: None) if quiet else (lambda s: (goal.summarise(s), [] if ends else _pods(s))),
+        over=goal.is_over if ends else (lambda _: False),
+        deadline=float("inf") if goal.seconds is None else time.monotonic() + goal.seconds,
+        note=(lambda _: Text()) if quiet else line if ends else None,
     )
 
 

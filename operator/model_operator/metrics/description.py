@@ -1,4 +1,4 @@
-"""What a metric is called and what it means: the part of it that people read, and that the documentation repeats."""
+"""The name and the meaning of a metric: the part of it that people read, and that the documentation repeats."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 PREFIX = "model_operator"
+SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class MetricDescription:
     """One metric, as docs/metrics.md has it."""
 
     name: str
@@ -17,3 +18,5 @@ class Described:
     type: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     meaning: str
+    buckets: tuple[float, ...] = SECONDS
+    """Of a histogram."""
