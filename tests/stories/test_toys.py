@@ -20,7 +20,7 @@ from model_operator.domain.objects import Key, Kind
 from model_operator.domain.world import PodRegistry
 from model_operator.planner.gates import chain
 from model_operator.planner.manifests import registry_env, runtimes
-from model_operator.registry import KINDS, Connections, RegistryId, Resolver, WantedModel, connect
+from model_operator.registry import KINDS, ClientPool, RegistryId, Resolver, WantedModel, connect
 
 Json = dict[str, Any]
 
@@ -149,10 +149,8 @@ def toy_registry(monkeypatch: pytest.MonkeyPatch) -> settings.Settings:
 async def test_a_toy_registry_resolves_an_alias_and_follows_it(toy_registry: settings.Settings) -> None:
     woken: list[Key] = []
     now = [0.0]
-    clients = Connections(toy_registry.registries, connect)
-    resolver = Resolver(
-        toy_registry.registries, 15, on_change=woken.append, clock=lambda: now[0], clients=clients
-    )
+    clients = ClientPool(toy_registry.registries, connect)
+    resolver = Resolver(clients, 15, on_change=woken.append, clock=lambda: now[0])
     resolver.want(CHURN, WantedModel(RegistryId("default"), parse_reference("models:/churn@champion")))
     poller = resolver._pollers[RegistryId("default")]
     await poller.step()
