@@ -1,17 +1,19 @@
-"""How a story is compared with the one that was told before, and how its end is checked."""
+"""The story of a test, and its golden transcript."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stories.simulation import SimulatedCluster
+
+pytest.register_assert_rewrite("tests.stories.then")
+
+from tests.stories import story as stories  # noqa: E402
+from tests.stories.story import Given, Story, Then, When  # noqa: E402
+from tests.stories.then import Recording  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "golden"
-
-Told = Callable[..., None]
 
 
 def transcript_of(test: str) -> Path:
@@ -20,39 +22,37 @@ def transcript_of(test: str) -> Path:
 
 
 @pytest.fixture
-def told(request: pytest.FixtureRequest) -> Told:
-    """Call it with the cluster at the end of a story.
-
-    Compares the transcript with the golden file that is named like the test, then lets ten more minutes pass in
-    which nothing may be written; ``quiet=False`` for a story that ends with something under way.
-    """
-
-    def compare(cluster: SimulatedCluster, quiet: bool = True) -> None:
-        text = "\n".join(cluster.transcript) + "\n"
-        file = transcript_of(request.node.name)
-        if request.config.getoption("--update-golden"):
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(text, "utf-8")
-        assert file.exists(), "this story was never told; run pytest with --update-golden and read it"
-        assert text == file.read_text("utf-8")
-        if quiet:
-            cluster.pass_watch(step=30)
-            cluster.wakes_always = True
-            before = cluster.writes, cluster.status_writes, len(cluster.announced)
-            cluster.pass_time(600, step=20)
-            assert (cluster.writes, cluster.status_writes, len(cluster.announced)) == before
-
-    return compare
+def manifest() -> dict[str, Any]:
+    """The spec that a newcomer would commit."""
+    return stories.manifest()
 
 
 @pytest.fixture
-def manifest() -> dict[str, Any]:
-    """What a newcomer would commit."""
-    return {"model": {"name": "churn", "alias": "champion"}, "replicas": 2}
+def strategy(request: pytest.FixtureRequest) -> str:
+    """The strategy of the manifest; ``both_strategies`` chooses."""
+    return str(getattr(request, "param", "RollingUpdate"))
 
 
-def strategy(spec: dict[str, Any], how: str, **rollout: Any) -> dict[str, Any]:
-    """The manifest with that strategy, and other fields of ``rollout``; nothing is added for the default."""
-    chosen = {} if how == "RollingUpdate" else {"strategy": how}
-    fields = {**spec.get("rollout", {}), **chosen, **rollout}
-    return {**spec, "rollout": fields} if fields else dict(spec)
+@pytest.fixture
+def story(request: pytest.FixtureRequest, strategy: str) -> Story:
+    """The story of a manifest in a cluster in which nothing has happened yet."""
+    recording = Recording(transcript_of(request.node.name), request.config.getoption("--update-golden"))
+    return Story.begin(recording, strategy)
+
+
+@pytest.fixture
+def given(story: Story) -> Given:
+    """What the story starts from."""
+    return story.given
+
+
+@pytest.fixture
+def when(story: Story) -> When:
+    """What happens in the story."""
+    return story.when
+
+
+@pytest.fixture
+def then(story: Story) -> Then:
+    """What must hold in the story."""
+    return story.then

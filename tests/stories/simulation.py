@@ -37,6 +37,7 @@ from model_operator.planner.plan import plan
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 NAMESPACE, NAME = "crm", "churn"
+ALIAS = "champion"
 WATCH_SECONDS = 600
 WARM_SECONDS = 600
 
@@ -509,7 +510,14 @@ def with_last_good(resolution: Resolution, version: str) -> Resolution:
 
 def serving(spec: dict[str, Any], version: str, **more: Any) -> SimulatedCluster:
     """A cluster in which the alias's version has served for so long that it is settled; the story begins here."""
-    cluster = SimulatedCluster(spec, {"champion": version}, **more)
+    cluster = SimulatedCluster(spec, **more)
+    settle_on(cluster, version)
+    return cluster
+
+
+def settle_on(cluster: SimulatedCluster, version: str) -> None:
+    """The alias names that version for so long that it is settled; the story begins here."""
+    cluster.aliases[ALIAS] = version
     cluster.settle()
     cluster.pass_time(60)
     cluster.pass_watch(step=30)
@@ -519,4 +527,3 @@ def serving(spec: dict[str, Any], version: str, **more: Any) -> SimulatedCluster
     cluster.origin = cluster.now - timedelta(seconds=60)
     cluster.transcript = [f"{cluster._clock()} > version {version} serves"]
     cluster.watch_ready()
-    return cluster

@@ -2,345 +2,311 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
-from tests.stories.conftest import Told, strategy
-from tests.stories.pods import Behaviour
-from tests.stories.simulation import SimulatedCluster, outage, serving
+from tests.stories.behaviours import (
+    ANSWERS_WITH_ERRORS,
+    FAILS_TO_LOAD,
+    IS_TAMPERED_WITH,
+    image_is_missing,
+    runs_out_of_memory,
+)
+from tests.stories.pods import GOOD
+from tests.stories.story import Given, Story, Then, When, both_strategies
 
 from model_operator.domain.objects import Kind
 
 Json = dict[str, Any]
 
-LOAD_FAILS = Behaviour(exit_code=50, last_words='{"reason":"LoadFailed","message":"KeyError: weights"}')
-TAMPERED = Behaviour(
-    fetched=None, exit_code=40, last_words='{"reason":"DigestMismatch","message":"sha256:0"}'
-)
-ERRS = Behaviour(error_ratio=0.3)
-LEAKS = Behaviour(dies_after=60, dies_with=137)
-NO_IMAGE = Behaviour(ready=None, waits="ErrImagePull", last_words="server:typo: not found")
 GATES = {"tags": [{"key": "validated", "value": "yes"}]}
 
-both_strategies = pytest.mark.parametrize("how", ["RollingUpdate", "BlueGreen"])
+
+VARIABLE = {"env": [{"name": "LOG_LEVEL", "value": "debug"}]}
 
 
-def was_harmless(cluster: SimulatedCluster, pods: int = 2) -> None:
-    """Nobody who sent requests noticed anything."""
-    assert cluster.requests_lost == 0
-    assert cluster.fewest_ready >= pods
+def the_variable_is_set(story: Story) -> bool:
+    """Whether the commit that set the variable shaped the pods that the Service reaches."""
+    container = story.serving_template()["spec"]["containers"][0]
+    return VARIABLE["env"][0] in container.get("env", ())
 
 
-def variable(value: str) -> Json:
-    return {"env": [{"name": "LOG_LEVEL", "value": value}]}
-
-
-def has_variable(cluster: SimulatedCluster, value: str) -> bool:
-    """Whether the pods that the Service reaches are all shaped by the commit that set the variable."""
-    live = cluster.live(Kind.DEPLOYMENT, cluster.status["serving"]["track"])
-    container = live["spec"]["template"]["spec"]["containers"][0]
-    return {"name": "LOG_LEVEL", "value": value} in container.get("env", ())
-
-
-def is_refused(cluster: SimulatedCluster) -> bool:
+def version_2_stays_out(then: Then) -> None:
     """Version 2 is still rejected, and the spec is in force all the same."""
-    return (
-        cluster.condition("Current") == ("False", "VersionRejected")
-        and cluster.condition("Ready") == ("True", "Serving")
-        and cluster.condition("Stalled") == ("", "")
-    )
+    then.condition_is("Current", "False", "VersionRejected")
+    then.condition_is("Ready", "True", "Serving")
+    then.condition_is_absent("Stalled")
 
 
 @both_strategies
 def test_a_commit_after_a_rejection_is_tried_with_the_wanted_version_and_then_with_what_serves(
-    manifest: Json, told: Told, how: str
+    story: Story, given: Given, when: When, then: Then
 ) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS})
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
-    assert cluster.condition("Ready") == ("False", "RollingOut")
-    cluster.pass_time(90)
-    assert is_refused(cluster)
-    cluster.pass_watch()
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"1": 2}
-    assert has_variable(cluster, "debug")
-    assert cluster.announced.count("Reverted") == 2, "once for each commit"
+    given.version("2", FAILS_TO_LOAD)
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=60)
+    when.commit_changes("server.env", server=VARIABLE)
+    then.condition_is("Ready", "False", "RollingOut")
+    when.time_passes(90)
+    version_2_stays_out(then)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("1")
+    assert the_variable_is_set(story)
+    then.operator_emitted("Reverted", times=2, why="once for each commit")
 
 
 @both_strategies
-def test_a_commit_that_mends_the_wanted_version_lets_it_in(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS, "server:2": Behaviour()})
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.commit("server.image: server:2", lambda spec: spec.update(server={"image": "server:2"}))
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
-    assert cluster.condition("Current") == ("True", "Serving")
+def test_a_commit_that_mends_the_wanted_version_lets_it_in(given: Given, when: When, then: Then) -> None:
+    given.version("2", FAILS_TO_LOAD)
+    given.version("server:2", GOOD)
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=60)
+    when.commit_changes("server.image: server:2", server={"image": "server:2"}, wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
+    then.condition_is("Current", "True", "Serving")
 
 
 @both_strategies
-def test_a_commit_can_not_mend_the_files_of_a_version(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": TAMPERED})
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
-    cluster.pass_time(60)
-    assert is_refused(cluster)
-    cluster.lose_status()
-    cluster.pass_watch()
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"1": 2}
-    assert has_variable(cluster, "debug")
-    assert cluster.announced.count("Reverted") == 1, "the files are what they were"
+def test_a_commit_can_not_mend_the_files_of_a_version(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version("2", IS_TAMPERED_WITH)
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=60)
+    when.commit_changes("server.env", server=VARIABLE, wait=60)
+    version_2_stays_out(then)
+    when.status_is_lost()
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("1")
+    assert the_variable_is_set(story)
+    then.operator_emitted("Reverted", times=1, why="the files are what they were")
 
 
 @both_strategies
 def test_a_commit_brings_nothing_back_that_failed_on_live_requests(
-    manifest: Json, told: Told, how: str
+    story: Story, given: Given, when: When, then: Then
 ) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": ERRS})
-    cluster.kubernetes.requests_per_second = 10
-    cluster.move_alias("champion", "2")
-    cluster.pass_until(lambda: "Reverted" in cluster.announced)
-    cluster.pass_time(60)
-    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
-    cluster.pass_time(90)
-    assert is_refused(cluster)
-    assert has_variable(cluster, "debug")
-    assert cluster.announced.count("Reverted") == 1
-    cluster.tell("the feature store is mended")
-    cluster.mend("2")
-    cluster.ask_to_retry("monday")
-    cluster.pass_time(60)
-    cluster.pass_watch()
-    told(cluster)
-    assert cluster.serving_versions() == {"2": 2}
-    assert "rejected" not in cluster.status
+    given.version("2", ANSWERS_WITH_ERRORS)
+    given.version_serves("1")
+    given.requests_per_second(10)
+    when.alias_moves_to("2")
+    when.operator_emits("Reverted", wait=60)
+    when.commit_changes("server.env", server=VARIABLE, wait=90)
+    version_2_stays_out(then)
+    assert the_variable_is_set(story)
+    then.operator_emitted("Reverted", times=1)
+    when.version_recovers("2", "the feature store is mended")
+    when.retry_is_requested("monday", wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.version_serves("2")
+    then.rejections_are()
 
 
 @both_strategies
 def test_more_memory_is_tried_with_the_version_that_ran_out_of_it(
-    manifest: Json, told: Told, how: str
+    given: Given, when: When, then: Then
 ) -> None:
-    lives = {"2": LEAKS}
-    cluster = serving(strategy(manifest, how), "1", behaviours=lives)
-    cluster.move_alias("champion", "2")
-    cluster.pass_until(lambda: "Reverted" in cluster.announced)
-    cluster.pass_time(60)
-    del lives["2"]
+    given.version("2", runs_out_of_memory(60))
+    given.version_serves("1")
+    when.alias_moves_to("2")
+    when.operator_emits("Reverted", wait=60)
+    given.version("2", GOOD)
     more = {"resources": {"limits": {"memory": "2Gi"}}}
-    cluster.commit("server.resources.limits.memory: 2Gi", lambda spec: spec.update(server=more))
-    cluster.pass_time(60)
-    cluster.pass_watch()
-    told(cluster)
-    assert cluster.serving_versions() == {"2": 2}
-    assert cluster.condition("Current") == ("True", "Serving")
+    when.commit_changes("server.resources.limits.memory: 2Gi", server=more, wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.version_serves("2")
+    then.condition_is("Current", "True", "Serving")
 
 
 @both_strategies
 def test_a_bad_commit_after_a_rejection_changes_nothing_that_serves(
-    manifest: Json, told: Told, how: str
+    given: Given, when: When, then: Then
 ) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS, "server:typo": NO_IMAGE})
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.commit("server.image: server:typo", lambda spec: spec.update(server={"image": "server:typo"}))
-    cluster.pass_time(60)
-    assert cluster.condition("Ready") == ("False", "VersionRejected")
-    assert cluster.condition("Stalled") == ("True", "VersionRejected")
-    assert cluster.serving_versions() == {"1": 2}
-    cluster.commit("server.image is taken out", lambda spec: spec.pop("server"))
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert is_refused(cluster)
+    given.version("2", FAILS_TO_LOAD)
+    given.version("server:typo", image_is_missing("server:typo"))
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=60)
+    when.commit_changes("server.image: server:typo", server={"image": "server:typo"}, wait=60)
+    then.condition_is("Ready", "False", "VersionRejected")
+    then.condition_is("Stalled", "True", "VersionRejected")
+    then.version_serves("1")
+    when.commit_changes("server.image is taken out", server=None, wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    version_2_stays_out(then)
 
 
 @both_strategies
 def test_a_commit_that_names_the_version_itself_is_rejected_as_a_whole(
-    manifest: Json, told: Told, how: str
+    story: Story, given: Given, when: When, then: Then
 ) -> None:
-    manifest["model"] = {"name": "churn", "version": "1"}
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS})
-    cluster.commit(
+    given.spec(model={"name": "churn", "version": "1"})
+    given.version("2", FAILS_TO_LOAD)
+    given.version_serves("1")
+    when.commit_changes(
         "model.version: 2, server.env",
-        lambda spec: spec.update(model={"name": "churn", "version": "2"}, server=variable("debug")),
+        model={"name": "churn", "version": "2"},
+        server=VARIABLE,
+        wait=120,
     )
-    cluster.pass_time(120)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.condition("Stalled") == ("True", "VersionRejected")
-    assert not has_variable(cluster, "debug")
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.condition_is("Stalled", "True", "VersionRejected")
+    assert not the_variable_is_set(story)
 
 
 @both_strategies
-def test_a_commit_while_a_gate_keeps_the_wanted_version_out(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    cluster.commit("gates", lambda spec: spec.update(gates=GATES))
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(30)
-    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
-    cluster.pass_time(60)
-    assert cluster.serving_versions() == {"1": 2}
-    assert has_variable(cluster, "debug")
-    assert cluster.condition("Ready") == ("True", "Serving")
-    assert cluster.condition("Current") == ("False", "TagMissing")
-    cluster.tag("2", validated="yes")
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_a_commit_while_a_gate_keeps_the_wanted_version_out(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    when.commit_changes("gates", gates=GATES)
+    when.alias_moves_to("2", wait=30)
+    when.commit_changes("server.env", server=VARIABLE, wait=60)
+    then.version_serves("1")
+    assert the_variable_is_set(story)
+    then.condition_is("Ready", "True", "Serving")
+    then.condition_is("Current", "False", "TagMissing")
+    when.version_is_tagged("2", validated="yes", wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
 
 
 @both_strategies
-def test_a_commit_while_nobody_has_approved_the_wanted_version(manifest: Json, told: Told, how: str) -> None:
-    manifest["gates"] = {"approval": {"mode": "Manual", "approved": "1"}}
-    cluster = serving(strategy(manifest, how), "1")
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(30)
-    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
-    assert cluster.condition("Current") == ("False", "WaitingForApproval")
-    cluster.pass_time(60)
-    assert cluster.serving_versions() == {"1": 2}
-    assert has_variable(cluster, "debug")
-    assert cluster.status["candidate"]["phase"] == "WaitingForApproval"
-    cluster.commit("approved: 2", lambda spec: spec["gates"]["approval"].update(approved="2"))
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_a_commit_while_nobody_has_approved_the_wanted_version(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.spec(gates={"approval": {"mode": "Manual", "approved": "1"}})
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=30)
+    when.commit_changes("server.env", server=VARIABLE)
+    then.condition_is("Current", "False", "WaitingForApproval")
+    when.time_passes(60)
+    then.version_serves("1")
+    assert the_variable_is_set(story)
+    then.candidate_has(phase="WaitingForApproval")
+    when.commit_changes("approved: 2", gates={"approval": {"approved": "2"}}, wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
 
 
 @both_strategies
-def test_the_operator_dies_while_a_commit_is_brought_in(manifest: Json, how: str) -> None:
-    number, deaths = 0, 1
-    rejected = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS})
-    rejected.move_alias("champion", "2")
-    rejected.pass_time(40)
-    while deaths:
-        cluster = copy.deepcopy(rejected)
-        cluster.dies_after_actions = number
-        cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
-        cluster.pass_time(90)
-        deaths, number = cluster.deaths, number + 1
-        assert is_refused(cluster), f"after {number} actions"
-        assert has_variable(cluster, "debug")
-        assert cluster.announced.count("Reverted") == 2
-        was_harmless(cluster)
-    assert number > 5
+def test_the_operator_dies_while_a_commit_is_brought_in(story: Story, given: Given, when: When) -> None:
+    given.version("2", FAILS_TO_LOAD)
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=40)
+    for number, again in story.with_deaths():
+        again.when.commit_changes("server.env", server=VARIABLE, wait=90)
+        version_2_stays_out(again.then)
+        assert the_variable_is_set(again), f"after {number} actions"
+        again.then.operator_emitted("Reverted", times=2)
+        again.then.no_request_is_lost()
+    assert number >= 5
 
 
 @both_strategies
-def test_the_status_is_lost_again_and_again_while_a_commit_is_brought_in(manifest: Json, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS})
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(40)
-    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
+def test_the_status_is_lost_again_and_again_while_a_commit_is_brought_in(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version("2", FAILS_TO_LOAD)
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=40)
+    when.commit_changes("server.env", server=VARIABLE)
     for _ in range(8):
-        cluster.pass_time(5)
-        cluster.lose_status()
-    cluster.pass_time(90)
-    assert is_refused(cluster)
-    assert has_variable(cluster, "debug")
-    was_harmless(cluster)
+        when.time_passes(5)
+        when.status_is_lost()
+    when.time_passes(90)
+    version_2_stays_out(then)
+    assert the_variable_is_set(story)
+    then.no_request_is_lost()
 
 
 @both_strategies
-def test_verdicts_on_what_is_wanted_outlive_a_short_history(manifest: Json, how: str) -> None:
-    manifest["revert"] = {"historyLimit": 1}
-    cluster = serving(strategy(manifest, how), "1", behaviours=dict.fromkeys("23456", LOAD_FAILS))
+def test_verdicts_on_what_is_wanted_outlive_a_short_history(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.spec(revert={"historyLimit": 1})
     for version in "23456":
-        cluster.move_alias("champion", version)
-        cluster.pass_time(30)
-    cluster.commit("server.env", lambda spec: spec.update(server=variable("debug")))
-    cluster.pass_time(100)
-    cluster.lose_status()
-    reverted = cluster.announced.count("Reverted")
-    cluster.pass_time(900, step=10)
-    assert is_refused(cluster)
-    assert cluster.announced.count("Reverted") == reverted, "nothing is tried that is known to fail"
+        given.version(version, FAILS_TO_LOAD)
+    given.version_serves("1")
+    for version in "23456":
+        when.alias_moves_to(version, wait=30)
+    when.commit_changes("server.env", server=VARIABLE, wait=100)
+    when.status_is_lost()
+    reverted = story.cluster.announced.count("Reverted")
+    when.time_passes(900, step=10)
+    version_2_stays_out(then)
+    then.operator_emitted("Reverted", times=reverted, why="nothing is tried that is known to fail")
 
 
 @both_strategies
 def test_what_failed_on_live_requests_does_not_come_back_when_a_person_lets_go_of_it(
-    manifest: Json, how: str
+    story: Story, given: Given, when: When, then: Then
 ) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LEAKS})
-    cluster.move_alias("champion", "2")
-    cluster.pass_until(lambda: "Reverted" in cluster.announced)
-    cluster.pass_time(60)
-    cluster.annotate("revert", cluster.status["rejected"][0]["revision"])
-    cluster.pass_time(150)
-    cluster.annotate("revert", None)
-    cluster.pass_time(300)
-    assert cluster.serving_versions() == {"1": 2}
-    assert cluster.announced.count("Reverted") == 2, "once for the alias, once for the person"
+    given.version("2", runs_out_of_memory(60))
+    given.version_serves("1")
+    when.alias_moves_to("2")
+    when.operator_emits("Reverted", wait=60)
+    when.annotated("revert", story.status["rejected"][0]["revision"], wait=150)
+    when.annotation_is_removed("revert", wait=300)
+    then.version_serves("1")
+    then.operator_emitted("Reverted", times=2, why="once for the alias, once for the person")
 
 
 # --- the scripts of an earlier build are gone ----------------------------------------------------------
 
 
-def lose_scripts(cluster: SimulatedCluster) -> None:
-    """A newer build takes over, and somebody tidies up the ConfigMaps."""
-    cluster.restart_operator("2")
-    cluster.remove(Kind.CONFIG_MAP)
-
-
 @both_strategies
 def test_the_scripts_of_what_serves_are_deleted_after_an_upgrade(
-    manifest: Json, told: Told, how: str
+    story: Story, given: Given, when: When, then: Then
 ) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    pods = {pod.name for pod in cluster.pods}
-    lose_scripts(cluster)
-    cluster.pass_time(60)
-    assert {pod.name for pod in cluster.pods} == pods
-    assert cluster.condition("Ready") == ("True", "ScriptsMissing")
-    cluster.annotate("restart", "monday")
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.condition("Ready") == ("True", "Serving")
+    given.version_serves("1")
+    pods = story.pods()
+    when.operator_restarts("2")
+    when.child_is_deleted(Kind.CONFIG_MAP)
+    when.time_passes(60)
+    then.pods_are(pods)
+    then.condition_is("Ready", "True", "ScriptsMissing")
+    when.annotated("restart", "monday", wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.condition_is("Ready", "True", "Serving")
 
 
 @both_strategies
 @pytest.mark.parametrize("by", ["itself", "a_person", "the_alias"])
-def test_what_is_gone_back_to_had_its_scripts_deleted(manifest: Json, told: Told, how: str, by: str) -> None:
-    cluster = serving(strategy(manifest, how, warmSeconds=0), "1")
-    before = cluster.status["serving"]["revision"]
-    cluster.restart_operator("2")
-    cluster.behaviours["2"] = Behaviour(dies_after=90, dies_with=137) if by == "itself" else Behaviour()
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
+def test_what_is_gone_back_to_had_its_scripts_deleted(
+    story: Story, given: Given, when: When, then: Then, by: str, strategy: str
+) -> None:
+    given.rollout(warmSeconds=0)
+    given.version_serves("1")
+    before = story.status["serving"]["revision"]
+    when.operator_restarts("2")
+    given.version("2", runs_out_of_memory(90) if by == "itself" else GOOD)
+    when.alias_moves_to("2", wait=60)
     if by != "itself":
-        cluster.pass_watch()
-    old = next(key for key in cluster.objects if key[0] is Kind.CONFIG_MAP)
-    cluster.tell("somebody deletes the scripts of version 1")
-    del cluster.objects[old]
-    cluster.tell("and what was kept warm is gone")
-    for track, size in cluster.sizes().items():
-        if how == "BlueGreen" and track != cluster.status["serving"]["track"] and size:
-            del cluster.objects[(Kind.DEPLOYMENT, track)]
+        when.watch_window_passes()
+    when.narrated("somebody deletes the scripts of version 1")
+    given.child_is_gone(Kind.CONFIG_MAP, story.names(Kind.CONFIG_MAP)[0])
+    when.narrated("and what was kept warm is gone")
+    if strategy == "BlueGreen" and story.cluster.sizes()["churn"]:
+        given.child_is_gone(Kind.DEPLOYMENT, "churn")
     if by == "a_person":
-        cluster.registry_failure = outage()
-        cluster.annotate("revert", before)
+        given.registry_is_away()
+        when.annotated("revert", before)
     elif by == "the_alias":
-        cluster.move_alias("champion", "1")
-    cluster.pass_time(120)
-    told(cluster)
-    assert cluster.serving_versions() == {"1": 2}
-    mounted = {
-        v["configMap"]["name"]
-        for (kind, _), obj in cluster.objects.items()
-        if kind is Kind.DEPLOYMENT and obj["spec"]["replicas"]
-        for v in obj["spec"]["template"]["spec"]["volumes"]
-        if v["name"] == "scripts"
-    }
-    assert mounted <= {name for kind, name in cluster.objects if kind is Kind.CONFIG_MAP}
+        when.alias_moves_to("1")
+    when.time_passes(120)
+    then.transcript_matches()
+    then.version_serves("1")
+    assert story.scripts() <= set(story.names(Kind.CONFIG_MAP))

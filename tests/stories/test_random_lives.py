@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import random
 from math import nan
-from typing import Any
 
 import pytest
-from tests.stories.conftest import strategy
-from tests.stories.pods import Behaviour
-from tests.stories.simulation import SimulatedCluster, serving
+from tests.stories.behaviours import CRASHES, FAILS_TO_LOAD
+from tests.stories.story import Story
 
 from model_operator.api import names
-from model_operator.domain.objects import Kind
 from model_operator.domain.registry import Metric, VersionFacts
 
-Json = dict[str, Any]
-
-LIVES = {
-    "3": Behaviour(exit_code=50, last_words='{"reason":"LoadFailed","message":"KeyError: weights"}'),
-    "4": Behaviour(exit_code=1, exits=5, ready=None, last_words="Segmentation fault"),
-}
+LIVES = {"3": FAILS_TO_LOAD, "4": CRASHES}
 """Of the versions 1 to 5 these never start; none of them fails after it went live."""
 
 
-def something_happens(cluster: SimulatedCluster, dice: random.Random, may_change_strategy: bool) -> None:
+def something_happens(story: Story, dice: random.Random, may_change_strategy: bool) -> None:
     """One event, and some time after it."""
-
-    def other_strategy(spec: Json) -> None:
-        before = spec["rollout"].get("strategy")
-        spec["rollout"]["strategy"] = "RollingUpdate" if before == "BlueGreen" else "BlueGreen"
-
+    when, spec = story.when, story.cluster.spec
     events = ["alias"] * 6 + [
         "shape",
         "suspend",
@@ -42,40 +30,59 @@ def something_happens(cluster: SimulatedCluster, dice: random.Random, may_change
         "operator",
     ]
     events += ["strategy"] * may_change_strategy
-    events += ["tag", "measured"] * 3 if "gates" in cluster.spec else []
+    events += ["tag", "measured"] * 3 if "gates" in spec else []
     match dice.choice(events):
         case "alias":
-            cluster.move_alias("champion", dice.choice("12345"))
+            when.alias_moves_to(dice.choice("12345"))
         case "shape":
             value = {"env": [{"name": "X", "value": dice.choice("ab")}]}
-            cluster.commit("server.env", lambda spec: spec.update(server=value))
+            when.commit_changes("server.env", server=value)
         case "suspend":
-            cluster.commit("suspend", lambda spec: spec.update(suspend=not spec.get("suspend", False)))
+            when.commit_changes("suspend", suspend=not spec.get("suspend", False))
         case "restart" | "retry" as request:
-            cluster.annotate(request, f"day {dice.randint(1, 5)}")
+            when.annotated(request, f"day {dice.randint(1, 5)}")
         case "revert":
-            kept = cluster.api.all(Kind.REVISION)
-            cluster.annotate("revert", dice.choice(kept)["metadata"]["labels"][names.LABEL_REVISION])
+            when.annotated("revert", dice.choice(story.revisions()))
         case "release":
-            release(cluster)
+            release(story)
         case "status":
-            cluster.lose_status()
+            when.status_is_lost()
         case "operator":
-            cluster.dies_after_actions = dice.randint(0, 4)
-            cluster.restart_operator(str(dice.randint(1, 3)))
+            story.given.operator_dies_after(dice.randint(0, 4))
+            when.operator_restarts(str(dice.randint(1, 3)))
         case "tag":
-            cluster.tag(dice.choice("12345"), quality=dice.choice(["good", "bad"]))
+            when.version_is_tagged(dice.choice("12345"), quality=dice.choice(["good", "bad"]))
         case "measured":
             metrics = (Metric("auc", dice.choice([0.5, 0.9, nan])),)
-            cluster.learn(version := dice.choice("12345"), f"auc of {version}", VersionFacts(metrics))
+            when.registry_learns(version := dice.choice("12345"), f"auc of {version}", VersionFacts(metrics))
         case "strategy":
-            cluster.commit("rollout.strategy", other_strategy)
-    cluster.pass_time(dice.choice([1, 2, 5, 9, 15, 20, 40, 90]))
+            before = spec["rollout"].get("strategy")
+            other = "RollingUpdate" if before == "BlueGreen" else "BlueGreen"
+            when.commit_changes("rollout.strategy", rollout={"strategy": other})
+    when.time_passes(dice.choice([1, 2, 5, 9, 15, 20, 40, 90]))
 
 
-def release(cluster: SimulatedCluster) -> None:
-    if names.REQUEST_REVERT in cluster.annotations:
-        cluster.annotate("revert", None)
+def release(story: Story) -> None:
+    if names.REQUEST_REVERT in story.cluster.annotations:
+        story.when.annotation_is_removed("revert")
+
+
+def version_1_serves(story: Story, strategy: str, lag: float = 0, **waits: int) -> None:
+    story.given.strategy(strategy)
+    story.given.rollout(**waits)
+    for version, life in LIVES.items():
+        story.given.version(version, life)
+    story.given.proxies_lag(lag)
+    story.given.version_serves("1")
+
+
+def version_9_comes(story: Story) -> None:
+    """Nothing is held or suspended any more, and the alias moves to a good version."""
+    release(story)
+    story.given.operator_dies_after(-1)
+    if story.cluster.spec.get("suspend"):
+        story.when.commit_changes("suspend: false", suspend=False)
+    story.when.alias_moves_to("9", wait=150)
 
 
 @pytest.mark.parametrize(
@@ -84,32 +91,26 @@ def release(cluster: SimulatedCluster) -> None:
 )
 @pytest.mark.parametrize("seed", range(5))
 def test_whatever_people_do_nobody_waits_for_an_answer(
-    manifest: Json, seed: int, may_change_strategy: bool
+    story: Story, seed: int, may_change_strategy: bool
 ) -> None:
     dice = random.Random(seed)
     waits = {"watchSeconds": dice.choice([0, 60, 600]), "warmSeconds": dice.choice([0, 60, 600])}
     how = dice.choice(["RollingUpdate", "BlueGreen"]) if may_change_strategy else "BlueGreen"
     lag = dice.choice([0, 3]) if may_change_strategy else 20
-    cluster = serving(strategy(manifest, how, **waits), "1", behaviours=dict(LIVES), endpoints_lag=lag)
+    version_1_serves(story, how, lag, **waits)
     for _ in range(dice.randint(5, 14)):
-        something_happens(cluster, dice, may_change_strategy)
-    release(cluster)
-    cluster.dies_after_actions = -1
-    if cluster.spec.get("suspend"):
-        cluster.commit("suspend: false", lambda spec: spec.update(suspend=False))
-    cluster.move_alias("champion", "9")
-    cluster.pass_time(150)
-    story = "\n".join(cluster.transcript)
-    assert cluster.requests_lost == 0, story
-    assert cluster.fewest_ready >= 2, story
-    assert cluster.serving_versions() == {"9": 2}, story
-    cluster.pass_time(1300, step=30)
-    assert cluster.condition("Current") == ("True", "Serving")
-    assert cluster.status["serving"]["settled"] is True
-    assert sorted(cluster.sizes().values())[-1:] == [2]
-    assert sum(cluster.sizes().values()) == 2, "nothing is kept for ever"
+        something_happens(story, dice, may_change_strategy)
+    version_9_comes(story)
+    story.then.no_request_is_lost()
+    story.then.version_serves("9")
+    story.when.time_passes(1300, step=30)
+    story.then.condition_is("Current", "True", "Serving")
+    story.then.serving_has(settled=True)
+    assert max(story.cluster.sizes().values()) == 2
+    story.then.replicas_add_up_to(2, why="nothing is kept for ever")
 
 
+GOOD_AUC = VersionFacts((Metric("auc", 0.9),))
 GATES = {
     "tags": [{"key": "quality", "notValue": "bad"}],
     "metrics": [{"name": "auc", "min": 0.8}, {"name": "auc", "noWorseThanServingBy": 1, "better": "Higher"}],
@@ -117,23 +118,17 @@ GATES = {
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_people_do_at_a_gate_nobody_waits_for_an_answer(manifest: Json, seed: int) -> None:
+def test_whatever_people_do_at_a_gate_nobody_waits_for_an_answer(story: Story, seed: int) -> None:
     dice = random.Random(1000 + seed)
     how = dice.choice(["RollingUpdate", "BlueGreen"])
-    cluster = serving(strategy(manifest, how, watchSeconds=60, warmSeconds=60), "1", behaviours=dict(LIVES))
-    cluster.facts["1"] = VersionFacts((Metric("auc", 0.9),))
-    cluster.commit("gates", lambda spec: spec.update(gates=GATES))
+    version_1_serves(story, how, watchSeconds=60, warmSeconds=60)
+    story.given.facts("1", GOOD_AUC)
+    story.when.commit_changes("gates", gates=GATES)
     for _ in range(dice.randint(5, 20)):
-        something_happens(cluster, dice, may_change_strategy=True)
-    release(cluster)
-    cluster.dies_after_actions = -1
-    if cluster.spec.get("suspend"):
-        cluster.commit("suspend: false", lambda spec: spec.update(suspend=False))
+        something_happens(story, dice, may_change_strategy=True)
     for version in "123459":
-        cluster.learn(version, f"auc of {version} is mended", VersionFacts((Metric("auc", 0.9),)))
-    cluster.move_alias("champion", "9")
-    cluster.pass_time(150)
-    story = "\n".join(cluster.transcript)
-    assert cluster.requests_lost == 0, story
-    assert cluster.serving_versions() == {"9": 2}, story
-    assert cluster.condition("Admitted") == ("True", "Admitted"), story
+        story.when.registry_learns(version, f"auc of {version} is mended", GOOD_AUC)
+    version_9_comes(story)
+    story.then.no_request_is_lost()
+    story.then.version_serves("9")
+    story.then.condition_is("Admitted", "True", "Admitted")

@@ -5,95 +5,72 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.stories.conftest import Told
-from tests.stories.simulation import SimulatedCluster, serving
+from tests.stories.story import Given, Story, Then, When
 
 from model_operator.domain.objects import Kind
-from model_operator.domain.world import RefusalKind
 
 Json = dict[str, Any]
 
 AUTOSCALING = {"minReplicas": 2, "maxReplicas": 6}
 
 
-def autoscaled(spec: Json) -> None:
-    spec.pop("replicas", None)
-    spec["autoscaling"] = dict(AUTOSCALING)
-
-
-def fixed(spec: Json) -> None:
-    spec.pop("autoscaling", None)
-    spec["replicas"] = 2
+AUTOSCALED = {"replicas": None, "autoscaling": AUTOSCALING}
+FIXED = {"autoscaling": None, "replicas": 2}
 
 
 # --- replicas ----------------------------------------------------------------------------------------
 
 
-def test_from_fixed_replicas_to_autoscaling_and_back(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.commit("autoscaling instead of replicas", autoscaled)
-    cluster.pass_time(30)
-    cluster.change(
-        Kind.DEPLOYMENT, "the autoscaler wants 5 pods", lambda live: live["spec"].update(replicas=5)
-    )
-    cluster.pass_time(30)
-    assert cluster.serving_versions() == {"1": 5}
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(120)
-    assert cluster.serving_versions() == {"2": 5}
-    cluster.commit("replicas instead of autoscaling", fixed)
-    cluster.pass_time(30)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
-    assert cluster.serving_versions() == {"2": 2}
-    assert (Kind.AUTOSCALER, "churn") not in cluster.objects
+def test_from_fixed_replicas_to_autoscaling_and_back(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.commit_changes("autoscaling instead of replicas", **AUTOSCALED, wait=30)
+    when.deployment_is_scaled(5, "the autoscaler wants 5 pods", wait=30)
+    then.version_serves("1", pods=5)
+    when.alias_moves_to("2", wait=120)
+    then.version_serves("2", pods=5)
+    when.commit_changes("replicas instead of autoscaling", **FIXED, wait=30)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
+    then.there_is_no(Kind.AUTOSCALER)
 
 
-def test_an_autoscaled_deployment_that_is_deleted_comes_back_at_its_size(manifest: Json, told: Told) -> None:
-    autoscaled(manifest)
-    cluster = serving(manifest, "1")
-    cluster.change(
-        Kind.DEPLOYMENT, "the autoscaler wants 5 pods", lambda live: live["spec"].update(replicas=5)
-    )
-    cluster.pass_time(30)
-    cluster.remove(Kind.DEPLOYMENT)
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.serving_versions() == {"1": 5}
+def test_an_autoscaled_deployment_that_is_deleted_comes_back_at_its_size(
+    given: Given, when: When, then: Then
+) -> None:
+    given.autoscaling(**AUTOSCALING)
+    given.version_serves("1")
+    when.deployment_is_scaled(5, "the autoscaler wants 5 pods", wait=30)
+    when.child_is_deleted(Kind.DEPLOYMENT, wait=60)
+    then.transcript_matches()
+    then.version_serves("1", pods=5)
 
 
-def test_from_nothing_to_autoscaling(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest | {"replicas": 0}, "1")
-    cluster.commit("autoscaling instead of replicas", autoscaled)
-    cluster.pass_time(30)
-    told(cluster)
-    assert cluster.serving_versions() == {"1": 2}
+def test_from_nothing_to_autoscaling(given: Given, when: When, then: Then) -> None:
+    given.spec(replicas=0)
+    given.version_serves("1")
+    when.commit_changes("autoscaling instead of replicas", **AUTOSCALED, wait=30)
+    then.transcript_matches()
+    then.version_serves("1")
 
 
-def test_somebody_scales_a_deployment_whose_size_is_in_the_manifest(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.change(
-        Kind.DEPLOYMENT,
-        "kubectl scale deployment churn --replicas=5",
-        lambda live: live["spec"].update(replicas=5),
-    )
-    cluster.pass_time(30)
-    told(cluster)
-    assert cluster.serving_versions() == {"1": 2}
+def test_somebody_scales_a_deployment_whose_size_is_in_the_manifest(
+    given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    when.deployment_is_scaled(5, "kubectl scale deployment churn --replicas=5", wait=30)
+    then.transcript_matches()
+    then.version_serves("1")
 
 
-def test_somebody_scales_a_deployment_whose_size_nobody_fixed(told: Told) -> None:
-    cluster = serving({"model": {"uri": "models:/churn@champion"}}, "1")
-    cluster.change(
-        Kind.DEPLOYMENT,
-        "kubectl scale deployment churn --replicas=5",
-        lambda live: live["spec"].update(replicas=5),
-    )
-    cluster.pass_time(30)
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(120)
-    told(cluster)
-    assert cluster.serving_versions() == {"2": 5}
+def test_somebody_scales_a_deployment_whose_size_nobody_fixed(given: Given, when: When, then: Then) -> None:
+    given.spec(model={"uri": "models:/churn@champion"})
+    given.no_replicas()
+    given.version_serves("1")
+    when.deployment_is_scaled(5, "kubectl scale deployment churn --replicas=5", wait=30)
+    when.alias_moves_to("2", wait=120)
+    then.transcript_matches()
+    then.version_serves("2", pods=5)
 
 
 # --- drift -------------------------------------------------------------------------------------------
@@ -101,25 +78,17 @@ def test_somebody_scales_a_deployment_whose_size_nobody_fixed(told: Told) -> Non
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        Kind.DEPLOYMENT,
-        Kind.SERVICE,
-        Kind.DISRUPTION_BUDGET,
-        Kind.AUTOSCALER,
-        Kind.CONFIG_MAP,
-        Kind.REVISION,
-    ],
+    [Kind.DEPLOYMENT, Kind.SERVICE, Kind.DISRUPTION_BUDGET, Kind.AUTOSCALER, Kind.CONFIG_MAP, Kind.REVISION],
 )
-def test_a_deleted_child_comes_back(manifest: Json, told: Told, kind: Kind) -> None:
-    autoscaled(manifest)
-    cluster = serving(manifest, "1")
-    names = {key for key in cluster.objects if key[0] is kind}
-    cluster.remove(kind)
-    cluster.pass_time(60)
-    told(cluster)
-    assert {key for key in cluster.objects if key[0] is kind} == names
-    assert cluster.serving_versions() == {"1": 2}
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_a_deleted_child_comes_back(story: Story, given: Given, when: When, then: Then, kind: Kind) -> None:
+    given.autoscaling(**AUTOSCALING)
+    given.version_serves("1")
+    names = story.names(kind)
+    when.child_is_deleted(kind, wait=60)
+    then.transcript_matches()
+    assert story.names(kind) == names
+    then.version_serves("1")
+    then.condition_is("Ready", "True", "Serving")
 
 
 def breaks_the_image(live: Json) -> None:
@@ -127,7 +96,7 @@ def breaks_the_image(live: Json) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"),
+    ("kind", "change"),
     [
         pytest.param(Kind.DEPLOYMENT, breaks_the_image, id="image_of_the_server"),
         pytest.param(
@@ -142,151 +111,124 @@ def breaks_the_image(live: Json) -> None:
         pytest.param(Kind.AUTOSCALER, lambda live: live["spec"].update(maxReplicas=100), id="autoscaler"),
     ],
 )
-def test_a_changed_field_comes_back(manifest: Json, told: Told, kind: Kind, how: Any) -> None:
-    autoscaled(manifest)
-    cluster = serving(manifest, "1")
-    cluster.change(kind, f"somebody changes the {kind}", how)
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.serving_versions() == {"1": 2}
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_a_changed_field_comes_back(given: Given, when: When, then: Then, kind: Kind, change: Any) -> None:
+    given.autoscaling(**AUTOSCALING)
+    given.version_serves("1")
+    when.child_is_changed(kind, f"somebody changes the {kind}", change, wait=60)
+    then.transcript_matches()
+    then.version_serves("1")
+    then.condition_is("Ready", "True", "Serving")
 
 
 # --- names and owners --------------------------------------------------------------------------------
 
 
-def test_the_service_belongs_to_somebody_else(manifest: Json, told: Told) -> None:
-    cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.SERVICE] = (RefusalKind.NAME_TAKEN, "it was there before")
-    cluster.settle()
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "NameConflict")
-    assert cluster.announced.count("NameConflict") == 1
-    cluster.tell("the other Service is deleted")
-    del cluster.refused[Kind.SERVICE]
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_the_service_belongs_to_somebody_else(given: Given, when: When, then: Then) -> None:
+    given.name_is_taken(Kind.SERVICE)
+    when.first_version_is_deployed("1", wait=60)
+    then.condition_is("Stalled", "True", "NameConflict")
+    then.operator_emitted("NameConflict", times=1)
+    when.narrated("the other Service is deleted")
+    given.api_server_accepts(Kind.SERVICE)
+    when.time_passes(60)
+    then.transcript_matches()
+    then.condition_is("Ready", "True", "Serving")
 
 
-def test_the_deployment_belongs_to_somebody_else(manifest: Json, told: Told) -> None:
-    cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.DEPLOYMENT] = (RefusalKind.NAME_TAKEN, "it was there before")
-    cluster.settle()
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "NameConflict")
-    assert cluster.announced.count("NameConflict") == 1
-    assert (Kind.SERVICE, "churn") not in cluster.objects, "it would send requests to the other's pods"
-    cluster.tell("the other Deployment is deleted")
-    del cluster.refused[Kind.DEPLOYMENT]
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_the_deployment_belongs_to_somebody_else(given: Given, when: When, then: Then) -> None:
+    given.name_is_taken(Kind.DEPLOYMENT)
+    when.first_version_is_deployed("1", wait=60)
+    then.condition_is("Stalled", "True", "NameConflict")
+    then.operator_emitted("NameConflict", times=1)
+    then.there_is_no(Kind.SERVICE, why="it would send requests to the other's pods")
+    when.narrated("the other Deployment is deleted")
+    given.api_server_accepts(Kind.DEPLOYMENT)
+    when.time_passes(60)
+    then.transcript_matches()
+    then.condition_is("Ready", "True", "Serving")
 
 
-def test_the_name_of_the_scripts_is_taken(manifest: Json, told: Told) -> None:
-    cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.CONFIG_MAP] = (RefusalKind.NAME_TAKEN, "it was there before")
-    cluster.settle()
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "NameConflict")
-    assert cluster.pods == []
-    told(cluster)
+def test_the_name_of_the_scripts_is_taken(given: Given, when: When, then: Then) -> None:
+    given.name_is_taken(Kind.CONFIG_MAP)
+    when.first_version_is_deployed("1", wait=60)
+    then.condition_is("Stalled", "True", "NameConflict")
+    then.pods_are(set())
+    then.transcript_matches()
 
 
-def test_orphans_are_adopted_without_a_restart(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    pods = [pod.name for pod in cluster.pods]
-    cluster.tell("kubectl delete mdep churn --cascade=orphan; kubectl apply")
-    cluster.uid, cluster.status, cluster.generation = "uid-again", {}, 1
-    for child in cluster.objects.values():
-        del child["metadata"]["ownerReferences"]
-    cluster.settle()
-    cluster.pass_time(60)
-    told(cluster)
-    assert [pod.name for pod in cluster.pods] == pods
-    assert cluster.status["serving"]["version"] == "1"
-    for child in cluster.objects.values():
-        assert child["metadata"]["ownerReferences"][0]["uid"] == "uid-again"
+def test_orphans_are_adopted_without_a_restart(story: Story, given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    pods = story.pods()
+    when.replaced_without_its_children(wait=60)
+    then.transcript_matches()
+    then.pods_are(pods)
+    then.serving_has(version="1")
+    then.children_are_owned_by("uid-again")
 
 
-def test_children_of_an_earlier_life_go_first(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.tell("kubectl delete mdep churn; kubectl apply, with version 2 wanted")
-    cluster.uid, cluster.status, cluster.generation = "uid-again", {}, 1
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(10)
-    assert cluster.condition("Ready") == ("False", "WaitingForDeletion")
-    assert "serving" not in cluster.status
-    cluster.tell("the garbage collector has come")
-    cluster.objects.clear()
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.serving_versions() == {"2": 2}
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_children_of_an_earlier_life_go_first(story: Story, given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.deleted_and_made_again("kubectl delete mdep churn; kubectl apply, with version 2 wanted")
+    when.alias_moves_to("2", wait=10)
+    then.condition_is("Ready", "False", "WaitingForDeletion")
+    assert "serving" not in story.status
+    when.garbage_is_collected(wait=60)
+    then.transcript_matches()
+    then.version_serves("2")
+    then.condition_is("Ready", "True", "Serving")
 
 
 # --- refused fields ----------------------------------------------------------------------------------
 
 
-def test_the_first_template_is_refused(manifest: Json, told: Told) -> None:
-    manifest["pod"] = {"nodeSelector": {"a b": "c"}}
-    cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.DEPLOYMENT] = (RefusalKind.INVALID, 'nodeSelector: Invalid value: "a b"')
-    cluster.settle()
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "FirstVersionFailed")
-    assert cluster.status["rejected"][0]["reason"] == "FieldRefused"
-    assert cluster.announced.count("FieldRefused") == 1
-    del cluster.refused[Kind.DEPLOYMENT]
-    cluster.commit("pod.nodeSelector is mended", lambda spec: spec.update(pod={"nodeSelector": {"a": "c"}}))
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_the_first_template_is_refused(given: Given, when: When, then: Then) -> None:
+    given.spec(pod={"nodeSelector": {"a b": "c"}})
+    given.api_server_refuses(Kind.DEPLOYMENT, 'nodeSelector: Invalid value: "a b"')
+    when.first_version_is_deployed("1", wait=60)
+    then.condition_is("Stalled", "True", "FirstVersionFailed")
+    then.rejection_has(reason="FieldRefused")
+    then.operator_emitted("FieldRefused", times=1)
+    given.api_server_accepts(Kind.DEPLOYMENT)
+    when.commit_changes("pod.nodeSelector is mended", pod={"nodeSelector": {"a b": None, "a": "c"}}, wait=60)
+    then.transcript_matches()
+    then.condition_is("Ready", "True", "Serving")
 
 
-def test_a_commits_template_is_refused(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.refused[Kind.DEPLOYMENT] = (RefusalKind.INVALID, 'nodeSelector: Invalid value: "a b"')
-    cluster.commit("pod.nodeSelector: a b", lambda spec: spec.update(pod={"nodeSelector": {"a b": "c"}}))
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "VersionRejected")
-    assert "nodeSelector" in cluster.status["conditions"][0]["message"]
-    del cluster.refused[Kind.DEPLOYMENT]
-    cluster.commit("pod.nodeSelector is mended", lambda spec: spec.update(pod={"nodeSelector": {"a": "c"}}))
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_a_commits_template_is_refused(story: Story, given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    given.api_server_refuses(Kind.DEPLOYMENT, 'nodeSelector: Invalid value: "a b"')
+    when.commit_changes("pod.nodeSelector: a b", pod={"nodeSelector": {"a b": "c"}}, wait=60)
+    then.condition_is("Stalled", "True", "VersionRejected")
+    assert "nodeSelector" in story.status["conditions"][0]["message"]
+    given.api_server_accepts(Kind.DEPLOYMENT)
+    when.commit_changes("pod.nodeSelector is mended", pod={"nodeSelector": {"a b": None, "a": "c"}}, wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.condition_is("Ready", "True", "Serving")
 
 
-def test_what_serves_is_refused_because_of_the_rollout_section(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.refused[Kind.DEPLOYMENT] = (RefusalKind.INVALID, "maxSurge: Invalid value")
-    cluster.commit("rollout.maxSurge: 999%", lambda spec: spec.update(rollout={"maxSurge": "999%"}))
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "FieldRefused")
-    assert cluster.announced.count("FieldRefused") == 1
-    assert cluster.serving_versions() == {"1": 2}
-    del cluster.refused[Kind.DEPLOYMENT]
-    cluster.commit("rollout.maxSurge: 1", lambda spec: spec.update(rollout={"maxSurge": 1}))
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_what_serves_is_refused_because_of_the_rollout_section(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    given.api_server_refuses(Kind.DEPLOYMENT, "maxSurge: Invalid value")
+    when.commit_changes("rollout.maxSurge: 999%", rollout={"maxSurge": "999%"}, wait=60)
+    then.condition_is("Stalled", "True", "FieldRefused")
+    then.operator_emitted("FieldRefused", times=1)
+    then.version_serves("1")
+    given.api_server_accepts(Kind.DEPLOYMENT)
+    when.commit_changes("rollout.maxSurge: 1", rollout={"maxSurge": 1}, wait=60)
+    then.transcript_matches()
+    then.condition_is("Ready", "True", "Serving")
 
 
-def test_an_autoscaler_is_refused(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.refused[Kind.AUTOSCALER] = (RefusalKind.INVALID, "metrics: Unsupported value")
-    cluster.commit("autoscaling with a metric that does not exist", autoscaled)
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "FieldRefused")
-    assert cluster.announced.count("FieldRefused") == 1
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    assert cluster.serving_versions() == {"2": 2}, "a bad autoscaler does not hold up the alias"
-    del cluster.refused[Kind.AUTOSCALER]
-    cluster.commit("autoscaling by CPU", autoscaled)
-    cluster.pass_time(30)
-    told(cluster)
-    assert cluster.condition("Ready") == ("True", "Serving")
+def test_an_autoscaler_is_refused(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    given.api_server_refuses(Kind.AUTOSCALER, "metrics: Unsupported value")
+    when.commit_changes("autoscaling with a metric that does not exist", **AUTOSCALED, wait=60)
+    then.condition_is("Stalled", "True", "FieldRefused")
+    then.operator_emitted("FieldRefused", times=1)
+    when.alias_moves_to("2", wait=60)
+    then.version_serves("2", why="a bad autoscaler does not hold up the alias")
+    given.api_server_accepts(Kind.AUTOSCALER)
+    when.commit_changes("autoscaling by CPU", **AUTOSCALED, wait=30)
+    then.transcript_matches()
+    then.condition_is("Ready", "True", "Serving")

@@ -4,340 +4,287 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from tests.stories.conftest import Told, strategy
-from tests.stories.pods import Behaviour
-from tests.stories.simulation import SimulatedCluster, outage, serving
+from tests.stories.behaviours import FAILS_TO_LOAD, FINDS_NO_ROOM, runs_out_of_memory
+from tests.stories.pods import GOOD
+from tests.stories.story import Given, Story, Then, When, both_strategies
 
 from model_operator.domain.objects import Kind
-from model_operator.domain.world import RefusalKind
 
 Json = dict[str, Any]
-
-LOAD_FAILS = Behaviour(exit_code=50, last_words='{"reason":"LoadFailed","message":"KeyError: weights"}')
-
-both_strategies = pytest.mark.parametrize("how", ["RollingUpdate", "BlueGreen"])
-
-
-def was_harmless(cluster: SimulatedCluster, pods: int = 2) -> None:
-    """Nobody who sent requests noticed anything."""
-    assert cluster.requests_lost == 0
-    assert cluster.fewest_ready >= pods
-
-
-def scripts(cluster: SimulatedCluster) -> set[str]:
-    return {
-        volume["configMap"]["name"]
-        for deployment in cluster.api.all(Kind.DEPLOYMENT)
-        if deployment["spec"]["replicas"]
-        for volume in deployment["spec"]["template"]["spec"]["volumes"]
-        if volume["name"] == "scripts"
-    }
 
 
 # --- restart -----------------------------------------------------------------------------------------
 
 
 @both_strategies
-def test_a_person_asks_for_a_restart(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    pods = {pod.name for pod in cluster.pods}
-    cluster.annotate("restart", "monday")
-    cluster.pass_time(60)
-    assert not pods & {pod.name for pod in cluster.kubernetes.reached(cluster.now)}
-    assert cluster.status["handledRequests"] == {"restart": "monday"}
-    cluster.pass_watch()
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"1": 2}
+def test_a_person_asks_for_a_restart(story: Story, given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    pods = story.pods()
+    when.annotated("restart", "monday", wait=60)
+    then.pods_are_new(pods)
+    then.handled_requests_are(restart="monday")
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("1")
 
 
 @both_strategies
-def test_a_restart_brings_in_what_a_newer_operator_renders(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    pods, old = {pod.name for pod in cluster.pods}, scripts(cluster)
-    cluster.restart_operator("2")
-    cluster.pass_time(300)
-    assert {pod.name for pod in cluster.pods} == pods
-    cluster.annotate("restart", "monday")
-    cluster.pass_time(60)
-    cluster.pass_watch()
-    told(cluster)
-    was_harmless(cluster)
-    assert not old & scripts(cluster)
+def test_a_restart_brings_in_what_a_newer_operator_renders(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    pods, old = story.pods(), story.scripts()
+    when.operator_restarts("2", wait=300)
+    then.pods_are(pods)
+    when.annotated("restart", "monday", wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.no_request_is_lost()
+    assert not old & story.scripts()
 
 
 @both_strategies
-def test_the_restart_annotation_is_old_news(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    cluster.annotate("restart", "monday")
-    cluster.pass_time(60)
-    pods = [pod.name for pod in cluster.kubernetes.reached(cluster.now)]
-    cluster.restart_operator()
-    cluster.lose_status()
-    cluster.pass_time(60)
-    assert [pod.name for pod in cluster.kubernetes.reached(cluster.now)] == pods, "one value, one restart"
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.annotate("restart", None)
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
-    assert cluster.announced.count("RolloutStarted") == 3, "version 1, its restart, version 2"
+def test_the_restart_annotation_is_old_news(story: Story, given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.annotated("restart", "monday", wait=60)
+    pods = story.reached_pods()
+    when.operator_restarts()
+    when.status_is_lost(wait=60)
+    assert story.reached_pods() == pods, "one value, one restart"
+    when.alias_moves_to("2", wait=60)
+    when.annotation_is_removed("restart", wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
+    then.operator_emitted("RolloutStarted", times=3, why="version 1, its restart, version 2")
 
 
 @both_strategies
-def test_the_alias_moves_in_a_restart(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.annotate("restart", "monday")
-    cluster.pass_time(9)
-    cluster.move_alias("champion", "1")
-    cluster.pass_time(60)
-    cluster.pass_watch()
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"1": 2}
+def test_the_alias_moves_in_a_restart(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=60)
+    when.annotated("restart", "monday", wait=9)
+    when.alias_moves_to("1", wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("1")
 
 
 @both_strategies
-def test_a_restart_while_a_rejected_version_is_wanted(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS})
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    pods = {pod.name for pod in cluster.pods}
-    cluster.annotate("restart", "monday")
-    cluster.pass_time(60)
-    cluster.pass_watch()
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"1": 2}
-    assert not pods & {pod.name for pod in cluster.kubernetes.reached(cluster.now)}
-    assert cluster.condition("Current") == ("False", "VersionRejected")
+def test_a_restart_while_a_rejected_version_is_wanted(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version("2", FAILS_TO_LOAD)
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=60)
+    pods = story.pods()
+    when.annotated("restart", "monday", wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("1")
+    then.pods_are_new(pods)
+    then.condition_is("Current", "False", "VersionRejected")
 
 
 # --- adopt -------------------------------------------------------------------------------------------
 
 
-def test_a_person_gives_us_the_service_that_was_there(manifest: Json, told: Told) -> None:
-    cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.refused[Kind.SERVICE] = (RefusalKind.NAME_TAKEN, "it was there before")
-    cluster.settle()
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "NameConflict")
-    cluster.annotate("adopt", "Service/churn")
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.condition("Ready") == ("True", "Serving")
-    assert cluster.status["handledRequests"] == {"adopt": "Service/churn"}
+def test_a_person_gives_us_the_service_that_was_there(given: Given, when: When, then: Then) -> None:
+    given.name_is_taken(Kind.SERVICE)
+    when.first_version_is_deployed("1", wait=60)
+    then.condition_is("Stalled", "True", "NameConflict")
+    when.annotated("adopt", "Service/churn", wait=60)
+    then.transcript_matches()
+    then.condition_is("Ready", "True", "Serving")
+    then.handled_requests_are(adopt="Service/churn")
 
 
 # --- revert ------------------------------------------------------------------------------------------
 
 
 @both_strategies
-def test_a_person_holds_the_version_before_and_lets_go(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    before = cluster.status["serving"]["revision"]
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.annotate("revert", before)
-    cluster.pass_time(60)
-    assert cluster.serving_versions() == {"1": 2}
-    left = cluster.status["history"][0]
-    assert (left["version"], left["message"]) == ("2", "by version 1, which the annotation revert holds")
-    cluster.move_alias("champion", "3")
-    cluster.pass_time(60)
-    assert cluster.serving_versions() == {"1": 2}, "held, whatever the alias does"
-    cluster.annotate("revert", None)
-    cluster.pass_time(60)
-    cluster.pass_watch()
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"3": 2}
+def test_a_person_holds_the_version_before_and_lets_go(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    before = story.status["serving"]["revision"]
+    when.alias_moves_to("2", wait=60)
+    when.annotated("revert", before, wait=60)
+    then.version_serves("1")
+    then.last_departure_has(version="2", message="by version 1, which the annotation revert holds")
+    when.alias_moves_to("3", wait=60)
+    then.version_serves("1", why="held, whatever the alias does")
+    when.annotation_is_removed("revert", wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("3")
 
 
 @both_strategies
-def test_a_person_goes_back_long_after_with_the_registry_away(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    before = cluster.status["serving"]["revision"]
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.pass_watch()
-    assert sum(cluster.sizes().values()) == 2, "nothing is kept warm any more"
-    cluster.tell("the registry stops answering")
-    cluster.registry_failure = outage()
-    cluster.pass_time(5)
-    cluster.annotate("revert", before)
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"1": 2}
+def test_a_person_goes_back_long_after_with_the_registry_away(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    before = story.status["serving"]["revision"]
+    when.alias_moves_to("2", wait=60)
+    when.watch_window_passes()
+    then.replicas_add_up_to(2, why="nothing is kept warm any more")
+    when.registry_goes_away(wait=5)
+    when.annotated("revert", before, wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("1")
 
 
 @both_strategies
-def test_a_person_holds_a_version_that_was_rejected(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": LOAD_FAILS})
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(30)
-    rejected = cluster.status["rejected"][0]["revision"]
-    cluster.move_alias("champion", "1")
-    cluster.pass_time(30)
-    cluster.annotate("revert", rejected)
-    cluster.pass_time(60)
-    assert cluster.announced.count("Reverted") == 2, "tried once more, not again and again"
-    assert cluster.serving_versions() == {"1": 2}
-    cluster.annotate("revert", None)
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.condition("Current") == ("True", "Serving")
+def test_a_person_holds_a_version_that_was_rejected(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version("2", FAILS_TO_LOAD)
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=30)
+    rejected = story.status["rejected"][0]["revision"]
+    when.alias_moves_to("1", wait=30)
+    when.annotated("revert", rejected, wait=60)
+    then.operator_emitted("Reverted", times=2, why="tried once more, not again and again")
+    then.version_serves("1")
+    when.annotation_is_removed("revert", wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.condition_is("Current", "True", "Serving")
 
 
-def test_a_person_holds_a_revision_that_is_not_kept(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.annotate("revert", "v9-0123456789")
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    assert cluster.serving_versions() == {"1": 2}
-    assert cluster.condition("Current") == ("False", "RevisionNotFound")
-    cluster.annotate("revert", None)
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_a_person_holds_a_revision_that_is_not_kept(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.annotated("revert", "v9-0123456789")
+    when.alias_moves_to("2", wait=60)
+    then.version_serves("1")
+    then.condition_is("Current", "False", "RevisionNotFound")
+    when.annotation_is_removed("revert", wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
 
 
 @both_strategies
-def test_the_status_is_lost_while_a_person_holds_a_version(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1")
-    before = cluster.status["serving"]["revision"]
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.annotate("revert", before)
-    cluster.pass_time(60)
-    cluster.lose_status()
-    cluster.restart_operator()
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"1": 2}
+def test_the_status_is_lost_while_a_person_holds_a_version(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    before = story.status["serving"]["revision"]
+    when.alias_moves_to("2", wait=60)
+    when.annotated("revert", before, wait=60)
+    when.status_is_lost()
+    when.operator_restarts(wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("1")
 
 
 # --- retry -------------------------------------------------------------------------------------------
 
 
 @both_strategies
-def test_a_person_asks_to_try_again_what_failed_in_its_watch(manifest: Json, told: Told, how: str) -> None:
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": Behaviour(dies_after=60, dies_with=137)})
-    cluster.move_alias("champion", "2")
-    cluster.pass_until(lambda: "Reverted" in cluster.announced)
-    cluster.pass_time(60)
-    del cluster.behaviours["2"]
-    cluster.ask_to_retry("monday")
-    cluster.pass_time(60)
-    cluster.pass_watch()
-    told(cluster)
-    assert cluster.serving_versions() == {"2": 2}
-    assert "rejected" not in cluster.status
+def test_a_person_asks_to_try_again_what_failed_in_its_watch(given: Given, when: When, then: Then) -> None:
+    given.version("2", runs_out_of_memory(60))
+    given.version_serves("1")
+    when.alias_moves_to("2")
+    when.operator_emits("Reverted", wait=60)
+    given.version("2", GOOD)
+    when.retry_is_requested("monday", wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.version_serves("2")
+    then.rejections_are()
 
 
-def test_a_person_asks_to_try_again_before_the_pause_is_over(manifest: Json, told: Told) -> None:
-    no_room = Behaviour(scheduled=None)
-    cluster = serving(manifest | {"rollout": {"schedulingSeconds": 60}}, "1", behaviours={"2": no_room})
-    cluster.move_alias("champion", "2")
-    cluster.pass_until(lambda: "Withdrawn" in cluster.announced)
-    cluster.tell("a node is added")
-    cluster.mend("2")
-    cluster.ask_to_retry("monday")
-    cluster.pass_time(30)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_a_person_asks_to_try_again_before_the_pause_is_over(given: Given, when: When, then: Then) -> None:
+    given.rollout(schedulingSeconds=60)
+    given.version("2", FINDS_NO_ROOM)
+    given.version_serves("1")
+    when.alias_moves_to("2")
+    when.operator_emits("Withdrawn")
+    when.version_recovers("2", "a node is added")
+    when.retry_is_requested("monday", wait=30)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
 
 
 # --- approval before the start -----------------------------------------------------------------------
 
 
 @both_strategies
-def test_nothing_starts_before_a_person_agrees(manifest: Json, told: Told, how: str) -> None:
-    manifest["gates"] = {"approval": {"mode": "Manual", "approved": "1"}}
-    cluster = serving(strategy(manifest, how), "1")
-    cluster.move_alias("champion", "2")
-    pods = len(cluster.pods)
-    cluster.pass_time(300)
-    assert len(cluster.pods) == pods
-    assert cluster.status["candidate"]["phase"] == "WaitingForApproval"
-    cluster.commit(
-        'gates.approval.approved: "2"', lambda spec: spec["gates"]["approval"].update(approved="2")
-    )
-    cluster.pass_time(60)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_nothing_starts_before_a_person_agrees(story: Story, given: Given, when: When, then: Then) -> None:
+    given.spec(gates={"approval": {"mode": "Manual", "approved": "1"}})
+    given.version_serves("1")
+    when.alias_moves_to("2")
+    pods = story.pods()
+    when.time_passes(300)
+    then.pods_are(pods)
+    then.candidate_has(phase="WaitingForApproval")
+    when.commit_changes('gates.approval.approved: "2"', gates={"approval": {"approved": "2"}}, wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
 
 
 # --- suspended ---------------------------------------------------------------------------------------
 
 
 @both_strategies
-def test_suspended_in_the_watch_while_the_version_fails(manifest: Json, told: Told, how: str) -> None:
-    life = Behaviour(dies_after=60, dies_with=137)
-    cluster = serving(strategy(manifest, how), "1", behaviours={"2": life})
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(40)
-    cluster.commit("suspend: true", lambda spec: spec.update(suspend=True))
-    writes = cluster.writes
-    cluster.pass_time(120)
-    assert cluster.writes == writes
-    cluster.commit("suspend: false", lambda spec: spec.update(suspend=False))
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.serving_versions() == {"1": 2}
+def test_suspended_in_the_watch_while_the_version_fails(given: Given, when: When, then: Then) -> None:
+    given.version("2", runs_out_of_memory(60))
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=40)
+    when.commit_changes("suspend: true", suspend=True)
+    then.no_child_is_written_for(120)
+    when.commit_changes("suspend: false", suspend=False, wait=60)
+    then.transcript_matches()
+    then.version_serves("1")
 
 
 # --- no spare room -----------------------------------------------------------------------------------
 
 
-def test_without_a_spare_the_plan_states_the_outage(manifest: Json, told: Told) -> None:
-    tight = {"maxSurge": 0, "maxUnavailable": 1}
-    cluster = serving(manifest | {"rollout": tight}, "1")
-    cluster.kubernetes.room = 2
-    cluster.move_alias("champion", "2")
-    assert cluster.status["plan"]["message"]
-    cluster.pass_time(90)
-    told(cluster)
-    was_harmless(cluster, pods=1)
-    assert cluster.serving_versions() == {"2": 2}
+def test_without_a_spare_the_plan_states_the_outage(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.rollout(maxSurge=0, maxUnavailable=1)
+    given.version_serves("1")
+    given.room_for_pods(2)
+    when.alias_moves_to("2")
+    assert story.status["plan"]["message"]
+    when.time_passes(90)
+    then.transcript_matches()
+    then.no_request_is_lost(pods=1)
+    then.version_serves("2")
 
 
-def test_with_a_surge_and_no_spare_the_candidate_is_withdrawn(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest | {"rollout": {"schedulingSeconds": 60}}, "1")
-    cluster.kubernetes.room = 2
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(100)
-    assert cluster.condition("Current") == ("False", "InsufficientCapacity")
-    cluster.tell("a node is added")
-    cluster.kubernetes.room = None
-    cluster.pass_time(120)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_with_a_surge_and_no_spare_the_candidate_is_withdrawn(given: Given, when: When, then: Then) -> None:
+    given.rollout(schedulingSeconds=60)
+    given.version_serves("1")
+    given.room_for_pods(2)
+    when.alias_moves_to("2", wait=100)
+    then.condition_is("Current", "False", "InsufficientCapacity")
+    when.node_is_added(wait=120)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
 
 
-def test_two_tracks_do_not_fit(manifest: Json, told: Told) -> None:
-    spec = strategy(manifest, "BlueGreen", schedulingSeconds=60)
-    cluster = serving(spec, "1")
-    cluster.kubernetes.room = 3
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(100)
-    assert cluster.condition("Current") == ("False", "InsufficientCapacity")
-    assert cluster.serving_versions() == {"1": 2}
-    cluster.tell("a node is added")
-    cluster.kubernetes.room = None
-    cluster.pass_time(120)
-    told(cluster)
-    was_harmless(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_two_tracks_do_not_fit(given: Given, when: When, then: Then) -> None:
+    given.blue_green(schedulingSeconds=60)
+    given.version_serves("1")
+    given.room_for_pods(3)
+    when.alias_moves_to("2", wait=100)
+    then.condition_is("Current", "False", "InsufficientCapacity")
+    then.version_serves("1")
+    when.node_is_added(wait=120)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")

@@ -4,168 +4,135 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.stories.conftest import Told
-from tests.stories.pods import Behaviour
-from tests.stories.simulation import SimulatedCluster, outage, serving
+from tests.stories.behaviours import FAILS_TO_LOAD
+from tests.stories.story import Given, Story, Then, When
+from tests.stories.then import ABSENT
 
 Json = dict[str, Any]
 
-LOAD_FAILS = Behaviour(exit_code=50, last_words='{"reason":"LoadFailed","message":"KeyError: weights"}')
+
+def test_from_alias_to_pods_and_back(given: Given, when: When, then: Then) -> None:
+    given.version("3", FAILS_TO_LOAD)
+    when.first_version_is_deployed("1", wait=60)
+    given.requests_are_counted_anew()
+    when.alias_moves_to("2", wait=60)
+    when.alias_moves_to("3", wait=60)
+    then.condition_is("Ready", "True", "Serving")
+    when.alias_moves_to("2", wait=30)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
+    then.condition_is("Current", "True", "Serving")
+    then.serving_has(since="2026-11-20T09:01:28Z")
+    then.rejections_are("3")
 
 
-def test_from_alias_to_pods_and_back(manifest: Json, told: Told) -> None:
-    cluster = SimulatedCluster(manifest, {"champion": "1"}, {"3": LOAD_FAILS})
-    cluster.settle()
-    cluster.pass_time(60)
-    cluster.watch_ready()
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    cluster.move_alias("champion", "3")
-    cluster.pass_time(60)
-    assert cluster.condition("Ready") == ("True", "Serving")
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(30)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
-    assert cluster.serving_versions() == {"2": 2}
-    assert cluster.condition("Current") == ("True", "Serving")
-    assert cluster.status["serving"]["since"] == "2026-11-20T09:01:28Z"
-    assert [r["version"] for r in cluster.status["rejected"]] == ["3"]
+def test_the_alias_moves_again_while_a_version_is_rolled_out(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=20)
+    when.alias_moves_to("3", wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("3")
 
 
-def test_the_alias_moves_again_while_a_version_is_rolled_out(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(20)
-    cluster.move_alias("champion", "3")
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
-    assert cluster.serving_versions() == {"3": 2}
+def test_the_alias_moves_back_while_a_version_is_rolled_out(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    since = story.status["serving"]["since"]
+    when.alias_moves_to("2", wait=20)
+    when.alias_moves_to("1", wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("1")
+    then.serving_has(since=since)
+    then.rejections_are()
 
 
-def test_the_alias_moves_back_while_a_version_is_rolled_out(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    since = cluster.status["serving"]["since"]
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(20)
-    cluster.move_alias("champion", "1")
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
-    assert cluster.serving_versions() == {"1": 2}
-    assert cluster.status["serving"]["since"] == since
-    assert "rejected" not in cluster.status
-
-
-def test_a_commit_changes_the_resources(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
+def test_a_commit_changes_the_resources(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
     memory = {"requests": {"memory": "1Gi"}}
-    cluster.commit("server.resources: 1Gi", lambda spec: spec.update(server={"resources": memory}))
-    assert cluster.condition("Ready") == ("False", "RollingOut")
-    assert cluster.condition("Stalled") == ("", "")
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
-    assert cluster.condition("Ready") == ("True", "Serving")
+    when.commit_changes("server.resources: 1Gi", server={"resources": memory})
+    then.condition_is("Ready", "False", "RollingOut")
+    then.condition_is_absent("Stalled")
+    when.time_passes(60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.condition_is("Ready", "True", "Serving")
 
 
-def test_the_registry_is_away_while_nothing_moves(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.tell("the registry stops answering")
-    cluster.registry_failure = outage()
-    cluster.pass_time(300)
-    assert cluster.condition("Ready") == ("True", "Serving")
-    assert cluster.condition("Resolved") == ("Unknown", "RegistryUnreachable")
-    cluster.tell("the registry is back")
-    cluster.registry_failure = None
-    cluster.pass_time(10)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
-    assert cluster.condition("Current") == ("True", "Serving")
+def test_the_registry_is_away_while_nothing_moves(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.registry_goes_away(wait=300)
+    then.condition_is("Ready", "True", "Serving")
+    then.condition_is("Resolved", "Unknown", "RegistryUnreachable")
+    when.registry_is_back(wait=10)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.condition_is("Current", "True", "Serving")
 
 
-def test_the_registry_goes_away_in_mid_rollout(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(5)
-    cluster.tell("the registry stops answering")
-    cluster.registry_failure = outage()
-    cluster.pass_time(60)
-    assert cluster.serving_versions() == {"2": 2}
-    cluster.tell("the registry is back")
-    cluster.registry_failure = None
-    cluster.pass_time(10)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
+def test_the_registry_goes_away_in_mid_rollout(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.alias_moves_to("2", wait=5)
+    when.registry_goes_away(wait=60)
+    then.version_serves("2")
+    when.registry_is_back(wait=10)
+    then.transcript_matches()
+    then.no_request_is_lost()
 
 
-def test_the_alias_is_deleted_and_set_again(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.tell("@champion is deleted in the registry")
-    del cluster.aliases["champion"]
-    cluster.pass_time(120)
-    assert cluster.condition("Ready") == ("True", "Serving")
-    assert cluster.condition("Current") == ("False", "AliasNotFound")
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.fewest_ready >= 2
-    assert cluster.serving_versions() == {"2": 2}
+def test_the_alias_is_deleted_and_set_again(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.alias_is_deleted(wait=120)
+    then.condition_is("Ready", "True", "Serving")
+    then.condition_is("Current", "False", "AliasNotFound")
+    when.alias_moves_to("2", wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.version_serves("2")
 
 
-def test_a_rollout_waits_for_its_slot(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.slot_free = False
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    assert cluster.condition("Current") == ("False", "WaitingForSlot")
-    cluster.tell("another rollout ends, a slot is free")
-    cluster.slot_free = True
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_a_rollout_waits_for_its_slot(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    given.no_slot_is_free()
+    when.alias_moves_to("2", wait=60)
+    then.condition_is("Current", "False", "WaitingForSlot")
+    when.slot_is_free(wait=60)
+    then.transcript_matches()
+    then.version_serves("2")
 
 
-def test_credentials_are_missing_and_then_there(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.credentials_error = "there is no Secret mlflow in namespace crm; make one"
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(60)
-    assert cluster.condition("Ready") == ("True", "Serving")
-    assert cluster.condition("Current") == ("False", "CredentialsMissing")
-    assert cluster.announced.count("CredentialsMissing") == 1
-    cluster.tell("somebody makes the Secret")
-    cluster.credentials_error = ""
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_credentials_are_missing_and_then_there(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    given.credentials_are_missing()
+    when.alias_moves_to("2", wait=60)
+    then.condition_is("Ready", "True", "Serving")
+    then.condition_is("Current", "False", "CredentialsMissing")
+    then.operator_emitted("CredentialsMissing", times=1)
+    when.secret_is_made(wait=60)
+    then.transcript_matches()
+    then.version_serves("2")
 
 
-def test_a_first_deployment_without_credentials(manifest: Json, told: Told) -> None:
-    cluster = SimulatedCluster(manifest, {"champion": "1"})
-    cluster.credentials_error = "there is no Secret mlflow in namespace crm; make one"
-    cluster.settle()
-    cluster.pass_time(60)
-    assert cluster.condition("Stalled") == ("True", "CredentialsMissing")
-    assert cluster.announced.count("CredentialsMissing") == 1
-    assert cluster.pods == []
-    cluster.tell("somebody makes the Secret")
-    cluster.credentials_error = ""
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.serving_versions() == {"1": 2}
+def test_a_first_deployment_without_credentials(given: Given, when: When, then: Then) -> None:
+    given.credentials_are_missing()
+    when.first_version_is_deployed("1", wait=60)
+    then.condition_is("Stalled", "True", "CredentialsMissing")
+    then.operator_emitted("CredentialsMissing", times=1)
+    then.pods_are(set())
+    when.secret_is_made(wait=60)
+    then.transcript_matches()
+    then.version_serves("1")
 
 
-def test_an_alias_moves_while_scaled_to_nothing(manifest: Json, told: Told) -> None:
-    cluster = serving(manifest, "1")
-    cluster.commit("replicas: 0", lambda spec: spec.update(replicas=0))
-    cluster.pass_time(10)
-    cluster.move_alias("champion", "2")
-    cluster.pass_time(10)
-    assert cluster.condition("Ready") == ("True", "ScaledToZero")
-    assert "selfTest" not in cluster.status["serving"]
-    cluster.commit("replicas: 2", lambda spec: spec.update(replicas=2))
-    cluster.pass_time(60)
-    told(cluster)
-    assert cluster.serving_versions() == {"2": 2}
+def test_an_alias_moves_while_scaled_to_nothing(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.commit_changes("replicas: 0", replicas=0, wait=10)
+    when.alias_moves_to("2", wait=10)
+    then.condition_is("Ready", "True", "ScaledToZero")
+    then.serving_has(selfTest=ABSENT)
+    when.commit_changes("replicas: 2", replicas=2, wait=60)
+    then.transcript_matches()
+    then.version_serves("2")

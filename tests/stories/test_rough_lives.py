@@ -7,53 +7,47 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from tests.stories.conftest import strategy
-from tests.stories.pods import Behaviour
-from tests.stories.simulation import SimulatedCluster, outage, serving
+from tests.stories.behaviours import (
+    CRASHES,
+    FAILS_TO_LOAD,
+    FINDS_NO_ROOM,
+    FINDS_NO_STORE,
+    image_is_missing,
+    runs_out_of_memory,
+    stops_answering,
+)
+from tests.stories.story import Story
 
 from model_operator.api import names
 from model_operator.domain.objects import Kind
 
-Json = dict[str, Any]
-Event = Callable[[SimulatedCluster, random.Random], None]
+Event = Callable[[Story, random.Random], None]
 
 LIVES = {
-    "3": Behaviour(exit_code=50, last_words='{"reason":"LoadFailed","message":"KeyError: weights"}'),
-    "4": Behaviour(exit_code=1, exits=5, ready=None, last_words="Segmentation fault"),
-    "5": Behaviour(dies_after=60, dies_with=137),
-    "6": Behaviour(sick_after=50),
-    "7": Behaviour(fetched=None, exit_code=42, last_words='{"reason":"StoreUnreachable"}'),
-    "8": Behaviour(scheduled=None),
-    "server:typo": Behaviour(ready=None, waits="ErrImagePull", last_words="server:typo: not found"),
+    "3": FAILS_TO_LOAD,
+    "4": CRASHES,
+    "5": runs_out_of_memory(60),
+    "6": stops_answering(50),
+    "7": FINDS_NO_STORE,
+    "8": FINDS_NO_ROOM,
+    "server:typo": image_is_missing("server:typo"),
 }
 
 
-def set_size(replicas: int) -> Callable[[Json], None]:
-    def change(spec: Json) -> None:
-        spec.pop("autoscaling", None)
-        spec["replicas"] = replicas
-
-    return change
+def autoscale(story: Story, dice: random.Random) -> None:
+    autoscaling = {"minReplicas": 1, "maxReplicas": 4}
+    story.when.commit_changes("autoscaling", replicas=None, autoscaling=autoscaling)
+    story.when.autoscaler_wants(dice.choice([1, 2, 4, 6]))
 
 
-def autoscale(cluster: SimulatedCluster, dice: random.Random) -> None:
-    def change(spec: Json) -> None:
-        spec.pop("replicas", None)
-        spec["autoscaling"] = {"minReplicas": 1, "maxReplicas": 4}
-
-    cluster.commit("autoscaling", change)
-    cluster.autoscale(dice.choice([1, 2, 4, 6]))
+def commit_variable(story: Story, dice: random.Random) -> None:
+    server = {"env": [{"name": "X", "value": dice.choice("ab")}], "image": None}
+    story.when.commit_changes("server.env", server=server)
 
 
-def commit_variable(cluster: SimulatedCluster, dice: random.Random) -> None:
-    server = {"env": [{"name": "X", "value": dice.choice("ab")}]}
-    cluster.commit("server.env", lambda spec: spec.update(server=server))
-
-
-def change_rollout(cluster: SimulatedCluster, dice: random.Random) -> None:
+def change_rollout(story: Story, dice: random.Random) -> None:
     change = dice.choice(
         [
             {"strategy": "RollingUpdate"},
@@ -63,61 +57,65 @@ def change_rollout(cluster: SimulatedCluster, dice: random.Random) -> None:
             {"watchSeconds": 600},
         ]
     )
-    cluster.commit(f"rollout: {change}", lambda spec: spec["rollout"].update(change))
+    story.when.commit_changes(f"rollout: {change}", rollout=change)
 
 
-def lose_child(cluster: SimulatedCluster, dice: random.Random) -> None:
+def lose_child(story: Story, dice: random.Random) -> None:
     kinds = (Kind.CONFIG_MAP, Kind.DEPLOYMENT)
-    if keys := sorted(key for key in cluster.objects if key[0] in kinds):
-        key = dice.choice(keys)
-        cluster.tell(f"somebody deletes the {key[0]} {key[1]}")
-        del cluster.objects[key]
-        cluster.settle()
+    if keys := sorted((kind, name) for kind in kinds for name in story.names(kind)):
+        kind, name = dice.choice(keys)
+        story.when.narrated(f"somebody deletes the {kind} {name}")
+        story.given.child_is_gone(kind, name)
+        story.cluster.settle()
 
 
-def hold(cluster: SimulatedCluster, dice: random.Random) -> None:
-    kept = cluster.api.all(Kind.REVISION)
-    cluster.annotate("revert", dice.choice(kept)["metadata"]["labels"][names.LABEL_REVISION])
+def hold(story: Story, dice: random.Random) -> None:
+    story.when.annotated("revert", dice.choice(story.revisions()))
 
 
-def release(cluster: SimulatedCluster, _: random.Random) -> None:
-    if names.REQUEST_REVERT in cluster.annotations:
-        cluster.annotate("revert", None)
+def release(story: Story, _: random.Random) -> None:
+    if names.REQUEST_REVERT in story.cluster.annotations:
+        story.when.annotation_is_removed("revert")
 
 
-def toggle_registry(cluster: SimulatedCluster, _: random.Random) -> None:
-    cluster.registry_failure = None if cluster.registry_failure else outage()
-    cluster.settle()
+def toggle_registry(story: Story, _: random.Random) -> None:
+    if story.cluster.registry_failure:
+        story.given.registry_answers()
+    else:
+        story.given.registry_is_away()
+    story.cluster.settle()
 
 
-def toggle_slot(cluster: SimulatedCluster, _: random.Random) -> None:
-    cluster.slot_free = not cluster.slot_free
-    cluster.settle()
+def toggle_slot(story: Story, _: random.Random) -> None:
+    story.cluster.slot_free = not story.cluster.slot_free
+    story.cluster.settle()
 
 
-def die(cluster: SimulatedCluster, dice: random.Random) -> None:
-    cluster.dies_after_actions = dice.randint(0, 4)
-    cluster.restart_operator(str(dice.randint(1, 3)))
+def die(story: Story, dice: random.Random) -> None:
+    story.given.operator_dies_after(dice.randint(0, 4))
+    story.when.operator_restarts(str(dice.randint(1, 3)))
 
 
-def die_between_word_and_deed(cluster: SimulatedCluster, dice: random.Random) -> None:
-    cluster.actions_are_lost = True
-    cluster.pass_time(dice.choice([1, 3, 10]))
-    cluster.actions_are_lost = False
-    cluster.restart_operator()
+def die_between_word_and_deed(story: Story, dice: random.Random) -> None:
+    story.given.actions_are_lost()
+    story.when.time_passes(dice.choice([1, 3, 10]))
+    story.given.actions_are_lost(False)
+    story.when.operator_restarts()
 
 
-def suspend(cluster: SimulatedCluster, _: random.Random) -> None:
-    cluster.commit("suspend", lambda spec: spec.update(suspend=not spec.get("suspend", False)))
+def suspend(story: Story, _: random.Random) -> None:
+    story.when.commit_changes("suspend", suspend=not story.cluster.spec.get("suspend", False))
 
 
 EVENTS: list[Event] = [
-    *[lambda cluster, dice: cluster.move_alias("champion", dice.choice("12345678"))] * 6,
+    *[lambda story, dice: story.when.alias_moves_to(dice.choice("12345678"))] * 6,
     *[commit_variable] * 3,
-    lambda cluster, dice: cluster.commit("typo", lambda spec: spec.update(server={"image": "server:typo"})),
-    lambda cluster, dice: cluster.commit("replicas", set_size(dice.choice([0, 1, 2, 3]))),
-    lambda cluster, dice: cluster.annotate(dice.choice(["retry", "restart"]), f"day {dice.randint(1, 5)}"),
-    lambda cluster, dice: cluster.lose_status(),
+    lambda story, dice: story.when.commit_changes("typo", server={"image": "server:typo", "env": None}),
+    lambda story, dice: story.when.commit_changes(
+        "replicas", replicas=dice.choice([0, 1, 2, 3]), autoscaling=None
+    ),
+    lambda story, dice: story.when.annotated(dice.choice(["retry", "restart"]), f"day {dice.randint(1, 5)}"),
+    lambda story, dice: story.when.status_is_lost(),
     autoscale,
     change_rollout,
     lose_child,
@@ -131,47 +129,40 @@ EVENTS: list[Event] = [
 ]
 
 
-def all_is_mended(cluster: SimulatedCluster) -> None:
+def all_is_mended(story: Story) -> None:
     """The manifest is as it was at first, and everything around the ModelDeployment works."""
-    cluster.dies_after_actions, cluster.registry_failure, cluster.slot_free = -1, None, True
-
-    def as_at_first(spec: Json) -> None:
-        set_size(2)(spec)
-        for part in ("suspend", "server"):
-            spec.pop(part, None)
-
-    cluster.commit("all is mended", as_at_first)
+    story.given.operator_dies_after(-1)
+    story.given.registry_answers()
+    story.cluster.slot_free = True
+    story.when.commit_changes("all is mended", replicas=2, autoscaling=None, suspend=None, server=None)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_goes_wrong_it_ends_well_and_rests(manifest: Json, seed: int) -> None:
+def test_whatever_goes_wrong_it_ends_well_and_rests(story: Story, seed: int) -> None:
     dice = random.Random(2000 + seed)
     waits = {"watchSeconds": dice.choice([0, 60, 600]), "warmSeconds": dice.choice([0, 60, 600])}
     limits = {"schedulingSeconds": 60, "fetchSeconds": 60}
-    spec = strategy(manifest, dice.choice(["RollingUpdate", "BlueGreen"]), **waits, **limits)
-    cluster = serving(spec, "1", behaviours=dict(LIVES), endpoints_lag=dice.choice([0, 0, 3, 20]))
+    given, when, then = story.given, story.when, story.then
+    given.strategy(dice.choice(["RollingUpdate", "BlueGreen"]))
+    given.rollout(**waits, **limits)
+    for version, life in LIVES.items():
+        given.version(version, life)
+    given.proxies_lag(dice.choice([0, 0, 3, 20]))
+    given.version_serves("1")
     for _ in range(dice.randint(4, 16)):
-        dice.choice(EVENTS)(cluster, dice)
-        cluster.pass_time(dice.choice([1, 2, 5, 9, 15, 20, 40, 90, 200]))
-    release(cluster, dice)
-    all_is_mended(cluster)
-    cluster.move_alias("champion", "9")
-    cluster.pass_time(250)
-    story = "\n".join(cluster.transcript)
-    assert cluster.serving_versions() == {"9": 2}, story
-    assert (cluster.condition("Ready"), cluster.condition("Current")) == (
-        ("True", "Serving"),
-        ("True", "Serving"),
-    ), story
-    cluster.pass_time(1300, step=30)
-    assert sum(cluster.sizes().values()) == 2, "nothing is kept for ever"
-    cluster.move_alias("champion", "3")
-    cluster.pass_time(100)
-    commit_variable(cluster, dice)
-    cluster.pass_time(900, step=3)
-    assert cluster.condition("Ready") == ("True", "Serving"), story
-    assert cluster.serving_versions() == {"9": 2}
-    cluster.wakes_always = True
-    before = cluster.writes, cluster.status_writes
-    cluster.pass_time(300, step=20)
-    assert (cluster.writes, cluster.status_writes) == before, "at rest nothing is written"
+        dice.choice(EVENTS)(story, dice)
+        when.time_passes(dice.choice([1, 2, 5, 9, 15, 20, 40, 90, 200]))
+    release(story, dice)
+    all_is_mended(story)
+    when.alias_moves_to("9", wait=250)
+    then.version_serves("9")
+    then.condition_is("Ready", "True", "Serving")
+    then.condition_is("Current", "True", "Serving")
+    when.time_passes(1300, step=30)
+    then.replicas_add_up_to(2, why="nothing is kept for ever")
+    when.alias_moves_to("3", wait=100)
+    commit_variable(story, dice)
+    when.time_passes(900, step=3)
+    then.condition_is("Ready", "True", "Serving")
+    then.version_serves("9")
+    then.it_rests(300)

@@ -1,0 +1,43 @@
+"""How versions fail in the stories."""
+
+from __future__ import annotations
+
+import json
+
+from tests.stories.pods import OUT_OF_MEMORY, Behaviour
+
+
+def last_words(reason: str, message: str = "") -> str:
+    """What a script of ours writes to the termination message."""
+    said = {"reason": reason, "message": message} if message else {"reason": reason}
+    return json.dumps(said, separators=(",", ":"))
+
+
+FAILS_TO_LOAD = Behaviour(exit_code=50, last_words=last_words("LoadFailed", "KeyError: weights"))
+FAILS_ITS_SELF_TEST = Behaviour(exit_code=52, last_words=last_words("SelfTestFailed", "the example gave NaN"))
+CRASHES = Behaviour(exit_code=1, exits=5, ready=None, last_words="Segmentation fault")
+HANGS_AT_START = Behaviour(ready=None)
+HAS_NO_ARTIFACT = Behaviour(
+    fetched=None, exit_code=41, last_words=last_words("ArtifactMissing", "no MLmodel")
+)
+IS_TAMPERED_WITH = Behaviour(fetched=None, exit_code=40, last_words=last_words("DigestMismatch", "sha256:0"))
+FINDS_NO_STORE = Behaviour(
+    fetched=None, exit_code=42, last_words=last_words("StoreUnreachable", "no answer from s3")
+)
+FINDS_NO_ROOM = Behaviour(scheduled=None)
+ANSWERS_WITH_ERRORS = Behaviour(error_ratio=0.3)
+
+
+def image_is_missing(image: str) -> Behaviour:
+    """Pods with a server image that the registry of images does not have."""
+    return Behaviour(ready=None, waits="ErrImagePull", last_words=f"{image}: not found")
+
+
+def runs_out_of_memory(after: float, lives_again: float = 5) -> Behaviour:
+    """Pods that are killed for their memory so many seconds after their creation, and then again and again."""
+    return Behaviour(dies_after=after, dies_with=OUT_OF_MEMORY, lives_again=lives_again)
+
+
+def stops_answering(after: float) -> Behaviour:
+    """Pods whose readiness probe begins to fail so many seconds after their creation."""
+    return Behaviour(sick_after=after)
