@@ -2,7 +2,7 @@
 
 What each name does stands elsewhere, under the same name: gates in planner/gates/chain.py, runtimes in
 planner/manifests/runtimes.py, kinds of registries in registry/clients/kinds.py and
-planner/manifests/registry_env.py.
+planner/manifests/registry_env.py, strategies in planner/strategy/strategies.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 DEFAULT_RUNTIME = "MLflow"
 DEFAULT_REGISTRY_KIND = "MLflow"
+DEFAULT_STRATEGY = "RollingUpdate"
 
 GATES: dict[str, str] = {
     "Tags": "tags",
@@ -66,6 +67,33 @@ REGISTRY_KINDS: dict[str, RegistryKindRow] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class StrategyRow:
+    """One value of rollout.strategy."""
+
+    description: str
+    before_traffic: bool = False
+    """Whether a candidate is ready before it takes requests, so that a person can try it and agree to it then."""
+
+
+STRATEGIES: dict[str, StrategyRow] = {
+    "RollingUpdate": StrategyRow(
+        "pods are replaced a few at a time within one Deployment, and both versions answer meanwhile."
+    ),
+    "BlueGreen": StrategyRow(
+        "the new version starts in full size in a Deployment of its own, takes no requests until all its pods are "
+        "ready, then takes all of them at once; the old pods stay warm for a way back in seconds. It needs room for "
+        "twice the pods.",
+        before_traffic=True,
+    ),
+}
+
+
+def describe(rows: Mapping[str, RuntimeRow | StrategyRow]) -> str:
+    """Each name with what it means, for a field's description."""
+    return " ".join(f"{name}: {row.description}" for name, row in rows.items())
+
+
 def cel_is_one_of(field: str, chosen: Iterable[str], *, negated: bool = False) -> str:
     """The CEL expression that is true where ``field`` is one of these names, or none of them."""
     listed = [f"'{name}'" for name in chosen]
@@ -105,3 +133,4 @@ class OneOf:
 GateName = Annotated[str, OneOf(GATES)]
 Runtime = Annotated[str, OneOf(RUNTIMES)]
 RegistryKind = Annotated[str, OneOf(REGISTRY_KINDS)]
+Strategy = Annotated[str, OneOf(STRATEGIES)]

@@ -7,7 +7,15 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from model_operator.api.choices import RUNTIMES, GateName, Runtime, cel_is_one_of, either
+from model_operator.api.choices import (
+    RUNTIMES,
+    STRATEGIES,
+    GateName,
+    Runtime,
+    Strategy,
+    cel_is_one_of,
+    either,
+)
 from model_operator.api.schema import (
     OpenList,
     OpenObject,
@@ -33,7 +41,6 @@ from model_operator.api.spec_rollout import (
     RevertPolicy,
     RevertSpec,
     RolloutSpec,
-    Strategy,
     TagVersion,
 )
 
@@ -186,11 +193,14 @@ _NO_COMMAND = Rule(
     f"server.command and server.args need server.runtime {either(_BY_THE_IMAGE)}: with {either(_BY_US)}, "
     "the operator's script is the command",
 )
+_BEFORE_TRAFFIC = [name for name, row in STRATEGIES.items() if row.before_traffic]
+_IN_TRAFFIC = [name for name, row in STRATEGIES.items() if not row.before_traffic]
 _TRIED_BESIDE_TRAFFIC = Rule(
     "!(has(self.gates) && self.gates.approval.mode == 'Manual' && self.gates.approval.at == 'BeforeTraffic') "
-    "|| self.rollout.strategy == 'BlueGreen'",
-    "gates.approval.at BeforeTraffic needs rollout.strategy BlueGreen, since with RollingUpdate a ready pod "
-    "takes requests at once: set rollout.strategy to BlueGreen, or gates.approval.at to BeforeStart",
+    f"|| {cel_is_one_of('self.rollout.strategy', _BEFORE_TRAFFIC)}",
+    f"gates.approval.at BeforeTraffic needs rollout.strategy {either(_BEFORE_TRAFFIC)}, since with "
+    f"{either(_IN_TRAFFIC)} a ready pod takes requests at once: set rollout.strategy to "
+    f"{either(_BEFORE_TRAFFIC)}, or gates.approval.at to BeforeStart",
 )
 
 
@@ -249,6 +259,6 @@ class ModelDeploymentSpec(SpecModel):
             raise ValueError(_NO_COMMAND.message)
         approval = self.gates.approval
         beside_traffic = approval.mode == "Manual" and approval.at == "BeforeTraffic"
-        if beside_traffic and self.rollout.strategy != "BlueGreen":
+        if beside_traffic and not STRATEGIES[self.rollout.strategy].before_traffic:
             raise ValueError(_TRIED_BESIDE_TRAFFIC.message)
         return self

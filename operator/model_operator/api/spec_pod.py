@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from model_operator.api.choices import DEFAULT_RUNTIME, RUNTIMES, Runtime, cel_is_one_of, either
+from model_operator.api.choices import DEFAULT_RUNTIME, RUNTIMES, Runtime, cel_is_one_of, describe, either
 from model_operator.api.names import (
     RESERVED_KEY_PREFIX,
     RESERVED_LABELS,
@@ -169,7 +169,7 @@ class ServerSpec(SpecModel):
 
     runtime: Runtime = Field(
         default=DEFAULT_RUNTIME,
-        description=" ".join(f"{name}: {row.description}" for name, row in RUNTIMES.items()),
+        description=describe(RUNTIMES),
     )
     image: OptionalText = Field(
         default=None,

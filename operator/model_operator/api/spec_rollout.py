@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from model_operator.api.choices import DEFAULT_STRATEGY, STRATEGIES, Strategy, describe
 from model_operator.api.schema import Rule, SpecModel, rules
 
-Strategy = Literal["RollingUpdate", "BlueGreen"]
 RevertPolicy = Literal["Automatic", "Never"]
 TagVersion = Literal["Auto", "Never"]
 
@@ -49,12 +49,8 @@ class RolloutSpec(SpecModel):
     model_config = ConfigDict(json_schema_extra=rules(_NO_ROOM))
 
     strategy: Strategy = Field(
-        default="RollingUpdate",
-        description="RollingUpdate: pods are replaced a few at a time within one Deployment, and both versions "
-        "answer meanwhile. BlueGreen: the new version starts in full size in a Deployment of its own, takes "
-        "no requests until all its pods are ready, then takes all of them at once; the old pods stay warm "
-        "for a way back in seconds. It needs room for twice the pods. May be changed at any time, without "
-        "downtime.",
+        default=DEFAULT_STRATEGY,
+        description=f"{describe(STRATEGIES)} May be changed at any time, without downtime.",
     )
     max_surge: Annotated[StrictInt | StrictStr, *_count_or_percent(_SURGE_PERCENT, _SURGE_MESSAGE)] = Field(
         default=1,

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from model_operator.api import names
+from model_operator.api.choices import DEFAULT_STRATEGY
 from model_operator.domain.objects import Object, newest, part, read_time
 from model_operator.metrics.description import PREFIX, MetricDescription
 
@@ -134,7 +135,7 @@ def _samples(found: Object) -> Iterator[Sample]:
             _label(status.get("modelName")),
             _label(status.get("alias")),
             _registry(part(spec, "registry")),
-            _label(part(spec, "rollout").get("strategy") or "RollingUpdate"),
+            _label(part(spec, "rollout").get("strategy") or DEFAULT_STRATEGY),
             _label(serving.get("version")),
             _label(resolved.get("version")),
         ),
