@@ -11,15 +11,17 @@ from tests.stories.simulation import SimulatedCluster, serving
 from tests.stories.toys import registry as shelf
 from tests.stories.toys import runtime as inference_server
 from tests.stories.toys.gate import OWNER, ToySpec
+from tests.stories.toys.strategy import ROW, SOAK
 
 from model_operator import settings
-from model_operator.api.choices import GATES, REGISTRY_KINDS, RUNTIMES
+from model_operator.api.choices import GATES, REGISTRY_KINDS, RUNTIMES, STRATEGIES
 from model_operator.api.reference import parse_reference
 from model_operator.api.resource import ModelDeployment
 from model_operator.domain.objects import Key, Kind
 from model_operator.domain.world import PodRegistry
 from model_operator.planner.gates import chain
 from model_operator.planner.manifests import registry_env, runtimes
+from model_operator.planner.strategy import strategies
 from model_operator.registry import KINDS, ClientPool, RegistryId, Resolver, WantedModel, connect
 
 Json = dict[str, Any]
@@ -129,6 +131,74 @@ def test_the_row_of_a_toy_runtime_sets_its_rules(
 ) -> None:
     with pytest.raises(ValueError, match=told):
         ToySpec.model_validate({**manifest, **fields})
+
+
+# --- a strategy ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def soaking(manifest: Json, monkeypatch: pytest.MonkeyPatch) -> SimulatedCluster:
+    """Version 1 serves, and those that follow soak first."""
+    monkeypatch.setitem(STRATEGIES, SOAK.name, ROW)
+    monkeypatch.setitem(strategies.STRATEGIES, SOAK.name, SOAK)
+    return serving({**manifest, "rollout": {"strategy": "Soak"}}, "1")
+
+
+def soaks(cluster: SimulatedCluster) -> bool:
+    """Version 2 is ready on its own track, and takes no requests."""
+    candidate = cluster.status.get("candidate", {})
+    return (
+        (candidate.get("phase"), candidate.get("reason")) == ("ReadyForTraffic", "Soaking")
+        and cluster.serving_versions() == {"1": 2}
+        and cluster.previewed_versions() == {"2": 2}
+        and cluster.condition("Current") == ("False", "Soaking")
+    )
+
+
+def test_a_candidate_of_a_toy_strategy_goes_live_on_its_track_when_it_has_soaked(
+    soaking: SimulatedCluster,
+) -> None:
+    soaking.move_alias("champion", "2")
+    soaking.pass_until(lambda: soaks(soaking), within=60)
+    assert soaking.status["plan"]["strategy"] == "Soak"
+    assert soaking.status["plan"]["message"] == "2 pods soak for 0:05:00, then the Service moves"
+    soaking.pass_time(240)
+    soaking.restart_operator()
+    soaking.pass_time(50)
+    assert soaks(soaking)
+    soaking.pass_time(15)
+    assert (soaking.serving_versions(), soaking.requests_lost) == ({"2": 2}, 0)
+    assert soaking.status["serving"]["track"] == "churn-green"
+    assert soaking.announced.count("Soaking") == 1
+
+
+def test_a_version_that_falls_ill_while_it_soaks_meets_no_request(soaking: SimulatedCluster) -> None:
+    soaking.behaviours["2"] = Behaviour(dies_after=120)
+    soaking.move_alias("champion", "2")
+    soaking.pass_until(lambda: soaks(soaking), within=60)
+    soaking.pass_until(lambda: "Reverted" in soaking.announced)
+    assert soaking.status["rejected"][0]["version"] == "2"
+    assert (soaking.serving_versions(), soaking.requests_lost) == ({"1": 2}, 0)
+
+
+def test_a_commit_of_another_strategy_ends_the_soaking(soaking: SimulatedCluster) -> None:
+    soaking.move_alias("champion", "2")
+    soaking.pass_until(lambda: soaks(soaking), within=60)
+    soaking.commit("strategy: BlueGreen", lambda spec: spec["rollout"].update(strategy="BlueGreen"))
+    soaking.pass_time(10)
+    assert (soaking.serving_versions(), soaking.requests_lost) == ({"2": 2}, 0)
+
+
+def test_a_person_agrees_to_a_version_of_a_toy_strategy_before_it_soaks(soaking: SimulatedCluster) -> None:
+    approval = {"mode": "Manual", "at": "BeforeTraffic"}
+    soaking.commit("gates.approval", lambda spec: spec.update(gates={"approval": approval}))
+    soaking.move_alias("champion", "2")
+    soaking.pass_time(600)
+    assert soaking.condition("Admitted") == ("False", "WaitingForApproval")
+    soaking.commit("approved: 2", lambda spec: spec["gates"]["approval"].update(approved="2"))
+    assert soaks(soaking)
+    soaking.pass_time(330)
+    assert soaking.serving_versions() == {"2": 2}
 
 
 # --- a kind of registry ----------------------------------------------------------------------------

@@ -23,7 +23,7 @@ class Phase(StrEnum):
     ROLLING = "Rolling"
     """At least one pod is ready, more are to come."""
     READY = "ReadyForTraffic"
-    """Every pod is ready beside what serves; a person has to agree before the Service moves."""
+    """Every pod is ready beside what serves. A person has to agree, or the strategy waits, before the Service moves."""
     WITHDRAWN = "Withdrawn"
     """Taken back because of the environment; will be tried again."""
     FAILED = "Failed"

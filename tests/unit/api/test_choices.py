@@ -9,8 +9,9 @@ from typing import Annotated
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from model_operator.api.choices import REGISTRY_KINDS, RUNTIMES, OneOf, cel_is_one_of
+from model_operator.api.choices import REGISTRY_KINDS, RUNTIMES, STRATEGIES, OneOf, cel_is_one_of
 from model_operator.planner.manifests import registry_env, runtimes
+from model_operator.planner.strategy import strategies
 from model_operator.registry import KINDS
 
 CHART = Path(__file__).parents[3] / "charts" / "model-operator"
@@ -18,6 +19,11 @@ CHART = Path(__file__).parents[3] / "charts" / "model-operator"
 
 def test_every_runtime_has_a_row_and_a_behaviour() -> None:
     assert list(RUNTIMES) == list(runtimes.RUNTIMES)
+
+
+def test_every_strategy_has_a_row_and_a_behaviour_and_is_beside_where_it_can_be_tried() -> None:
+    assert list(STRATEGIES) == list(strategies.STRATEGIES)
+    assert all(row.before_traffic <= strategies.STRATEGIES[name].beside for name, row in STRATEGIES.items())
 
 
 def test_every_kind_of_registry_has_a_row_a_client_and_access_for_pods() -> None:

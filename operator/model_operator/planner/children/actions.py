@@ -37,6 +37,7 @@ from model_operator.planner.manifests import (
     service,
 )
 from model_operator.planner.state import verdict_on
+from model_operator.planner.strategy.strategies import chosen_strategy
 from model_operator.planner.strategy.tracks import (
     desired_replicas,
     idle_replicas,
@@ -144,7 +145,7 @@ def _idle(world: World, state: RolloutState, carried: Mapping[str, Revision]) ->
         desired = idle_replicas(world, state, track)
         if replicas_of(live) != desired:
             yield Scale(world.ref(Kind.DEPLOYMENT, track), desired, resource_version(live))
-        elif not desired and world.spec.rollout.strategy != "BlueGreen":
+        elif not desired and not chosen_strategy(world.spec).beside:
             yield delete(world, Kind.DEPLOYMENT, live)
 
 

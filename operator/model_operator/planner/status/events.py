@@ -7,6 +7,7 @@ from typing import Any
 
 from model_operator.domain.objects import mapping
 from model_operator.domain.plan import Event
+from model_operator.domain.rollout import Phase
 
 
 def events_for(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Event]:
@@ -25,6 +26,9 @@ def events_for(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
         "GatesPending",
     }
     skipped |= {"RevisionHeld", str(mapping(after.get("serving")).get("reason"))}
+    candidate = mapping(after.get("candidate"))
+    if candidate.get("phase") == Phase.READY:
+        skipped.add(str(candidate.get("reason")))  # it waits as it should
     if after.get("rejected") != before.get("rejected"):
         skipped.add("VersionRejected")
     contest, fought = _find(after, "Reconciling"), _find(before, "Reconciling")

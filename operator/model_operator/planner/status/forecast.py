@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.revision import Revision
-from model_operator.domain.rollout import Phase, RolloutState, Serving
+from model_operator.domain.rollout import Phase, RolloutState
 from model_operator.domain.world import World
 from model_operator.planner.gates import GateReport
 from model_operator.planner.manifests import parse_quantity
+from model_operator.planner.strategy.strategies import followed_strategy
 from model_operator.planner.strategy.tracks import candidate_track, desired_replicas
 
 MESSAGE_SHOWN = 512
@@ -34,15 +34,16 @@ def forecast(
     track = candidate.track if candidate else candidate_track(world, state)
     beside = serving is not None and track != serving.track
     number = desired_replicas(world, serving)
-    extra = _extra_pods(spec, serving, number, beside)
+    strategy = followed_strategy(spec, beside=beside)
+    extra = strategy.extra_pods(spec, number) if serving else number
     name = candidate.revision if candidate else revision.name if revision else ""
     version = candidate.version if candidate else revision.target.version if revision else ""
     step = {
         "from": serving.version if serving else "",
         "to": version,
         "revision": name,
-        "strategy": "BlueGreen" if beside else "RollingUpdate",
-        "message": _describe(spec, serving, number, beside),
+        "strategy": strategy.name,
+        "message": strategy.describe(spec, number) if serving else _describe_first(number),
         "extraPods": extra,
         "extraResources": _resources(revision.template, extra) if revision and extra else {},
         **_gates(world, name, admission),
@@ -50,19 +51,8 @@ def forecast(
     return {key: value for key, value in step.items() if value or key == "extraPods"}
 
 
-def _describe(spec: ModelDeploymentSpec, serving: Serving | None, number: int, beside: bool) -> str:
-    surge, missing = spec.rollout.max_surge, spec.rollout.max_unavailable
-    if serving is None:
-        return f"{number} pods are started; nothing serves yet"
-    if beside:
-        return f"{number} pods are started beside the {number} that serve; then the Service moves to them at once"
-    if surge not in (0, "0%"):
-        return f"pods are replaced in place, up to {surge} above the {number} and {missing} below"
-    text = (
-        f"there is no spare: up to {missing} of {number} pods are stopped before their successors start, and are "
-        "missing until those are ready"
-    )
-    return text + ("; with a single pod nothing serves meanwhile" if number == 1 else "")
+def _describe_first(number: int) -> str:
+    return f"{number} pods are started; nothing serves yet"
 
 
 def _gates(world: World, revision: str, admission: GateReport | None) -> dict[str, Any]:
@@ -82,17 +72,6 @@ def _gates(world: World, revision: str, admission: GateReport | None) -> dict[st
 
 
 # --- what it costs ---------------------------------------------------------------------------------
-
-
-def _extra_pods(spec: ModelDeploymentSpec, serving: Serving | None, number: int, beside: bool) -> int:
-    """How many pods run at most above those that serve."""
-    if serving is None or beside:
-        return number
-    surge = spec.rollout.max_surge
-    if isinstance(surge, int):
-        return min(surge, number)
-    # Kubernetes rounds a surge up
-    return min(math.ceil(number * int(surge.rstrip("%")) / 100), number)
 
 
 def _resources(template: Mapping[str, Any], pods: int) -> dict[str, str]:

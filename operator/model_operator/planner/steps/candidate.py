@@ -25,6 +25,8 @@ from model_operator.planner.decision import (
 )
 from model_operator.planner.health import MESSAGE_LIMIT, REASONS, Failure, Judgement, judge_candidate_pods
 from model_operator.planner.health import failure as health_failure
+from model_operator.planner.strategy.base import Hold
+from model_operator.planner.strategy.strategies import followed_strategy, is_approved_before_traffic
 from model_operator.planner.strategy.tracks import desired_replicas, pods_of, replicas_of
 from model_operator.planner.target import find_held_revision
 
@@ -45,6 +47,8 @@ def judge_candidate(world: World, decision: Decision) -> Decision:
     if judgement.live and _as_big_as_needed(world, decision.state, candidate):
         if _waits_for_traffic(world, decision, candidate):
             return _show(world.spec, decision, candidate)
+        if hold := _find_hold(world, decision, candidate):
+            return _hold(decision, candidate, hold)
         return _go_live(world, decision, candidate, judgement)
     if candidate.phase is Phase.FAILED:
         return decision  # the kubelet keeps trying; what it was rejected for still stands
@@ -143,9 +147,8 @@ def _waits_for_traffic(world: World, decision: Decision, candidate: Candidate) -
     if _is_held(world, decision, candidate):
         return False
     # a commit that moves the gate must not let through what stands behind it
-    beside = serving is not None and candidate.track != serving.track
-    hidden = spec.gates.approval.at == "BeforeTraffic" and spec.rollout.strategy == "BlueGreen"
-    return hidden or beside or candidate.phase is Phase.READY
+    hidden = is_approved_before_traffic(spec)
+    return hidden or _is_beside(serving, candidate) or candidate.phase is Phase.READY
 
 
 def _is_held(world: World, decision: Decision, candidate: Candidate) -> bool:
@@ -164,6 +167,32 @@ def _show(spec: ModelDeploymentSpec, decision: Decision, candidate: Candidate) -
     if candidate.phase is not Phase.READY:
         events = [Event(False, "WaitingForApproval", f"version {candidate.version}: {message}")]
     return decision.with_state(replace(decision.state, candidate=shown), *events)
+
+
+# --- what a strategy waits for ---------------------------------------------------------------------
+
+
+def _is_beside(serving: Serving | None, candidate: Candidate) -> bool:
+    """Whether it has a track of its own beside the version that serves."""
+    return serving is not None and candidate.track != serving.track
+
+
+def _find_hold(world: World, decision: Decision, candidate: Candidate) -> Hold | None:
+    """What its strategy waits for before it goes live; nothing where a person holds it by the annotation revert."""
+    if _is_held(world, decision, candidate):
+        return None
+    strategy = followed_strategy(world.spec, beside=_is_beside(decision.state.serving, candidate))
+    return strategy.hold(world, candidate)
+
+
+def _hold(decision: Decision, candidate: Candidate, hold: Hold) -> Decision:
+    held = replace(
+        candidate, phase=Phase.READY, reason=hold.reason, message=hold.message, deadline=hold.until
+    )
+    events = []
+    if (candidate.phase, candidate.reason) != (Phase.READY, hold.reason):
+        events = [Event(False, hold.reason, f"version {candidate.version}: {hold.message}")]
+    return decision.with_state(replace(decision.state, candidate=held), *events)
 
 
 # --- how it ends -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from model_operator.planner.health import Failure
 from model_operator.planner.steps.admission import admit, turn_away
 from model_operator.planner.steps.candidate import is_approved
 from model_operator.planner.steps.desired import find_desired, find_interim
+from model_operator.planner.strategy.strategies import is_approved_before_traffic
 from model_operator.planner.strategy.tracks import candidate_track, is_still_reached
 
 SLOT_RETRY = timedelta(minutes=1)
@@ -154,8 +155,7 @@ def _count_attempts(state: RolloutState, desired: Revision) -> int:
 
 def _is_agreed(world: World, decision: Decision, revision: Revision) -> bool:
     """Whether no person has to agree (any more) before anything starts; one who holds a revision has agreed."""
-    gates = world.spec.gates
-    later = gates.approval.at == "BeforeTraffic" and world.spec.rollout.strategy == "BlueGreen"
+    later = is_approved_before_traffic(world.spec)
     return later or decision.held or is_approved(world.spec, revision.target.version, revision.name)
 
 

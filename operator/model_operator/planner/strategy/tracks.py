@@ -1,8 +1,8 @@
 """Which track serves, which one a candidate takes, how big each has to be, and when traffic may move.
 
-A track is a Deployment. RollingUpdate replaces pods within the track that serves; BlueGreen brings the candidate
-up on the other one and moves the Service when every pod is ready. Everything here follows from what is live, so
-an operator that starts in the middle of a switch goes on with it.
+A track is a Deployment. A strategy replaces pods within the track that serves, or brings the candidate up on the
+other one, and the Service moves when every pod is ready. Everything here follows from what is live, so an operator
+that starts in the middle of a switch goes on with it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from model_operator.domain.objects import Object, applied_revision, selected_tra
 from model_operator.domain.rollout import RolloutState, Serving
 from model_operator.domain.world import World
 from model_operator.planner.manifests import initial_replicas
+from model_operator.planner.strategy.strategies import chosen_strategy
 
 
 def other_track(world: World, track: str) -> str:
@@ -31,7 +32,7 @@ def candidate_track(world: World, state: RolloutState) -> str:
         # nothing serves that it could disturb; what failed there before is replaced
         return state.candidate.track if state.candidate else world.name
     beside = other_track(world, state.serving.track)
-    if world.spec.rollout.strategy != "BlueGreen":
+    if not chosen_strategy(world.spec).beside:
         return state.serving.track
     if selected_track(world.children.service) == beside and world.deployment(beside) is not None:
         # requests have not come back from there yet, so the track that should serve is the one without any
