@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 def generated() -> dict[Path, str]:
     """The text of each generated file."""
     return {
-        ROOT / "charts" / "model-operator" / "README.md": chart_values.rendered(),
-        ROOT / "docs" / "reference.md": field_reference.rendered(),
-        **{ROOT / "docs" / name: text for name, text in pictures.rendered().items()},
-        dashboard.FILE: dashboard.rendered(),
-        **{ROOT / "deploy" / name: text for name, text in plain_install.rendered().items()},
+        ROOT / "charts" / "model-operator" / "README.md": chart_values.render(),
+        ROOT / "docs" / "reference.md": field_reference.render(),
+        **{ROOT / "docs" / name: text for name, text in pictures.render().items()},
+        dashboard.FILE: dashboard.render(),
+        **{ROOT / "deploy" / name: text for name, text in plain_install.render().items()},
     }
 
 

@@ -57,7 +57,7 @@ class _Comment:
         return " ".join(words).replace("|", "\\|")
 
 
-def rendered() -> str:
+def render() -> str:
     """The text of the README. Raises UndescribedValueError."""
     text = VALUES.read_text("utf-8")
     comments, sections = _comments(text)

@@ -390,7 +390,7 @@ _OPERATOR = Row(
 ROWS = (_NOW, _MODELS, _ROLLOUTS, _SERVING, _REGISTRY, _OPERATOR)
 
 
-def rendered() -> str:
+def render() -> str:
     """The dashboard as the JSON that Grafana imports."""
     panels: list[dict[str, Any]] = []
     top = 0

@@ -35,7 +35,7 @@ _BOUNDS = (
 Schema = Mapping[str, Any]
 
 
-def rendered() -> str:
+def render() -> str:
     """The text of the page."""
     (version,) = custom_resource_definition()["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]

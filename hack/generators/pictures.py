@@ -175,7 +175,7 @@ REVERT = Picture(
 )
 
 
-def rendered() -> dict[str, str]:
+def render() -> dict[str, str]:
     """The pictures by file name."""
     pictures = {"rollout.svg": ROLLOUT, "rejected.svg": REJECTED, "revert.svg": REVERT}
     return {name: "\n".join(_svg(picture)) + "\n" for name, picture in pictures.items()}

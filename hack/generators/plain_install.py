@@ -24,7 +24,7 @@ _RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("
 Object = dict[str, Any]
 
 
-def rendered() -> dict[str, str]:
+def render() -> dict[str, str]:
     """The files of deploy/ by name. Raises subprocess.CalledProcessError with helm's words on stderr."""
     program = ensure("helm")["helm"]
     command = [str(program), "template", "model-operator", str(CHART), "--namespace", NAMESPACE]

@@ -120,7 +120,7 @@ def structural(schema: JsonSchema) -> JsonSchema:
 
 
 def _node(schema: JsonSchema, definitions: dict[str, JsonSchema]) -> JsonSchema:
-    schema = _resolved(_without_null(_resolved(schema, definitions)), definitions)
+    schema = _resolve(_without_null(_resolve(schema, definitions)), definitions)
     result: JsonSchema = {}
     for key, value in schema.items():
         if key in _DROPPED or value is None:
@@ -146,7 +146,7 @@ def _reading_order(key: str) -> tuple[int, str]:
     return (_FIRST_TO_LAST.index(key) if key in _FIRST_TO_LAST else last, key)
 
 
-def _resolved(schema: JsonSchema, definitions: dict[str, JsonSchema]) -> JsonSchema:
+def _resolve(schema: JsonSchema, definitions: dict[str, JsonSchema]) -> JsonSchema:
     if "$ref" not in schema:
         return schema
     target = definitions[schema["$ref"].removeprefix("#/$defs/")]
@@ -176,7 +176,7 @@ def _with_default_of_parts(schema: JsonSchema) -> JsonSchema:
     return kept | ({"default": default} if default else {})
 
 
-def rendered() -> str:
+def render() -> str:
     """The CRD as the YAML text of the file."""
     return HEADER + yaml.safe_dump(
         custom_resource_definition(), sort_keys=False, width=110, allow_unicode=True
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model_operator.api.crd", description=main.__doc__)
     parser.add_argument("--check", metavar="FILE", type=Path, help="exit 1 with a diff where FILE differs")
     path: Path | None = parser.parse_args(arguments).check
-    wanted = rendered()
+    wanted = render()
     if path is None:
         sys.stdout.write(wanted)
         return 0

@@ -36,7 +36,7 @@ from model_operator.api.schema import (
 )
 
 
-def _quoted(names: tuple[str, ...]) -> str:
+def _quote(names: tuple[str, ...]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
 
@@ -215,7 +215,7 @@ class ServerSpec(SpecModel):
 
 
 _RESERVED_LABEL = Rule(
-    f"!self.exists(key, key.startsWith('{RESERVED_KEY_PREFIX}') || key in {_quoted(RESERVED_LABELS)})",
+    f"!self.exists(key, key.startsWith('{RESERVED_KEY_PREFIX}') || key in {_quote(RESERVED_LABELS)})",
     f"pod.labels: keys under {RESERVED_KEY_PREFIX} and {', '.join(RESERVED_LABELS)} are set by the operator: "
     "remove them",
 )
@@ -224,7 +224,7 @@ _RESERVED_ANNOTATION = Rule(
     f"pod.annotations: keys under {RESERVED_KEY_PREFIX} are set by the operator: remove them",
 )
 _RESERVED_VOLUME = Rule(
-    f"!self.exists(volume, volume.name in {_quoted(RESERVED_VOLUMES)})",
+    f"!self.exists(volume, volume.name in {_quote(RESERVED_VOLUMES)})",
     f"pod.volumes: the names {', '.join(RESERVED_VOLUMES)} are taken by the operator: use another name",
 )
 

@@ -26,13 +26,13 @@ from model_operator.registry import (
     RegistryConfig,
     RegistryError,
     Resolver,
+    TagWriter,
     TimedClient,
-    WriteBack,
     connect,
     tag_prefix,
 )
 from model_operator.settings import Settings
-from model_operator.webhooks import receiving
+from model_operator.webhooks import receive
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,12 @@ class LeaderTasks:
             queue.add,
             quiet_tags=tag_prefix(configured.cluster_name),
         )
-        self._write_back = WriteBack(clients.entries(), configured.cluster_name)
+        self._tag_writer = TagWriter(clients.entries(), configured.cluster_name)
         self._facts = FactsReader(clients, configured.poll_seconds, queue.add)
-        metrics.gauge("tags_waiting", lambda: self._write_back.waiting)
+        metrics.gauge("tags_waiting", lambda: self._tag_writer.waiting)
         self._traffic = TrafficCounter(queue.add, metrics.count_scrape)
         services = Services(
-            self._resolver, self._write_back, self._traffic, self._facts, queue.add, metrics.count_transition
+            self._resolver, self._tag_writer, self._traffic, self._facts, queue.add, metrics.count_transition
         )
         self._reconciler = Reconciler(kube, cache, configured, services)
         self._reconciler.resume(cache.model_deployments())
@@ -76,7 +76,7 @@ class LeaderTasks:
         """Work; gives the tasks that never end by themselves."""
         parts = {
             "registry polling": self._resolver.run(),
-            "registry write-back": self._write_back.run(),
+            "registry write-back": self._tag_writer.run(),
             "reading for the gates": self._facts.run(),
             "traffic counting": self._traffic.run(),
         }
@@ -101,7 +101,7 @@ class LeaderTasks:
         configured = self._settings
         if not configured.webhooks.port:
             return nullcontext()
-        return receiving(
+        return receive(
             configured.webhooks, configured.registries, self._resolver.hint, self._metrics.count_webhook
         )
 

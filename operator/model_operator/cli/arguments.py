@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from model_operator.cli.cluster import connected
+from model_operator.cli.cluster import connect
 from model_operator.cli.context import Context
 
 _NAMES_SECONDS = 3.0
@@ -24,7 +24,7 @@ def suggest_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 async def _list_names(context: Context) -> list[str]:
-    async with asyncio.timeout(_NAMES_SECONDS), connected(context) as cluster:
+    async with asyncio.timeout(_NAMES_SECONDS), connect(context) as cluster:
         found = await cluster.deployments(cluster.namespace, fresh=False)
     return sorted(str(item["metadata"]["name"]) for item in found)
 

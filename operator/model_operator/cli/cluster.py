@@ -112,7 +112,7 @@ class Cluster:
 
 
 @asynccontextmanager
-async def connected(context: Context) -> AsyncIterator[Cluster]:
+async def connect(context: Context) -> AsyncIterator[Cluster]:
     """The cluster that the options name. Raises CommandError where there is none to connect to."""
     from kubernetes.aio import config
 

@@ -63,7 +63,7 @@ def summarise(snapshot: Snapshot, version: str = "", flags: str = "") -> Summary
         )
     resolved = status.resolved.version if status.resolved else ""
     if version and resolved != version:
-        return _not_yet_wanted(snapshot, version, resolved)
+        return _explain_unwanted(snapshot, version, resolved)
     ready, current = snapshot.condition("Ready"), snapshot.condition("Current")
     if ready is None or current is None:
         return Summary(Verdict.PENDING, "NotObserved", "the operator has not judged it yet")
@@ -73,7 +73,7 @@ def summarise(snapshot: Snapshot, version: str = "", flags: str = "") -> Summary
     return Summary(_verdict(snapshot, told), told.reason, told.message, _remedy(snapshot, told.reason, flags))
 
 
-def _not_yet_wanted(snapshot: Snapshot, version: str, resolved: str) -> Summary:
+def _explain_unwanted(snapshot: Snapshot, version: str, resolved: str) -> Summary:
     found = snapshot.condition("Resolved")
     if found and found.status != "True":
         return Summary(Verdict.PENDING, found.reason, found.message)

@@ -35,7 +35,7 @@ from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from model_operator.controller.cache import CHILD_SELECTOR, WATCHED_KINDS
 from model_operator.controller.liveness import Liveness
 from model_operator.domain.objects import Kind, Object
-from model_operator.kube.resources import accepted, group_and_plural, listed
+from model_operator.kube.resources import accept_header, group_and_plural, read_items
 
 PRIVATE_PARTS = {
     "kopf.spawn_tasks": "takes `memories`, whose class is not public; kopf.operator would cancel our own tasks, too",
@@ -159,7 +159,7 @@ def asking_in_the_right_form() -> aiohttp.TraceConfig:
 
     async def begins(_session: object, _context: object, parameters: aiohttp.TraceRequestStartParams) -> None:
         if kind := _KIND_OF_PLURAL.get(parameters.url.name):
-            parameters.headers["Accept"] = accepted(kind, single="watch" in parameters.url.query)
+            parameters.headers["Accept"] = accept_header(kind, single="watch" in parameters.url.query)
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(begins)
@@ -179,7 +179,7 @@ def lists_taken_by(take: Callable[[Kind, Object], None]) -> type[aiohttp.ClientR
             kind = _KIND_OF_PLURAL.get(self.url.name)
             if kind is None or not self.ok:
                 return body
-            async for item in listed(kind, body):
+            async for item in read_items(kind, body):
                 take(kind, item)
             return {**body, "items": []}
 

@@ -15,7 +15,7 @@ from model_operator.api.names import FIELD_MANAGER
 from model_operator.domain.objects import Kind, Object, ObjectRef
 from model_operator.kube.errors import ApiError, Conflict, NotFound
 from model_operator.kube.ownership import hand_over
-from model_operator.kube.resources import accepted, collection_path, listed, object_path
+from model_operator.kube.resources import accept_header, collection_path, object_path, read_items
 from model_operator.kube.transport import (
     APPLY,
     JSON,
@@ -138,7 +138,7 @@ class KubeClient:
                         "GET",
                         path,
                         query | ({"continue": token} if token else {}),
-                        accept=accepted(kind),
+                        accept=accept_header(kind),
                     )
                 )
             except ApiError as error:
@@ -148,7 +148,7 @@ class KubeClient:
                 items, token, beginnings = [], "", beginnings + 1
                 await asyncio.sleep(random.uniform(0.5, 1.5) * _LIST_PAUSE_SECONDS)  # noqa: S311
                 continue
-            items += [take(item) async for item in listed(kind, page)]
+            items += [take(item) async for item in read_items(kind, page)]
             metadata = page.get("metadata") or {}
             token = metadata.get("continue") or ""
             if not token:
@@ -178,11 +178,11 @@ class KubeClient:
                 str(ref.kind),
                 "POST",
                 collection_path(ref.kind, ref.namespace),
-                _writing(dry_run) | {"fieldValidation": "Strict"},
+                _write_query(dry_run) | {"fieldValidation": "Strict"},
                 json_for_yaml(body) if as_yaml else body,
                 content_type=YAML if as_yaml else JSON,
                 idempotent=False,
-                accept=accepted(ref.kind, single=True),
+                accept=accept_header(ref.kind, single=True),
             )
         )
         return answer if dry_run else self._wrote(ref.kind, answer)
@@ -225,7 +225,7 @@ class KubeClient:
         subresource: str = "",
     ) -> dict[str, Any]:
         """JSON merge patch: None removes a key, a list is replaced whole. Preconditions as in ``apply``."""
-        answer = await self._patch(ref, _bound(patch, uid, resource_version), subresource, uid)
+        answer = await self._patch(ref, _bind(patch, uid, resource_version), subresource, uid)
         return answer if subresource == "scale" else self._wrote(ref.kind, answer)
 
     async def json_patch(self, ref: ObjectRef, operations: Sequence[Object]) -> dict[str, Any]:
@@ -244,7 +244,7 @@ class KubeClient:
 
         With ``resource_version`` a status that somebody else wrote meanwhile is not overwritten (Conflict).
         """
-        patch = {"status": _removing(was or {}, status)}
+        patch = {"status": _diff(was or {}, status)}
         return await self.merge_patch(ref, patch, resource_version=resource_version, subresource="status")
 
     async def scale(
@@ -296,8 +296,8 @@ class KubeClient:
                 str(ref.kind),
                 "PATCH",
                 object_path(ref),
-                _writing(dry_run) | {"fieldValidation": "Strict", "force": "true"},
-                json_for_yaml(_bound(body, uid, resource_version)),
+                _write_query(dry_run) | {"fieldValidation": "Strict", "force": "true"},
+                json_for_yaml(_bind(body, uid, resource_version)),
                 content_type=APPLY,
             )
         )
@@ -357,7 +357,7 @@ class KubeClient:
                 str(ref.kind),
                 "PATCH",
                 object_path(ref, subresource),
-                _writing(dry_run=False),
+                _write_query(dry_run=False),
                 patch,
                 content_type="application/json-patch+json" if is_list else "application/merge-patch+json",
             )
@@ -386,24 +386,24 @@ class KubeClient:
         return answer
 
 
-def _writing(dry_run: bool) -> dict[str, str]:
+def _write_query(dry_run: bool) -> dict[str, str]:
     return {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
 
 
-def _bound(body: Object, uid: str | None, resource_version: str | None) -> Object:
+def _bind(body: Object, uid: str | None, resource_version: str | None) -> Object:
     """The body with its preconditions, which the API server takes from the metadata."""
     bonds = {"uid": uid, "resourceVersion": resource_version}
     given = {key: value for key, value in bonds.items() if value}
     return {**body, "metadata": {**(body.get("metadata") or {}), **given}} if given else body
 
 
-def _removing(was: Object, wanted: Object) -> dict[str, Any]:
+def _diff(was: Object, wanted: Object) -> dict[str, Any]:
     """A merge patch that gives all of ``wanted`` and removes what only ``was`` has."""
     patch: dict[str, Any] = {key: None for key in was if key not in wanted}
     for key, value in wanted.items():
         before = was.get(key)
         if isinstance(before, Mapping) and isinstance(value, Mapping):
-            patch[key] = _removing(before, value)
+            patch[key] = _diff(before, value)
         else:
             patch[key] = value
     return patch

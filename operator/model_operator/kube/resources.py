@@ -46,7 +46,7 @@ _TURN = 50
 _METADATA_ONLY = frozenset({Kind.CONFIG_MAP})
 
 
-def accepted(kind: Kind, *, single: bool = False) -> str:
+def accept_header(kind: Kind, *, single: bool = False) -> str:
     """The Accept header for lists (or single objects) of a kind: of ConfigMaps only the metadata is looked at.
 
     A page of them, each with all scripts of the serving pods, would be tens of MiB.
@@ -57,7 +57,7 @@ def accepted(kind: Kind, *, single: bool = False) -> str:
     return f"application/json;as={form};g=meta.k8s.io;v=v1"
 
 
-async def listed(kind: Kind, page: Mapping[str, Any]) -> AsyncIterator[Object]:
+async def read_items(kind: Kind, page: Mapping[str, Any]) -> AsyncIterator[Object]:
     """The objects in an answer to a list, each with its kind's ``apiVersion`` and ``kind``; others have turns between.
 
     The items of built-in lists carry neither, and those of metadata alone the wrong ones.

@@ -347,7 +347,7 @@ class Failure:
             self.status >= 500
             or self.status in (408, 429)
             or any(_is_network(cause) for cause in self.causes)
-            or _unreached(self.text)
+            or _says_unreached(self.text)
         )
 
     @property
@@ -567,7 +567,7 @@ def _is_network(cause: BaseException) -> bool:
     return type(cause).__module__.split(".")[0] in ("requests", "urllib3", "socket", "ssl", "botocore")
 
 
-def _unreached(text: str) -> bool:
+def _says_unreached(text: str) -> bool:
     return bool(
         re.search(r"Max retries exceeded|timed? ?out|Connection (?:refused|reset|aborted)", text, re.I)
     )

@@ -41,13 +41,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 # Alone in a directory, as in a pod, they are modules of their own. Before _prepare_environment.
 if TYPE_CHECKING:
-    from model_operator.pod.serve_failure import DefiniteError, shortened
+    from model_operator.pod.serve_failure import DefiniteError, shorten
     from model_operator.pod.serve_front import CONNECTION_SECONDS, Front
     from model_operator.pod.serve_metrics import RequestMetrics
     from model_operator.pod.serve_scoring import load, mlflow_version, scoring_app
     from model_operator.pod.serve_selftest import SelfTest
 else:
-    from serve_failure import DefiniteError, shortened
+    from serve_failure import DefiniteError, shorten
     from serve_front import CONNECTION_SECONDS, Front
     from serve_metrics import RequestMetrics
     from serve_scoring import load, mlflow_version, scoring_app
@@ -222,7 +222,7 @@ async def _drain(front: Front, seconds: float) -> None:
 
 def _end(failure: DefiniteError) -> NoReturn:
     """Leaves the termination message where the kubelet reads it, and ends the process."""
-    record = {"reason": failure.reason, "message": shortened(failure.message)}
+    record = {"reason": failure.reason, "message": shorten(failure.message)}
     if failure.self_test:
         record["selfTest"] = failure.self_test
     line = json.dumps(record, ensure_ascii=False)

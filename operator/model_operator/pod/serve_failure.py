@@ -24,13 +24,13 @@ class DefiniteError(Exception):
         self.self_test = self_test
 
 
-def described(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """The type and text of an exception, shortened."""
     text = str(error).strip()
-    return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    return shorten(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """At most MESSAGE_BYTES of the text, on one line, without the values of variables that look secret."""
     for variable, value in os.environ.items():
         if len(value) >= 4 and SECRET_VARIABLE.search(variable):

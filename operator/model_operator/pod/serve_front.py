@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model_operator.pod.serve_failure import shortened
+    from model_operator.pod.serve_failure import shorten
     from model_operator.pod.serve_metrics import CLIENT_GONE, CONTENT_TYPE, RequestMetrics
     from model_operator.pod.serve_scoring import App, Message, Receive, Send
     from model_operator.pod.serve_selftest import message_of
 else:
-    from serve_failure import shortened
+    from serve_failure import shorten
     from serve_metrics import CLIENT_GONE, CONTENT_TYPE, RequestMetrics
     from serve_scoring import App, Message, Receive, Send
     from serve_selftest import message_of
@@ -84,7 +84,7 @@ class Front:
         self.in_flight += 1
         try:
             if scope["path"] == PREDICTION_PATH:
-                await self._counted(scope, receive, last_answer_closes)
+                await self._predict_and_count(scope, receive, last_answer_closes)
             else:
                 await self.app(scope, receive, last_answer_closes)
         finally:
@@ -117,17 +117,17 @@ class Front:
             return False
         return True
 
-    async def _counted(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _predict_and_count(self, scope: Message, receive: Receive, send: Send) -> None:
         status = CLIENT_GONE
 
-        async def noting(message: Message) -> None:
+        async def note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._predict(scope, receive, noting)
+            await self._predict(scope, receive, note)
         except ClientGoneError:
             pass
         except Exception:
@@ -135,7 +135,7 @@ class Front:
             status = 500
             raise
         finally:
-            self.metrics.answered(status)
+            self.metrics.count_answer(status)
 
     async def _predict(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -151,7 +151,7 @@ class Front:
         try:
             await self._put_to_model(scope, body, receive, send)
         finally:
-            self.metrics.ended(time.monotonic() - begun)
+            self.metrics.count_end(time.monotonic() - begun)
 
     async def _whole_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The request's body. Raises RefusedError as soon as it is known to be too large or too slow."""
@@ -192,7 +192,7 @@ class Front:
         start: Message = {}
         answer: list[bytes] = []
 
-        async def replayed() -> Message:
+        async def replay() -> Message:
             nonlocal given
             if given:
                 return await receive()
@@ -208,11 +208,11 @@ class Front:
             if not message.get("more_body"):
                 await self._pass_back(start, b"".join(answer), send)
 
-        await self.app(scope, replayed, collect)
+        await self.app(scope, replay, collect)
 
     async def _pass_back(self, start: Message, body: bytes, send: Send) -> None:
         if start["status"] >= 400 and (text := message_of(body)):
-            error = {"error_code": str(json.loads(body)["error_code"]), "message": shortened(text)}
+            error = {"error_code": str(json.loads(body)["error_code"]), "message": shorten(text)}
             await _answer(send, start["status"], error)
             return
         if start["status"] < 300 and (b"NaN" in body or b"Infinity" in body):

@@ -44,13 +44,13 @@ class RequestMetrics:
         if self._client:
             self._in_flight.inc()
 
-    def ended(self, seconds: float) -> None:
+    def count_end(self, seconds: float) -> None:
         """What had begun is over, whatever became of it."""
         if self._client:
             self._in_flight.dec()
             self._seconds.observe(seconds)
 
-    def answered(self, status: int) -> None:
+    def count_answer(self, status: int) -> None:
         """A request for a prediction was answered, by the model or in its place."""
         if self._client:
             self._requests.labels(str(status)).inc()

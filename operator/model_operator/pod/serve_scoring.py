@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model_operator.pod.serve_failure import DefiniteError, described
+    from model_operator.pod.serve_failure import DefiniteError, describe
 else:
-    from serve_failure import DefiniteError, described
+    from serve_failure import DefiniteError, describe
 
 # the contract tests run with these
 TESTED_MLFLOW = ("2.22.", "3.17.")
@@ -59,10 +59,10 @@ class ModelUnderWatch:
         try:
             answer = self._model.predict(data, params=params)
         except MlflowException as error:
-            self.last_error = described(error)
+            self.last_error = describe(error)
             raise
         except Exception as error:
-            self.last_error = described(error)
+            self.last_error = describe(error)
             log.exception("the model raised an exception while predicting")
             raise self._failure(
                 f"the model raised {type(error).__name__} while predicting; the server's log says more"
@@ -87,7 +87,7 @@ def load(model_dir: Path) -> ModelUnderWatch:
     except ImportError as error:
         raise DefiniteError(
             "RequirementMissing",
-            f"the server's image can't serve MLflow models ({described(error)}): use an image with MLflow, or"
+            f"the server's image can't serve MLflow models ({describe(error)}): use an image with MLflow, or"
             " spec.server.runtime: Custom",
         ) from error
     if not mlflow.__version__.startswith(TESTED_MLFLOW):
@@ -110,11 +110,11 @@ def load(model_dir: Path) -> ModelUnderWatch:
         raise DefiniteError(
             "RequirementMissing",
             f"the model needs {missing}, which the server's image does not have in the right version"
-            f" ({described(error)}): set spec.server.image to an image with the model's requirements",
+            f" ({describe(error)}): set spec.server.image to an image with the model's requirements",
         ) from error
     except (Exception, SystemExit) as error:
         log.exception("the model can't be loaded")
-        raise DefiniteError("LoadFailed", f"the model can't be loaded: {described(error)}") from error
+        raise DefiniteError("LoadFailed", f"the model can't be loaded: {describe(error)}") from error
     return ModelUnderWatch(model, PredictionFailed)
 
 
@@ -138,7 +138,7 @@ def scoring_app(model: ModelUnderWatch, request_seconds: float | None = None) ->
         raise DefiniteError(
             "RequirementMissing",
             f"the scoring server of the image's MLflow {mlflow_version()} does not go together with its other"
-            f" libraries ({described(error)}): set spec.server.image to an image in which it does",
+            f" libraries ({describe(error)}): set spec.server.image to an image in which it does",
         ) from error
     finally:
         if before is not None:

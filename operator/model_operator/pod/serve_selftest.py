@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from model_operator.pod.serve_failure import DefiniteError, described
+    from model_operator.pod.serve_failure import DefiniteError, describe
     from model_operator.pod.serve_scoring import App, ModelUnderWatch, scoring_app
     from model_operator.pod.serve_shape import contradiction
 else:
-    from serve_failure import DefiniteError, described
+    from serve_failure import DefiniteError, describe
     from serve_scoring import App, ModelUnderWatch, scoring_app
     from serve_shape import contradiction
 
@@ -114,7 +114,7 @@ class SelfTest:
             )
         error = request.exception()
         if error is not None:
-            return 500, described(error).encode()
+            return 500, describe(error).encode()
         return status, b"".join(chunks)
 
 

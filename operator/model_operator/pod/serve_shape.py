@@ -56,7 +56,7 @@ def _against_schema(schema: Any, answer: Any) -> str:
         return ""
     missing = [spec.name for spec in schema.inputs if spec.name not in answer]
     if missing:
-        return f"the answer lacks {_listed(missing)}"
+        return f"the answer lacks {_list_names(missing)}"
     problems = (_against_tensor(spec, answer[spec.name], repr(spec.name)) for spec in schema.inputs)
     return next(filter(None, problems), "")
 
@@ -85,7 +85,7 @@ def _against_columns(columns: Sequence[Any], answer: Any) -> str:
             return ""
         found = {str(name): position for position, name in enumerate(answer.columns)}
         if missing := [name for name in required if name not in found]:
-            return f"the answer lacks {_listed(missing)}, it has {_listed(found)}"
+            return f"the answer lacks {_list_names(missing)}, it has {_list_names(found)}"
         problems = (
             _against_type(
                 column.type.to_numpy(), answer.iloc[:, found[str(column.name)]].to_numpy(), repr(column.name)
@@ -99,7 +99,7 @@ def _against_columns(columns: Sequence[Any], answer: Any) -> str:
     records = [answer] if isinstance(answer, Mapping) else answer
     if isinstance(records, list) and records and all(isinstance(record, Mapping) for record in records):
         missing = [name for name in required if any(name not in map(str, record) for record in records)]
-        return f"the answer lacks {_listed(missing)}" if named and missing else ""
+        return f"the answer lacks {_list_names(missing)}" if named and missing else ""
     array = _array(answer)
     if array is None or not array.size or array.ndim == 0:
         return ""
@@ -153,6 +153,6 @@ def _shape(shape: Sequence[int]) -> str:
     return "(" + ", ".join("any" if size == -1 else str(size) for size in shape) + ")"
 
 
-def _listed(names: Any) -> str:
+def _list_names(names: Any) -> str:
     shown = [repr(str(name)) for name in names]
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "") or "nothing"

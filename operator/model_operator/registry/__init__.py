@@ -10,7 +10,7 @@ from model_operator.registry.clients.unity_catalog import UnityCatalogClient
 from model_operator.registry.ids import RegistryId, WantedModel
 from model_operator.registry.resolver import Resolver
 from model_operator.registry.version_facts import FactsReader
-from model_operator.registry.version_tags import WriteBack, tag_prefix
+from model_operator.registry.version_tags import TagWriter, tag_prefix
 
 __all__ = [
     "KINDS",
@@ -23,10 +23,10 @@ __all__ = [
     "RegistryError",
     "RegistryId",
     "Resolver",
+    "TagWriter",
     "TimedClient",
     "UnityCatalogClient",
     "WantedModel",
-    "WriteBack",
     "connect",
     "resolve",
     "tag_prefix",

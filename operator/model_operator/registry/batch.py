@@ -19,7 +19,7 @@ from model_operator.registry.clients.base import (
     RegistryError,
     VersionRecord,
     newest_of,
-    resolved,
+    to_resolution,
     version_of,
 )
 
@@ -152,7 +152,7 @@ class Batch:
                 else:
                     this.replies += 1
                     this.used.add((name, record.version))
-                    this.answered(reference, resolved(record, reference, self._client.url))
+                    this.answered(reference, to_resolution(record, reference, self._client.url))
 
     async def _record(self, reference: ModelReference, this: _Round) -> VersionRecord:
         if reference.version is not None:

@@ -98,7 +98,7 @@ class Poller:
         if self._failure is None:
             self._soon.add(reference)
         else:
-            self._answers[reference] = self._failed(self._failure)
+            self._answers[reference] = self._to_resolution(self._failure)
             self._next_at = min(self._next_at, self._asked_at + self._pace.poll_seconds)
         self._wake.set()
 
@@ -211,7 +211,7 @@ class Poller:
         concerned = self._wanted if whole else asked
         for reference in [*concerned]:
             if reference not in self._answered_now:
-                self._note(reference, self._failed(error))
+                self._note(reference, self._to_resolution(error))
         if afresh and not whole:
             # a few new references say little about all the others
             return True
@@ -239,7 +239,7 @@ class Poller:
         self._answers[reference] = answer
         self._changed(reference)
 
-    def _failed(self, error: RegistryError) -> Resolution:
+    def _to_resolution(self, error: RegistryError) -> Resolution:
         return Resolution(error.reason, error.message, self.url)
 
     def _seconds_to_wait(self) -> float:

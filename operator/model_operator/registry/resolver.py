@@ -11,7 +11,7 @@ from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.api.reference import ModelReference
 from model_operator.domain.objects import Key
 from model_operator.domain.registry import Resolution, ResolutionReason
-from model_operator.registry.clients.base import shown
+from model_operator.registry.clients.base import shorten
 from model_operator.registry.ids import Clients, RegistryId, WantedModel
 from model_operator.registry.poller import Pace, Poller
 
@@ -161,9 +161,11 @@ class Resolver:
     def _unknown(self, registry: RegistryId) -> str:
         known = ", ".join(self._entries) or "none"
         if registry.entry:
-            return f"registry '{shown(registry.entry)}' is not configured in the operator; there is: {known}"
+            return (
+                f"registry '{shorten(registry.entry)}' is not configured in the operator; there is: {known}"
+            )
         return (
-            f"spec.registry.url: {shown(registry.url)} is not one of inlineRegistries.allowedUrls in the operator's "
+            f"spec.registry.url: {shorten(registry.url)} is not one of inlineRegistries.allowedUrls in the operator's "
             f"configuration; ask for it there, or name a registry that it knows: {known}"
         )
 

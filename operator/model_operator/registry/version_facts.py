@@ -171,14 +171,14 @@ class FactsReader:
             async with limit:
                 value = await _read(client, topic)
         except RegistryError as error:
-            self._failed(topic, error.reason, error.message)
+            self._take_failure(topic, error.reason, error.message)
         except Exception:
             log.exception("a defect while reading %s of %s", topic.part.value, topic.id)
-            self._failed(topic, "defect", "the operator could not handle an answer; see its log")
+            self._take_failure(topic, "defect", "the operator could not handle an answer; see its log")
         else:
-            self._answered(topic, value)
+            self._take_answer(topic, value)
 
-    def _answered(self, topic: _Topic, value: Sequence[Metric] | ModelDescription) -> None:
+    def _take_answer(self, topic: _Topic, value: Sequence[Metric] | ModelDescription) -> None:
         if isinstance(value, ModelDescription):
             self._descriptions[topic] = value
             while len(self._descriptions) > MAX_DESCRIPTIONS:
@@ -193,7 +193,7 @@ class FactsReader:
         answer.value, answer.problem, answer.failure, answer.failures = value, "", None, 0
         self._tell(answer if news else None)
 
-    def _failed(self, topic: _Topic, failure: object, message: str) -> None:
+    def _take_failure(self, topic: _Topic, failure: object, message: str) -> None:
         answer = self._answers.get(topic)
         if answer is None:
             return

@@ -18,7 +18,7 @@ from model_operator.api.names import RESERVED_KEY_PREFIX
 from model_operator.domain.objects import Key
 from model_operator.domain.plan import VersionTag
 from model_operator.domain.registry import ResolutionReason, ResolvedVersion
-from model_operator.registry.clients.base import RegistryClient, RegistryError, shown
+from model_operator.registry.clients.base import RegistryClient, RegistryError, shorten
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def tag_prefix(cluster: str) -> str:
     return f"{RESERVED_KEY_PREFIX}{cluster}/"
 
 
-class WriteBack:
+class TagWriter:
     """Keeps the tags of model versions as the reconciler wants them.
 
     All methods but ``run`` return at once, and belong into the event loop that runs ``run``.
@@ -126,7 +126,7 @@ class WriteBack:
         for tag in tags:
             place = _Place(key, tag.model, tag.version)
             same = known is not None and (known.model, known.version) == (tag.model, tag.version)
-            outbox.want(place, shown(tag.value, MAX_VALUE), known.tags if known and same else {})
+            outbox.want(place, shorten(tag.value, MAX_VALUE), known.tags if known and same else {})
 
     def forget(self, key: Key) -> None:
         """Write nothing more for that ModelDeployment; what is written stays."""
@@ -182,7 +182,7 @@ class _Outbox:
 
     def want(self, place: _Place, value: str, known: Mapping[str, str]) -> None:
         wanted = self._wanted.get(place)
-        said = self._certain(place) or known.get(self._tag(place))
+        said = self._find_certain(place) or known.get(self._tag(place))
         if said == value and (wanted is None or not wanted.tried):
             self._wanted.pop(place, None)
         elif wanted is None:
@@ -255,16 +255,16 @@ class _Outbox:
                 if self._wanted.get(place) is not wanted or wanted.value != value:
                     return  # no longer wanted, or another value is: that one is due at once
                 wanted.tried = True
-                self._uncertain(place)
+                self._forget_certain(place)
                 await self._client.set_version_tag(place.model, place.version, self._tag(place), value)
                 self._refused.pop(place.model, None)
                 self._warned = self._warned and bool(self._refused)
         except RegistryError as error:
-            self._failed(place, wanted, error)
+            self._handle_failure(place, wanted, error)
             return
         except Exception:
             log.exception("a defect while writing a tag to registry %s", self._client.url)
-            self._later(place, wanted, "a defect of the operator")
+            self._postpone(place, wanted, "a defect of the operator")
             return
         self._failures = 0
         if self._wanted.get(place) is not wanted:
@@ -278,22 +278,22 @@ class _Outbox:
 
     async def _says(self, place: _Place, value: str) -> bool:
         """Whether the registry has that tag; asked only where it isn't known, once per version."""
-        if self._certain(place) is not None:
+        if self._find_certain(place) is not None:
             return False
         # an equal tag would still start whatever the registry's webhooks start
         record = await self._client.version(place.model, place.version)
         return record.tags.get(self._tag(place)) == value
 
-    def _certain(self, place: _Place) -> str | None:
+    def _find_certain(self, place: _Place) -> str | None:
         """What the registry says for sure: we wrote it, or read it, and have sent nothing since."""
         said = self._said.get(place.key)
         return None if said is None else said.get(place)
 
-    def _uncertain(self, place: _Place) -> None:
+    def _forget_certain(self, place: _Place) -> None:
         if (said := self._said.get(place.key)) is not None:
             said.pop(place, None)
 
-    def _failed(self, place: _Place, wanted: _Wanted, error: RegistryError) -> None:
+    def _handle_failure(self, place: _Place, wanted: _Wanted, error: RegistryError) -> None:
         if error.reason in _GONE:
             log.debug("not tagged: %s", error.message)
             if self._wanted.get(place) is wanted:
@@ -311,18 +311,18 @@ class _Outbox:
             self._paused_until = self._clock() + self._patience.pause(self._failures)
             log.debug("tags wait for registry %s: %s", self._entry, error.message)
         else:
-            self._later(place, wanted, error.message)
+            self._postpone(place, wanted, error.message)
 
-    def _later(self, place: _Place, wanted: _Wanted, why: str) -> None:
+    def _postpone(self, place: _Place, wanted: _Wanted, why: str) -> None:
         wanted.failures += 1
         wanted.due = self._clock() + self._patience.pause(wanted.failures)
         if wanted.failures < self._patience.tries or self._wanted.get(place) is not wanted:
-            log.debug("tag of %s version %s again later: %s", shown(place.model), place.version, why)
+            log.debug("tag of %s version %s again later: %s", shorten(place.model), place.version, why)
             return
         del self._wanted[place]
         log.warning(
             "registry '%s': the verdict on version %s of '%s' was not written after %d tries: %s",
-            *(self._entry, place.version, shown(place.model), wanted.failures, why),
+            *(self._entry, place.version, shorten(place.model), wanted.failures, why),
         )
 
     def _warn(self, error: RegistryError) -> None:

@@ -4,6 +4,6 @@ A delivery that is signed, fresh and new wakes whoever follows its model; what b
 asked. So a lost, forged or repeated delivery costs a poll interval or a request, never a wrong version.
 """
 
-from model_operator.webhooks.receiver import receiving
+from model_operator.webhooks.receiver import receive
 
-__all__ = ["receiving"]
+__all__ = ["receive"]

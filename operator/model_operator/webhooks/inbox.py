@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from model_operator.webhooks.mounted import Secrets
+from model_operator.webhooks.mounted_files import Secrets
 
 MAX_REMEMBERED = 10_000
 """Delivery ids; beyond, the oldest is forgotten: a repeated hint does no harm, an endless memory does."""

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from model_operator.settings import Webhooks
 from model_operator.webhooks.inbox import Delivery, Inbox, RefusalError
-from model_operator.webhooks.mounted import Certificate, Seldom
+from model_operator.webhooks.mounted_files import Certificate, Seldom
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class _Server(web.Server):
 
 
 @asynccontextmanager
-async def receiving(
+async def receive(
     configured: Webhooks, entries: Collection[str], hint: Hint, count: Count, host: str | None = None
 ) -> AsyncIterator[int]:
     """Receive webhooks for these registry entries on ``host`` (None: all addresses).

@@ -20,8 +20,8 @@ from model_operator.registry import (
     RegistryError,
     RegistryId,
     Resolver,
+    TagWriter,
     WantedModel,
-    WriteBack,
     connect,
     tag_prefix,
 )
@@ -46,16 +46,16 @@ def user(mlflow: MlflowServer, credentials: Callable[..., Path]) -> Callable[...
 
 
 @pytest.fixture
-async def writing() -> AsyncIterator[Callable[[Access], WriteBack]]:
-    made: list[WriteBack] = []
+async def writing() -> AsyncIterator[Callable[[Access], TagWriter]]:
+    made: list[TagWriter] = []
 
-    def make(access: Access) -> WriteBack:
-        made.append(WriteBack({"prod": connect("prod", access)}, "prod-eu.1"))
+    def make(access: Access) -> TagWriter:
+        made.append(TagWriter({"prod": connect("prod", access)}, "prod-eu.1"))
         return made[-1]
 
     yield make
-    for write_back in made:
-        for outbox in write_back._outboxes.values():
+    for tag_writer in made:
+        for outbox in tag_writer._outboxes.values():
             await outbox._client.aclose()
 
 
@@ -66,14 +66,14 @@ async def tags_of(access: Access, name: str, version: str) -> dict[str, str]:
 
 
 async def test_a_user_with_edit_writes_a_verdict_and_overwrites_it(
-    registry: Registry, user: Callable[..., Access], writing: Callable[[Access], WriteBack]
+    registry: Registry, user: Callable[..., Access], writing: Callable[[Access], TagWriter]
 ) -> None:
     registry.model("tag me", versions=2)
     access = user("editor", "tag me", "EDIT")
-    write_back = writing(access)
+    tag_writer = writing(access)
     for value in ("Serving", "Settled"):
-        write_back.note(CHURN, "prod", [VersionTag("tag me", "2", value)])
-        await write_back.step()
+        tag_writer.note(CHURN, "prod", [VersionTag("tag me", "2", value)])
+        await tag_writer.step()
         assert await tags_of(access, "tag me", "2") == {TAG: value}
     assert await tags_of(access, "tag me", "1") == {}
 
@@ -81,29 +81,29 @@ async def test_a_user_with_edit_writes_a_verdict_and_overwrites_it(
 async def test_a_user_with_read_only_learns_once_what_to_do_and_reads_on(
     registry: Registry,
     user: Callable[..., Access],
-    writing: Callable[[Access], WriteBack],
+    writing: Callable[[Access], TagWriter],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     registry.model("look only", versions=2)
     access = user("looker", "look only", "READ")
-    write_back = writing(access)
+    tag_writer = writing(access)
     for value in ("Serving", "Settled"):
-        write_back.note(
+        tag_writer.note(
             CHURN, "prod", [VersionTag("look only", "1", value), VersionTag("look only", "2", value)]
         )
-        await write_back.step()
+        await tag_writer.step()
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
     for word in ("EDIT", "revert.tagVersion: Never", "'prod'", "'look only'"):
         assert word in warnings[0]
     assert "looker-password" not in caplog.text
     assert await tags_of(access, "look only", "1") == {}
-    assert write_back.waiting == 2
+    assert tag_writer.waiting == 2
 
 
 @pytest.mark.parametrize("version", ["9", "1x"], ids=["a missing version", "no version number"])
 async def test_what_does_not_exist_can_not_be_tagged(
-    registry: Registry, admin: Access, writing: Callable[[Access], WriteBack], version: str
+    registry: Registry, admin: Access, writing: Callable[[Access], TagWriter], version: str
 ) -> None:
     registry.model(f"few versions {version}")
     client = MlflowClient("prod", admin)
@@ -113,27 +113,27 @@ async def test_what_does_not_exist_can_not_be_tagged(
     finally:
         await client.aclose()
     assert refused.value.reason is ResolutionReason.VERSION_NOT_FOUND
-    write_back = writing(admin)
-    write_back.note(CHURN, "prod", [VersionTag(f"few versions {version}", version, "Serving")])
-    await write_back.step()
-    assert write_back.waiting == 0
+    tag_writer = writing(admin)
+    tag_writer.note(CHURN, "prod", [VersionTag(f"few versions {version}", version, "Serving")])
+    await tag_writer.step()
+    assert tag_writer.waiting == 0
 
 
 async def test_the_longest_key_and_value_are_taken(
-    registry: Registry, admin: Access, writing: Callable[[Access], WriteBack]
+    registry: Registry, admin: Access, writing: Callable[[Access], TagWriter]
 ) -> None:
     registry.model("long tags")
     cluster, namespace, name = f"C{'_.-' * 20}c", "n" * 63, "d" * 40
-    write_back = WriteBack({"prod": connect("prod", admin)}, cluster)
-    write_back.note((namespace, name), "prod", [VersionTag("long tags", "1", "Größe 🌸 " * 100)])
-    await write_back.step()
-    await write_back._outboxes["prod"]._client.aclose()
+    tag_writer = TagWriter({"prod": connect("prod", admin)}, cluster)
+    tag_writer.note((namespace, name), "prod", [VersionTag("long tags", "1", "Größe 🌸 " * 100)])
+    await tag_writer.step()
+    await tag_writer._outboxes["prod"]._client.aclose()
     (key,) = await tags_of(admin, "long tags", "1")
     assert key == f"model-operator.io/{cluster}/{namespace}/{name}"
 
 
 async def test_the_tags_that_we_write_wake_nobody(
-    registry: Registry, admin: Access, writing: Callable[[Access], WriteBack]
+    registry: Registry, admin: Access, writing: Callable[[Access], TagWriter]
 ) -> None:
     registry.model("no echo", champion="1")
     woken: list[Key] = []
@@ -145,11 +145,11 @@ async def test_the_tags_that_we_write_wake_nobody(
     try:
         resolver.want(CHURN, WantedModel(RegistryId("prod"), reference))
         await poller.step()
-        write_back = writing(admin)
-        write_back.note(
+        tag_writer = writing(admin)
+        tag_writer.note(
             CHURN, "prod", [VersionTag("no echo", "1", "Serving")], resolver.answer(CHURN).version
         )
-        await write_back.step()
+        await tag_writer.step()
         resolver.refresh(CHURN)
         await poller.step()
         assert woken == [CHURN]

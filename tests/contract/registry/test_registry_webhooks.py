@@ -17,7 +17,7 @@ from tests.mlflow_server import MlflowServer
 from tests.mlflow_server.server import WEBHOOKS
 
 from model_operator.settings import Webhooks
-from model_operator.webhooks import receiving
+from model_operator.webhooks import receive
 
 SECRET = "s3cret-of-the-webhook"
 MODEL = "iris"
@@ -79,7 +79,7 @@ def receiver(tmp_path: Path) -> Start:
     async def start(certificates: str = "") -> AsyncIterator[Receiver]:
         made = Receiver()
         configured = Webhooks(secret_dir=str(tmp_path / "secrets"), certificate_dir=certificates)
-        async with receiving(configured, ["prod"], made.hint, made.count, "127.0.0.1") as made.port:
+        async with receive(configured, ["prod"], made.hint, made.count, "127.0.0.1") as made.port:
             yield made
 
     return start

@@ -13,18 +13,18 @@ from model_operator.registry.batch import Batch
 
 
 class Asker:
-    """An inquiry over a registry double, with the answers it got."""
+    """A batch over a registry double, with the answers it got."""
 
     def __init__(self, registry: RegistryDouble) -> None:
         self.registry = registry
         self.client = registry.client()
-        self.inquiry = Batch(self.client)
+        self.batch = Batch(self.client)
         self.answers: dict[ModelReference, Resolution] = {}
 
     async def ask(self, *uris: str) -> list[str]:
         """Ask for all of these; returns the requests that it took."""
         references = [parse_reference(uri) for uri in uris]
-        await self.inquiry.ask_all(references, dict(self.answers), self.answers.__setitem__)
+        await self.batch.ask_all(references, dict(self.answers), self.answers.__setitem__)
         return self.registry.asked()
 
     def reason(self, uri: str) -> ResolutionReason:
@@ -108,7 +108,7 @@ async def test_details_of_versions_that_nobody_follows_any_more_are_forgotten(as
     await asker.ask("models:/churn@champion")
     asker.registry.aliases["churn"]["champion"] = "2"
     await asker.ask("models:/churn@champion")
-    assert list(asker.inquiry._versions) == [("churn", "2")]
+    assert list(asker.batch._versions) == [("churn", "2")]
 
 
 async def test_a_listing_that_fails_is_replaced_by_single_calls(asker: Asker) -> None:

@@ -27,7 +27,11 @@ from model_operator.registry import (
     WantedModel,
     resolve,
 )
-from model_operator.registry.clients.addresses import RefusedAddressError, permitted_address, refused
+from model_operator.registry.clients.addresses import (
+    RefusedAddressError,
+    explain_address,
+    find_permitted_address,
+)
 from model_operator.registry.clients.base import RegistryClient, RegistryConfig
 from model_operator.registry.clients.credentials import ObjectAccess
 from model_operator.registry.clients.http import JsonSource, site_of
@@ -309,14 +313,14 @@ async def test_a_secret_that_can_not_be_had_is_told_in_one_sentence(found: Any, 
     ],
 )
 def test_an_address_of_this_machine_or_of_the_cloud_is_refused(address: str) -> None:
-    assert refused(address)
+    assert explain_address(address)
 
 
 @pytest.mark.parametrize(
     "address", ["10.0.0.7", "192.168.1.1", "203.0.113.7", "2001:db8::7", "fd12::1", "100.64.0.1"]
 )
 def test_an_address_of_a_server_is_not(address: str) -> None:
-    assert refused(address) == ""
+    assert explain_address(address) == ""
 
 
 async def test_one_refused_address_among_several_is_enough() -> None:
@@ -324,7 +328,7 @@ async def test_one_refused_address_among_several_is_enough() -> None:
         return ["203.0.113.7", "169.254.169.254"]
 
     with pytest.raises(RefusedAddressError, match=r"evil\.test is 169\.254\.169\.254, a link-local address"):
-        await permitted_address("evil.test", 443, several)
+        await find_permitted_address("evil.test", 443, several)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.unit.registry.registry_double import QUICK, URL, Clock, answer
 from model_operator.domain.objects import Key
 from model_operator.domain.plan import VersionTag
 from model_operator.domain.registry import ResolvedVersion
-from model_operator.registry import MlflowClient, WriteBack
+from model_operator.registry import MlflowClient, TagWriter
 from model_operator.registry.version_tags import PARALLEL, Patience
 
 CHURN: Key = ("crm", "churn")
@@ -37,7 +37,7 @@ class Bench:
             url=URL, credentials_dir="", ca_file="", workspace="", requests_per_second=50.0
         )
         transport = httpx.MockTransport(self._answer)
-        self.write_back = WriteBack(
+        self.tag_writer = TagWriter(
             {entry: MlflowClient(entry, config, QUICK, transport) for entry in ("default", "other")},
             "prod",
             clock=self.clock,
@@ -48,11 +48,11 @@ class Bench:
         """Want tags, given as ``"7 Serving"``; ``known`` is what version 7 is known to say."""
         given = [VersionTag("churn", *tag.split(" ", 1)) for tag in tags]
         resolved = None if known is None else ResolvedVersion("churn", "7", "@champion", tags={TAG: known})
-        self.write_back.note(key, registry, given, resolved)
+        self.tag_writer.note(key, registry, given, resolved)
 
     async def values(self) -> list[str]:
         """Write all that is due; returns what arrived since the last call, as ``"7 Serving"``."""
-        await self.write_back.step()
+        await self.tag_writer.step()
         written, self.written = self.written, []
         return [f"{version} {value}" for _, version, value in written]
 
@@ -78,7 +78,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     made = Bench()
     yield made
-    for outbox in made.write_back._outboxes.values():
+    for outbox in made.tag_writer._outboxes.values():
         await outbox._client.aclose()
 
 
@@ -91,15 +91,15 @@ def refuse_writes(status: int, code: str = "PERMISSION_DENIED") -> Callable[...,
 
 async def test_a_verdict_becomes_a_tag_with_cluster_namespace_and_name(bench: Bench) -> None:
     bench.note("7 Serving", "8 Rejected: CrashLoop")
-    await bench.write_back.step()
+    await bench.tag_writer.step()
     assert bench.tags == {("churn", "7"): {TAG: "Serving"}, ("churn", "8"): {TAG: "Rejected: CrashLoop"}}
-    assert bench.write_back.waiting == 0
+    assert bench.tag_writer.waiting == 0
 
 
 async def test_two_model_deployments_of_one_model_have_a_tag_each(bench: Bench) -> None:
     bench.note("7 Serving")
     bench.note("7 Settled", key=BASKET)
-    await bench.write_back.step()
+    await bench.tag_writer.step()
     assert bench.tags[("churn", "7")] == {TAG: "Serving", "model-operator.io/prod/shop/basket": "Settled"}
 
 
@@ -207,7 +207,7 @@ async def test_a_write_that_arrived_although_its_answer_was_lost_is_not_repeated
     bench.fail = lambda request: None
     bench.clock.now += HOUR
     assert await bench.values() == []
-    assert bench.write_back.waiting == 0
+    assert bench.tag_writer.waiting == 0
 
 
 async def test_what_is_known_of_the_resolved_version_says_nothing_of_another(bench: Bench) -> None:
@@ -242,9 +242,9 @@ async def test_a_failure_is_tried_again_later_and_later_and_then_given_up(
     bench.fail = refuse_writes(status, code)
     bench.note("7 Serving")
     pauses = []
-    while bench.write_back.waiting:
+    while bench.tag_writer.waiting:
         await bench.values()
-        pause = bench.write_back._outboxes["default"]._seconds_to_wait()
+        pause = bench.tag_writer._outboxes["default"]._seconds_to_wait()
         bench.clock.now += pause if pause != float("inf") else 0.0
         pauses.append(pause)
     assert pauses[:4] == [2.0, 4.0, 8.0, 16.0]
@@ -317,7 +317,7 @@ async def test_one_model_that_may_not_be_written_to_holds_up_no_other(bench: Ben
 
     bench.fail = refuse
     churn = [VersionTag("churn", str(number), "Serving") for number in range(5)]
-    bench.write_back.note(CHURN, "default", [VersionTag("secret", "1", "Serving"), *churn])
+    bench.tag_writer.note(CHURN, "default", [VersionTag("secret", "1", "Serving"), *churn])
     assert len(await bench.values()) == 5
 
 
@@ -325,13 +325,13 @@ async def test_a_version_that_is_gone_is_dropped(bench: Bench) -> None:
     bench.fail = lambda request: answer({"error_code": "RESOURCE_DOES_NOT_EXIST"}, 404)
     bench.note("7 Serving")
     await bench.values()
-    assert bench.write_back.waiting == 0
+    assert bench.tag_writer.waiting == 0
 
 
 async def test_nothing_is_written_for_a_model_deployment_that_is_forgotten(bench: Bench) -> None:
     bench.note("7 Serving")
     bench.note("8 Serving", key=BASKET)
-    bench.write_back.forget(CHURN)
+    bench.tag_writer.forget(CHURN)
     assert await bench.values() == ["8 Serving"]
 
 

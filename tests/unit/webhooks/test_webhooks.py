@@ -25,7 +25,7 @@ from tests.cluster.certificates import Authority, KeyPair
 
 from model_operator.settings import Webhooks
 from model_operator.webhooks import inbox as inboxes
-from model_operator.webhooks import mounted, receiving
+from model_operator.webhooks import mounted_files, receive
 from model_operator.webhooks import receiver as receivers
 from model_operator.webhooks.inbox import Delivery, Inbox, RefusalError
 
@@ -215,12 +215,12 @@ def test_only_so_many_ids_are_remembered(inbox: Inbox, monkeypatch: pytest.Monke
 def test_secrets_are_rotated_without_a_restart(inbox: Inbox, secret_dir: Path, clock: Clock) -> None:
     assert inbox.model(delivery(id="a")) == "iris"
     (secret_dir / "next").write_text("the-next-one")
-    clock.now += mounted.REREAD_SECONDS
+    clock.now += mounted_files.REREAD_SECONDS
     at = int(clock.now)
     assert inbox.model(delivery(id="b", at=at)) == "iris"
     assert inbox.model(delivery(id="c", at=at, secret="the-next-one")) == "iris"
     (secret_dir / "secret").unlink()
-    clock.now += mounted.REREAD_SECONDS
+    clock.now += mounted_files.REREAD_SECONDS
     with pytest.raises(RefusalError, match="secret"):
         inbox.model(delivery(id="d", at=at))
     assert inbox.model(delivery(id="e", at=at, secret="the-next-one")) == "iris"
@@ -317,7 +317,7 @@ def headers(changes: Mapping[str, str | None], body: bytes = BODY, id: str = "id
 async def receiver(secret_dir: Path) -> AsyncIterator[Receiver]:
     made = Receiver()
     configured = Webhooks(secret_dir=str(secret_dir))
-    async with receiving(configured, ["default"], made.hint, made.count, "127.0.0.1") as made.port:
+    async with receive(configured, ["default"], made.hint, made.count, "127.0.0.1") as made.port:
         yield made
 
 
@@ -444,7 +444,7 @@ async def test_headers_that_never_end_are_not_waited_for(
     monkeypatch.setattr(receivers, "CONNECTION_SECONDS", 0.05)
     made = Receiver()
     configured = Webhooks(secret_dir=str(secret_dir))
-    async with receiving(configured, ["default"], made.hint, made.count, "127.0.0.1") as made.port:
+    async with receive(configured, ["default"], made.hint, made.count, "127.0.0.1") as made.port:
         assert await made.raw(b"POST /webhooks/default HTTP/1.1\r\nHost:") == b""
 
 
@@ -531,14 +531,14 @@ async def https(
     secret_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[], Any]]:
     """Starts a receiver with the certificate directory ``tls``."""
-    monkeypatch.setattr(mounted, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(mounted_files, "REREAD_SECONDS", 0.0)
     async with AsyncExitStack() as stack:
 
         async def start() -> Receiver:
             made = Receiver()
             configured = Webhooks(secret_dir=str(secret_dir), certificate_dir=str(tmp_path / "tls"))
             made.port = await stack.enter_async_context(
-                receiving(configured, ["default"], made.hint, made.count, "127.0.0.1")
+                receive(configured, ["default"], made.hint, made.count, "127.0.0.1")
             )
             return made
 

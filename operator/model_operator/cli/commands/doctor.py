@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model_operator.cli.arguments import Report, ReportFormat
-from model_operator.cli.cluster import connected
+from model_operator.cli.cluster import connect
 from model_operator.cli.context import Context
 from model_operator.cli.doctor import Finding, Level, examine, findings
 from model_operator.cli.errors import CommandError, ExitCode, from_api
@@ -51,7 +51,7 @@ async def doctor(
     terminal = context.terminal()
     if registry_at and not registry_at.startswith(("http://", "https://")):
         raise CommandError(ExitCode.USAGE, f"{registry_at!r} is no URL", "write http://127.0.0.1:5000")
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         try:
             found = findings(await examine(cluster, registry_at))
         except ApiError as error:

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from model_operator.cli.arguments import TableFormat, Watched, suggest_names
-from model_operator.cli.cluster import Cluster, connected
+from model_operator.cli.cluster import Cluster, connect
 from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.render.documents import document, dump
@@ -42,19 +42,19 @@ async def get(
     terminal = context.terminal()
     if watch and output in (TableFormat.JSON, TableFormat.YAML):
         raise CommandError(ExitCode.USAGE, "--watch draws a table", "leave out -o, or use -o wide")
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
 
         async def see() -> list[Snapshot]:
             return await _all(cluster, name, None if all_namespaces else cluster.namespace, fresh=not watch)
 
-        def judged(found: Sequence[Snapshot]) -> list[tuple[Snapshot, Summary]]:
+        def summarise_all(found: Sequence[Snapshot]) -> list[tuple[Snapshot, Summary]]:
             return [(snapshot, Goal(flags=context.flags()).summarise(snapshot)) for snapshot in found]
 
         def draw(found: Sequence[Snapshot]) -> RenderableType:
             if not found:
-                return Text(_nothing(cluster, all_namespaces))
+                return Text(_explain_nothing(cluster, all_namespaces))
             return overview(
-                judged(found), terminal, namespaces=all_namespaces, wide=output is TableFormat.WIDE
+                summarise_all(found), terminal, namespaces=all_namespaces, wide=output is TableFormat.WIDE
             )
 
         if watch:
@@ -64,7 +64,7 @@ async def get(
             return
         found = await see()
         if output in (TableFormat.JSON, TableFormat.YAML):
-            documents = [document(snapshot, verdict) for snapshot, verdict in judged(found)]
+            documents = [document(snapshot, verdict) for snapshot, verdict in summarise_all(found)]
             dump({"items": documents} if name is None else documents[0], output)
         elif found:
             terminal.wide().print(draw(found))
@@ -86,7 +86,7 @@ async def _all(cluster: Cluster, name: str | None, namespace: str | None, fresh:
     return sorted(snapshots, key=lambda snapshot: (snapshot.namespace, snapshot.name))
 
 
-def _nothing(cluster: Cluster, everywhere: bool) -> str:
+def _explain_nothing(cluster: Cluster, everywhere: bool) -> str:
     if everywhere:
         return "there is no ModelDeployment in this cluster"
     return f"there is no ModelDeployment in namespace {cluster.namespace}; -A looks in all"

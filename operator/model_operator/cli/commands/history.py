@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from model_operator.cli.arguments import Name, Output
-from model_operator.cli.cluster import connected
+from model_operator.cli.cluster import connect
 from model_operator.cli.context import Context
 from model_operator.cli.render.documents import dump
 from model_operator.cli.render.tables import history as history_table
@@ -18,7 +18,7 @@ async def history(context: Context, name: Name, output: Output = None) -> None:
     kubectl model history churn
     """
     terminal = context.terminal()
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         found = await look(cluster, name)
     if output is not None:
         raw = found.raw.get("status") or {}

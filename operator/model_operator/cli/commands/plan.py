@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.text import Text
 
 from model_operator.cli.arguments import Name, Output
-from model_operator.cli.cluster import connected
+from model_operator.cli.cluster import connect
 from model_operator.cli.context import Context
 from model_operator.cli.render.documents import dump
 from model_operator.cli.render.tree import plan_tree
@@ -19,7 +19,7 @@ async def plan(context: Context, name: Name, output: Output = None) -> None:
     kubectl model plan churn
     """
     terminal = context.terminal()
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         found = await look(cluster, name)
     if output is not None:
         dump((found.raw.get("status") or {}).get("plan") or {}, output)

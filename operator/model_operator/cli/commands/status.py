@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from model_operator.cli.arguments import Name, Output, Watched, Within
-from model_operator.cli.cluster import connected
+from model_operator.cli.cluster import connect
 from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode
 from model_operator.cli.render.documents import document, dump
@@ -47,7 +47,7 @@ async def status(
         raise CommandError(ExitCode.USAGE, "--version says what --wait waits for", "add --wait")
     terminal = context.terminal()
     goal = Goal(version, context.flags(), seconds(within) if wait else None)
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         if watch or wait:
             found = await follow(cluster, name, goal, terminal, quiet=output is not None)
         else:

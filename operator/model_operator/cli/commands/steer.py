@@ -18,7 +18,7 @@ from rich.text import Text
 
 from model_operator.api import names
 from model_operator.cli.arguments import DryRun, Name, Wait, Within
-from model_operator.cli.cluster import Cluster, connected
+from model_operator.cli.cluster import Cluster, connect
 from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode, from_api
 from model_operator.cli.render.terminal import Terminal
@@ -60,7 +60,7 @@ async def retry(context: Context, name: Name, wait: Wait = False, within: Within
 
     kubectl model retry churn --wait
     """
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         before = await look(cluster, name)
         if before.is_true("Current"):
             serving = before.status.serving
@@ -78,7 +78,7 @@ async def restart(context: Context, name: Name, wait: Wait = False, within: With
 
     kubectl model restart churn --wait
     """
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         before = await look(cluster, name)
         if names.REQUEST_REVERT in before.annotations:
             raise CommandError(
@@ -108,7 +108,7 @@ async def revert(
 
     It needs neither the registry nor a commit: the kept revision has all. The spec is not touched.
     """
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         before = await look(cluster, name)
         kept = await _list_kept(cluster, name)
         target = to or _find_served_before(before, kept)
@@ -122,7 +122,7 @@ async def revert(
         await _ask(context, cluster, name, _Request("revert", target))
         terminal = context.terminal()
 
-        def arrived(snapshot: Snapshot) -> bool:
+        def has_arrived(snapshot: Snapshot) -> bool:
             serving = snapshot.status.serving
             return (
                 _is_held(snapshot)
@@ -134,9 +134,9 @@ async def revert(
         goal = Goal(flags=context.flags(), seconds=seconds(within) if wait else None)
         if wait:
             watch = watch_deployment(cluster, name, goal, terminal)
-            watch.over = lambda s: arrived(s) or _find_refusal(s) is not None
+            watch.over = lambda s: has_arrived(s) or _find_refusal(s) is not None
             found = await watch.run()
-            if found is None or not (arrived(found) or _find_refusal(found)):
+            if found is None or not (has_arrived(found) or _find_refusal(found)):
                 raise CommandError(
                     ExitCode.TIMEOUT,
                     f"not within {within}: {name} is on its way to {target}",
@@ -153,7 +153,7 @@ async def release(context: Context, name: Name, wait: Wait = False, within: With
 
     kubectl model release churn --wait
     """
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         before = await look(cluster, name)
         if names.REQUEST_REVERT not in before.annotations:
             _say(context, f"{name} is not held: there is nothing to let go")
@@ -292,9 +292,9 @@ async def approve(
 
     Where Git holds the manifest, a commit is the right place: the next sync sets back what is changed here.
     """
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         before = await look(cluster, name)
-        chosen = version or _waiting(before)
+        chosen = version or _find_waiting(before)
         _check_approval(before, context)
         await _change(context, cluster, before, {"gates": {"approval": {"approved": chosen}}}, dry_run)
     if not dry_run:
@@ -318,7 +318,7 @@ async def resume(context: Context, name: Name, dry_run: DryRun = False) -> None:
 
 
 async def _set_suspend(context: Context, name: str, suspend: bool, dry_run: bool) -> None:
-    async with connected(context) as cluster:
+    async with connect(context) as cluster:
         before = await look(cluster, name)
         if before.suspended is suspend and not dry_run:
             _say(context, f"{name} is {'suspended' if suspend else 'not suspended'} already")
@@ -328,7 +328,7 @@ async def _set_suspend(context: Context, name: str, suspend: bool, dry_run: bool
         _say(context, f"{name} is suspended; its pods serve on" if suspend else f"{name} goes on")
 
 
-def _waiting(snapshot: Snapshot) -> str:
+def _find_waiting(snapshot: Snapshot) -> str:
     """The version that waits for approval. Raises CommandError where none does."""
     candidate = snapshot.status.candidate
     if candidate and (candidate.phase in _WAITING_PHASES or candidate.reason == "WaitingForApproval"):

@@ -141,7 +141,7 @@ def _operators(facts: Facts) -> Iterator[Finding]:
             "helm upgrade --install model-operator charts/model-operator -n model-operator-system",
         )
     for operator in facts.operators:
-        yield _running(operator)
+        yield _check_running(operator)
         if operator.settings_error:
             text = f"its configuration can't be read: {operator.settings_error}"
             yield Finding(Level.PROBLEM, _name(operator), text, "correct the chart's values")
@@ -156,7 +156,7 @@ def _operators(facts: Facts) -> Iterator[Finding]:
                 return
 
 
-def _running(operator: Operator) -> Finding:
+def _check_running(operator: Operator) -> Finding:
     template = mapping(spec(operator.deployment).get("template"))
     containers = objects(mapping(template.get("spec")).get("containers"))
     image = next((container.get("image") for container in containers), "?")

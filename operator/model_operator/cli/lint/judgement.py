@@ -12,8 +12,7 @@ from model_operator.api import names
 from model_operator.api.crd import custom_resource_definition
 from model_operator.cli.lint.documents import Document, Path
 from model_operator.cli.lint.rules import rule_problems
-from model_operator.cli.lint.structure import Problem as Fault
-from model_operator.cli.lint.structure import Schema, structural_problems, with_defaults
+from model_operator.cli.lint.structure import FieldProblem, Schema, structural_problems, with_defaults
 
 _METADATA = frozenset(
     {"name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers"}
@@ -45,13 +44,13 @@ def judge(document: Document) -> list[Problem] | None:
     found = [
         Problem(
             document.number,
-            document.line((*root, *fault.path)),
+            document.line((*root, *problem.path)),
             _name(value),
-            _written((*root, *fault.path)),
-            fault.message,
+            _write_path((*root, *problem.path)),
+            problem.message,
         )
         for root, value in objects
-        for fault in _faults(value)
+        for problem in _find_problems(value)
     ]
     return sorted(found, key=lambda problem: (problem.line, problem.field))
 
@@ -67,17 +66,17 @@ def _objects(value: Any, root: Path = ()) -> Iterator[tuple[Path, dict[str, Any]
         yield root, value
 
 
-def _faults(value: dict[str, Any]) -> list[Fault]:
+def _find_problems(value: dict[str, Any]) -> list[FieldProblem]:
     if value.get("apiVersion") != names.API_VERSION:
-        return [Fault(("apiVersion",), f"must be {names.API_VERSION}")]
+        return [FieldProblem(("apiVersion",), f"must be {names.API_VERSION}")]
     if value.get("kind") != names.KIND:
-        return [Fault(("kind",), f"must be {names.KIND}, the only kind of {names.GROUP}")]
+        return [FieldProblem(("kind",), f"must be {names.KIND}, the only kind of {names.GROUP}")]
     schema = _schema()
     # the status is the operator's: what a manifest says of it is dropped, unread
     given = {key: item for key, item in value.items() if key != "status"}
     whole = with_defaults(given, schema)
-    faults = [*_metadata_faults(value.get("metadata")), *structural_problems(whole, schema)]
-    broken = [fault.path for fault in faults]
+    faults = [*_find_metadata_problems(value.get("metadata")), *structural_problems(whole, schema)]
+    broken = [problem.path for problem in faults]
     return [*faults, *rule_problems(whole, schema, broken)]
 
 
@@ -91,27 +90,27 @@ def _schema() -> Schema:
     return {**root, "properties": properties}
 
 
-def _metadata_faults(metadata: Any) -> Iterator[Fault]:
+def _find_metadata_problems(metadata: Any) -> Iterator[FieldProblem]:
     if not isinstance(metadata, dict):
-        yield Fault(("metadata",), "is missing: add it, with a name")
+        yield FieldProblem(("metadata",), "is missing: add it, with a name")
         return
     if not metadata.get("name"):
-        yield Fault(("metadata", "name"), "is missing: add it")
+        yield FieldProblem(("metadata", "name"), "is missing: add it")
     elif not isinstance(metadata["name"], str):
-        yield Fault(("metadata", "name"), "must be of type string: put it in quotes")
+        yield FieldProblem(("metadata", "name"), "must be of type string: put it in quotes")
     for name in metadata:
         if name not in _METADATA:
-            yield Fault(
+            yield FieldProblem(
                 ("metadata", name), "is an unknown field: does it belong under labels or annotations?"
             )
     for part in ("labels", "annotations"):
         entries = metadata.get(part) or {}
         if not isinstance(entries, dict):
-            yield Fault(("metadata", part), "must be of type object")
+            yield FieldProblem(("metadata", part), "must be of type object")
             continue
         for key, entry in entries.items():
             if not isinstance(entry, str):
-                yield Fault(("metadata", part, key), "must be of type string: put it in quotes")
+                yield FieldProblem(("metadata", part, key), "must be of type string: put it in quotes")
 
 
 def _name(value: dict[str, Any]) -> str:
@@ -120,7 +119,7 @@ def _name(value: dict[str, Any]) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _written(path: Path) -> str:
+def _write_path(path: Path) -> str:
     """A field's path as people write it: ``spec.gates.tags[0].key``; keys with dots in quotes."""
     text = ""
     for part in path:

@@ -13,13 +13,13 @@ from celpy.adapter import json_to_cel
 from celpy.evaluation import CELEvalError
 
 from model_operator.cli.lint.documents import Path
-from model_operator.cli.lint.structure import Problem, Schema
+from model_operator.cli.lint.structure import FieldProblem, Schema
 
 _MEMORY_BYTES = 64 * 1024 * 1024
 """For one pattern: a bounded repetition of a class of Unicode takes more than RE2's default of 8 MiB."""
 
 
-def rule_problems(value: Any, schema: Schema, broken: Sequence[Path]) -> Iterator[Problem]:
+def rule_problems(value: Any, schema: Schema, broken: Sequence[Path]) -> Iterator[FieldProblem]:
     """What the CEL rules say against a value that has its defaults.
 
     ``broken`` are the fields whose structure is wrong already. What they are part of, or is part of them, is not
@@ -28,12 +28,12 @@ def rule_problems(value: Any, schema: Schema, broken: Sequence[Path]) -> Iterato
     yield from _walk(value, schema, (), broken)
 
 
-def _walk(value: Any, schema: Schema, path: Path, broken: Sequence[Path]) -> Iterator[Problem]:
+def _walk(value: Any, schema: Schema, path: Path, broken: Sequence[Path]) -> Iterator[FieldProblem]:
     rules = schema.get("x-kubernetes-validations", ())
     if not any(_overlap(path, fault) for fault in broken):
         for rule in rules:
             if not _holds(rule["rule"], value):
-                yield Problem(path, rule["message"])
+                yield FieldProblem(path, rule["message"])
     if isinstance(value, dict):
         parts, each = schema.get("properties", {}), schema.get("additionalProperties")
         for name, item in value.items():

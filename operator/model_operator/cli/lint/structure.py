@@ -27,7 +27,7 @@ _INT32 = {"minimum": -(2**31), "maximum": 2**31 - 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FieldProblem:
     """What is wrong with one field, and what can be done. No value is quoted: it may be a secret."""
 
     path: Path
@@ -51,7 +51,7 @@ def with_defaults(value: Any, schema: Schema) -> Any:
     return value
 
 
-def structural_problems(value: Any, schema: Schema) -> list[Problem]:
+def structural_problems(value: Any, schema: Schema) -> list[FieldProblem]:
     """What the types and bounds of the schema say against a value that has its defaults."""
     judge = _Judge(_json_schema(schema))
     problems = [problem for error in judge.iter_errors(value) for problem in _describe(error)]
@@ -86,7 +86,7 @@ def _pattern(_judge: Any, pattern: str, value: Any, _schema: Any) -> Iterator[js
 _Judge: Any = extend(jsonschema.Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
-def _describe(error: jsonschema.ValidationError) -> Iterator[Problem]:
+def _describe(error: jsonschema.ValidationError) -> Iterator[FieldProblem]:
     path, rule = tuple(error.absolute_path), str(error.validator)
     bound: Any = error.validator_value
     schema: Any = error.schema
@@ -94,18 +94,18 @@ def _describe(error: jsonschema.ValidationError) -> Iterator[Problem]:
     if rule == "required":
         # one error for each missing field; which one stands only in the library's words
         missing = next(name for name in bound if error.message.startswith(repr(name)))
-        yield Problem((*path, missing), "is missing: add it")
+        yield FieldProblem((*path, missing), "is missing: add it")
     elif rule == "additionalProperties":
         known = schema.get("properties", {})
         for name in given:
             if name not in known:
-                yield Problem((*path, name), _unknown(name, list(known)))
+                yield FieldProblem((*path, name), _explain_unknown(name, list(known)))
     elif rule == "type":
-        yield Problem(path, f"must be of type {_type(bound)}, not {_type_of(given)}")
+        yield FieldProblem(path, f"must be of type {_type(bound)}, not {_type_of(given)}")
     elif rule == "enum":
-        yield Problem(path, f"must be one of {', '.join(str(choice) for choice in bound)}")
+        yield FieldProblem(path, f"must be one of {', '.join(str(choice) for choice in bound)}")
     else:
-        yield Problem(path, _BOUNDS.get(rule, f"breaks the rule {rule} ({{}})").format(bound))
+        yield FieldProblem(path, _BOUNDS.get(rule, f"breaks the rule {rule} ({{}})").format(bound))
 
 
 _BOUNDS = {
@@ -121,7 +121,7 @@ _BOUNDS = {
 }
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _explain_unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known)) or 'none'}"
     return f"is an unknown field: {meant}"
@@ -140,7 +140,7 @@ def _type_of(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _find_repeated(value: Any, schema: Schema, path: Path) -> Iterator[Problem]:
+def _find_repeated(value: Any, schema: Schema, path: Path) -> Iterator[FieldProblem]:
     """Entries that stand twice in a list of which the API server keeps each once."""
     if isinstance(value, dict):
         for name, part in schema.get("properties", {}).items():
@@ -155,5 +155,5 @@ def _find_repeated(value: Any, schema: Schema, path: Path) -> Iterator[Problem]:
             continue
         identity = [item.get(key) for key in keys] if keys and isinstance(item, dict) else item
         if identity in seen:
-            yield Problem((*path, index), "stands twice in the list: remove one")
+            yield FieldProblem((*path, index), "stands twice in the list: remove one")
         seen.append(identity)

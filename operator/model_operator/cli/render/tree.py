@@ -36,7 +36,7 @@ def status_tree(snapshot: Snapshot, summary: Summary, terminal: Terminal) -> Ren
     """The tree, and under it the next step where there is one."""
     painter = _Painter(snapshot, terminal)
     tree = Tree(painter.headline(summary), guide_style="dim")
-    tree.add(painter.wanted())
+    tree.add(painter.target())
     for condition in painter.conditions():
         tree.add(condition)
     for label, revisions in painter.tracks():
@@ -45,7 +45,7 @@ def status_tree(snapshot: Snapshot, summary: Summary, terminal: Terminal) -> Ren
             leaf = branch.add(revision)
             for pod in pods:
                 leaf.add(pod)
-    for label, lines in (painter.plan(), painter.rejected(), painter.history()):
+    for label, lines in (painter.plan(), painter.rejections(), painter.history()):
         if lines:
             branch = tree.add(label)
             for line in lines:
@@ -80,7 +80,7 @@ class _Painter:
             text.append(f"\n{self._words(summary.message)}")
         return self._line(summary.icon, text)
 
-    def wanted(self) -> RenderableType:
+    def target(self) -> RenderableType:
         resolved, condition = self.snapshot.status.resolved, self.snapshot.condition("Resolved")
         signs = self.terminal.signs
         text = Text.assemble((self._words(self.snapshot.reference), "bold"))
@@ -273,7 +273,7 @@ class _Painter:
         for difference in step.signature:
             yield self._line("note", Text(self._words(difference)))
 
-    def rejected(self) -> tuple[RenderableType, list[RenderableType]]:
+    def rejections(self) -> tuple[RenderableType, list[RenderableType]]:
         found = self.snapshot.status.rejected
         lines = [self._rejection(rejection) for rejection in found[:REJECTED_SHOWN]]
         if len(found) > REJECTED_SHOWN:

@@ -30,18 +30,18 @@ async def look_up(host: str, port: int) -> Sequence[str]:
     return [str(address[4][0]) for address in found]
 
 
-async def permitted_address(host: str, port: int, look_up: LookUp = look_up) -> str:
+async def find_permitted_address(host: str, port: int, look_up: LookUp = look_up) -> str:
     """The first address of ``host``. Raises RefusedAddressError if any of its addresses is refused, OSError."""
     addresses = await look_up(host, port)
     if not addresses:
         raise OSError(f"{host} has no address")
     for text in addresses:
-        if kind := refused(text):
+        if kind := explain_address(text):
             raise RefusedAddressError(f"{host} is {text}, {kind}")
     return addresses[0]
 
 
-def refused(text: str) -> str:
+def explain_address(text: str) -> str:
     """What is wrong with an address, in words; empty where nothing is."""
     address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):

@@ -157,7 +157,7 @@ async def resolve(client: RegistryClient, reference: ModelReference) -> Resoluti
             model = await client.model(reference.name)
             number = version_of(model, reference, client.url)
             record = newest_of(model, number) or await client.version(reference.name, number)
-        return resolved(record, reference, client.url)
+        return to_resolution(record, reference, client.url)
     except RegistryError as failure:
         return Resolution(failure.reason, failure.message, client.url)
 
@@ -173,15 +173,15 @@ def version_of(model: ModelRecord, reference: ModelReference, url: str) -> str:
         known = ", ".join(f"@{alias}" for alias in sorted(model.aliases)[:8])
         raise RegistryError(
             ResolutionReason.ALIAS_NOT_FOUND,
-            f"model '{shown(model.name)}' has no alias '{shown(reference.alias)}' at {url}; "
-            + (f"it has {shown(known)}" if known else "it has no aliases; set one on the version to serve"),
+            f"model '{shorten(model.name)}' has no alias '{shorten(reference.alias)}' at {url}; "
+            + (f"it has {shorten(known)}" if known else "it has no aliases; set one on the version to serve"),
         )
     if model.aliases_only:
         stage = reference.stage is not None
         raise RegistryError(
             ResolutionReason.STAGE_NOT_FOUND if stage else ResolutionReason.VERSION_NOT_FOUND,
             f"{url} knows no {'stages' if stage else 'newest version'} of a model; follow an alias of "
-            f"'{shown(model.name)}', or name an exact version",
+            f"'{shorten(model.name)}', or name an exact version",
         )
     if reference.stage is not None:
         wanted = reference.stage.lower()
@@ -190,14 +190,14 @@ def version_of(model: ModelRecord, reference: ModelReference, url: str) -> str:
             return _highest(staged).version
         raise RegistryError(
             ResolutionReason.STAGE_NOT_FOUND,
-            f"model '{shown(model.name)}' has no version in stage '{shown(reference.stage)}' at {url}; "
+            f"model '{shorten(model.name)}' has no version in stage '{shorten(reference.stage)}' at {url}; "
             "move a version to that stage, or follow an alias",
         )
     if model.newest:
         return _highest(model.newest).version
     raise RegistryError(
         ResolutionReason.VERSION_NOT_FOUND,
-        f"model '{shown(model.name)}' has no versions at {url}; register one",
+        f"model '{shorten(model.name)}' has no versions at {url}; register one",
     )
 
 
@@ -206,12 +206,12 @@ def newest_of(model: ModelRecord, number: str) -> VersionRecord | None:
     return next((version for version in model.newest if version.version == number), None)
 
 
-def resolved(record: VersionRecord, reference: ModelReference, url: str) -> Resolution:
+def to_resolution(record: VersionRecord, reference: ModelReference, url: str) -> Resolution:
     """The resolution to this version: Resolved, or VersionNotReady."""
     if not record.ready:
         return Resolution(
             ResolutionReason.VERSION_NOT_READY,
-            f"version {record.version} of '{shown(record.model)}' is {shown(record.status)}, not READY, "
+            f"version {record.version} of '{shorten(record.model)}' is {shorten(record.status)}, not READY, "
             f"at {url}; "
             "register it again if its upload failed",
             url,
@@ -224,11 +224,11 @@ def resolved(record: VersionRecord, reference: ModelReference, url: str) -> Reso
         source=record.source,
         tags=record.tags,
     )
-    named = shown(reference.name)
+    named = shorten(reference.name)
     message = (
         f"'{named}' has version {record.version}"
         if reference.version is not None
-        else f"'{named}' {shown(reference.display)} is version {record.version}"
+        else f"'{named}' {shorten(reference.display)} is version {record.version}"
     )
     return Resolution(ResolutionReason.RESOLVED, message, url, version)
 
@@ -240,7 +240,7 @@ def with_last_good(answer: Resolution, last: ResolvedVersion | None) -> Resoluti
     return replace(answer, version=last)
 
 
-def shown(text: str, limit: int = 300) -> str:
+def shorten(text: str, limit: int = 300) -> str:
     """Foreign text made fit for a message: control characters out, white space folded, cut to ``limit``."""
     if len(text) <= limit and text.isprintable():
         return text

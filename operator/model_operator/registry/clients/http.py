@@ -17,8 +17,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from model_operator.domain.registry import ResolutionReason
-from model_operator.registry.clients.addresses import LookUp, RefusedAddressError, look_up, permitted_address
-from model_operator.registry.clients.base import RegistryConfig, RegistryError, shown
+from model_operator.registry.clients.addresses import (
+    LookUp,
+    RefusedAddressError,
+    find_permitted_address,
+    look_up,
+)
+from model_operator.registry.clients.base import RegistryConfig, RegistryError, shorten
 from model_operator.registry.clients.credentials import (
     CERTIFICATE,
     KEY,
@@ -155,7 +160,7 @@ class JsonSource:
 
     def quote(self, text: str) -> str:
         """What the server said, fit for a message: no secret, no control character, at most 300 long."""
-        return shown(self._credentials.redact(text[:MIB]))
+        return shorten(self._credentials.redact(text[:MIB]))
 
     async def _let_in(self, request: _Request) -> Answer:
         await self._renew(only_after=CREDENTIALS_SECONDS)
@@ -167,9 +172,9 @@ class JsonSource:
             if self._credentials.authorization != used.authorization:
                 answer = await self._send_patiently(request)
         if answer.status == 401:
-            raise RegistryError(ResolutionReason.UNAUTHORIZED, self._unauthorized())
+            raise RegistryError(ResolutionReason.UNAUTHORIZED, self._explain_unauthorized())
         if 300 <= answer.status < 400:
-            raise RegistryError(ResolutionReason.UNEXPECTED_ANSWER, self._redirected(answer))
+            raise RegistryError(ResolutionReason.UNEXPECTED_ANSWER, self._explain_redirect(answer))
         return answer
 
     async def _send_patiently(self, request: _Request) -> Answer:
@@ -227,7 +232,7 @@ class JsonSource:
         extensions = {}
         if self.site.access.untrusted:
             headers["host"], extensions["sni_hostname"] = url.netloc.decode("ascii"), url.host
-            url = url.copy_with(host=await self._permitted(url))
+            url = url.copy_with(host=await self._find_address(url))
         async with http.stream(
             request.method,
             url,
@@ -257,10 +262,10 @@ class JsonSource:
                     )
             return Answer(response.status_code, response.headers, bytes(body[:limit] if failed else body))
 
-    async def _permitted(self, url: httpx.URL) -> str:
+    async def _find_address(self, url: httpx.URL) -> str:
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            return await permitted_address(url.host, port, self._look_up)
+            return await find_permitted_address(url.host, port, self._look_up)
         except RefusedAddressError as error:
             raise misconfigured(
                 self.site.entry, f"{error}, which is not asked; name the address that others reach it by"
@@ -308,7 +313,7 @@ class JsonSource:
                 raise misconfigured(self.site.entry, what) from None
         return context
 
-    def _unauthorized(self) -> str:
+    def _explain_unauthorized(self) -> str:
         site = self.site
         if not site.access.place:
             return (
@@ -320,7 +325,7 @@ class JsonSource:
             f"correct username and password, or token, in {site.access.place}"
         )
 
-    def _redirected(self, answer: Answer) -> str:
+    def _explain_redirect(self, answer: Answer) -> str:
         try:
             target = urlsplit(answer.headers.get("location", ""))
             # the query of a redirect may carry a token

@@ -20,7 +20,7 @@ from model_operator.registry.clients.base import (
     RegistryConfig,
     RegistryError,
     VersionRecord,
-    shown,
+    shorten,
 )
 from model_operator.registry.clients.credentials import Access
 from model_operator.registry.clients.http import Answer, JsonSource, Limits, site_of
@@ -29,9 +29,15 @@ from model_operator.registry.clients.mlflow.records import (
     is_version_number,
     parse_model,
     parse_version,
-    renamed,
+    rename,
 )
-from model_operator.registry.clients.mlflow.rest import RECORD_BYTES, MlflowRest, Right, Server, named_version
+from model_operator.registry.clients.mlflow.rest import (
+    RECORD_BYTES,
+    MlflowRest,
+    Right,
+    Server,
+    describe_version,
+)
 from model_operator.registry.clients.mlflow.runs import read_metrics
 
 API = "/api/2.0/mlflow/unity-catalog"
@@ -73,18 +79,18 @@ class UnityCatalogClient:
     async def model(self, name: str) -> ModelRecord:
         """See RegistryClient.model."""
         _check_name(name, self.url)
-        what = f"model '{shown(name)}'"
+        what = f"model '{shorten(name)}'"
         absent = ResolutionReason.MODEL_NOT_FOUND
         body = await self._rest.get(
             f"{API}/registered-models/get", {"name": name}, RECORD_BYTES, absent, what
         )
-        model = renamed(self._rest.parsed(parse_model, body.get("registered_model")), name)
+        model = rename(self._rest.parse(parse_model, body.get("registered_model")), name)
         return replace(model, newest=(), aliases_only=True)
 
     async def version(self, name: str, version: str) -> VersionRecord:
         """See RegistryClient.version."""
         _check_name(name, self.url)
-        what, absent = named_version(name, version), ResolutionReason.VERSION_NOT_FOUND
+        what, absent = describe_version(name, version), ResolutionReason.VERSION_NOT_FOUND
         if not is_version_number(version):
             raise self._rest.not_found(absent, what)
         params = {"name": name, "version": version}
@@ -95,7 +101,7 @@ class UnityCatalogClient:
                 # the answer is the same for a missing model; this raises ModelNotFound in that case
                 await self.model(name)
             raise
-        return replace(self._rest.parsed(parse_version, body.get("model_version")), model=name)
+        return replace(self._rest.parse(parse_version, body.get("model_version")), model=name)
 
     async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
         """Empty: rows of its listing have no aliases (``lists_models``)."""
@@ -112,7 +118,7 @@ class UnityCatalogClient:
     async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
         """See RegistryClient.set_version_tag."""
         _check_name(name, self.url)
-        what, absent = f"tags of {named_version(name, version)}", ResolutionReason.VERSION_NOT_FOUND
+        what, absent = f"tags of {describe_version(name, version)}", ResolutionReason.VERSION_NOT_FOUND
         if not is_version_number(version):
             raise self._rest.not_found(absent, what)
         body = {"name": name, "version": version, "key": key, "value": value}
@@ -139,5 +145,5 @@ def _check_name(name: str, url: str) -> None:
     if len(parts) != 3 or not all(part.strip() for part in parts):
         raise RegistryError(
             ResolutionReason.MODEL_NOT_FOUND,
-            f"'{shown(name)}' can't be a model of Unity Catalog at {url}; write CATALOG.SCHEMA.MODEL",
+            f"'{shorten(name)}' can't be a model of Unity Catalog at {url}; write CATALOG.SCHEMA.MODEL",
         )

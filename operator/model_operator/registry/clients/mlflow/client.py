@@ -19,7 +19,7 @@ from model_operator.registry.clients.base import (
     RegistryConfig,
     RegistryError,
     VersionRecord,
-    shown,
+    shorten,
 )
 from model_operator.registry.clients.credentials import Access
 from model_operator.registry.clients.http import Answer, JsonSource, Limits, site_of
@@ -28,9 +28,15 @@ from model_operator.registry.clients.mlflow.records import (
     is_version_number,
     parse_model,
     parse_version,
-    renamed,
+    rename,
 )
-from model_operator.registry.clients.mlflow.rest import RECORD_BYTES, MlflowRest, Right, Server, named_version
+from model_operator.registry.clients.mlflow.rest import (
+    RECORD_BYTES,
+    MlflowRest,
+    Right,
+    Server,
+    describe_version,
+)
 from model_operator.registry.clients.mlflow.runs import read_metrics
 
 API = "/api/2.0/mlflow"
@@ -75,13 +81,13 @@ class MlflowClient:
             {"name": name},
             RECORD_BYTES,
             ResolutionReason.MODEL_NOT_FOUND,
-            f"model '{shown(name)}'",
+            f"model '{shorten(name)}'",
         )
-        return renamed(self._rest.parsed(parse_model, body.get("registered_model")), name)
+        return rename(self._rest.parse(parse_model, body.get("registered_model")), name)
 
     async def version(self, name: str, version: str) -> VersionRecord:
         """See RegistryClient.version."""
-        what = named_version(name, version)
+        what = describe_version(name, version)
         absent = ResolutionReason.VERSION_NOT_FOUND
         if not is_version_number(version):
             # MLflow answers a number that its database can't hold with 500
@@ -94,25 +100,25 @@ class MlflowClient:
                 # MLflow says the same for a missing model; this raises ModelNotFound in that case
                 await self.model(name)
             raise
-        return replace(self._rest.parsed(parse_version, body.get("model_version")), model=name)
+        return replace(self._rest.parse(parse_version, body.get("model_version")), model=name)
 
     async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
         """See RegistryClient.models; a page has at most 1,000 rows, fewer where the rows are large."""
         pages = self._rest.pages(f"{API}/registered-models/search", "registered_models")
         async with aclosing(pages):
             async for rows in pages:
-                yield self._rest.parsed_rows(parse_model, rows)
+                yield self._rest.parse_rows(parse_model, rows)
 
     async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
         """See RegistryClient.versions."""
         pages = self._rest.pages(f"{API}/model-versions/search", "model_versions")
         async with aclosing(pages):
             async for rows in pages:
-                yield self._rest.parsed_rows(parse_version, rows)
+                yield self._rest.parse_rows(parse_version, rows)
 
     async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
         """See RegistryClient.set_version_tag."""
-        what = f"tags of {named_version(name, version)}"
+        what = f"tags of {describe_version(name, version)}"
         absent = ResolutionReason.VERSION_NOT_FOUND
         if not is_version_number(version):
             raise self._rest.not_found(absent, what)

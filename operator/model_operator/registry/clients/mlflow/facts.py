@@ -56,7 +56,7 @@ def parse_metrics(rows: object) -> list[Reading]:
     return list(newest.values())[:MAX_METRICS]
 
 
-def doubtful(readings: Iterable[Reading]) -> list[Reading]:
+def find_doubtful(readings: Iterable[Reading]) -> list[Reading]:
     """Zeros of a logged model: MLflow 3.17 tells a NaN of a logged model as 0, and only the run's history knows."""
     zeros = [reading for reading in readings if reading.metric.value == 0 and reading.run_id]
     return zeros[:MAX_DOUBTFUL]
@@ -74,7 +74,7 @@ def was_nan(reading: Reading, history: object) -> bool:
     return False
 
 
-def merged(of_model: Iterable[Metric], of_run: Iterable[Metric]) -> Sequence[Metric]:
+def merge_metrics(of_model: Iterable[Metric], of_run: Iterable[Metric]) -> Sequence[Metric]:
     """The logged model's metrics, and those of the run whose name it does not have.
 
     A run keeps one value per name, the last on whatever dataset it was; the model's own say on which.

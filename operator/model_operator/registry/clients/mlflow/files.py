@@ -9,7 +9,7 @@ from model_operator.domain.registry import ModelDescription, ResolutionReason
 from model_operator.registry.clients.base import RegistryError
 from model_operator.registry.clients.http import Answer
 from model_operator.registry.clients.mlflow.mlmodel import MAX_BYTES, MalformedModelError, parse_mlmodel
-from model_operator.registry.clients.mlflow.rest import MlflowRest, error_in, named_version
+from model_operator.registry.clients.mlflow.rest import MlflowRest, describe_version, error_in
 
 GetFile = Callable[[str, int], Awaitable[Answer]]
 """Asks for one file of the version by its path; the answer is at most so many bytes long."""
@@ -22,7 +22,7 @@ async def read_description(
 
     ``remedy`` is what to do when the server fails over its store.
     """
-    of_version = f"of {named_version(name, version)}"
+    of_version = f"of {describe_version(name, version)}"
     what = f"the file MLmodel {of_version}"
     text = await _file(rest, "MLmodel", what, get_file, remedy)
     if text is None:
@@ -52,5 +52,5 @@ async def _file(rest: MlflowRest, path: str, what: str, get_file: GetFile, remed
             ResolutionReason.REGISTRY_ERROR,
             f"{rest.url} could not read {what} ({answer.status}{': ' + said if said else ''}); {remedy}",
         )
-    rest.checked(answer, ResolutionReason.VERSION_NOT_FOUND, what)
+    rest.check(answer, ResolutionReason.VERSION_NOT_FOUND, what)
     raise AssertionError("what is no success raises")

@@ -35,10 +35,10 @@ def parse_model(value: Any) -> ModelRecord:
         aliases[_text(alias, "alias", MAX_NAME)] = _number(alias, "version")
     newest = tuple(parse_version(item) for item in _list(row, "latest_versions", MAX_STAGES))
     name = _text(row, "name", MAX_NAME, required=True)
-    return renamed(ModelRecord(name, aliases, newest), name)
+    return rename(ModelRecord(name, aliases, newest), name)
 
 
-def renamed(model: ModelRecord, name: str) -> ModelRecord:
+def rename(model: ModelRecord, name: str) -> ModelRecord:
     """The record under the name that was asked for: a registry must not answer for another of its models."""
     if model.name == name and all(version.model == name for version in model.newest):
         return model  # as nearly always: copies are what costs most of reading a listing

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import httpx
 
 from model_operator.domain.registry import ResolutionReason
-from model_operator.registry.clients.base import RegistryError, shown
+from model_operator.registry.clients.base import RegistryError, shorten
 from model_operator.registry.clients.http import MIB, Answer, JsonSource
 from model_operator.registry.clients.mlflow.records import MAX_TEXT, ShapeError
 
@@ -63,14 +63,14 @@ class MlflowRest:
         self, path: str, params: Mapping[str, str], max_bytes: int, absent: ResolutionReason, what: str
     ) -> Mapping[str, Any]:
         """The object at that path; ``absent`` is the reason when ``what`` does not exist."""
-        return self.checked(await self.source.get(path, params, max_bytes), absent, what, self._server.read)
+        return self.check(await self.source.get(path, params, max_bytes), absent, what, self._server.read)
 
     async def post(
         self, path: str, body: Mapping[str, str], absent: ResolutionReason, what: str
     ) -> Mapping[str, Any]:
         """The answer to an object that was posted once; it may have arrived when this raises."""
         answer = await self.source.post(path, body, RECORD_BYTES)
-        return self.checked(answer, absent, what, self._server.write)
+        return self.check(answer, absent, what, self._server.write)
 
     async def pages(self, path: str, key: str) -> AsyncGenerator[list[Any], None]:
         """The rows of a listing, by pages of at most 1,000; of fewer where the rows are large."""
@@ -97,7 +97,7 @@ class MlflowRest:
                 return
             token = following
 
-    def checked(
+    def check(
         self, answer: Answer, absent: ResolutionReason, what: str, right: Right | None = None
     ) -> Mapping[str, Any]:
         """The object that was answered; raises what any other answer means. ``right``: to read, if left out."""
@@ -105,7 +105,7 @@ class MlflowRest:
             return self._object(answer)
         code, message = error_in(answer)
         if answer.status == 403:
-            raise self._refused(answer, what, right or self._server.read)
+            raise self._explain_refusal(answer, what, right or self._server.read)
         if answer.status == 404 and code.endswith("DOES_NOT_EXIST"):
             raise self.not_found(absent, what)
         if answer.status == 400 and code == "INVALID_PARAMETER_VALUE":
@@ -119,14 +119,14 @@ class MlflowRest:
             )
         raise self.unexpected(f"{answer.status} {code or answer.media_type or 'without content'}", message)
 
-    def parsed(self, parse: Callable[[Any], T], value: Any) -> T:
+    def parse(self, parse: Callable[[Any], T], value: Any) -> T:
         """What ``parse`` makes of the value; its ShapeError as a RegistryError."""
         try:
             return parse(value)
         except ShapeError as error:
             raise self.unexpected(f"a record of an unexpected shape ({error})") from None
 
-    def parsed_rows(self, parse: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
+    def parse_rows(self, parse: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
         """The rows that can be read; one odd model must not blind us to a thousand others."""
         parsed = []
         for row in rows:
@@ -160,7 +160,7 @@ class MlflowRest:
             raise self.unexpected("JSON that is not an object")
         return body
 
-    def _refused(self, answer: Answer, what: str, right: Right) -> RegistryError:
+    def _explain_refusal(self, answer: Answer, what: str, right: Right) -> RegistryError:
         said = answer.body.decode("utf-8", "replace")
         if "invalid host header" in said.lower():
             host = httpx.URL(self.url).netloc.decode("ascii", "replace")
@@ -197,6 +197,6 @@ def error_in(answer: Answer) -> tuple[str, str]:
     return code if isinstance(code, str) else "", message if isinstance(message, str) else ""
 
 
-def named_version(name: str, version: str) -> str:
+def describe_version(name: str, version: str) -> str:
     """A version in the words of a message."""
-    return f"version {shown(version)} of model '{shown(name)}'"
+    return f"version {shorten(version)} of model '{shorten(name)}'"

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from model_operator.domain.registry import Metric, ResolutionReason
-from model_operator.registry.clients.base import RegistryError, shown
+from model_operator.registry.clients.base import RegistryError, shorten
 from model_operator.registry.clients.mlflow.facts import (
     MalformedMetricsError,
     Reading,
-    doubtful,
+    find_doubtful,
     logged_model_of,
-    merged,
+    merge_metrics,
     parse_metrics,
     was_nan,
 )
@@ -34,22 +34,22 @@ async def read_metrics(rest: MlflowRest, run_id: str, source: str) -> Sequence[M
         )
         of_model = await _without_false_zeros(rest, _readings_in(rest, body, "model"))
     if not run_id:
-        return merged(of_model, ())
-    what = f"run {shown(run_id)}"
+        return merge_metrics(of_model, ())
+    what = f"run {shorten(run_id)}"
     body = await rest.get(f"{TRACKING}/runs/get", {"run_id": run_id}, PAGE_BYTES, _ABSENT, what)
-    info = rest.parsed(part_of, (body.get("run"), "info"))
+    info = rest.parse(part_of, (body.get("run"), "info"))
     if info.get("lifecycle_stage") == "deleted":
         if of_model:
-            return merged(of_model, ())
+            return merge_metrics(of_model, ())
         raise RegistryError(_ABSENT, f"{what} was deleted at {rest.url}; restore it, or log the model again")
-    return merged(of_model, [reading.metric for reading in _readings_in(rest, body, "run")])
+    return merge_metrics(of_model, [reading.metric for reading in _readings_in(rest, body, "run")])
 
 
 async def _without_false_zeros(rest: MlflowRest, readings: Sequence[Reading]) -> list[Metric]:
     false: set[Metric] = set()
-    for reading in doubtful(readings):
+    for reading in find_doubtful(readings):
         params = {"run_id": reading.run_id, "metric_key": reading.metric.name}
-        what = f"run {shown(reading.run_id)}"
+        what = f"run {shorten(reading.run_id)}"
         body = await rest.get(f"{TRACKING}/metrics/get-history", params, PAGE_BYTES, _ABSENT, what)
         try:
             if was_nan(reading, body.get("metrics", [])):
@@ -60,7 +60,7 @@ async def _without_false_zeros(rest: MlflowRest, readings: Sequence[Reading]) ->
 
 
 def _readings_in(rest: MlflowRest, body: Mapping[str, Any], key: str) -> list[Reading]:
-    data = rest.parsed(part_of, (body.get(key), "data"))
+    data = rest.parse(part_of, (body.get(key), "data"))
     try:
         return parse_metrics(data.get("metrics", []))
     except MalformedMetricsError as error:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_operator.domain.registry import ModelDescription
-from model_operator.registry.clients.mlflow.facts import MalformedMetricsError, merged, parse_metrics
+from model_operator.registry.clients.mlflow.facts import MalformedMetricsError, merge_metrics, parse_metrics
 from model_operator.registry.clients.mlflow.mlmodel import MalformedModelError, parse_mlmodel
 
 INPUTS = [{"type": "long", "name": "age", "required": True}]
@@ -114,4 +114,7 @@ def test_what_is_no_list_of_metrics_is_refused() -> None:
 def test_a_runs_value_does_not_hide_on_which_dataset_the_model_was_measured() -> None:
     of_model = [r.metric for r in parse_metrics([row(value=0.9, dataset_name="holdout")])]
     of_run = [r.metric for r in parse_metrics([row(value=0.99), row("loss", 1)])]
-    assert [(m.name, m.dataset) for m in merged(of_model, of_run)] == [("auc", "holdout"), ("loss", "")]
+    assert [(m.name, m.dataset) for m in merge_metrics(of_model, of_run)] == [
+        ("auc", "holdout"),
+        ("loss", ""),
+    ]
