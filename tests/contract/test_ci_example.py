@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from tests.mlflow_env import ensure_python
-from tests.mlflow_server import MlflowServer, shared
+from tests.mlflow_server import MlflowServer, shared_servers
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "ci"
 
 
 @pytest.fixture(scope="module")
 def registry() -> MlflowServer:
-    return shared.with_users()
+    return shared_servers.with_users()
 
 
 def release(registry: MlflowServer, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

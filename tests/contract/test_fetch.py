@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contract.container import SCRIPTS, Container, running
 from tests.mlflow_env import OLDEST
-from tests.mlflow_server import MlflowServer, shared
+from tests.mlflow_server import MlflowServer, shared_servers
 
 FILES = {"MLmodel": b"flavors: {}\n", "serving_input_example.json": b"{}", "data/weights.bin": b"\0" * 5000}
 # what the page on integrity defines
@@ -46,7 +46,7 @@ HOST = "mlflow.mlflow.svc:5000"
 @pytest.fixture(scope="module")
 def registry() -> MlflowServer:
     """A registry with two good models, and versions 2, 3 and 4 of "iris" whose files can't be had."""
-    server = shared.with_users()
+    server = shared_servers.with_users()
     with server.api() as api:
         run = api.post("runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
         proxy = run["artifact_uri"].replace(

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 import pytest
 from tests.cluster.certificates import Authority
 from tests.contract.container import running
-from tests.mlflow_server import MlflowServer, shared
+from tests.mlflow_server import MlflowServer, shared_servers
 
 FILES = {"MLmodel": b"flavors: {}\n", "data/weights.bin": b"\0" * 300_000}
 
 
 @pytest.fixture(scope="module")
 def registry() -> MlflowServer:
-    server = shared.without_users()
+    server = shared_servers.without_users()
     with server.api() as api:
         run = api.post("runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
         proxy = run["artifact_uri"].replace(

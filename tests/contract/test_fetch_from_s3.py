@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.contract.container import Container, running
-from tests.mlflow_server import MlflowServer, shared
+from tests.mlflow_server import MlflowServer, shared_servers
 from tests.object_store import BUCKET, ObjectStore, object_store
 
 FILES = {"MLmodel": b"flavors: {}\n", "serving_input_example.json": b"{}", "data/weights.bin": b"\0" * 5000}
@@ -85,7 +85,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
 @pytest.fixture(scope="module")
 def registry() -> MlflowServer:
     """A registry whose versions lie in the object store, which the server itself never touches."""
-    server = shared.without_users()
+    server = shared_servers.without_users()
     with server.api() as api:
         api.post("registered-models/create", json={"name": "iris"})
         for source in (f"s3://{BUCKET}/iris", f"s3://{BUCKET}/gone", "s3://elsewhere/iris"):

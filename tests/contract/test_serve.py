@@ -581,8 +581,8 @@ UNCLEAR_OR_RIGHT = (
 
 @pytest.fixture(scope="module", params=[REQUIREMENTS, OLDEST], ids=["MLflow 3", "the oldest MLflow"])
 def contradictions(request: pytest.FixtureRequest) -> dict[str, str]:
-    """What is said about each case of shapes.py."""
-    return dict(json.loads(run_with_mlflow("shapes.py", mlflow=request.param)))
+    """What is said about each case of check_shapes.py."""
+    return dict(json.loads(run_with_mlflow("check_shapes.py", mlflow=request.param)))
 
 
 @pytest.mark.parametrize("case", WRONG_SHAPES)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.demo.timeline import Timeline
-from tests.demo.watching import Watching
+from tests.demo.watcher import Watcher
 from tests.mlflow_server import MlflowServer, alias
 from tests.workbench import Load, Namespace, Workbench
 
@@ -59,7 +59,7 @@ class Story:
         self.bench = bench
         self.namespace = namespace
         self.registry = registry
-        self.watching = Watching(timeline, namespace, NAME)
+        self.watcher = Watcher(timeline, namespace, NAME)
 
     def tell(self) -> Outcome:
         """Plays it. Raises StepError when a step differs."""
@@ -67,7 +67,7 @@ class Story:
             alias(self.registry, NAME, ALIAS, "1")
             first = self._first_version()
         with self.timeline.step(f"{REQUESTS_PER_SECOND} prediction requests a second from now on"):
-            self.watching.load = Load.start(self.namespace, NAME, REQUESTS_PER_SECOND)
+            self.watcher.load = Load.start(self.namespace, NAME, REQUESTS_PER_SECOND)
             self._leave_alone("1")
         with self.timeline.step("the alias champion moves to version 2, which is better"):
             answered, whole = self._follow()
@@ -88,56 +88,56 @@ class Story:
         alias(self.registry, NAME, ALIAS, "2")
         self._until("version 2 serves with 2 replicas", lambda: self._serves("2"), ROLLOUT_SECONDS)
         whole = time.time() - moved
-        self._until("version 2 answers", lambda: "2" in self.watching.counters.first, 10)
+        self._until("version 2 answers", lambda: "2" in self.watcher.counters.first, 10)
         # a pod that drains still answers on the connections that it has
-        self._until("the pods of version 1 have drained", lambda: self.watching.versions == {"2"}, 90)
-        return self.watching.counters.first["2"] - moved, whole
+        self._until("the pods of version 1 have drained", lambda: self.watcher.versions == {"2"}, 90)
+        return self.watcher.counters.first["2"] - moved, whole
 
     def _revert(self) -> float:
-        before = self.watching.counters.answered.copy()
+        before = self.watcher.counters.answered.copy()
         moved = time.monotonic()
         alias(self.registry, NAME, ALIAS, "3")
         self._until(
             "version 3 is rejected and version 2 serves on",
             lambda: (
-                self.watching.condition("Current") == ("False", "VersionRejected")
+                self.watcher.condition("Current") == ("False", "VersionRejected")
                 and self.namespace.pod_versions(NAME) == ["2", "2"]
             ),
             ROLLOUT_SECONDS,
         )
         took = time.monotonic() - moved
-        rejected = self.watching.status["rejected"][0]
+        rejected = self.watcher.status["rejected"][0]
         if (rejected["version"], rejected["reason"]) != ("3", "LoadFailed"):
             raise StepError("version 3 is rejected because of LoadFailed", str(rejected))
-        if self.watching.condition("Ready") != ("True", "Serving"):
+        if self.watcher.condition("Ready") != ("True", "Serving"):
             raise StepError("Ready=True: a bad alias does not spoil what serves", self._state())
-        after = self.watching.load.counters().answered if self.watching.load else {}
+        after = self.watcher.load.counters().answered if self.watcher.load else {}
         if after.get("1") != before.get("1") or "3" in after:
-            raise StepError("only version 2 answers", self.watching.counters.by_version())
+            raise StepError("only version 2 answers", self.watcher.counters.by_version())
         self.timeline.note(f"version 3 was rejected: {rejected['message']}", "yellow")
         return took
 
     def _leave_alone(self, version: str) -> None:
         until = time.monotonic() + QUIET_SECONDS
         while time.monotonic() < until:
-            self.watching.look()
-            if self.watching.serving != version:
+            self.watcher.look()
+            if self.watcher.serving != version:
                 raise StepError(f"version {version} goes on serving", self._state())
             time.sleep(0.5)
         self._no_failures()
 
     def _serves(self, version: str) -> bool:
         return (
-            self.watching.serving == version
-            and self.watching.condition("Current") == ("True", "Serving")
-            and self.watching.condition("Ready") == ("True", "Serving")
+            self.watcher.serving == version
+            and self.watcher.condition("Current") == ("True", "Serving")
+            and self.watcher.condition("Ready") == ("True", "Serving")
             and self.namespace.pod_versions(NAME) == [version] * 2
         )
 
     def _until(self, expected: str, true: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while True:
-            self.watching.look()
+            self.watcher.look()
             self._no_failures()
             if true():
                 return
@@ -146,23 +146,21 @@ class Story:
             time.sleep(0.5)
 
     def _no_failures(self) -> None:
-        counters = self.watching.counters
+        counters = self.watcher.counters
         if counters.failed:
             texts = {f"{f['connection']}: {f['error']}" for f in counters.failures}
             raise StepError("no request fails", f"{counters.failed} failed: {'; '.join(sorted(texts))}")
 
     def _state(self) -> str:
         conditions = ("Ready", "Current", "Resolved", "Stalled")
-        told = [f"{kind}={'/'.join(self.watching.condition(kind))}" for kind in conditions]
+        told = [f"{kind}={'/'.join(self.watcher.condition(kind))}" for kind in conditions]
         pods = self.namespace.pod_versions(NAME)
-        return (
-            f"serving version {self.watching.serving or 'none'}; {', '.join(told)}; pods of versions {pods}"
-        )
+        return f"serving version {self.watcher.serving or 'none'}; {', '.join(told)}; pods of versions {pods}"
 
     def _outcome(self, first: float, answered: float, whole: float, revert: float) -> Outcome:
         memory = self.bench.operator_memory()
-        assert self.watching.load is not None
-        counters = self.watching.load.stop()
+        assert self.watcher.load is not None
+        counters = self.watcher.load.stop()
         return Outcome(
             first,
             answered,

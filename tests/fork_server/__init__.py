@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from tests.fork_server.asking import packed, send
+from tests.fork_server.fork_client import pack, send
 
 _SERVER = Path(__file__).with_name("server.py")
 START_SECONDS = 240
@@ -115,7 +115,7 @@ class ForkServer:
         ``output`` takes both its outputs. Raises RuntimeError when the modules can't be imported.
         """
         words = [module, *arguments] if module else list(arguments)
-        request = packed(words, environment, str(directory), module)
+        request = pack(words, environment, str(directory), module)
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(str(self._ready() / "socket"))
@@ -127,9 +127,10 @@ class ForkServer:
 
     def program(self, path: Path, module: str) -> None:
         """Writes a program to that path that runs the module in a forked process, with all that it is started with."""
-        line = f"sys.exit(asking.run({str(self._ready() / 'socket')!r}, {module!r}))"
+        line = f"sys.exit(fork_client.run({str(self._ready() / 'socket')!r}, {module!r}))"
         path.write_text(
-            f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(_SERVER.parent)!r})\nimport asking\n{line}\n"
+            f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(_SERVER.parent)!r})\n"
+            f"import fork_client\n{line}\n"
         )
         path.chmod(0o755)
 

@@ -18,7 +18,7 @@ import socket
 import sys
 from typing import Any
 
-from asking import HEADER  # beside this script
+from fork_client import HEADER  # beside this script
 
 LARGEST_REQUEST = 2**24
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.wire import tricks
+from tests.wire import faults
+from tests.wire.faults import Every, Next, changed, ends_after, error_event, refused
 from tests.wire.kubeconfig import Listener, upstream
-from tests.wire.tricks import Every, Next, changed, ends_after, error_event, refused
 from tests.wire.wire import Exchange, Fault, Wire
 
 from model_operator.controller import watches
@@ -87,15 +87,15 @@ async def test_a_list_whose_snapshot_is_gone_is_begun_anew_and_not_for_ever(
 ONE_WATCH = 1
 ALL_WATCHES = 9
 FAULTS: dict[str, Callable[[], Fault]] = {
-    "discovery is cut short": lambda: Next(5, changed(tricks.cut_short), discovery),
-    "lists are cut short": lambda: Next(ALL_WATCHES, changed(tricks.cut_short), tricks.lists),
-    "the snapshots of lists are gone": lambda: Next(ALL_WATCHES, refused(410), tricks.lists),
-    "a watch is refused as too old": lambda: Next(ONE_WATCH, refused(410), tricks.watches),
+    "discovery is cut short": lambda: Next(5, changed(faults.cut_short), discovery),
+    "lists are cut short": lambda: Next(ALL_WATCHES, changed(faults.cut_short), faults.lists),
+    "the snapshots of lists are gone": lambda: Next(ALL_WATCHES, refused(410), faults.lists),
+    "a watch is refused as too old": lambda: Next(ONE_WATCH, refused(410), faults.watches),
     "the API server fails in the middle of a watch": lambda: Next(
-        ONE_WATCH, changed(ends_after(0, error_event(500))), tricks.watches
+        ONE_WATCH, changed(ends_after(0, error_event(500))), faults.watches
     ),
     "a watch tells nonsense": lambda: Next(
-        ONE_WATCH, changed(ends_after(0, b"<html>bad gateway</html>")), tricks.watches
+        ONE_WATCH, changed(ends_after(0, b"<html>bad gateway</html>")), faults.watches
     ),
 }
 
@@ -131,7 +131,7 @@ async def test_watches_that_begin_anew_have_the_gap_looked_at(
             await asyncio.sleep(0.05)
         assert not liveness.began_anew.is_set()
         # every one, since the cut may hit one that is just being told of the fault
-        broken.faults = [Every(1, changed(ends_after(0, error_event(500))), tricks.watches)]
+        broken.faults = [Every(1, changed(ends_after(0, error_event(500))), faults.watches)]
         broken.cut()
         await liveness.began_anew.wait()
 
@@ -141,7 +141,7 @@ async def test_watches_that_fail_again_and_again_are_lost_for_good(
 ) -> None:
     monkeypatch.setattr(watches, "_NEW_BEGINNING", Backoff(0.01, 0.01))
     broken, kubeconfig = wire
-    broken.faults = [Every(1, changed(ends_after(0, error_event(500))), tricks.watches)]
+    broken.faults = [Every(1, changed(ends_after(0, error_event(500))), faults.watches)]
     async with watching(kubeconfig, Cache(), namespace) as task, asyncio.timeout(SECONDS):
         with pytest.raises(Exception, match="the wire says 500"):
             await task

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.mlflow_server import MlflowServer, shared
+from tests.mlflow_server import MlflowServer, shared_servers
 
 from model_operator.api.reference import ModelReference, parse_reference
 from model_operator.domain.registry import Resolution
@@ -59,7 +59,7 @@ class Registry:
 @pytest.fixture(scope="session")
 def mlflow() -> MlflowServer:
     """One server for all tests; each registers models of its own."""
-    return shared.called(ALLOWED_HOST)
+    return shared_servers.with_allowed_host(ALLOWED_HOST)
 
 
 @pytest.fixture

@@ -16,7 +16,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.cluster.certificates import Authority, KeyPair
 from tests.contract.registry.conftest import Access, ask
-from tests.contract.registry.faulty import Answer, document, dripping, endless, faulty, response, silent
+from tests.contract.registry.faulty_server import (
+    Answer,
+    document,
+    dripping,
+    endless,
+    faulty,
+    response,
+    silent,
+)
 
 from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import MlflowClient, RegistryError

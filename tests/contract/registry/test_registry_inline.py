@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.certificates import Authority
-from tests.contract.registry.faulty import FaultyServer, document, faulty, response
+from tests.contract.registry.faulty_server import FaultyServer, document, faulty, response
 
 from model_operator.domain.registry import ResolutionReason
 from model_operator.registry import RegistryError

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.contract.registry.conftest import Access
 from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python
-from tests.mlflow_server import MlflowServer, shared
+from tests.mlflow_server import MlflowServer, shared_servers
 from tests.mlflow_server.server import client_environment
 
 from model_operator.api.reference import ModelReference, parse_reference
@@ -50,7 +50,7 @@ def server(
     requirements = request.param
     with contextlib.ExitStack() as stack:
         if requirements == REQUIREMENTS:
-            server = shared.without_users()
+            server = shared_servers.without_users()
         else:
             directory = tmp_path_factory.mktemp("mlflow-facts")
             server = MlflowServer.start(directory, basic_auth=False, requirements=requirements)

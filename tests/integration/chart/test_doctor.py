@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.cluster.control_plane import ControlPlane
 from tests.integration.chart.programs import MODEL_DEPLOYMENTS
-from tests.mlflow_server import MlflowServer, shared
+from tests.mlflow_server import MlflowServer, shared_servers
 
 
 def _doctor(plane: ControlPlane, *words: str) -> dict[str, list[dict[str, str]]]:
@@ -57,7 +57,7 @@ def test_the_doctor_asks_for_the_rights_that_the_chart_gives(plane, api, install
 
 def test_the_doctor_meets_the_guard_of_the_host_header(plane, install, tmp_path):
     install("registries.default.url=http://mlflow.example.com:5000")
-    found = _doctor(plane, "--registry-at", shared.with_users().url)
+    found = _doctor(plane, "--registry-at", shared_servers.with_users().url)
     [refused] = [f for f in found["problem"] if f["subject"] == "registry default"]
     assert "MLflow refuses to be called mlflow.example.com:5000" in refused["message"]
     assert "--allowed-hosts and mlflow.example.com:5000" in refused["remedy"]

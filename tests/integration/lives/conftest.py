@@ -12,7 +12,7 @@ from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
 from tests.integration.lives.shared_operator import STASH, SharedOperator
-from tests.mlflow_server import MlflowServer, shared
+from tests.mlflow_server import MlflowServer, shared_servers
 
 HERE = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def registry() -> MlflowServer:
     """A real MLflow server."""
-    return shared.with_users()
+    return shared_servers.with_users()
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import Script, ScriptedKubelet
 from tests.integration.lives.replicas import Replica, election, lease
 from tests.mlflow_server import MlflowServer
+from tests.wire.faults import Held, any_of_them
 from tests.wire.kubeconfig import Listener, upstream
-from tests.wire.tricks import Held, any_of_them
 from tests.wire.wire import Exchange, Wire
 
 LOAD_FAILED = Script(50, '{"reason": "LoadFailed", "message": "ValueError: the pickle is broken"}')

@@ -22,9 +22,8 @@ from tests.integration.lives.endurance.likeness import Remains, differences, rem
 from tests.integration.lives.kubelet import Script, ScriptedKubelet
 from tests.integration.lives.replicas import Kubelet, Replica
 from tests.mlflow_server import MlflowServer
-from tests.wire import tricks
-from tests.wire.kubeconfig import Listener, upstream
-from tests.wire.tricks import (
+from tests.wire import faults
+from tests.wire.faults import (
     Every,
     changed,
     changes,
@@ -36,6 +35,7 @@ from tests.wire.tricks import (
     watches,
     writes,
 )
+from tests.wire.kubeconfig import Listener, upstream
 from tests.wire.wire import Fault, Wire
 
 LOAD_FAILED = Script(50, '{"reason": "LoadFailed", "message": "ValueError: the pickle is broken"}')
@@ -62,7 +62,7 @@ FULL = ("internal errors", "watches refused as too old", "slow bodies", "a minut
 CASES: Mapping[str, Case] = {
     # the longest first
     "a minute without the API server": Case(kube_outage=60),
-    "watches that fall silent": Case(lambda: [Every(1, changed(tricks.silent_after(1)), watches)]),
+    "watches that fall silent": Case(lambda: [Every(1, changed(faults.silent_after(1)), watches)]),
     "too many requests, with a time to wait": Case(
         lambda: [Every(4, refused(429, retry_after="1"))],
         lambda: [Every(3, refused(429, retry_after="1"))],
@@ -76,15 +76,15 @@ CASES: Mapping[str, Case] = {
     "watches refused as too old": Case(lambda: [Every(20, refused(410), watches)]),
     "lists refused as too old": Case(lambda: [Every(4, refused(410), lists)]),
     "resets before and after the work is done": Case(
-        lambda: [Every(4, tricks.reset), Every(3, done_but(), writes)], lambda: [Every(2, tricks.reset)]
+        lambda: [Every(4, faults.reset), Every(3, done_but(), writes)], lambda: [Every(2, faults.reset)]
     ),
     "slow bodies": Case(
-        lambda: [Every(1, changed(tricks.slowly))], lambda: [Every(1, changed(tricks.slowly))]
+        lambda: [Every(1, changed(faults.slowly))], lambda: [Every(1, changed(faults.slowly))]
     ),
     "bodies that are cut short": Case(
-        lambda: [Every(3, changed(tricks.cut_short))], lambda: [Every(2, changed(tricks.cut_short))]
+        lambda: [Every(3, changed(faults.cut_short))], lambda: [Every(2, changed(faults.cut_short))]
     ),
-    "events that come late and twice": Case(lambda: [Every(1, changed(tricks.twice_and_late), watches)]),
+    "events that come late and twice": Case(lambda: [Every(1, changed(faults.twice_and_late), watches)]),
     "an outage of the API server": Case(kube_outage=OUTAGE_SECONDS),
     "an outage of the registry": Case(registry_outage=OUTAGE_SECONDS),
 }

@@ -15,8 +15,8 @@ from tests.integration.crd import install_crd
 from tests.integration.lives.bench import Bench
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
-from tests.integration.security.guarded import Installation, make_namespace
-from tests.mlflow_server import MlflowServer, shared
+from tests.integration.security.installation import Installation, make_namespace
+from tests.mlflow_server import MlflowServer, shared_servers
 
 POD_SECRET = "mlflow-reader"
 
@@ -41,7 +41,7 @@ def admin(recording_plane: ControlPlane) -> Iterator[ApiClient]:
 @pytest.fixture(scope="session")
 def guarded_registry() -> MlflowServer:
     """A real MLflow server with basic auth."""
-    return shared.with_users()
+    return shared_servers.with_users()
 
 
 @pytest.fixture(scope="session")

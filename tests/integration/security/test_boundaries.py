@@ -11,7 +11,7 @@ from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
 from tests.integration.lives.bench import PLURALS, Bench
 from tests.integration.security.conftest import POD_SECRET, Guarded
-from tests.integration.security.guarded import Installation, make_namespace
+from tests.integration.security.installation import Installation, make_namespace
 from tests.integration.security.lives import pods_secret
 
 

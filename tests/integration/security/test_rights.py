@@ -9,7 +9,7 @@ from tests.cluster.api import ApiClient
 from tests.cluster.process import wait_until
 from tests.integration.lives.bench import Bench
 from tests.integration.security.conftest import POD_SECRET, Guarded
-from tests.integration.security.guarded import Call, Installation, Right
+from tests.integration.security.installation import Call, Installation, Right
 from tests.integration.security.lives import LOAD_FAILED, live, pods_secret
 
 WRITTEN = (

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.lives.bench import PLURALS, Bench
 from tests.integration.lives.kubelet import Script
 from tests.integration.security.conftest import POD_SECRET, Guarded
-from tests.integration.security.guarded import Installation
+from tests.integration.security.installation import Installation
 from tests.integration.security.lives import pods_secret
 
 

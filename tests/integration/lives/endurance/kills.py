@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.integration.lives.bench import PLURALS, Bench
-from tests.integration.lives.endurance.gate import Moment, Stop, WriteGate
 from tests.integration.lives.endurance.likeness import Remains, differences, remains
 from tests.integration.lives.endurance.whole_lives import LOOK_SECONDS, Cast, Life, serves
+from tests.integration.lives.endurance.write_gate import Moment, Stop, WriteGate
 
 Json = dict[str, Any]
 Casts = Mapping[Life, Cast]

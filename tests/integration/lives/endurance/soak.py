@@ -27,8 +27,8 @@ from tests.integration.lives.endurance.whole_lives import LOAD_FAILED, OUT_OF_ME
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer
+from tests.wire.faults import calls, done_but, refused, reset
 from tests.wire.kubeconfig import wire_before
-from tests.wire.tricks import calls, done_but, refused, reset
 from tests.wire.wire import Exchange, Trick, Wire
 
 Json = dict[str, Any]

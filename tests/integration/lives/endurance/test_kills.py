@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from tests.cluster.api import ApiClient
 from tests.integration.lives.bench import Bench
-from tests.integration.lives.endurance.gate import WriteGate
 from tests.integration.lives.endurance.kills import (
     Record,
     Scaffold,
@@ -18,6 +17,7 @@ from tests.integration.lives.endurance.kills import (
     owner,
 )
 from tests.integration.lives.endurance.whole_lives import LIVES, Life
+from tests.integration.lives.endurance.write_gate import WriteGate
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer

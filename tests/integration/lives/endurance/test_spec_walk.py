@@ -13,10 +13,10 @@ import httpx
 import pytest
 from tests.cluster.api import ApiClient
 from tests.integration.lives.bench import PLURALS, Bench
-from tests.integration.lives.endurance.gate import WriteCount
 from tests.integration.lives.endurance.likeness import Remains, differences, remains
 from tests.integration.lives.endurance.specs import impossible, walks
 from tests.integration.lives.endurance.whole_lives import condition
+from tests.integration.lives.endurance.write_gate import WriteCount
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer

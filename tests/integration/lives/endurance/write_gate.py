@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.wire.tricks import done_but, reset
+from tests.wire.faults import done_but, reset
 from tests.wire.wire import Exchange, Trick
 
 _OBJECT = re.compile(r"/namespaces/[^/]+/[^/]+/(?P<name>[^/]+)")

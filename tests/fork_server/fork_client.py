@@ -13,7 +13,7 @@ HEADER = struct.Struct("!I")
 """The length of the request that follows it as JSON."""
 
 
-def packed(arguments: Sequence[str], environment: Mapping[str, str], directory: str, module: str) -> bytes:
+def pack(arguments: Sequence[str], environment: Mapping[str, str], directory: str, module: str) -> bytes:
     """A request for a process; without a module the first argument is the script that it runs."""
     request = {
         "arguments": arguments,
@@ -34,7 +34,7 @@ def run(path: str, module: str) -> int:
     """Has the module run with this process's arguments, environment, directory and outputs; its exit code."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
-        send(connection, packed([module, *sys.argv[1:]], os.environ, os.getcwd(), module), (1, 2))  # noqa: PTH109
+        send(connection, pack([module, *sys.argv[1:]], os.environ, os.getcwd(), module), (1, 2))  # noqa: PTH109
         with connection.makefile() as answers:
             *_, last = answers
     code = int(json.loads(last)["code"])

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.contract.registry.faulty import document
+from tests.contract.registry.faulty_server import document
 from tests.wire.wire import Client, Cut, Exchange, Fault, Forward, Transform, Trick, pass_on
 
 REASONS = {

@@ -30,7 +30,7 @@ def without_users() -> MlflowServer:
 
 
 @functools.cache
-def called(host: str) -> MlflowServer:
+def with_allowed_host(host: str) -> MlflowServer:
     """With basic auth; answers on any port to that name, too."""
     directory = _directory()
     return _kept(MlflowServer.start(directory, allowed_hosts=[f"{host}:*"]))

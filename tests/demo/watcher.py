@@ -9,7 +9,7 @@ from tests.workbench import Counters, Load, Namespace
 from tests.workbench.namespace import ANNOTATION_VERSION
 
 
-class Watching:
+class Watcher:
     """Looks at one ModelDeployment, its pods and the answered requests; tells what is new since the last look."""
 
     def __init__(self, timeline: Timeline, namespace: Namespace, name: str) -> None:
