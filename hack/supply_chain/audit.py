@@ -53,8 +53,8 @@ def verdict(dependencies: Sequence[Mapping[str, Any]]) -> int:
     vulnerable = [it for it in ours if it.get("vulns")]
     for it in vulnerable:
         for one in it["vulns"]:
-            mended = ", ".join(one["fix_versions"]) or "nothing yet"
-            print(f"{it['name']} {it['version']}: {one['id']}, mended by {mended}")
+            fixed = ", ".join(one["fix_versions"]) or "nothing yet"
+            print(f"{it['name']} {it['version']}: {one['id']}, fixed by {fixed}")
     if vulnerable:
         return FOUND
     skipped = sorted(it["name"] for it in ours if "skip_reason" in it)

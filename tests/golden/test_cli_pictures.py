@@ -35,7 +35,7 @@ FLAGS = " -n crm"
 
 
 def _rejected(**fields: object) -> dict[str, object]:
-    message = "the model can't be loaded: ValueError: the pickle is broken; mend the model and log it again"
+    message = "the model can't be loaded: ValueError: the pickle is broken; fix the model and log it again"
     return {
         "version": "8",
         "revision": V8,

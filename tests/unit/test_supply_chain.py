@@ -23,7 +23,7 @@ ASKED_BESIDE = {"name": audit.KNOWN_NAME, "version": audit.KNOWN_VERSION, "vulns
         pytest.param(
             [{"name": "kopf", "version": "1.45", "vulns": VULNERABLE}, ASKED_BESIDE],
             audit.FOUND,
-            "kopf 1.45: PYSEC-1, mended by 3.0",
+            "kopf 1.45: PYSEC-1, fixed by 3.0",
             id="something is known",
         ),
         pytest.param(

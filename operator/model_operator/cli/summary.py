@@ -117,7 +117,7 @@ def _remedy(snapshot: Snapshot, reason: str, flags: str) -> str:
     if reason == "Suspended":
         return f"kubectl model resume {name}{flags}"
     if reason in ("VersionRejected", "FirstVersionFailed"):
-        return f"move the alias to a mended version; the same one again: kubectl model retry {name}{flags}"
+        return f"move the alias to a fixed version; the same one again: kubectl model retry {name}{flags}"
     if candidate and candidate.phase == "Withdrawn":
         return f"it is tried again by itself; at once: kubectl model retry {name}{flags}"
     if reason == "NameConflict":

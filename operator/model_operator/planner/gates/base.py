@@ -96,7 +96,7 @@ def pending(gate: str, what: str) -> GateResult:
 def unreadable(gate: str, problem: str) -> GateResult:
     """The registry does not tell; without knowing, nothing passes."""
     message = f"what this gate has to know can't be read: {problem}"
-    return failed(gate, "FactsUnreadable", f"{message}; mend that, {OVERRIDE_REMEDY}")
+    return failed(gate, "FactsUnreadable", f"{message}; fix that, {OVERRIDE_REMEDY}")
 
 
 def warned(result: GateResult, *, only_warn: bool) -> GateResult:

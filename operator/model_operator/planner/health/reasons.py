@@ -59,16 +59,16 @@ REASONS: Mapping[str, Reason] = {
         "log the model again",
         of_files=True,
     ),
-    "LoadFailed": Reason(M, "loading the model raised an error", "mend the model and log it again"),
+    "LoadFailed": Reason(M, "loading the model raised an error", "fix the model and log it again"),
     "SelfTestFailed": Reason(
         M,
         "the model answered its input example with an error, NaN, something that is no JSON, or too late",
-        "mend the model or its example; selfTest.timeoutSeconds sets the time",
+        "fix the model or its example; selfTest.timeoutSeconds sets the time",
     ),
     "SelfTestWrongShape": Reason(
         M,
         "the model's answer to its input example has another shape than the example and the signature ask for",
-        "mend the model, or log it with the signature that it has",
+        "fix the model, or log it with the signature that it has",
     ),
     "OutOfMemory": Reason(
         M,

@@ -524,7 +524,7 @@ def test_the_end_of_a_long_log_is_quoted_because_there_stands_the_error() -> Non
 
 def test_a_long_message_leaves_room_for_the_remedy() -> None:
     verdict = failure("LoadFailed", "x" * 5000)
-    assert verdict.message.endswith("…; mend the model and log it again")
+    assert verdict.message.endswith("…; fix the model and log it again")
     assert len(verdict.message) == MESSAGE_LIMIT
 
 
