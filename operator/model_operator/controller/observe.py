@@ -116,7 +116,7 @@ class Observer:
             slot_free=self._slots.free_for(key),
             refused_writes=refused_writes,
             traffic=self._traffic(key, status),
-            facts=self._services.facts.known(key),
+            facts=self._services.facts.look_up(key),
         )
         return world, raw
 

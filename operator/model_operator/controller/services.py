@@ -72,7 +72,7 @@ class Facts(Protocol):
         """Find nothing out any more."""
         ...
 
-    def known(self, key: Key) -> Mapping[VersionId, VersionFacts]:
+    def look_up(self, key: Key) -> Mapping[VersionId, VersionFacts]:
         """What was found out so far; never waits."""
         ...
 

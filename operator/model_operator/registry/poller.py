@@ -191,9 +191,9 @@ class Poller:
         self._answered_now = set()
         try:
             if afresh:
-                await self._batch.ask_afresh(asked, self._answered)
+                await self._batch.ask_afresh(asked, self._take_answer)
             else:
-                await self._batch.ask_all(asked, dict(self._answers), self._answered)
+                await self._batch.ask_all(asked, dict(self._answers), self._take_answer)
         except RegistryError as error:
             return self._note_failure(error, asked, afresh)
         except Exception:
@@ -219,7 +219,7 @@ class Poller:
         self._failures += 1
         return False
 
-    def _answered(self, reference: ModelReference, resolution: Resolution) -> None:
+    def _take_answer(self, reference: ModelReference, resolution: Resolution) -> None:
         self._answered_now.add(reference)
         self._note(reference, resolution)
 

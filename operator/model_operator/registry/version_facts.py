@@ -103,7 +103,7 @@ class FactsReader:
         self._wanted.pop(key, None)
         self._leave(key, topics)
 
-    def known(self, key: Key) -> Mapping[VersionId, VersionFacts]:
+    def look_up(self, key: Key) -> Mapping[VersionId, VersionFacts]:
         """What is known so far of each version that ``key`` wants to know about."""
         registry, wanted = self._wanted.get(key, (RegistryId(), ()))
         return {want.id: self._facts(registry, want) for want in wanted}

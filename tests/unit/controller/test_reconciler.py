@@ -77,7 +77,7 @@ class Read:
     def forget(self, key: Key) -> None:
         self.followed.append((key, None))
 
-    def known(self, key: Key) -> Mapping[VersionId, VersionFacts]:
+    def look_up(self, key: Key) -> Mapping[VersionId, VersionFacts]:
         return {VersionId("churn", "8"): VersionFacts(metrics=())}
 
 

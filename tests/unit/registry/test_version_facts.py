@@ -80,8 +80,8 @@ class Bench:
             await asyncio.sleep(0)
         self.reader.forget(("any", "one"))
 
-    def known(self) -> VersionFacts:
-        return self.reader.known(CHURN)[ID]
+    def look_up(self) -> VersionFacts:
+        return self.reader.look_up(CHURN)[ID]
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ async def bench() -> AsyncIterator[Bench]:
 
 async def test_what_is_wanted_is_found_out_and_told(bench: Bench) -> None:
     bench.reader.follow(CHURN, PROD, [FactsWanted(ID, "run-8", "models:/m-8", True, True)])
-    assert bench.known() == VersionFacts()
+    assert bench.look_up() == VersionFacts()
     await bench.until(lambda: len(bench.told) == 2)
-    assert bench.known() == VersionFacts((Metric("auc", 0.5),), ModelDescription(input_example=True))
+    assert bench.look_up() == VersionFacts((Metric("auc", 0.5),), ModelDescription(input_example=True))
 
 
 async def test_what_two_want_is_asked_once_and_told_to_both(bench: Bench) -> None:
@@ -119,7 +119,7 @@ async def test_metrics_are_read_again_and_only_news_is_told(bench: Bench) -> Non
     bench.registry.value = 0.9
     await bench.pass_time(20)
     assert bench.told.count(CHURN) == 2
-    assert bench.known().metrics == (Metric("auc", 0.9),)
+    assert bench.look_up().metrics == (Metric("auc", 0.9),)
 
 
 async def test_files_are_read_once(bench: Bench) -> None:
@@ -128,7 +128,7 @@ async def test_files_are_read_once(bench: Bench) -> None:
     await bench.pass_time(4000)
     bench.reader.forget(CHURN)
     bench.reader.follow(CHURN, PROD, [FILES])
-    assert bench.known().description == ModelDescription(input_example=True)
+    assert bench.look_up().description == ModelDescription(input_example=True)
     assert bench.registry.asked.count("files of churn 8") == 1
 
 
@@ -136,13 +136,13 @@ async def test_a_failure_is_told_once_and_tried_again(bench: Bench) -> None:
     bench.registry.failure = OUTAGE
     bench.reader.follow(CHURN, PROD, [METRICS])
     await bench.until(lambda: bench.told)
-    assert bench.known() == VersionFacts(metrics_problem="no answer in time")
+    assert bench.look_up() == VersionFacts(metrics_problem="no answer in time")
     await bench.pass_time(20)
     assert bench.told.count(CHURN) == 1
     bench.registry.failure = None
     await bench.pass_time(60)
     assert bench.told.count(CHURN) == 2
-    assert bench.known() == VersionFacts((Metric("auc", 0.5),))
+    assert bench.look_up() == VersionFacts((Metric("auc", 0.5),))
 
 
 async def test_what_was_known_goes_on_counting_in_an_outage(bench: Bench) -> None:
@@ -150,7 +150,7 @@ async def test_what_was_known_goes_on_counting_in_an_outage(bench: Bench) -> Non
     await bench.until(lambda: bench.told)
     bench.registry.failure = OUTAGE
     await bench.pass_time(20)
-    assert bench.known() == VersionFacts((Metric("auc", 0.5),))
+    assert bench.look_up() == VersionFacts((Metric("auc", 0.5),))
     assert bench.told.count(CHURN) == 1
 
 
@@ -158,14 +158,14 @@ async def test_a_defect_of_ours_ends_nothing(bench: Bench, caplog: pytest.LogCap
     bench.registry.failure = KeyError("defect")
     bench.reader.follow(CHURN, PROD, [METRICS])
     await bench.until(lambda: bench.told)
-    assert "the operator could not handle" in bench.known().metrics_problem
+    assert "the operator could not handle" in bench.look_up().metrics_problem
     assert "a defect while reading metrics" in caplog.text
 
 
 async def test_an_unknown_registry_is_named(bench: Bench) -> None:
     bench.reader.follow(CHURN, RegistryId("prdo"), [METRICS])
     await bench.until(lambda: bench.told)
-    assert "registry 'prdo' is not configured" in bench.known().metrics_problem
+    assert "registry 'prdo' is not configured" in bench.look_up().metrics_problem
 
 
 async def test_what_nobody_wants_any_more_is_not_asked_again(bench: Bench) -> None:
@@ -174,4 +174,4 @@ async def test_what_nobody_wants_any_more_is_not_asked_again(bench: Bench) -> No
     bench.reader.follow(CHURN, PROD, [])
     await bench.pass_time(100)
     assert bench.registry.asked.count("metrics of run-8 models:/m-8") == 1
-    assert bench.reader.known(CHURN) == {}
+    assert bench.reader.look_up(CHURN) == {}

@@ -31,41 +31,41 @@ class TimedClient:
 
     async def model(self, name: str) -> ModelRecord:
         """See RegistryClient."""
-        with self._timing("model"):
+        with self._time("model"):
             return await self._client.model(name)
 
     async def version(self, name: str, version: str) -> VersionRecord:
         """See RegistryClient."""
-        with self._timing("version"):
+        with self._time("version"):
             return await self._client.version(name, version)
 
     async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
         """See RegistryClient."""
-        with self._timing("set_version_tag"):
+        with self._time("set_version_tag"):
             await self._client.set_version_tag(name, version, key, value)
 
     async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
         """See RegistryClient."""
-        with self._timing("models"):
+        with self._time("models"):
             async with aclosing(self._client.models()) as pages:
                 async for page in pages:
                     yield page
 
     async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
         """See RegistryClient."""
-        with self._timing("versions"):
+        with self._time("versions"):
             async with aclosing(self._client.versions()) as pages:
                 async for page in pages:
                     yield page
 
     async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
         """See RegistryClient."""
-        with self._timing("metrics"):
+        with self._time("metrics"):
             return await self._client.metrics(run_id, source)
 
     async def description(self, name: str, version: str) -> ModelDescription:
         """See RegistryClient."""
-        with self._timing("description"):
+        with self._time("description"):
             return await self._client.description(name, version)
 
     async def aclose(self) -> None:
@@ -73,7 +73,7 @@ class TimedClient:
         await self._client.aclose()
 
     @contextmanager
-    def _timing(self, operation: str) -> Iterator[None]:
+    def _time(self, operation: str) -> Iterator[None]:
         started, outcome = time.monotonic(), "defect"
         try:
             yield
