@@ -24,7 +24,7 @@ NAME = "mlflow.team-a.test"
 @pytest.fixture(autouse=True)
 def loopback_counts_as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The servers of tests have no other address; what is refused is the matter of the unit tests."""
-    monkeypatch.setattr(addresses, "refused", lambda address: "")
+    monkeypatch.setattr(addresses, "explain_address", lambda address: "")
 
 
 class Namespace:
