@@ -136,7 +136,7 @@ benchmark-scale: install programs ## 100 to 5,000 ModelDeployments: time, writes
 ##@ Captures
 
 .PHONY: captures
-captures: install programs ## Make the README's captures of kubectl model anew, from a real run
+captures: install programs ## Make the captures of a terminal in the pages anew, from a real run
 	$(BIN)/python -m tests.captures
 
 ##@ Set-up

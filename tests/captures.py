@@ -1,13 +1,12 @@
-"""The captures of ``kubectl model`` in the README: `python -m tests.captures` makes them anew.
+"""Makes the captures of a terminal in the pages: `python -m tests.captures`.
 
-A real API server with its controllers, a real MLflow server and the operator as it runs in a cluster; the pods' status
-is scripted, since there is no node. What the README shows is what the program printed, on 80 columns.
+It starts a real API server with its controllers, a real MLflow server, and the operator as it runs in a cluster. The
+pods' status is scripted, since there is no node. The pages show exactly the output of the program, on 80 columns.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,8 +24,16 @@ from tests.integration.lives.kubelet import Script, ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
 from tests.mlflow_server import MlflowServer
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- captures:begin -->\n", "<!-- captures:end -->\n"
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "rejected": "README.md",
+    "get": "docs/start/first-hour.md",
+    "revert": "docs/start/first-hour.md",
+    "history": "docs/start/first-hour.md",
+    "rollout": "docs/kubectl-model.md",
+}
+"""The page of each capture, which has the capture's marks."""
+BEGIN, END = "<!-- capture {}:begin -->\n", "<!-- capture {}:end -->\n"
 NAMESPACE = "crm"
 PATIENCE_SECONDS = 300
 BROKEN = Script(
@@ -71,7 +78,7 @@ def _bench(directory: Path) -> Iterator[Bench]:
 def _capture(*words: str) -> str:
     """The command and what it printed, as a block of Markdown."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = ["model", *words, "-n", NAMESPACE]
+    command = [*words, "-n", NAMESPACE]
     printed = subprocess.run(
         [str(ensure("kubectl")["kubectl"]), *command],
         capture_output=True,
@@ -83,7 +90,9 @@ def _capture(*words: str) -> str:
     return f"```text\n$ kubectl {' '.join(command)}\n{lines}\n```\n"
 
 
-def _captures(bench: Bench) -> Iterator[str]:
+def _captures(bench: Bench) -> Iterator[tuple[str, str]]:
+    """Each capture with its name, in the order in which a life of one ModelDeployment brings them."""
+
     def until(reason: str) -> None:
         bench.until(reason, lambda: bench.condition("churn", "Current")[1] == reason, PATIENCE_SECONDS)
 
@@ -94,23 +103,38 @@ def _captures(bench: Bench) -> Iterator[str]:
     bench.kubelet.scripts["churn", "2"] = Script(stuck=True)
     bench.alias("churn", "champion", 2)
     until("InsufficientCapacity")
-    yield "In mid-rollout, with a node that has no room yet:\n\n" + _capture("status", "churn")
+    yield "rollout", _capture("model", "status", "churn")
     bench.kubelet.scripts["churn", "2"] = BROKEN
     until("VersionRejected")
-    yield "After the new version could not be loaded, and was taken back:\n\n" + _capture("status", "churn")
+    yield "rejected", _capture("model", "status", "churn")
+    yield "get", _capture("get", "mdep")
+    bench.alias("churn", "champion", 3)
+    until("Serving")
+    yield "revert", _capture("model", "revert", "churn", "--to", "1", "--wait")
+    yield "history", _capture("model", "history", "churn")
+
+
+def replace_capture(page: str, name: str, capture: str) -> str:
+    """The page with the capture between the marks of that name. Raises ValueError when it has none."""
+    begin, end = BEGIN.format(name), END.format(name)
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the page has no marks {begin.strip()} and {end.strip()}")
+    return before + begin + capture + end + after
 
 
 def main() -> None:
-    """Writes the captures between the README's marks."""
+    """Writes each capture between its marks."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         for part in ("plane", "mlflow"):
             (root / part).mkdir()
         with _bench(root) as bench:
-            text = "\n".join(_captures(bench))
-    readme = README.read_text(encoding="utf-8")
-    written = re.sub(f"{BEGIN}.*{END}", lambda _: BEGIN + text + END, readme, flags=re.DOTALL)
-    README.write_text(written, encoding="utf-8")
+            captures = dict(_captures(bench))
+    for name, path in PAGES.items():
+        page = ROOT / path
+        page.write_text(replace_capture(page.read_text("utf-8"), name, captures[name]), "utf-8")
 
 
 if __name__ == "__main__":

@@ -90,6 +90,31 @@ def test_the_readme_shows_manifests() -> None:
     assert len(list(_manifests())) >= 3
 
 
+def test_the_readme_is_short_and_the_index_has_every_page() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 140
+    docs = ROOT / "docs"
+    index = (docs / "README.md").read_text("utf-8")
+    linked = {(docs / path).resolve() for path in re.findall(r"\]\(([^)#]+)\)", index)}
+    pages = {*docs.glob("*.md"), *(docs / "start").glob("*.md")} - {docs / "README.md"}
+    assert pages - linked == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/start/install.md"])
+def test_the_values_of_an_installation_are_values_of_the_chart(name: str) -> None:
+    known = yaml.safe_load((ROOT / "charts" / "model-operator" / "values.yaml").read_text("utf-8"))
+    (text,) = [t for t in _blocks(ROOT / name, "yaml") if "\nregistries:" in f"\n{t}"]
+    given = yaml.safe_load(text)
+    assert _unknown(given, known) == []
+    assert given["registries"]["default"]["url"]
+
+
+def test_python_in_the_pages_can_be_compiled() -> None:
+    blocks = [(page, text) for page in PAGES for text in _blocks(page, "python")]
+    assert blocks
+    for page, text in blocks:
+        compile(text, str(page), "exec")
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda path: path.name)
 def test_an_example_is_valid(path: Path) -> None:
     documents = list(yaml.safe_load_all(path.read_text("utf-8")))
@@ -164,12 +189,6 @@ def test_the_configuration_file_in_the_pages_has_every_key_and_only_those() -> N
     assert given["registries"]["default"].keys() == {
         field.alias for field in settings.RegistryConfig.model_fields.values()
     }
-
-
-def test_the_values_in_the_readme_are_values_of_the_chart() -> None:
-    known = yaml.safe_load((ROOT / "charts" / "model-operator" / "values.yaml").read_text("utf-8"))
-    (text,) = [t for t in _blocks(ROOT / "README.md", "yaml") if t.startswith("registries:")]
-    assert _unknown(yaml.safe_load(text), known) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
