@@ -21,6 +21,7 @@ def jobs() -> list[Job]:
         Job("import contracts", (str(BIN / "lint-imports"), "--no-logo")),
         Job("ruff check", (str(BIN / "ruff"), "check", ".")),
         Job("ruff format", (str(BIN / "ruff"), "format", "--check", ".")),
+        Job("voice", (sys.executable, "-m", "hack.voice", "--check")),
     ]
 
 
