@@ -225,7 +225,7 @@ async def test_a_request_that_never_ends_is_given_up(
     counted = []
 
     class Metrics:
-        answered = counted.append
+        count_answer = counted.append
 
     sent: list[dict[str, Any]] = []
     events = iter([{"type": "http.request", "body": b"{", "more_body": True}])
