@@ -23,6 +23,10 @@ _Step = str | tuple[str | int, ...]
 """The name of a field, or the key of an element."""
 
 
+# True == 1 in Python, not in JSON; inside of these the server's types let no number pass for a truth value
+_WHOLLY_COMPARED = frozenset({str, dict, list})
+
+
 def _by(*fields: str) -> _Keyed:
     # as texts: a hostile key may be a map, which can't be looked up
     return lambda item: tuple(str(item.get(field)) for field in fields)
@@ -177,8 +181,8 @@ def _fields(place: _Place, wanted: _Object, found: _Object) -> list[str]:
     paths = [
         path
         for key, value in wanted.items()
-        # equal texts, which most values are, need no closer look
-        if not (value.__class__ is str and value == found.get(key))
+        # what is equal needs no closer look, which saves most of the work
+        if value.__class__ not in _WHOLLY_COMPARED or value != found.get(key)
         for path in _field(place.child(key), value, found.get(key))
     ]
     if place.field == "env" and "name" in wanted and "valueFrom" not in wanted and found.get("valueFrom"):
@@ -201,7 +205,7 @@ def _list(place: _Place, wanted: Sequence[Any], found: Any) -> list[str]:
             if not any(_alike(place, item, candidate) for candidate in found)
         ]
     key_of = _LIST_KEYS.get(place.field)
-    if key_of and all(isinstance(item, Mapping) for item in (*wanted, *found)):
+    if key_of and all(item.__class__ is dict or isinstance(item, Mapping) for item in (*wanted, *found)):
         return _list_map(place, wanted, {key_of(item): item for item in found})
     if len(wanted) != len(found):
         return [place.path]
@@ -224,8 +228,11 @@ def _list_map(
     key_of = _LIST_KEYS[place.field]
     paths: list[str] = []
     for item in wanted:
-        here, there = place.item(*key_of(item)), found.get(key_of(item))
-        paths += [here.path] if there is None else _fields(here, item, there)
+        key = key_of(item)
+        there = found.get(key)
+        if item != there:
+            here = place.item(*key)
+            paths += [here.path] if there is None else _fields(here, item, there)
     return paths
 
 
