@@ -21,6 +21,7 @@ from tests.stories.pods import GOOD, Behaviour, Pod
 
 from model_operator.api import SpecError, names, parse
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.controller.observe import assemble
 from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Apply, Create, Plan
 from model_operator.domain.registry import (
@@ -31,8 +32,7 @@ from model_operator.domain.registry import (
     VersionFacts,
     VersionId,
 )
-from model_operator.domain.world import Children, Defaults, PodRegistry, RefusalKind, RefusedWrite, World
-from model_operator.planner.manifests import read_revision
+from model_operator.domain.world import Defaults, PodRegistry, RefusalKind, RefusedWrite, World
 from model_operator.planner.plan import plan
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -264,7 +264,6 @@ class SimulatedCluster:
     def world(self) -> World:
         """What the operator sees now."""
         spec, spec_error = self._parse()
-        revisions = [r for o in self.api.all(Kind.REVISION) if (r := read_revision(o))]
         return World(
             now=self.now,
             namespace=NAMESPACE,
@@ -275,18 +274,7 @@ class SimulatedCluster:
             spec_raw=self.spec,
             status=self.status,
             resolution=self._resolve(),
-            children=Children(
-                deployments={n: obj for (k, n), obj in self.objects.items() if k is Kind.DEPLOYMENT},
-                service=self.objects.get((Kind.SERVICE, self.name)),
-                preview=self.objects.get((Kind.SERVICE, self.name + names.PREVIEW_SUFFIX)),
-                autoscaler=self.objects.get((Kind.AUTOSCALER, self.name)),
-                disruption_budget=self.objects.get((Kind.DISRUPTION_BUDGET, self.name)),
-                config_maps=self.api.all(Kind.CONFIG_MAP),
-                revisions=tuple(sorted(revisions, key=lambda r: r.number)),
-                revision_objects=self.api.all(Kind.REVISION),
-                pods=tuple(p.as_object(self.now) for p in self.pods),
-                endpoint_slices=self.kubernetes.slices(),
-            ),
+            children=assemble(self._snapshot(), self.name),
             defaults=Defaults(
                 "server:1", "fetch:1", {"fetch.py": self.code_generation, "serve.py": self.code_generation}
             ),
@@ -299,6 +287,16 @@ class SimulatedCluster:
             traffic=self.kubernetes.traffic,
             facts=self._known_facts(),
         )
+
+    def _snapshot(self) -> dict[Kind, list[dict[str, Any]]]:
+        """Every object that carries the ModelDeployment's labels, as the operator's cache has them."""
+        found: dict[Kind, list[dict[str, Any]]] = {
+            Kind.POD: [pod.as_object(self.now) for pod in self.pods],
+            Kind.ENDPOINT_SLICE: [*self.kubernetes.slices()],
+        }
+        for (kind, _), obj in self.objects.items():
+            found.setdefault(kind, []).append(obj)
+        return found
 
     def live(self, kind: Kind, name: str = "") -> dict[str, Any]:
         """The child of that kind; KeyError when there is none."""

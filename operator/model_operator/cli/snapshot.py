@@ -10,7 +10,16 @@ from typing import Any
 from model_operator.api import ModelDeploymentStatus, SpecError, names, parse
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.api.status import Condition
-from model_operator.domain.objects import Object, count, created_at, mapping, metadata, objects, status
+from model_operator.domain.objects import (
+    Object,
+    count,
+    created_at,
+    mapping,
+    metadata,
+    objects,
+    read_pod,
+    status,
+)
 from model_operator.planner.health.pod_state import PodState, pod_state
 
 _GITOPS = {
@@ -114,16 +123,16 @@ def pod_lines(snapshot: Snapshot) -> list[PodLine]:
 
 
 def _pod_line(pod: Object, now: datetime) -> PodLine:
-    labels, notes = mapping(metadata(pod).get("labels")), mapping(metadata(pod).get("annotations"))
-    found = pod_state(pod, now)
+    seen, notes = read_pod(pod), mapping(metadata(pod).get("annotations"))
+    found = pod_state(seen, now)
     trouble = (found.failure or found.trouble) if found else None
     return PodLine(
-        name=str(metadata(pod).get("name", "")),
-        track=str(labels.get(names.LABEL_TRACK, "")),
-        revision=str(labels.get(names.LABEL_REVISION, "")),
+        name=seen.name,
+        track=seen.track,
+        revision=seen.revision,
         version=str(notes.get(names.ANNOTATION_VERSION, "")),
         phase=_phase(found),
-        since=created_at(pod),
+        since=seen.created,
         ready=bool(found and found.ready),
         restarts=sum(
             count(container.get("restartCount"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from importlib import resources
 from typing import Protocol
@@ -15,16 +14,26 @@ from model_operator.api.spec import RegistrySpec
 from model_operator.controller.pod_credentials import PodRegistries, describe_registry
 from model_operator.controller.rollout_slots import Slots
 from model_operator.controller.services import Services, registry_id
-from model_operator.domain.objects import Key, Kind, Object, ObjectRef
+from model_operator.domain.objects import (
+    Key,
+    Kind,
+    Object,
+    ObjectRef,
+    count,
+    read_autoscaler,
+    read_child,
+    read_deployment,
+    read_disruption_budget,
+    read_endpoint_slice,
+    read_pod,
+    read_service,
+)
 from model_operator.domain.registry import ImageContents, Resolution, ResolutionReason
 from model_operator.domain.world import Children, Defaults, PodRegistry, RefusedWrite, Traffic, World
 from model_operator.kube import KubeClient
 from model_operator.planner.manifests import read_revision
 from model_operator.registry import WantedModel
 from model_operator.settings import Settings
-
-# on every EndpointSlice: the Service that it is of
-_LABEL_SERVICE = "kubernetes.io/service-name"
 
 
 class Snapshots(Protocol):
@@ -107,7 +116,7 @@ class Observer:
             spec_raw=raw.get("spec") or {},
             status=status if isinstance(status, Mapping) else {},
             resolution=resolution,
-            children=_children(snapshot, key[1]),
+            children=assemble(snapshot, key[1]),
             defaults=self._defaults,
             pod_registry=registry,
             annotations=metadata.get("annotations") or {},
@@ -146,33 +155,32 @@ def pod_scripts() -> Mapping[str, str]:
     }
 
 
-def _children(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
-    objects = sorted(snapshot.get(Kind.REVISION, ()), key=lambda o: int(o.get("revision", 0)))
-    revisions = [
-        replace(revision, uid=str(obj["metadata"]["uid"]))
-        for obj in objects
-        if (revision := read_revision(obj)) is not None
-    ]
+def assemble(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
+    """The children of the ModelDeployment ``name``, from all objects that carry its labels, by kind. Pure."""
+
+    def only(kind: Kind, called: str = name) -> Object | None:
+        return _only(snapshot, kind, called)
+
     preview = name + names.PREVIEW_SUFFIX
+    service, shown = only(Kind.SERVICE), only(Kind.SERVICE, preview)
+    scaler, budget = only(Kind.AUTOSCALER), only(Kind.DISRUPTION_BUDGET)
+    kept = sorted(snapshot.get(Kind.REVISION, ()), key=lambda raw: count(raw.get("revision")))
+    slices = map(read_endpoint_slice, snapshot.get(Kind.ENDPOINT_SLICE, ()))
     return Children(
         deployments={
-            track: obj
+            track: read_deployment(raw)
             for track in (name, name + names.SECOND_TRACK_SUFFIX)
-            if (obj := _only(snapshot, Kind.DEPLOYMENT, track)) is not None
+            if (raw := only(Kind.DEPLOYMENT, track)) is not None
         },
-        service=_only(snapshot, Kind.SERVICE, name),
-        preview=_only(snapshot, Kind.SERVICE, preview),
-        autoscaler=_only(snapshot, Kind.AUTOSCALER, name),
-        disruption_budget=_only(snapshot, Kind.DISRUPTION_BUDGET, name),
-        config_maps=tuple(snapshot.get(Kind.CONFIG_MAP, ())),
-        revisions=tuple(revisions),
-        revision_objects=tuple(objects),
-        pods=tuple(snapshot.get(Kind.POD, ())),
-        endpoint_slices=tuple(
-            obj
-            for obj in snapshot.get(Kind.ENDPOINT_SLICE, ())
-            if (obj["metadata"].get("labels") or {}).get(_LABEL_SERVICE) in (name, preview)
-        ),
+        service=read_service(service) if service else None,
+        preview=read_service(shown) if shown else None,
+        autoscaler=read_autoscaler(scaler) if scaler else None,
+        disruption_budget=read_disruption_budget(budget) if budget else None,
+        config_maps=tuple(read_child(Kind.CONFIG_MAP, raw) for raw in snapshot.get(Kind.CONFIG_MAP, ())),
+        revisions=tuple(revision for raw in kept if (revision := read_revision(raw)) is not None),
+        revision_objects=tuple(read_child(Kind.REVISION, raw) for raw in kept),
+        pods=tuple(map(read_pod, snapshot.get(Kind.POD, ()))),
+        endpoint_slices=tuple(found for found in slices if found.service in (name, preview)),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from model_operator.api.spec import RegistrySpec
-from model_operator.domain.objects import Key, Object
+from model_operator.domain.objects import Key, Pod
 from model_operator.domain.plan import Plan, VersionTag
 from model_operator.domain.registry import FactsWanted, Resolution, ResolvedVersion, VersionFacts, VersionId
 from model_operator.domain.world import Traffic, World
@@ -48,7 +48,7 @@ class VerdictTags(Protocol):
 class Counts(Protocol):
     """What counts the requests of watched pods, as far as a reconcile uses it."""
 
-    def follow(self, key: Key, revision: str, pods: Sequence[Object]) -> None:
+    def follow(self, key: Key, revision: str, pods: Sequence[Pod]) -> None:
         """Count for that revision from now on."""
         ...
 

@@ -19,8 +19,7 @@ from enum import StrEnum
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from model_operator.api.names import LABEL_REVISION
-from model_operator.domain.objects import Key, Object
+from model_operator.domain.objects import Key, Pod
 from model_operator.domain.world import Traffic
 from model_operator.planner.manifests.pods import PORT_NAME
 
@@ -71,7 +70,7 @@ class UnusableFiguresError(ValueError):
 
 
 @dataclass(slots=True)
-class _Pod:
+class _Counted:
     """One pod, as far as it was counted."""
 
     url: str = ""
@@ -106,7 +105,7 @@ class _Followed:
     """The pods of one revision, by uid, and the sum of those that are gone."""
 
     revision: str
-    pods: dict[str, _Pod] = field(default_factory=dict)
+    pods: dict[str, _Counted] = field(default_factory=dict)
     gone_requests: float = 0.0
     gone_errors: float = 0.0
     reported: Traffic = field(default_factory=Traffic)
@@ -149,7 +148,7 @@ class TrafficCounter:
         self._slots = asyncio.Semaphore(PARALLEL)
         self._something = asyncio.Event()
 
-    def follow(self, key: Key, revision: str, pods: Sequence[Object]) -> None:
+    def follow(self, key: Key, revision: str, pods: Sequence[Pod]) -> None:
         """Count for ``key`` what these pods answer, as far as they are of that revision.
 
         A pod is scraped from when it is ready until it is deleted: one that lost its readiness again may have done
@@ -158,20 +157,17 @@ class TrafficCounter:
         followed = self._followed.get(key)
         if followed is None or followed.revision != revision:
             followed = self._followed[key] = _Followed(revision)
-        existing = {str(pod["metadata"].get("uid", "")) for pod in pods}
+        existing = {pod.uid for pod in pods}
         for uid in [uid for uid in followed.pods if uid not in existing]:
             followed.let_go(uid)
         for known in followed.pods.values():
             known.url, known.present = "", False
         for pod in pods:
-            metadata = pod["metadata"]
-            if metadata.get("deletionTimestamp"):
+            if pod.leaving or pod.revision != revision:
                 continue
-            if (metadata.get("labels") or {}).get(LABEL_REVISION) != revision:
-                continue
-            uid, url = str(metadata.get("uid", "")), _url(pod)
-            if url and (uid in followed.pods or _ready(pod)):
-                counted = followed.pods.setdefault(uid, _Pod())
+            url = _url(pod)
+            if url and (pod.uid in followed.pods or pod.is_ready):
+                counted = followed.pods.setdefault(pod.uid, _Counted())
                 counted.url, counted.present = url, True
         self._something.set()
 
@@ -220,7 +216,7 @@ class TrafficCounter:
             followed.reported = now
             self._wake(key)
 
-    async def _scrape_pod(self, http: httpx.AsyncClient, pod: _Pod) -> None:
+    async def _scrape_pod(self, http: httpx.AsyncClient, pod: _Counted) -> None:
         async with self._slots:
             url = pod.url
             if not url:
@@ -334,27 +330,16 @@ def _client() -> httpx.AsyncClient:
     )
 
 
-def _ready(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(it.get("type") == "Ready" and it.get("status") == "True" for it in conditions)
-
-
-def _url(pod: Object) -> str:
+def _url(pod: Pod) -> str:
     """Where the pod shows its figures; empty when it has no address of its own or no port of that name."""
     try:
-        address = ipaddress.ip_address(str((pod.get("status") or {}).get("podIP") or ""))
+        address = ipaddress.ip_address(pod.ip)
     except ValueError:
         return ""
     if address.is_link_local or address.is_multicast or address.is_unspecified:
         return ""  # no pod's: a cloud's metadata service answers there
-    ports = (
-        port.get("containerPort")
-        for container in (pod.get("spec") or {}).get("containers") or []
-        for port in container.get("ports") or []
-        if port.get("name") == PORT_NAME
-    )
-    port = next(ports, None)
-    if not isinstance(port, int):
+    port = pod.ports.get(PORT_NAME, 0)
+    if not port:
         return ""
     host = f"[{address}]" if address.version == 6 else str(address)
     return f"http://{host}:{port}/metrics"

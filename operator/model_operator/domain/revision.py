@@ -74,3 +74,6 @@ class Revision:
     """The name of the ConfigMap that holds the scripts which the template mounts."""
     verdict: Verdict | None = None
     uid: str = ""
+    """Of the object that keeps it."""
+    resource_version: str = ""
+    """As which that object was seen."""

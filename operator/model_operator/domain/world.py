@@ -13,7 +13,18 @@ from typing import Any
 
 from model_operator.api.choices import DEFAULT_REGISTRY_KIND
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.objects import Key, Kind, Object, ObjectRef
+from model_operator.domain.objects import (
+    Autoscaler,
+    Child,
+    Deployment,
+    DisruptionBudget,
+    EndpointSlice,
+    Key,
+    Kind,
+    ObjectRef,
+    Pod,
+    Service,
+)
 from model_operator.domain.registry import ImageContents, Resolution, VersionFacts, VersionId
 from model_operator.domain.revision import Revision
 
@@ -53,21 +64,55 @@ class Defaults:
 class Children:
     """The objects that carry this ModelDeployment's labels, as the cache has them."""
 
-    deployments: Mapping[str, Object] = field(default_factory=dict)
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
     """By track: the Deployment of a track has the track's name."""
-    service: Object | None = None
-    preview: Object | None = None
+    service: Service | None = None
+    preview: Service | None = None
     """The Service that shows a candidate which waits for approval."""
-    autoscaler: Object | None = None
-    disruption_budget: Object | None = None
-    config_maps: Sequence[Object] = ()
+    autoscaler: Autoscaler | None = None
+    disruption_budget: DisruptionBudget | None = None
+    config_maps: Sequence[Child] = ()
     revisions: Sequence[Revision] = ()
     """Kept revisions, oldest first."""
-    revision_objects: Sequence[Object] = ()
+    revision_objects: Sequence[Child] = ()
     """The ControllerRevisions that ``revisions`` were read from, and those that could not be read."""
-    pods: Sequence[Object] = ()
-    endpoint_slices: Sequence[Object] = ()
-    """Of both Services; the label ``kubernetes.io/service-name`` says of which."""
+    pods: Sequence[Pod] = ()
+    endpoint_slices: Sequence[EndpointSlice] = ()
+    """Of both Services."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One track: its Deployment, if there is one, and its pods. Without a Deployment everything counts as none."""
+
+    name: str
+    deployment: Deployment | None = None
+    pods: Sequence[Pod] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a Deployment."""
+        return self.deployment is not None
+
+    @property
+    def revision(self) -> str:
+        """The revision that it carries; empty when it carries none."""
+        return self.deployment.revision if self.deployment else ""
+
+    @property
+    def replicas(self) -> int:
+        """How many pods it should have."""
+        return self.deployment.replicas if self.deployment else 0
+
+    @property
+    def available(self) -> int:
+        """How many of its pods are available."""
+        return self.deployment.available if self.deployment else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether its rollout is complete, by Kubernetes' own test."""
+        return self.deployment is not None and self.deployment.complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +194,16 @@ class World:
         """Namespace and name."""
         return (self.namespace, self.name)
 
-    def deployment(self, track: str = "") -> Object | None:
-        """The Deployment of ``track``; of the first track when left out."""
-        return self.children.deployments.get(track or self.name)
+    def track(self, name: str) -> Track:
+        """The track of that name, whether it has a Deployment or not."""
+        # a pod that does not say whose it is belongs to the first track
+        pods = [pod for pod in self.children.pods if (pod.track or self.name) == name]
+        return Track(name, self.children.deployments.get(name), pods)
+
+    @property
+    def service_track(self) -> str:
+        """The track that the Service sends requests to; empty when there is none."""
+        return self.children.service.track if self.children.service else ""
 
     def ref(self, kind: Kind, name: str = "") -> ObjectRef:
         """The child of that kind that is named like the ModelDeployment, or ``name``."""

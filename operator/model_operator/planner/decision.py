@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from model_operator.api.choices import RUNTIMES
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.objects import selected_track
 from model_operator.domain.plan import Event
 from model_operator.domain.registry import FactsWanted
 from model_operator.domain.revision import Revision
@@ -155,5 +154,5 @@ def rollout_phrase(version: str, before: Serving | None) -> tuple[str, str]:
 
 def left_track(world: World, serving: Serving) -> str:
     """The track that requests still go to though another one serves from now on; empty when there is none."""
-    pointed = selected_track(world.children.service)
-    return pointed if pointed != serving.track and world.deployment(pointed or " ") is not None else ""
+    pointed = world.track(world.service_track)
+    return pointed.name if pointed.name != serving.track and pointed.exists else ""

@@ -16,6 +16,7 @@ from model_operator.planner.manifests import (
     ImageProblem,
     Owner,
     TemplateInputs,
+    name_of,
     pod_template,
     resolve_images,
     revision_name,
@@ -52,7 +53,7 @@ def render(world: World, revisions: Sequence[Revision], target: Target) -> Revis
 
 def scripts_are_lost(world: World, revision: Revision) -> bool:
     """Whether the ConfigMap that its pods mount is gone and was made by another build, so that it stays gone."""
-    there = {c.get("metadata", {}).get("name") for c in world.children.config_maps}
+    there = {scripts.name for scripts in world.children.config_maps}
     return revision.config_map not in there and revision.config_map != _scripts_of_today(world)
 
 
@@ -87,8 +88,7 @@ def _tags(world: World, revisions: Sequence[Revision], target: Target) -> Mappin
 
 
 def _scripts_of_today(world: World) -> str:
-    name: str = scripts_config_map(_owner(world), world.defaults.scripts)["metadata"]["name"]
-    return name
+    return name_of(scripts_config_map(_owner(world), world.defaults.scripts))
 
 
 def _owner(world: World) -> Owner:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from model_operator.api import names
-from model_operator.domain.objects import Object, applied_revision, part, read_time, rfc3339, selected_track
+from model_operator.domain.objects import read_time, rfc3339
 from model_operator.domain.revision import Revision, Side, Verdict, VerdictState
 from model_operator.domain.rollout import Candidate, Departed, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import World
@@ -285,8 +285,8 @@ def _rebuild(world: World) -> tuple[Serving | None, Candidate | None]:
     """Serving and candidate from the verdicts and the Deployments, when the status names neither."""
     revisions = {r.name: r for r in world.children.revisions}
     lived = [(r.verdict, r) for r in revisions.values() if r.verdict and r.verdict.state is VerdictState.LIVE]
-    carried = {track: applied_revision(d) for track, d in world.children.deployments.items()}
-    pointed = selected_track(world.children.service) or world.name
+    carried = {track: live.revision for track, live in world.children.deployments.items()}
+    pointed = world.service_track or world.name
     serving = None
     if lived:
         # the clock shows whole seconds, and a rollout may take less than one
@@ -302,7 +302,7 @@ def _rebuild(world: World) -> tuple[Serving | None, Candidate | None]:
         found = revisions.get(carried[track])
         if found is None or (serving and found.name == serving.revision):
             continue
-        if serving and track != serving.track and (found.verdict or not _size(world.deployment(track))):
+        if serving and track != serving.track and (found.verdict or not world.track(track).replicas):
             continue  # what served before, or was sent back; it takes no traffic
         return serving, _rebuild_candidate(world, serving, found, track)
     return serving, None
@@ -342,8 +342,3 @@ def _rebuild_candidate(
         message=verdict.message if verdict and rejected else "",
         track=track,
     )
-
-
-def _size(deployment: Object | None) -> int:
-    replicas = part(deployment or {}, "spec").get("replicas", 1)
-    return replicas if isinstance(replicas, int) else 0

@@ -13,7 +13,7 @@ from model_operator.controller import reconciler as module
 from model_operator.controller.cache import Cache
 from model_operator.controller.reconciler import Reconciler
 from model_operator.controller.services import Services
-from model_operator.domain.objects import Key, Kind, Object
+from model_operator.domain.objects import Key, Kind, Object, Pod
 from model_operator.domain.plan import Plan, VersionTag
 from model_operator.domain.registry import (
     FactsWanted,
@@ -55,8 +55,8 @@ class Told:
     def note(self, *given: Any) -> None:
         self.noted.append(given)
 
-    def follow(self, key: Key, revision: str, pods: Sequence[Object]) -> None:
-        self.followed.append((key, revision, [pod["metadata"]["name"] for pod in pods]))
+    def follow(self, key: Key, revision: str, pods: Sequence[Pod]) -> None:
+        self.followed.append((key, revision, [pod.name for pod in pods]))
 
     def forget(self, key: Key) -> None:
         self.forgotten.append(key)

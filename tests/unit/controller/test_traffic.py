@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from model_operator.controller import traffic
 from model_operator.controller.traffic import Figures, TrafficCounter, UnusableFiguresError, figures_of
-from model_operator.domain.objects import Key, Object
+from model_operator.domain.objects import Key, Object, read_pod
 from model_operator.domain.world import Traffic
 
 CHURN: Key = ("crm", "churn")
@@ -79,7 +79,7 @@ class Bench:
         return pod(f"uid-{number}", "127.0.0.1", ports, ready, revision, metadata)
 
     def follow(self, *pods: Object, revision: str = REVISION) -> None:
-        self.counter.follow(CHURN, revision, pods)
+        self.counter.follow(CHURN, revision, [read_pod(pod) for pod in pods])
 
     async def scrape(self) -> Traffic:
         await self.counter.scrape()
@@ -410,7 +410,7 @@ async def test_the_loop_scrapes_what_is_followed_later_and_ends_when_it_is_cance
     counter = TrafficCounter(bench.woken.append, scraped)
     running = asyncio.create_task(counter.run())
     await asyncio.sleep(0)
-    counter.follow(CHURN, REVISION, [bench.pod(0)])
+    counter.follow(CHURN, REVISION, [read_pod(bench.pod(0))])
     async with asyncio.timeout(20):
         await again.wait()
     running.cancel()
@@ -442,7 +442,7 @@ async def test_the_loop_scrapes_what_is_followed_later_and_ends_when_it_is_cance
     ],
 )
 def test_a_pod_is_found_at(address: str, ports: list[Any], url: str) -> None:
-    assert traffic._url(pod("uid", address, ports, True, REVISION, {})) == url
+    assert traffic._url(read_pod(pod("uid", address, ports, True, REVISION, {}))) == url
 
 
 def test_lines_that_are_not_ours_do_not_matter() -> None:

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from tests.unit.planner.planning import ago
+from tests.unit.planner.planning import ago, read_children
 
 from model_operator.api import names
 from model_operator.domain.objects import Kind, ObjectRef, rfc3339
@@ -34,17 +34,19 @@ def with_pods(seen: World) -> World:
     """The world after Kubernetes made every Deployment's pods ready, and the endpoints follow the Service."""
     deployments, pods = {}, []
     for track, live in seen.children.deployments.items():
-        number = live["spec"]["replicas"]
-        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas", "readyReplicas"), number)
-        generation = live["metadata"]["generation"]
-        deployments[track] = {**live, "status": {"observedGeneration": generation, **counts}}
-        name = live["spec"]["template"]["metadata"]["labels"][names.LABEL_REVISION]
-        pods += [ready_pod(f"{track}-{n}", track, name) for n in range(number)]
-    children = replace(seen.children, deployments=deployments, pods=tuple(pods))
-    service = children.service
-    track = service["spec"]["selector"][names.LABEL_TRACK] if service else ""
-    mine = [p["metadata"]["name"] for p in pods if p["metadata"]["labels"][names.LABEL_TRACK] == track]
-    return replace(seen, children=replace(children, endpoint_slices=(endpoints(*mine),)))
+        counts = dict.fromkeys(
+            ("replicas", "updatedReplicas", "availableReplicas", "readyReplicas"), live.replicas
+        )
+        generation = live.raw["metadata"]["generation"]
+        deployments[track] = {**live.raw, "status": {"observedGeneration": generation, **counts}}
+        pods += [ready_pod(f"{track}-{n}", track, live.revision) for n in range(live.replicas)]
+    pointed = [p["metadata"]["name"] for p in pods if _track_of(p) == seen.service_track]
+    views = read_children(deployments=deployments, pods=pods, endpoint_slices=[endpoints(*pointed)])
+    return replace(seen, children=replace(seen.children, **views))
+
+
+def _track_of(pod: Json) -> str:
+    return str(pod["metadata"]["labels"][names.LABEL_TRACK])
 
 
 def ready_pod(name: str, track: str, revision: str) -> Json:
@@ -101,31 +103,28 @@ def _applied(live: Mapping[str, Any], body: Mapping[str, Any]) -> Json:
 
 
 def _objects(children: Children) -> Objects:
-    found: Objects = {(Kind.DEPLOYMENT, t): deepcopy(dict(d)) for t, d in children.deployments.items()}
-    single = {
-        (Kind.SERVICE, "churn"): children.service,
-        (Kind.SERVICE, PREVIEW): children.preview,
-        (Kind.AUTOSCALER, "churn"): children.autoscaler,
-        (Kind.DISRUPTION_BUDGET, "churn"): children.disruption_budget,
+    single = (children.service, children.preview, children.autoscaler, children.disruption_budget)
+    several = (*children.deployments.values(), *children.config_maps, *children.revision_objects)
+    return {
+        (child.kind, child.name): deepcopy(dict(child.raw))
+        for child in (*single, *several)
+        if child is not None
     }
-    found |= {key: deepcopy(dict(obj)) for key, obj in single.items() if obj is not None}
-    found |= {(Kind.CONFIG_MAP, o["metadata"]["name"]): deepcopy(dict(o)) for o in children.config_maps}
-    found |= {(Kind.REVISION, o["metadata"]["name"]): deepcopy(dict(o)) for o in children.revision_objects}
-    return found
 
 
 def _children(before: Children, objects: Objects) -> Children:
-    kept = [o for (kind, _), o in objects.items() if kind is Kind.REVISION]
-    kept.sort(key=lambda o: o.get("revision", 0))
-    revisions = [replace(r, uid=o["metadata"]["uid"]) for o in kept if (r := read_revision(o))]
-    return replace(
-        before,
-        deployments={name: o for (kind, name), o in objects.items() if kind is Kind.DEPLOYMENT},
+    def all_of(kind: Kind) -> list[Json]:
+        return [raw for (found, _), raw in objects.items() if found is kind]
+
+    kept = sorted(all_of(Kind.REVISION), key=lambda raw: int(raw.get("revision", 0)))
+    views = read_children(
+        deployments={name: raw for (kind, name), raw in objects.items() if kind is Kind.DEPLOYMENT},
         service=objects.get((Kind.SERVICE, "churn")),
         preview=objects.get((Kind.SERVICE, PREVIEW)),
         autoscaler=objects.get((Kind.AUTOSCALER, "churn")),
         disruption_budget=objects.get((Kind.DISRUPTION_BUDGET, "churn")),
-        config_maps=tuple(o for (kind, _), o in objects.items() if kind is Kind.CONFIG_MAP),
-        revisions=tuple(revisions),
-        revision_objects=tuple(kept),
+        config_maps=all_of(Kind.CONFIG_MAP),
+        revision_objects=kept,
     )
+    revisions = tuple(revision for raw in kept if (revision := read_revision(raw)))
+    return replace(before, revisions=revisions, **views)

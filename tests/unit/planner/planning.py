@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.domain.objects import (
+    Kind,
+    read_autoscaler,
+    read_child,
+    read_deployment,
+    read_disruption_budget,
+    read_endpoint_slice,
+    read_pod,
+    read_service,
+)
 from model_operator.domain.registry import Resolution, ResolutionReason, ResolvedVersion
 from model_operator.domain.revision import Revision, Side, Target, Verdict, VerdictState
 from model_operator.domain.world import Children, Defaults, PodRegistry, World
@@ -19,16 +31,18 @@ Json = dict[str, Any]
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 UID = "uid-md"
 OWNER = Owner("crm", "churn", UID)
-CHILDREN = (
-    "deployments",
-    "service",
-    "preview",
-    "autoscaler",
-    "disruption_budget",
-    "config_maps",
-    "pods",
-    "endpoint_slices",
-)
+READERS: dict[str, Callable[[Json], object]] = {
+    "deployments": read_deployment,
+    "service": read_service,
+    "preview": read_service,
+    "autoscaler": read_autoscaler,
+    "disruption_budget": read_disruption_budget,
+    "config_maps": partial(read_child, Kind.CONFIG_MAP),
+    "revision_objects": partial(read_child, Kind.REVISION),
+    "pods": read_pod,
+    "endpoint_slices": read_endpoint_slice,
+}
+"""How the children are read, by their fields of ``Children``."""
 SPEC: Json = {"model": {"name": "churn", "alias": "champion"}, "replicas": 2}
 
 
@@ -129,8 +143,8 @@ def world(*kept: Revision, version: str = "1", spec: Json | None = None, **more:
         more["deployments"] = {"churn": deployment}
     if kept:
         more.setdefault("config_maps", (scripts(),))
-    children = {name: more.pop(name) for name in CHILDREN if name in more}
-    objects = tuple({**controller_revision(OWNER, r), "metadata": _metadata(r)} for r in kept)
+    children = {name: more.pop(name) for name in READERS if name in more}
+    children.setdefault("revision_objects", kept_objects(*kept))
     raw = SPEC | (spec or {})
     made = World(
         now=NOW,
@@ -142,12 +156,31 @@ def world(*kept: Revision, version: str = "1", spec: Json | None = None, **more:
         spec_raw=raw,
         status={},
         resolution=resolved(version),
-        children=Children(revisions=kept, revision_objects=objects, **children),
+        children=Children(revisions=kept, **read_children(**children)),
         defaults=Defaults("server:1", "fetch:1", {"fetch.py": "1", "serve.py": "1"}),
         pod_registry=PodRegistry("http://mlflow:5000"),
     )
     return replace(made, **more)
 
 
-def _metadata(kept: Revision) -> Json:
-    return controller_revision(OWNER, kept)["metadata"] | {"uid": kept.uid}
+def kept_objects(*kept: Revision) -> tuple[Json, ...]:
+    """The ControllerRevisions that keep these revisions."""
+    bodies = [controller_revision(OWNER, revision) for revision in kept]
+    return tuple(
+        {**body, "metadata": body["metadata"] | {"uid": revision.uid}}
+        for revision, body in zip(kept, bodies, strict=True)
+    )
+
+
+def read_children(**objects: Any) -> Json:
+    """The views of children, which are given as the API server has them, by the names of their fields."""
+    views: Json = {}
+    for field, found in objects.items():
+        read = READERS[field]
+        if isinstance(found, dict) and field == "deployments":
+            views[field] = {track: read(raw) for track, raw in found.items()}
+        elif isinstance(found, list | tuple):
+            views[field] = tuple(map(read, found))
+        else:
+            views[field] = read(found) if found is not None else None
+    return views

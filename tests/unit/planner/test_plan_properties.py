@@ -9,18 +9,28 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.unit.planner.carrying_out import carried_out, endpoints, ready_pod, with_pods
-from tests.unit.planner.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
+from tests.unit.planner.planning import (
+    NOW,
+    ago,
+    carrying,
+    kept_objects,
+    live,
+    pointing,
+    rejected,
+    revision,
+    world,
+)
 
 from model_operator.api import names
-from model_operator.domain.objects import Kind, ObjectRef, rfc3339, selected_track
+from model_operator.domain.objects import Kind, ObjectRef, read_service, rfc3339
 from model_operator.domain.plan import Apply, Delete, Scale
 from model_operator.domain.registry import Resolution, ResolutionReason
-from model_operator.domain.revision import Side
+from model_operator.domain.revision import Revision, Side
 from model_operator.domain.rollout import Candidate, Departed, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, RefusedWrite, Traffic, World
 from model_operator.planner.plan import plan
 from model_operator.planner.state import load, to_status
-from model_operator.planner.strategy.tracks import available_replicas, is_confirmed, replicas_of
+from model_operator.planner.strategy.tracks import is_confirmed
 
 Json = dict[str, Any]
 
@@ -127,8 +137,11 @@ def states(draw: st.DrawFn, revisions: Json) -> RolloutState:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
-    """Worlds in the middle of anything: switches, watches, reverts, requests, outages, lost statuses."""
+def parts_of_worlds(draw: st.DrawFn) -> tuple[list[Revision], Json]:
+    """Kept revisions and everything else that makes a world in the middle of anything.
+
+    Switches, watches, reverts, requests, outages, lost statuses.
+    """
     spec = draw(SPECS)
     if spec.get("gates", {}).get("approval", {}).get("at"):
         spec["rollout"] = {**spec["rollout"], "strategy": "BlueGreen"}
@@ -153,8 +166,7 @@ def worlds(draw: st.DrawFn) -> World:
             lambda of: (RefusedWrite(ObjectRef(of, "crm", "churn"), kind, "no"),)
         )
     )
-    return world(
-        *kept.values(),
+    return list(kept.values()), dict(
         version=draw(st.sampled_from(NUMBERS)),
         spec={k: v for k, v in spec.items() if v is not None},
         deployments=deployments,
@@ -170,6 +182,10 @@ def worlds(draw: st.DrawFn) -> World:
         traffic=draw(st.sampled_from([Traffic(), Traffic(100, 50)])),
         **draw(st.sampled_from([{}, {}, {"resolution": OUTAGE}])),
     )
+
+
+def worlds() -> st.SearchStrategy[World]:
+    return parts_of_worlds().map(lambda parts: world(*parts[0], **parts[1]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -219,10 +235,10 @@ def test_the_track_that_takes_requests_is_neither_deleted_nor_scaled_down(seen: 
         if action.ref.kind is not Kind.DEPLOYMENT or not isinstance(action, Delete | Scale):
             continue
         track = action.ref.name
-        fewer = isinstance(action, Delete) or action.replicas < replicas_of(seen.deployment(track))
+        fewer = isinstance(action, Delete) or action.replicas < seen.track(track).replicas
         asked = seen.spec is not None and seen.spec.replicas is not None
         if fewer and not (asked and isinstance(action, Scale) and action.replicas == seen.spec.replicas):
-            assert selected_track(seen.children.service) != track
+            assert seen.service_track != track
             assert state.serving is not None
             assert track != state.serving.track
             assert is_confirmed(seen, state.serving.track)
@@ -235,12 +251,12 @@ def test_the_service_is_never_moved_to_a_track_without_pods_while_the_one_it_has
 ) -> None:
     assume(seen.spec.replicas != 0)  # then nobody is meant to answer
     decided = plan(seen)
-    pointed = selected_track(seen.children.service)
+    pointed = seen.track(seen.service_track)
     for action in decided.actions:
         if isinstance(action, Apply) and action.ref == seen.ref(Kind.SERVICE):
-            to = selected_track(action.body)
-            if to != pointed and available_replicas(seen.deployment(pointed)):
-                assert available_replicas(seen.deployment(to))
+            to = seen.track(read_service(action.body).track)
+            if to.name != pointed.name and pointed.available:
+                assert to.available
 
 
 @settings(max_examples=60, deadline=None)
@@ -334,24 +350,24 @@ def garbled(obj: Json, draw: st.DrawFn) -> Json:
 
 @st.composite
 def garbled_worlds(draw: st.DrawFn) -> World:
-    seen = draw(worlds())
-    children = seen.children
-    names_of_requests = st.dictionaries(st.sampled_from(REQUESTS), JSON, max_size=3)
+    kept, parts = draw(parts_of_worlds())
+    requests = st.dictionaries(st.sampled_from(REQUESTS), JSON, max_size=3)
     fields = ("serving", "candidate", "rejected", "history", "conditions", "handledRequests", "resolved")
-    status = dict(seen.status) | draw(st.dictionaries(st.sampled_from((*fields, "replicas", "plan")), JSON))
-    children = replace(
-        children,
-        deployments={t: garbled(dict(d), draw) for t, d in children.deployments.items()},
-        service=garbled(dict(children.service), draw) if children.service else None,
-        preview=garbled(pointing("churn"), draw) if draw(st.booleans()) else None,
-        autoscaler=garbled(pointing("churn"), draw) if draw(st.booleans()) else None,
-        disruption_budget=garbled(pointing("churn"), draw) if draw(st.booleans()) else None,
-        config_maps=tuple(garbled(pointing("churn"), draw) for _ in range(draw(st.integers(0, 1)))),
-        revision_objects=tuple(garbled(dict(o), draw) for o in children.revision_objects),
-        pods=tuple(garbled(dict(p), draw) for p in children.pods),
-        endpoint_slices=tuple(garbled(dict(s), draw) for s in children.endpoint_slices),
-    )
-    return replace(seen, children=children, status=status, annotations=draw(names_of_requests))
+    status = draw(st.dictionaries(st.sampled_from((*fields, "replicas", "plan")), JSON))
+    service = parts["service"]
+    garbage: Json = {
+        "deployments": {track: garbled(raw, draw) for track, raw in parts["deployments"].items()},
+        "service": garbled(service, draw) if service else None,
+        "config_maps": [garbled(pointing("churn"), draw) for _ in range(draw(st.integers(0, 1)))],
+        "revision_objects": [garbled(raw, draw) for raw in kept_objects(*kept)],
+        "pods": [garbled(raw, draw) for raw in parts["pods"]],
+        "endpoint_slices": [garbled(raw, draw) for raw in parts["endpoint_slices"]],
+        "status": parts["status"] | status,
+        "annotations": draw(requests),
+    }
+    for field in ("preview", "autoscaler", "disruption_budget"):
+        garbage[field] = garbled(pointing("churn"), draw) if draw(st.booleans()) else None
+    return world(*kept, **(parts | garbage))
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-from model_operator.api import names
-from model_operator.domain.objects import (
-    Kind,
-    applied_revision,
-    leaving,
-    metadata,
-    part,
-    resource_version,
-    selected_track,
-    spec,
-)
-from model_operator.domain.plan import Action, Apply, Create, RecordVerdict, Scale
+from model_operator.domain.objects import Deployment, Kind, Object
+from model_operator.domain.plan import Action, Create, RecordVerdict, Scale
 from model_operator.domain.revision import Revision, Verdict, VerdictState
 from model_operator.domain.rollout import Phase, RolloutState
 from model_operator.domain.world import World
 from model_operator.planner.children.cleanup import delete_unneeded
-from model_operator.planner.children.ownership import controller_of
-from model_operator.planner.children.writes import adopt, child, create, delete, resource_versions
+from model_operator.planner.children.writes import adopt, apply, create, create_or_apply, delete
 from model_operator.planner.manifests import (
     Owner,
     autoscaler,
     controller_revision,
     deployment,
-    differs,
     disruption_budget,
     initial_replicas,
+    name_of,
     preview_service,
     scripts_config_map,
     service,
+    with_replicas,
 )
 from model_operator.planner.state import verdict_on
 from model_operator.planner.strategy.strategies import chosen_strategy
@@ -42,7 +31,6 @@ from model_operator.planner.strategy.tracks import (
     desired_replicas,
     idle_replicas,
     is_confirmed,
-    replicas_of,
     traffic_track,
     warm_until,
 )
@@ -90,46 +78,43 @@ def _tend(world: World, state: RolloutState, carried: Mapping[str, Revision]) ->
     track = traffic_track(world, state)
     # the autoscaler and the budget stay where the requests are until the endpoints have moved
     settled = track if not track or is_confirmed(world, track) else _scaled_track(world) or track
-    hpa = autoscaler(owner, spec, settled or world.name)
-    live_hpa = world.children.autoscaler
-    if hpa is None and live_hpa is not None and not leaving(live_hpa):
+    hpa, live_hpa = autoscaler(owner, spec, settled or world.name), world.children.autoscaler
+    if hpa is None and live_hpa is not None and not live_hpa.leaving:
         # before the scale below, or the autoscaler would undo it
-        yield delete(world, Kind.AUTOSCALER, live_hpa)
+        yield delete(world, live_hpa)
     for name, revision in carried.items():
-        in_traffic = name in (track, selected_track(world.children.service)) or state.serving is None
+        in_traffic = name in (track, world.service_track) or state.serving is None
         body = deployment(owner, spec, revision, name, in_traffic=in_traffic)
-        yield from _deployment(
-            world, state, body, moves=applied_revision(world.deployment(name)) != revision.name
-        )
+        yield from _deployment(world, state, body, moves=world.track(name).revision != revision.name)
     if track:
-        live = world.children.service
-        moves = live is not None and selected_track(live) != track
-        yield from child(world, Kind.SERVICE, service(owner, spec, track), live, moves=moves)
+        live, body = world.children.service, service(owner, spec, track)
+        moves = live is not None and live.track != track
+        yield from create_or_apply(world, Kind.SERVICE, body, live, moves=moves)
     yield from _preview(world, owner, state)
     budget = disruption_budget(owner, spec, settled or world.name)
-    yield from child(world, Kind.DISRUPTION_BUDGET, budget, world.children.disruption_budget)
+    yield from create_or_apply(world, Kind.DISRUPTION_BUDGET, budget, world.children.disruption_budget)
     if hpa is not None and track:
         moves = live_hpa is not None and _scaled_track(world) != settled
-        yield from child(world, Kind.AUTOSCALER, hpa, live_hpa, moves=moves)
+        yield from create_or_apply(world, Kind.AUTOSCALER, hpa, live_hpa, moves=moves)
     yield from _idle(world, state, carried)
     yield from _adoptions(world)
 
 
 def _scaled_track(world: World) -> str:
     """The track that the autoscaler or, without one, the budget is about; empty when its Deployment is gone."""
-    reference = part(spec(world.children.autoscaler or {}), "scaleTargetRef")
-    labels = part(part(spec(world.children.disruption_budget or {}), "selector"), "matchLabels")
-    track = str(reference.get("name") or labels.get(names.LABEL_TRACK) or "")
-    return track if world.deployment(track or " ") is not None else ""
+    scaler, budget = world.children.autoscaler, world.children.disruption_budget
+    track = (scaler.track if scaler else "") or (budget.track if budget else "")
+    return track if world.track(track).exists else ""
 
 
 def _preview(world: World, owner: Owner, state: RolloutState) -> Iterator[Action]:
     """The Service that shows a candidate to those who have to agree to it."""
     live, candidate = world.children.preview, state.candidate
     if candidate is not None and candidate.phase is Phase.READY:
-        yield from child(world, Kind.SERVICE, preview_service(owner, world.spec, candidate.track), live)
-    elif live is not None and not leaving(live):
-        yield delete(world, Kind.SERVICE, live)
+        body = preview_service(owner, world.spec, candidate.track)
+        yield from create_or_apply(world, Kind.SERVICE, body, live)
+    elif live is not None and not live.leaving:
+        yield delete(world, live)
 
 
 def _idle(world: World, state: RolloutState, carried: Mapping[str, Revision]) -> Iterator[Action]:
@@ -138,66 +123,66 @@ def _idle(world: World, state: RolloutState, carried: Mapping[str, Revision]) ->
         return  # requests may still go there
     for track, live in world.children.deployments.items():
         # the revision that serves may be kept no longer, and so not be among what is carried
-        if track in carried or track == state.serving.track or leaving(live):
+        if track in carried or track == state.serving.track or live.leaving:
             continue
-        if not controller_of(live):
-            yield adopt(world, Kind.DEPLOYMENT, live)
+        if live.controller is None:
+            yield adopt(world, live)
         desired = idle_replicas(world, state, track)
-        if replicas_of(live) != desired:
-            yield Scale(world.ref(Kind.DEPLOYMENT, track), desired, resource_version(live))
+        if live.replicas != desired:
+            yield Scale(world.ref(Kind.DEPLOYMENT, track), desired, live.resource_version)
         elif not desired and not chosen_strategy(world.spec).beside:
-            yield delete(world, Kind.DEPLOYMENT, live)
+            yield delete(world, live)
 
 
 def _revision_objects(world: World, owner: Owner, active: Revision) -> Iterator[Action]:
-    if not any(metadata(c).get("name") == active.config_map for c in world.children.config_maps):
+    if not any(scripts.name == active.config_map for scripts in world.children.config_maps):
         body = scripts_config_map(owner, world.defaults.scripts)
         # an older revision's scripts that somebody deleted can't be made again from today's code
-        if metadata(body)["name"] == active.config_map:
+        if name_of(body) == active.config_map:
             yield Create(world.ref(Kind.CONFIG_MAP, active.config_map), body)
     if not any(r.name == active.name for r in world.children.revisions):
-        body = controller_revision(owner, active)
-        yield Create(world.ref(Kind.REVISION, str(metadata(body)["name"])), body)
+        yield _keep(world, owner, active)
 
 
-def _deployment(
-    world: World, state: RolloutState, body: Mapping[str, Any], *, moves: bool
-) -> Iterator[Action]:
+def _keep(world: World, owner: Owner, revision: Revision) -> Create:
+    body = controller_revision(owner, revision)
+    return Create(world.ref(Kind.REVISION, name_of(body)), body)
+
+
+def _deployment(world: World, state: RolloutState, body: Object, *, moves: bool) -> Iterator[Action]:
     """A track's Deployment: its body, and its size where that is ours to say."""
-    track = str(metadata(body)["name"])
-    ref, live, spec = world.ref(Kind.DEPLOYMENT, track), world.deployment(track), world.spec
-    desired = desired_replicas(world, state.serving)
+    live, desired = world.track(name_of(body)).deployment, desired_replicas(world, state.serving)
     if live is None:
-        yield create(world, ref, {**body, "spec": {**body["spec"], "replicas": desired}})
+        yield create(world, Kind.DEPLOYMENT, with_replicas(body, desired))
         return
-    if leaving(live):
-        return
-    meta, applied = metadata(live), bool(differs(body, live))
+    applied = apply(world, body, live, moves=moves)
     if applied:
-        yield Apply(ref, body, str(meta["uid"]), resource_version(live), repair=not moves)
-    # the apply would have been refused, and nothing after it tried
-    version = "" if applied else resource_version(live)
-    followed = selected_track(world.children.service) or track
-    if spec.autoscaling is not None and track == followed:
+        yield applied
+    size = None if live.leaving else _new_size(world, live, desired)
+    if size is not None:
+        # an apply changes the version: bound to that of before, the scale would be refused
+        version = "" if applied else live.resource_version
+        yield Scale(world.ref(Kind.DEPLOYMENT, name_of(body)), size, version)
+
+
+def _new_size(world: World, live: Deployment, desired: int) -> int | None:
+    """The size that a track has to be brought to; None where it has it, or somebody else decides."""
+    spec, followed = world.spec, world.service_track or live.name
+    if spec.autoscaling is not None and live.name == followed:
         # an autoscaler leaves a Deployment alone that stands at 0: so does a person who put it there
-        if replicas_of(live) == 0 and world.children.autoscaler is None:
-            yield Scale(ref, initial_replicas(spec), version)
-    elif spec.replicas is not None:
-        if replicas_of(live) != desired:
-            yield Scale(ref, desired, version)
-    elif track != followed and replicas_of(live) < desired:
-        # what is to take over has to have the size of what it takes over from
-        yield Scale(ref, desired, version)
+        asleep = live.replicas == 0 and world.children.autoscaler is None
+        return initial_replicas(spec) if asleep else None
+    if spec.replicas is not None:
+        return desired if live.replicas != desired else None
+    # what is to take over has to have the size of what it takes over from
+    return desired if live.name != followed and live.replicas < desired else None
 
 
 def _adoptions(world: World) -> Iterator[Action]:
     """Orphans of the kinds that are never applied again get their owner back."""
-    for obj in world.children.config_maps:
-        if not controller_of(obj) and not leaving(obj):
-            yield adopt(world, Kind.CONFIG_MAP, obj)
-    for obj in world.children.revision_objects:
-        if not controller_of(obj) and not leaving(obj):
-            yield adopt(world, Kind.REVISION, obj)
+    for live in (*world.children.config_maps, *world.children.revision_objects):
+        if live.controller is None and not live.leaving:
+            yield adopt(world, live)
 
 
 # --- verdicts --------------------------------------------------------------------------------------
@@ -205,7 +190,6 @@ def _adoptions(world: World) -> Iterator[Action]:
 
 def _verdicts(world: World, state: RolloutState) -> Iterator[RecordVerdict]:
     """What the state holds and the kept revisions do not say yet."""
-    versions = resource_versions(world)
     for revision in world.children.revisions:
         desired = verdict_on(state, revision.name)
         kept = revision.verdict
@@ -214,7 +198,7 @@ def _verdicts(world: World, state: RolloutState) -> Iterator[RecordVerdict]:
         if desired and kept and _same_verdict(kept, desired):
             continue
         ref = world.ref(Kind.REVISION, f"{world.name}-{revision.name}")
-        yield RecordVerdict(ref, desired, versions.get(ref.name, ""))
+        yield RecordVerdict(ref, desired, revision.resource_version)
 
 
 def _same_verdict(a: Verdict, b: Verdict) -> bool:
@@ -226,5 +210,4 @@ def _rejected_unseen(world: World, state: RolloutState, desired: Sequence[Revisi
     owner, kept = Owner(world.namespace, world.name, world.uid), {r.name for r in world.children.revisions}
     for revision in desired:
         if revision.name not in kept and state.rejection_of(revision.name):
-            body = controller_revision(owner, revision)
-            yield Create(world.ref(Kind.REVISION, str(metadata(body)["name"])), body)
+            yield _keep(world, owner, revision)

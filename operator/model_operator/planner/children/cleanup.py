@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from model_operator.domain.objects import Kind, Object, applied_revision, leaving, metadata, part, spec
+from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Delete
 from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import RolloutState, revert_target
 from model_operator.domain.world import World
-from model_operator.planner.children.writes import delete, resource_versions
+from model_operator.planner.children.writes import delete
 
 
 def delete_unneeded(
@@ -18,7 +18,7 @@ def delete_unneeded(
     """Revisions over the limit, and scripts that nothing mounts."""
     if not desired:
         return  # the verdict on the present target must outlive the status, and which that is is not known
-    needed = {*(r.name for r in desired), *(applied_revision(d) for d in world.children.deployments.values())}
+    needed = {*(r.name for r in desired), *(d.revision for d in world.children.deployments.values())}
     needed |= {r.revision for r in state.rejected[:1]}
     needed |= {state.serving.revision} if state.serving else set()
     needed |= {state.candidate.revision} if state.candidate else set()
@@ -28,22 +28,14 @@ def delete_unneeded(
     recent = {r.name for r in by_age[: world.spec.revert.history_limit]}
     kept = [r for r in revisions if r.name in needed | recent]
     kept_names = {r.name for r in kept}
-    versions = resource_versions(world)
     for revision in world.children.revisions:
         if revision.name not in kept_names:
             ref = world.ref(Kind.REVISION, f"{world.name}-{revision.name}")
-            yield Delete(ref, revision.uid, versions.get(ref.name, ""))
+            yield Delete(ref, revision.uid, revision.resource_version)
     mounted = {r.config_map for r in kept}
     for live in world.children.deployments.values():
-        mounted |= _find_mounted(live)
-    for obj in world.children.config_maps:
-        meta = metadata(obj)
-        if meta["name"] not in mounted and not leaving(obj):
-            yield delete(world, Kind.CONFIG_MAP, obj)
-
-
-def _find_mounted(live: Object) -> set[str]:
-    """ConfigMaps that the Deployment's pods mount, even where the revision can't be read."""
-    volumes = part(part(spec(live), "template"), "spec").get("volumes")
-    found = volumes if isinstance(volumes, list) else []
-    return {str(part(v, "configMap").get("name")) for v in found if isinstance(v, Mapping)}
+        # also of a revision that can't be read
+        mounted |= live.mounted
+    for scripts in world.children.config_maps:
+        if scripts.name not in mounted and not scripts.leaving:
+            yield delete(world, scripts)

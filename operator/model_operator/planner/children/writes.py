@@ -4,43 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from model_operator.domain.objects import Kind, Object, ObjectRef, leaving, metadata, resource_version
+from model_operator.domain.objects import Child, Kind, Object, ObjectRef
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete
 from model_operator.domain.world import World
 from model_operator.planner.annotations import read_adoptions
-from model_operator.planner.manifests import Owner, differs
+from model_operator.planner.manifests import Owner, differs, name_of
 
 
-def create(world: World, ref: ObjectRef, body: Object) -> Create:
+def create(world: World, kind: Kind, body: Object) -> Create:
     """Creates it, or takes it over where a person allows that."""
-    return Create(ref, body, adopt=str(ref).replace(" ", "/") in read_adoptions(world))
+    ref = world.ref(kind, name_of(body))
+    return Create(ref, body, adopt=ref.kubectl_name in read_adoptions(world))
 
 
-def child(
-    world: World, kind: Kind, body: Object, live: Object | None, *, moves: bool = False
+def apply(world: World, body: Object, live: Child, *, moves: bool) -> Apply | None:
+    """Makes it what the body says, where it is not; one that is being deleted is left alone.
+
+    ``moves``: it moves requests, a revision or an autoscaler, and does not only put back what somebody changed.
+    """
+    if live.leaving or not differs(body, live.raw):
+        return None
+    return Apply(_ref(world, live), body, live.uid, live.resource_version, repair=not moves)
+
+
+def create_or_apply(
+    world: World, kind: Kind, body: Object, live: Child | None, *, moves: bool = False
 ) -> Iterator[Action]:
-    """``moves``: it moves requests or an autoscaler, and does not only put back what somebody changed."""
-    meta = metadata(live or {})
+    """What makes the child of that kind say what the body says; nothing where it does."""
     if live is None:
-        yield create(world, world.ref(kind, str(metadata(body)["name"])), body)
-    elif not leaving(live) and differs(body, live):
-        ref = world.ref(kind, str(meta["name"]))
-        yield Apply(ref, body, str(meta["uid"]), resource_version(live), repair=not moves)
+        yield create(world, kind, body)
+    elif applied := apply(world, body, live, moves=moves):
+        yield applied
 
 
-def adopt(world: World, kind: Kind, obj: Object) -> Adopt:
+def adopt(world: World, live: Child) -> Adopt:
     """Makes this ModelDeployment the controller of an orphan."""
-    meta = metadata(obj)
     owner = Owner(world.namespace, world.name, world.uid).reference()
-    return Adopt(world.ref(kind, str(meta["name"])), str(meta["uid"]), owner)
+    return Adopt(_ref(world, live), live.uid, owner)
 
 
-def delete(world: World, kind: Kind, live: Object) -> Delete:
+def delete(world: World, live: Child) -> Delete:
     """Deletes it as it was seen."""
-    meta = metadata(live)
-    return Delete(world.ref(kind, str(meta["name"])), str(meta["uid"]), resource_version(live))
+    return Delete(_ref(world, live), live.uid, live.resource_version)
 
 
-def resource_versions(world: World) -> dict[str, str]:
-    """The resourceVersions of the kept revisions, by the names of their objects."""
-    return {str(metadata(obj)["name"]): resource_version(obj) for obj in world.children.revision_objects}
+def _ref(world: World, live: Child) -> ObjectRef:
+    return ObjectRef(live.kind, world.namespace, live.name)

@@ -6,7 +6,7 @@
 
 from model_operator.planner.health.candidate import Judgement, judge_candidate_pods, self_test_outcome
 from model_operator.planner.health.reasons import EXIT_CODES, MESSAGE_LIMIT, REASONS, Failure, Reason, failure
-from model_operator.planner.health.serving import ServingJudgement, judge_serving_pods
+from model_operator.planner.health.serving import Load, ServingJudgement, judge_serving_pods
 
 __all__ = [
     "EXIT_CODES",
@@ -14,6 +14,7 @@ __all__ = [
     "REASONS",
     "Failure",
     "Judgement",
+    "Load",
     "Reason",
     "ServingJudgement",
     "failure",

@@ -11,22 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from model_operator.api.spec import RolloutSpec
-from model_operator.domain.objects import (
-    FETCH,
-    Object,
-    applied_revision,
-    changed_at,
-    condition,
-    container,
-    left_words,
-    metadata,
-    revision_of,
-    spec,
-    state,
-    status,
-    text,
-)
+from model_operator.domain.objects import Deployment, Pod
 from model_operator.domain.rollout import Phase
+from model_operator.domain.world import Track
 from model_operator.planner.health.pod_state import PodState, pod_state, time_limit
 from model_operator.planner.health.reasons import Failure, failure, shorten, worst
 
@@ -48,73 +35,53 @@ class Judgement:
     self_test: str = ""
 
 
-def judge_candidate_pods(
-    revision: str, deployment: Object | None, pods: Sequence[Object], limits: RolloutSpec, now: datetime
-) -> Judgement:
-    """Judges the rollout of ``revision`` by its Deployment and pods.
+def judge_candidate_pods(revision: str, track: Track, limits: RolloutSpec, now: datetime) -> Judgement:
+    """Judges the rollout of ``revision`` by the Deployment and the pods of its track.
 
     ``limits`` holds the seconds per pod and phase. Raises nothing: whatever is missing in the objects counts as
     not there yet.
     """
-    if deployment is None or applied_revision(deployment) != revision or not _is_observed(deployment):
+    deployment = track.deployment
+    if deployment is None or deployment.revision != revision or not deployment.observed:
         return Judgement(Phase.APPLYING, "waiting for the Deployment to take the new pod template")
-    mine = [pod for pod in pods if revision_of(pod) == revision]
-    if _all_live(deployment):
-        return Judgement(Phase.ROLLING, live=True, self_test=self_test_outcome(revision, pods))
+    if deployment.complete:
+        return Judgement(Phase.ROLLING, live=True, self_test=self_test_outcome(revision, track.pods))
+    mine = [pod for pod in track.pods if pod.revision == revision]
     found = [s for pod in mine if (s := pod_state(pod, now))]
     states = [s for s in found if not s.gone]
     # a pod that its node put out is told of for a while; it can't hold up those that came after it
     displaced = [s for s in found if s.gone and now < s.deadline(limits)]
     if sick := worst([s.failure for s in states]):
         return Judgement(Phase.FAILED, sick.message, failure=sick)
-    unready = sorted((s for s in states if not s.ready), key=lambda s: (_ORDER[s.phase], s.since))
-    if not unready:
+    if all(s.ready for s in states):
         return _without_unready_pods(deployment, states, displaced, limits, now)
-    slowest = unready[0]
-    # a pod in a later phase may be the first to miss its deadline
-    deadline = min(s.deadline(limits) for s in unready)
-    late = [s.trouble or _describe_missed(s.phase, limits) for s in unready if now >= s.deadline(limits)]
-    if sick := worst(late):
-        return Judgement(slowest.phase, sick.message, failure=sick, deadline=deadline)
-    ready = sum(s.ready for s in states)
-    trouble = slowest.trouble
-    message = trouble.message if trouble else _PROGRESS[slowest.phase]
-    if trouble is None and displaced and (trouble := displaced[0].trouble):
-        message = f"{message}; before that, {trouble.message}"
-    return Judgement(
-        Phase.ROLLING if ready else slowest.phase,
-        shorten(f"{_replicas_text(deployment, ready)}; {message}" if ready else message),
-        hint=trouble.reason if trouble else "",
-        deadline=deadline,
-    )
+    return _with_unready_pods(deployment, states, displaced, limits, now)
 
 
-def self_test_outcome(revision: str, pods: Sequence[Object]) -> str:
+def self_test_outcome(revision: str, pods: Sequence[Pod]) -> str:
     """What the self-test of that revision was: ``Passed``, ``NoExample``, or empty when no ready pod tells.
 
     The port opens only after a passed test, so a ready pod proves it; whether there was anything to test with is
     in the last words of its init container.
     """
     for pod in pods:
-        if revision_of(pod) != revision or condition(pod, "Ready").get("status") != "True":
-            continue
-        words = left_words(state(container(pod, FETCH), "terminated"))
-        if isinstance(example := words.get("inputExample"), bool):
-            return "Passed" if example else "NoExample"
+        if pod.revision == revision and pod.is_ready and pod.fetch.end:
+            example = pod.fetch.end.input_example
+            if example is not None:
+                return "Passed" if example else "NoExample"
     return ""
 
 
-def find_refusal(deployment: Object) -> tuple[Failure, datetime | None] | None:
+def find_refusal(deployment: Deployment) -> tuple[Failure, datetime | None] | None:
     """Why the API server refuses the Deployment's new pods, and since when; None when it does not."""
-    refused = condition(deployment, "ReplicaFailure")
-    if refused.get("status") != "True":
+    refused = deployment.refused_pods
+    if not refused.is_true:
         return None
-    said = text(refused.get("message"))
-    quota = "exceeded quota" in said
+    quota = "exceeded quota" in refused.message
     what = "the API server refuses the new pods"
     if quota:
         what += ", because the namespace's quota is used up"
-    return failure("QuotaExceeded" if quota else "PodsRefused", f"{what}: {said}"), changed_at(refused)
+    return failure("QuotaExceeded" if quota else "PodsRefused", f"{what}: {refused.message}"), refused.since
 
 
 _ORDER = {Phase.SCHEDULING: 0, Phase.FETCHING: 1, Phase.STARTING: 2}
@@ -134,8 +101,35 @@ def _describe_missed(phase: Phase, limits: RolloutSpec) -> Failure:
     return failure("StartupDeadline", f"the server was not ready within {seconds} s of its start")
 
 
+def _with_unready_pods(
+    deployment: Deployment,
+    states: Sequence[PodState],
+    displaced: Sequence[PodState],
+    limits: RolloutSpec,
+    now: datetime,
+) -> Judgement:
+    """The pod that is furthest behind says how far the rollout is; any pod may be the first to miss its deadline."""
+    unready = sorted((s for s in states if not s.ready), key=lambda s: (_ORDER[s.phase], s.since))
+    slowest = unready[0]
+    deadline = min(s.deadline(limits) for s in unready)
+    late = [s.trouble or _describe_missed(s.phase, limits) for s in unready if now >= s.deadline(limits)]
+    if sick := worst(late):
+        return Judgement(slowest.phase, sick.message, failure=sick, deadline=deadline)
+    ready = len(states) - len(unready)
+    trouble = slowest.trouble
+    message = trouble.message if trouble else _PROGRESS[slowest.phase]
+    if trouble is None and displaced and (trouble := displaced[0].trouble):
+        message = f"{message}; before that, {trouble.message}"
+    return Judgement(
+        Phase.ROLLING if ready else slowest.phase,
+        shorten(f"{_replicas_text(deployment, ready)}; {message}" if ready else message),
+        hint=trouble.reason if trouble else "",
+        deadline=deadline,
+    )
+
+
 def _without_unready_pods(
-    deployment: Object,
+    deployment: Deployment,
     states: Sequence[PodState],
     displaced: Sequence[PodState],
     limits: RolloutSpec,
@@ -148,7 +142,7 @@ def _without_unready_pods(
         if now >= deadline:
             return Judgement(Phase.SCHEDULING, why.message, failure=why, deadline=deadline)
         return Judgement(Phase.SCHEDULING, why.message, hint=why.reason, deadline=deadline)
-    if spec(deployment).get("paused") is True:
+    if deployment.paused:
         words = "the Deployment is paused by hand; kubectl rollout resume lets it go on"
         return Judgement(Phase.SCHEDULING, words, hint="DeploymentPaused")
     if states:
@@ -159,26 +153,5 @@ def _without_unready_pods(
     return Judgement(Phase.SCHEDULING, "waiting for the first pod")
 
 
-# --- the Deployment ----------------------------------------------------------------------------------
-
-
-def _is_observed(deployment: Object) -> bool:
-    generation = metadata(deployment).get("generation", 0)
-    observed = status(deployment).get("observedGeneration", 0)
-    if not isinstance(generation, int) or not isinstance(observed, int):
-        return False
-    return observed >= generation
-
-
-def _all_live(deployment: Object) -> bool:
-    """Kubernetes' own test of a complete rollout: everything updated, available, and nothing old left."""
-    desired = spec(deployment).get("replicas", 1)
-    counts = [
-        status(deployment).get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")
-    ]
-    return all(found == desired for found in counts)
-
-
-def _replicas_text(deployment: Object, ready: int) -> str:
-    desired = spec(deployment).get("replicas", 1)
-    return f"{ready} of {desired} replicas are ready on the new version"
+def _replicas_text(deployment: Deployment, ready: int) -> str:
+    return f"{ready} of {deployment.replicas} replicas are ready on the new version"

@@ -5,17 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from model_operator.domain.objects import (
-    Object,
-    changed_at,
-    condition,
-    created_at,
-    metadata,
-    objects,
-    read_time,
-    status,
-    text,
-)
+from model_operator.domain.objects import Condition, Pod
 from model_operator.planner.health.reasons import Failure, failure, shorten
 
 _LOST = frozenset({"NodeLost", "Shutdown", "NodeShutdown", "Terminated"})
@@ -37,40 +27,32 @@ class Displacement:
     """Whether the pod is over, so that its ReplicaSet has another one made."""
 
 
-def displacement(pod: Object) -> Displacement | None:
+def displacement(pod: Pod) -> Displacement | None:
     """What was done to the pod; None for one that only its own containers, or a rollout, can have stopped."""
-    gone = bool(metadata(pod).get("deletionTimestamp")) or status(pod).get("phase") in ("Failed", "Succeeded")
-    reason = text(status(pod).get("reason"))
-    disruption = condition(pod, "DisruptionTarget")
-    readiness = condition(pod, "Ready")
-    if disruption.get("status") == "True":
-        name = text(disruption.get("reason"))
-        kind = "NodeLost" if name in _LOST_BY or reason in _LOST else "Evicted"
-        said, since = _quote(name, disruption), changed_at(disruption)
-    elif reason in _LOST or status(pod).get("phase") == "Unknown":
-        kind, said, since = "NodeLost", _quote(reason, status(pod)), changed_at(readiness)
-    elif reason in _PUT_OUT or reason.startswith(_REFUSED):
-        kind, said, since = "Evicted", _quote(reason, status(pod)), changed_at(readiness)
-    elif status(pod).get("phase") in ("Failed", "Succeeded"):
-        # with restartPolicy Always no container can bring this about
-        kind, said, since = "Evicted", _quote(reason, status(pod)), changed_at(readiness)
+    disruption, readiness = pod.condition("DisruptionTarget"), pod.condition("Ready")
+    over = pod.phase in ("Failed", "Succeeded")
+    if disruption.is_true:
+        kind = "NodeLost" if disruption.reason in _LOST_BY or pod.reason in _LOST else "Evicted"
+        said, since = _quote(disruption), disruption.since
+    elif pod.reason in _LOST or pod.phase == "Unknown":
+        kind, said, since = "NodeLost", _quote(pod), readiness.since
+    elif over or pod.reason in _PUT_OUT or pod.reason.startswith(_REFUSED):
+        # with restartPolicy Always no container can bring the end of its pod about
+        kind, said, since = "Evicted", _quote(pod), readiness.since
     elif _unheard_of(pod, readiness):
-        kind, said, since = "NodeLost", "its kubelet is not heard of", changed_at(readiness)
+        kind, said, since = "NodeLost", "its kubelet is not heard of", readiness.since
     else:
         return None
     what = "the pod's node went away" if kind == "NodeLost" else "the pod was put out by its node"
     trouble = failure(kind, f"{what} ({said})" if said else what)
-    return Displacement(trouble, since or read_time(status(pod).get("startTime")) or created_at(pod), gone)
+    return Displacement(trouble, since or pod.started or pod.created, gone=pod.leaving or over)
 
 
-def _unheard_of(pod: Object, readiness: Object) -> bool:
+def _unheard_of(pod: Pod, readiness: Condition) -> bool:
     """The node controller turns Ready to False for the pods of a silent node, and touches nothing else of them."""
-    if readiness.get("status") != "False" or readiness.get("reason") == "ReadinessGatesNotReady":
-        return False
-    containers = objects(status(pod).get("containerStatuses"))
-    return bool(containers) and all(c.get("ready") is True for c in containers)
+    return readiness.is_false and readiness.reason != "ReadinessGatesNotReady" and pod.containers_ready
 
 
-def _quote(reason: str, source: Object) -> str:
-    detail = text(source.get("message")).strip()
-    return shorten(": ".join(part for part in (reason, detail) if part), _DETAIL)
+def _quote(source: Condition | Pod) -> str:
+    parts = (source.reason, source.message.strip())
+    return shorten(": ".join(part for part in parts if part), _DETAIL)

@@ -5,20 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from model_operator.api.names import CONTAINER_FETCH
 from model_operator.api.spec import RolloutSpec
-from model_operator.domain.objects import (
-    FETCH,
-    SERVER,
-    Object,
-    changed_at,
-    condition,
-    container,
-    created_at,
-    metadata,
-    runs_our_script,
-    state,
-    text,
-)
+from model_operator.domain.objects import Container, Pod
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
 from model_operator.planner.health.container_exits import bare_exits, exit_failure, last_end
@@ -66,58 +55,54 @@ def time_limit(phase: Phase, limits: RolloutSpec) -> timedelta:
     return timedelta(seconds=seconds[phase])
 
 
-def pod_state(pod: Object, now: datetime, after: datetime | None = None) -> PodState | None:
+def pod_state(pod: Pod, now: datetime, after: datetime | None = None) -> PodState | None:
     """The state of a pod; None for one that is being deleted as it should be.
 
     With ``after``, only what ended later is held against it, also while it is ready.
     """
-    created = created_at(pod) or now
+    created = pod.created or now
     if moved := displacement(pod):
         return PodState(Phase.SCHEDULING, moved.since or created, trouble=moved.trouble, gone=moved.gone)
-    if metadata(pod).get("deletionTimestamp"):
+    if pod.leaving:
         return None
-    scheduled = condition(pod, "PodScheduled")
-    if scheduled.get("status") != "True":
+    scheduled = pod.condition("PodScheduled")
+    if not scheduled.is_true:
         trouble = None
-        if scheduled.get("reason") == "Unschedulable":
-            trouble = failure("InsufficientCapacity", what_did_not_fit(pod, text(scheduled.get("message"))))
+        if scheduled.reason == "Unschedulable":
+            trouble = failure("InsufficientCapacity", what_did_not_fit(pod, scheduled.message))
         return PodState(Phase.SCHEDULING, created, trouble=trouble)
-    since = changed_at(scheduled) or created
-    readiness = condition(pod, "Ready")
-    if readiness.get("status") == "True":
+    since = scheduled.since or created
+    if pod.is_ready:
         ready = PodState(Phase.STARTING, since, ready=True)
-        return ready if after is None else _container_state(pod, SERVER, ready, after)
-    initialized = condition(pod, "Initialized")
-    if initialized.get("status") != "True":
-        return _container_state(pod, FETCH, PodState(Phase.FETCHING, since), after)
-    since = changed_at(initialized) or since
+        return ready if after is None else _container_state(pod, pod.server, ready, after)
+    initialized = pod.condition("Initialized")
+    if not initialized.is_true:
+        return _container_state(pod, pod.fetch, PodState(Phase.FETCHING, since), after)
+    since = initialized.since or since
     # a pod that was ready and no longer is has its time again: it did start
-    since = max(since, changed_at(readiness) or since)
-    return _container_state(pod, SERVER, PodState(Phase.STARTING, since), after)
+    since = max(since, pod.condition("Ready").since or since)
+    return _container_state(pod, pod.server, PodState(Phase.STARTING, since), after)
 
 
-def _container_state(pod: Object, name: str, known: PodState, after: datetime | None) -> PodState:
+def _container_state(pod: Pod, container: Container, known: PodState, after: datetime | None) -> PodState:
     """Adds to ``known`` what the container's status tells."""
-    found = container(pod, name)
-    waiting = state(found, "waiting")
-    reason, said = text(waiting.get("reason")), text(waiting.get("message"))
-    image = text(found.get("image"))
+    reason, said, name = container.waiting_for, container.waiting_message, container.name
     if reason in _IMAGE_FINAL or (
         reason in _IMAGE_WAITS and any(sign in said.lower() for sign in _IMAGE_MISSING_SIGNS)
     ):
-        why = f"the image {image} can't be had: {said or reason}"
+        why = f"the image {container.image} can't be had: {said or reason}"
         return replace(known, failure=failure("ImageMissing", why))
     if reason in _IMAGE_WAITS:
-        why = f"the image {image} can't be pulled: {said or reason}"
+        why = f"the image {container.image} can't be pulled: {said or reason}"
         return replace(known, trouble=failure("ImageUnreachable", why))
     if reason in _CONFIG_WAITS:
         missing = failure("ContainerConfigError", f"the {name} container can't be made: {said or reason}")
         return replace(known, trouble=missing, patience=CONFIG_GRACE)
-    ended = last_end(found, after)
-    if not ended:
+    ended = last_end(container, after)
+    if ended is None:
         return known
-    ours = name == FETCH or runs_our_script(pod)
-    sick = exit_failure(name, ended, bare_exits(pod, found, after), ours=ours)
+    ours = name == CONTAINER_FETCH or pod.runs_our_script
+    sick = exit_failure(name, ended, bare_exits(pod, container, after), ours=ours)
     if sick and sick.side is Side.ENVIRONMENT:
         return replace(known, trouble=sick)
     return replace(known, failure=sick)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from model_operator.domain.objects import Object, mapping, objects, spec, text
+from model_operator.domain.objects import Pod
 
 _LONGEST = 2000
 """Characters read of the scheduler's sentence: one part for each kind of obstacle, so a few hundred as a rule."""
@@ -35,7 +35,7 @@ _OBSTACLES = {
 """The scheduler's words for one node or several, in ours: for one node, for several."""
 
 
-def what_did_not_fit(pod: Object, scheduler: str) -> str:
+def what_did_not_fit(pod: Pod, scheduler: str) -> str:
     """Why no node takes the pod, from the scheduler's message and the pod's requests; quotes the message.
 
     Without a message, or with one in words unknown here, it says less.
@@ -75,13 +75,11 @@ def _in_words(nodes: int, obstacle: str) -> str:
     return f"{nodes}: {obstacle}"
 
 
-def _describe_requests(pod: Object, resource: str) -> str:
+def _describe_requests(pod: Pod, resource: str) -> str:
     """Which container asks for how much of the resource; they are told apart, since sums would hide a sidecar."""
-    asks = []
-    for field in ("initContainers", "containers"):
-        for container in objects(spec(pod).get(field)):
-            requests = mapping(mapping(container.get("resources")).get("requests"))
-            amount = requests.get(resource)
-            if isinstance(amount, str | int) and str(amount) not in ("", "0"):
-                asks.append(f"{str(amount)[:30]} for {text(container.get('name'))[:63] or 'a container'}")
+    asks = [
+        f"{amount[:30]} for {asked.container[:63] or 'a container'}"
+        for asked in pod.requests
+        if (amount := asked.amounts.get(resource, "")) not in ("", "0")
+    ]
     return f"the pod asks for {resource}: {', '.join(asks[:5])}" if asks else ""

@@ -11,24 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from model_operator.domain.objects import (
-    SERVER,
-    Object,
-    applied_revision,
-    changed_at,
-    condition,
-    container,
-    count,
-    mapping,
-    metadata,
-    read_time,
-    revision_of,
-    spec,
-    state,
-    status,
-)
+from model_operator.domain.objects import Autoscaler, Deployment, Pod
 from model_operator.domain.revision import Side
-from model_operator.domain.world import Traffic
+from model_operator.domain.world import Track, Traffic
 from model_operator.planner.health.candidate import find_refusal
 from model_operator.planner.health.container_exits import bare_exits, how, last_end
 from model_operator.planner.health.pod_state import PodState, pod_state
@@ -59,53 +44,53 @@ class ServingJudgement:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """The revision's pods, each with its state."""
+class Load:
+    """The requests that the pods get, and the autoscaler that adds pods for them."""
 
-    pods: Sequence[tuple[Object, PodState]]
+    traffic: Traffic
+    """Counted since the revision went live."""
+    autoscaler: Autoscaler | None = None
+
+    def saturates(self, deployment: Deployment) -> bool:
+        """Whether there are more requests than pods for them, so that slow probes prove nothing."""
+        if self.traffic.saturated or self.autoscaler is None:
+            return self.traffic.saturated
+        scaled = self.autoscaler.track
+        elsewhere = scaled and deployment.name and scaled != deployment.name
+        return self.autoscaler.at_maximum and not elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The revision's pods that are not gone, each with its state, since the revision went live."""
+
+    pods: Sequence[tuple[Pod, PodState]]
     since: datetime
     now: datetime
 
 
 def judge_serving_pods(
-    revision: str,
-    deployment: Object | None,
-    pods: Sequence[Object],
-    autoscaler: Object | None,
-    traffic: Traffic,
-    since: datetime,
-    now: datetime,
+    revision: str, track: Track, load: Load, since: datetime, now: datetime
 ) -> ServingJudgement:
-    """Judges ``revision``, which went live at ``since``, by its Deployment, its pods and what they answered.
+    """Judges ``revision``, which went live at ``since``, by its track and by what its pods answered.
 
-    ``autoscaler`` is the HorizontalPodAutoscaler, if there is one; ``traffic`` is counted since ``since``. Other
-    revisions' pods may be among ``pods``. Raises nothing, whatever the objects lack.
+    Other revisions' pods may be on the track. Raises nothing, whatever the objects lack.
     """
-    if deployment is None or applied_revision(deployment) != revision or _wants_none(deployment):
+    deployment = track.deployment
+    if deployment is None or deployment.revision != revision or deployment.replicas == 0:
         return ServingJudgement()
-    states = [(pod, s) for pod in pods if revision_of(pod) == revision and (s := pod_state(pod, now, since))]
+    mine = [pod for pod in track.pods if pod.revision == revision]
+    states = [(pod, s) for pod in mine if (s := pod_state(pod, now, since))]
     seen = _Seen([(pod, s) for pod, s in states if not s.gone], since, now)
-    overdue = [s.trouble for _, s in seen.pods if _is_overdue(s, now)]
     silent = _silent_pods(seen)
     lasting = sum(now >= moment + READINESS_PATIENCE for moment in silent)
-    lost = failure("ReadinessLost", _lost_text(lasting)) if lasting else None
-    saturated = (
-        lost
-        and _is_saturated(deployment, autoscaler, traffic)
-        and not any(_exits(pod, since) for pod, _ in seen.pods)
-    )
-    found = worst(
-        [
-            *(s.failure for _, s in seen.pods),
-            *overdue,
-            _crashes(seen),
-            None if saturated else lost,
-            _errors(traffic),
-        ]
-    )
-    if found:
+    saturated = lasting > 0 and load.saturates(deployment) and not _any_exits(seen)
+    lost = failure("ReadinessLost", _lost_text(lasting)) if lasting and not saturated else None
+    own = [s.failure for _, s in seen.pods]
+    overdue = [s.trouble for _, s in seen.pods if _is_overdue(s, now)]
+    if found := worst([*own, *overdue, _crashes(seen), lost, _errors(load.traffic)]):
         return ServingJudgement(failure=found)
-    troubles = [s.trouble for _, s in states if not s.gone or _is_short(deployment)]
+    troubles = [s.trouble for _, s in states if not s.gone or deployment.is_short]
     if refused := find_refusal(deployment):
         troubles.append(refused[0])
     if saturated:
@@ -122,7 +107,7 @@ def _crashes(seen: _Seen) -> Failure | None:
     exits = sum(_exits(pod, seen.since) for pod in pods)
     if exits < BARE_EXITS_OF_ALL_PODS:
         return None
-    ends = [end for pod in pods if (end := last_end(container(pod, SERVER), seen.since))]
+    ends = [end for pod in pods if (end := last_end(pod.server, seen.since))]
     return failure(
         "CrashLoop",
         f"the server containers of {len(ends)} pods ended {exits} times since the version went live, one of them "
@@ -130,10 +115,13 @@ def _crashes(seen: _Seen) -> Failure | None:
     )
 
 
-def _exits(pod: Object, since: datetime) -> int:
+def _exits(pod: Pod, since: datetime) -> int:
     """How often the server ended in the watch window, whatever for."""
-    server = container(pod, SERVER)
-    return bare_exits(pod, server, since) if last_end(server, since) else 0
+    return bare_exits(pod, pod.server, since) if last_end(pod.server, since) else 0
+
+
+def _any_exits(seen: _Seen) -> bool:
+    return any(_exits(pod, seen.since) for pod, _ in seen.pods)
 
 
 # --- pods that fall silent -----------------------------------------------------------------------------
@@ -143,14 +131,12 @@ def _silent_pods(seen: _Seen) -> list[datetime]:
     """Since when pods that had been ready are not, though their server was not started anew."""
     found = []
     for pod, known in seen.pods:
-        server = container(pod, SERVER)
-        started = read_time(state(server, "running").get("startedAt"))
-        readiness = condition(pod, "Ready")
-        since = changed_at(readiness)
-        if known.ready or started is None or since is None or readiness.get("status") != "False":
+        started, readiness = pod.server.running_since, pod.condition("Ready")
+        since = readiness.since
+        if known.ready or started is None or since is None or not readiness.is_false:
             continue
         # of a pod that never was ready the condition is older than its server; times are whole seconds
-        if server.get("ready") is False and started < since and since >= seen.since:
+        if pod.server.ready is False and started < since and since >= seen.since:
             found.append(since)
     return found
 
@@ -164,25 +150,6 @@ def _lost_text(pods: int) -> str:
 def _saturated_text(pods: int) -> str:
     which = "a pod is" if pods == 1 else f"{pods} pods are"
     return f"{which} not ready while the version has more requests than its pods can work on"
-
-
-def _is_saturated(deployment: Object, autoscaler: Object | None, traffic: Traffic) -> bool:
-    """Whether there are more requests than pods for them, so that slow probes prove nothing."""
-    if traffic.saturated:
-        return True
-    if autoscaler is None:
-        return False
-    target = mapping(spec(autoscaler).get("scaleTargetRef")).get("name")
-    name = metadata(deployment).get("name")
-    if target and name and target != name:
-        return False
-    limited = condition(autoscaler, "ScalingLimited")
-    most = count(spec(autoscaler).get("maxReplicas"))
-    return (
-        limited.get("status") == "True"
-        and limited.get("reason") == "TooManyReplicas"
-        and count(status(autoscaler).get("currentReplicas")) >= most > 0
-    )
 
 
 # --- answers ---------------------------------------------------------------------------------------------
@@ -216,14 +183,3 @@ def _next_look(seen: _Seen, silent: Sequence[datetime]) -> datetime | None:
         s.since + s.patience for _, s in seen.pods if s.patience is not None and s.trouble is not None
     ]
     return min((m for m in moments if m > seen.now), default=None)
-
-
-def _wants_none(deployment: Object) -> bool:
-    desired = spec(deployment).get("replicas", 1)
-    return isinstance(desired, int) and desired == 0
-
-
-def _is_short(deployment: Object) -> bool:
-    """Whether there are fewer available pods than there should be."""
-    desired = count(spec(deployment).get("replicas", 1))
-    return count(status(deployment).get("availableReplicas")) < desired

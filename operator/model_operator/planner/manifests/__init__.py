@@ -8,6 +8,7 @@ from model_operator.planner.manifests.children import (
     initial_replicas,
     preview_service,
     service,
+    with_replicas,
 )
 from model_operator.planner.manifests.drift import differs
 from model_operator.planner.manifests.identity import (
@@ -17,7 +18,13 @@ from model_operator.planner.manifests.identity import (
     same_version,
 )
 from model_operator.planner.manifests.images import ImageProblem, resolve_images
-from model_operator.planner.manifests.owner import ANNOTATION_BODY, Owner, child_labels, track_selector
+from model_operator.planner.manifests.owner import (
+    ANNOTATION_BODY,
+    Owner,
+    child_labels,
+    name_of,
+    track_selector,
+)
 from model_operator.planner.manifests.pods import TemplateInputs, pod_template, scripts_config_map
 from model_operator.planner.manifests.quantity import parse_quantity
 from model_operator.planner.manifests.revisions import controller_revision, read_revision
@@ -36,6 +43,7 @@ __all__ = [
     "disruption_budget",
     "extract_pod_spec",
     "initial_replicas",
+    "name_of",
     "parse_quantity",
     "pod_template",
     "preview_service",
@@ -47,4 +55,5 @@ __all__ = [
     "scripts_config_map",
     "service",
     "track_selector",
+    "with_replicas",
 ]

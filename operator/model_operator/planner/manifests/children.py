@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -90,6 +91,11 @@ def initial_replicas(spec: ModelDeploymentSpec) -> int:
     if spec.replicas is not None:
         return spec.replicas
     return spec.autoscaling.min_replicas if spec.autoscaling else 1
+
+
+def with_replicas(body: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+    """The body of a Deployment to be created, at that size."""
+    return {**body, "spec": {**body["spec"], "replicas": replicas}}
 
 
 def service(owner: Owner, spec: ModelDeploymentSpec, track: str | None = None) -> dict[str, Any]:

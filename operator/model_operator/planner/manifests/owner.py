@@ -81,6 +81,11 @@ def child_metadata(
     return metadata
 
 
+def name_of(body: Mapping[str, Any]) -> str:
+    """The name of the object that a body is for."""
+    return str(body["metadata"]["name"])
+
+
 def marked(body: dict[str, Any]) -> dict[str, Any]:
     """The body with the hash of itself in ``ANNOTATION_BODY``."""
     annotations = {**body["metadata"].get("annotations", {}), ANNOTATION_BODY: short_hash(body)}

@@ -64,7 +64,7 @@ def read_revision(obj: Mapping[str, Any]) -> Revision | None:
         return None
     if not (isinstance(images, Mapping) and all(isinstance(image, str) for image in images.values())):
         return None
-    uid = metadata.get("uid")
+    uid, seen_as = metadata.get("uid"), metadata.get("resourceVersion")
     return Revision(
         name=name,
         number=number,
@@ -74,6 +74,7 @@ def read_revision(obj: Mapping[str, Any]) -> Revision | None:
         config_map=config_map,
         verdict=read_verdict(_map(metadata.get("annotations")).get(names.ANNOTATION_VERDICT)),
         uid=uid if isinstance(uid, str) else "",
+        resource_version=seen_as if isinstance(seen_as, str) else "",
     )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model_operator.api import names
-from model_operator.domain.objects import Kind, applied_revision
+from model_operator.domain.objects import Kind
 from model_operator.domain.rollout import Phase, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, RefusedWrite, World
 from model_operator.planner.decision import Decision, left_track
 from model_operator.planner.health import judge_candidate_pods
 from model_operator.planner.revisions import scripts_are_lost
-from model_operator.planner.strategy.tracks import available_replicas, pods_of, replicas_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def _is_the_candidates(world: World, refused: RefusedWrite, state: RolloutState)
     if candidate and candidate.phase is Phase.FAILED:
         return candidate.reason == "FieldRefused"
     if candidate and candidate.phase.in_flight:
-        return applied_revision(world.deployment(candidate.track)) != candidate.revision
+        return world.track(candidate.track).revision != candidate.revision
     newest = state.rejected[0] if state.rejected else None
     return newest is not None and newest.reason == "FieldRefused" and newest.at == world.now
 
@@ -77,18 +76,18 @@ def find_idle_blocker(world: World, decision: Decision, serving: Serving) -> Blo
 
 def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> Blocker | None:
     """What keeps the serving revision from doing its work."""
-    live = world.deployment(serving.track)
-    left = applied_revision(world.deployment(left_track(world, serving) or " "))
+    live = world.track(serving.track)
+    left = world.track(left_track(world, serving)).revision
     if decision.state.rejection_of(left) and not world.spec.suspend:
-        if replicas_of(live) and not available_replicas(live):
+        if live.replicas and not live.available:
             blocked = _nothing_available(world, decision, serving)
             if blocked.stalled:
                 return blocked
         text = f"requests go back to version {serving.version} as soon as its pods are ready"
         return Blocker("Switching", text, stalled=False)
-    if replicas_of(live) and not available_replicas(live):
+    if live.replicas and not live.available:
         return _nothing_available(world, decision, serving)
-    if live is None:
+    if not live.exists:
         text = f"version {serving.version} should serve, but its Deployment is missing"
         return Blocker("PodsUnavailable", text, stalled=False)
     if serving.reason:
@@ -100,8 +99,8 @@ def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> 
 def _nothing_available(world: World, decision: Decision, serving: Serving) -> Blocker:
     """A revert target that can't start is not reverted further: a person has to help, and pods keep trying."""
     text = f"version {serving.version} should serve, but none of its pods is available"
-    pods, live = pods_of(world, serving.track), world.deployment(serving.track)
-    found = judge_candidate_pods(serving.revision, live, pods, world.spec.rollout, world.now)
+    live = world.track(serving.track)
+    found = judge_candidate_pods(serving.revision, live, world.spec.rollout, world.now)
     text += f": {found.message}" if found.message and (found.failure or found.hint) else ""
     rejected = decision.state.rejected
     if rejected and found.failure and (rejected[0].at >= serving.since or not serving.settled):

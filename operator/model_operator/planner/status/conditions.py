@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from model_operator.domain.objects import applied_revision, rfc3339
+from model_operator.domain.objects import rfc3339
 from model_operator.domain.rollout import Phase
 from model_operator.domain.world import RefusalKind, World
 from model_operator.planner.decision import Decision, left_track
@@ -21,7 +21,6 @@ from model_operator.planner.status.current import (
     waits_behind_a_commit,
 )
 from model_operator.planner.status.ready import readiness
-from model_operator.planner.strategy.tracks import is_complete
 
 
 def conditions(world: World, decision: Decision) -> Iterator[Condition]:
@@ -120,8 +119,8 @@ def _brings_pods(world: World, decision: Decision) -> tuple[str, str] | None:
     serving = decision.state.serving
     if serving is None:
         return None
-    deployment = world.deployment(serving.track)
-    if applied_revision(deployment) == serving.revision and is_complete(deployment):
+    live = world.track(serving.track)
+    if live.revision == serving.revision and live.complete:
         return None
     return "Progressing", f"the pods are being brought to version {serving.version}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model_operator.api import names
-from model_operator.domain.objects import applied_revision, rfc3339
+from model_operator.domain.objects import rfc3339
 from model_operator.domain.world import World
 from model_operator.planner.decision import Decision, left_track
 from model_operator.planner.status.condition import Condition, Status
@@ -55,7 +55,7 @@ def _the_desired_one_serves(world: World, decision: Decision) -> Condition | Non
         return None
     if left_track(world, serving):
         return _say("Switching", f"version {serving.version} is ready, and requests are about to move to it")
-    if applied_revision(world.deployment(serving.track)) == serving.revision:
+    if world.track(serving.track).revision == serving.revision:
         return _say("Serving", f"version {serving.version} is wanted and serves", "True")
     return _say("RollingOut", f"version {serving.version} is being put back")
 

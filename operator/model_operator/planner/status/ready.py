@@ -19,7 +19,6 @@ from model_operator.planner.status.blockers import (
 )
 from model_operator.planner.status.condition import Condition
 from model_operator.planner.status.current import current, describe_kept_out
-from model_operator.planner.strategy.tracks import replicas_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ _NOTHING_SERVES: Sequence[Rule] = (
 
 def _in_force(world: World, decision: Decision, serving: Serving) -> Readiness:
     """The spec is in force; what else there is to tell."""
-    if replicas_of(world.deployment(serving.track)) == 0:
+    if world.track(serving.track).replicas == 0:
         text = f"version {serving.version} is in place and serves as soon as there are replicas: now 0"
         return Readiness(True, "ScaledToZero", text)
     if warning := decision.trouble:

@@ -7,7 +7,7 @@ from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.objects import mapping, rfc3339
+from model_operator.domain.objects import rfc3339
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import RolloutState
@@ -75,12 +75,11 @@ def _resolved(world: World) -> dict[str, Any]:
 
 def _size(world: World, state: RolloutState) -> dict[str, Any]:
     track = state.serving.track if state.serving else world.name
-    deployment = world.deployment(track)
-    counts = mapping(deployment.get("status")) if deployment else {}
+    live = world.track(track).deployment
     selector = f"{names.LABEL_DEPLOYMENT}={world.name},{names.LABEL_TRACK}={track}"
     return {
-        "replicas": counts.get("replicas", 0),
-        "readyReplicas": counts.get("readyReplicas", 0),
+        "replicas": live.current if live else 0,
+        "readyReplicas": live.ready if live else 0,
         "selector": selector,
     }
 

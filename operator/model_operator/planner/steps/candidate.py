@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.objects import Kind, applied_revision
+from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Event
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
@@ -27,7 +27,7 @@ from model_operator.planner.health import MESSAGE_LIMIT, REASONS, Failure, Judge
 from model_operator.planner.health import failure as health_failure
 from model_operator.planner.strategy.base import Hold
 from model_operator.planner.strategy.strategies import followed_strategy, is_approved_before_traffic
-from model_operator.planner.strategy.tracks import desired_replicas, pods_of, replicas_of
+from model_operator.planner.strategy.tracks import desired_replicas
 from model_operator.planner.target import find_held_revision
 
 
@@ -37,11 +37,7 @@ def judge_candidate(world: World, decision: Decision) -> Decision:
     if candidate is None or not candidate.phase.carried:
         return decision
     judgement = judge_candidate_pods(
-        candidate.revision,
-        world.deployment(candidate.track),
-        pods_of(world, candidate.track),
-        world.spec.rollout,
-        world.now,
+        candidate.revision, world.track(candidate.track), world.spec.rollout, world.now
     )
     decision = replace(decision, judgement=judgement)
     if judgement.live and _as_big_as_needed(world, decision.state, candidate):
@@ -84,7 +80,7 @@ def judge_refused_template(world: World, decision: Decision) -> Decision:
     candidate = decision.state.candidate
     if candidate is None or not candidate.phase.in_flight:
         return decision
-    if applied_revision(world.deployment(candidate.track)) == candidate.revision:
+    if world.track(candidate.track).revision == candidate.revision:
         return decision
     for refused in world.refused_writes:
         if (
@@ -127,7 +123,7 @@ def _as_big_as_needed(world: World, state: RolloutState, candidate: Candidate) -
     """Beside a serving track, all pods are there only when it has the size of that track."""
     if state.serving is None or candidate.track == state.serving.track:
         return True
-    return replicas_of(world.deployment(candidate.track)) >= desired_replicas(world, state.serving)
+    return world.track(candidate.track).replicas >= desired_replicas(world, state.serving)
 
 
 # --- approval --------------------------------------------------------------------------------------
@@ -202,7 +198,7 @@ def _go_live(world: World, decision: Decision, candidate: Candidate, judgement: 
     """The candidate becomes the serving revision, and its watch window begins."""
     state, spec = decision.state, world.spec
     before = state.serving
-    empty = replicas_of(world.deployment(candidate.track)) == 0
+    empty = world.track(candidate.track).replicas == 0
     window = timedelta(seconds=spec.rollout.watch_seconds)
     serving = Serving(
         candidate.revision,

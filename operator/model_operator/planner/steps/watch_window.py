@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from model_operator.domain.objects import applied_revision
 from model_operator.domain.plan import Event
 from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving, revert_target
@@ -15,13 +14,14 @@ from model_operator.planner.decision import Decision, append_history, describe_s
 from model_operator.planner.health import (
     REASONS,
     Failure,
+    Load,
     ServingJudgement,
     judge_candidate_pods,
     judge_serving_pods,
     self_test_outcome,
 )
 from model_operator.planner.revisions import make_startable, read_pod_spec
-from model_operator.planner.strategy.tracks import available_replicas, pods_of, replicas_of, restored_track
+from model_operator.planner.strategy.tracks import restored_track
 
 
 def judge_serving(world: World, decision: Decision) -> Decision:
@@ -30,15 +30,15 @@ def judge_serving(world: World, decision: Decision) -> Decision:
     serving = state.serving
     if serving is None or (state.candidate and state.candidate.phase.carried):
         return decision
-    live = world.deployment(serving.track)
-    if applied_revision(live) != serving.revision:
+    live = world.track(serving.track)
+    if live.revision != serving.revision:
         return decision  # it is still being put back
     serving = _with_self_test(world, decision, serving)
     state = replace(state, serving=serving)
     decision = decision.with_state(state)
     if serving.settled:
         return _judge_restored(world, decision, serving)
-    if replicas_of(live) == 0:
+    if live.replicas == 0:
         return decision.with_state(replace(state, serving=replace(serving, watch_ends=None)))
     if serving.watch_ends is None:
         ends = world.now + timedelta(seconds=spec.rollout.watch_seconds)
@@ -73,7 +73,7 @@ def _with_self_test(world: World, decision: Decision, serving: Serving) -> Servi
     revision = decision.revision(serving.revision)
     if serving.self_test or revision is None:
         return serving
-    words = self_test_outcome(serving.revision, pods_of(world, serving.track))
+    words = self_test_outcome(serving.revision, world.track(serving.track).pods)
     return (
         replace(serving, self_test=describe_self_test(read_pod_spec(revision.target), words))
         if words
@@ -83,15 +83,8 @@ def _with_self_test(world: World, decision: Decision, serving: Serving) -> Servi
 
 def _judge_pods(world: World, serving: Serving, since: datetime) -> ServingJudgement:
     """What can be held against the serving revision since a moment."""
-    return judge_serving_pods(
-        serving.revision,
-        world.deployment(serving.track),
-        pods_of(world, serving.track),
-        world.children.autoscaler,
-        world.traffic,
-        since,
-        world.now,
-    )
+    load = Load(world.traffic, world.children.autoscaler)
+    return judge_serving_pods(serving.revision, world.track(serving.track), load, since, world.now)
 
 
 def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) -> Decision:
@@ -156,12 +149,10 @@ def _count_attempts(state: RolloutState, serving: Serving) -> int:
 
 def _find_deadline(world: World, serving: Serving) -> datetime | None:
     """When the pods of what serves, none of which is available, will have missed a deadline."""
-    live = world.deployment(serving.track)
-    if not replicas_of(live) or available_replicas(live):
+    live = world.track(serving.track)
+    if not live.replicas or live.available:
         return None
-    return judge_candidate_pods(
-        serving.revision, live, pods_of(world, serving.track), world.spec.rollout, world.now
-    ).deadline
+    return judge_candidate_pods(serving.revision, live, world.spec.rollout, world.now).deadline
 
 
 # --- the restored revision ---------------------------------------------------------------------------

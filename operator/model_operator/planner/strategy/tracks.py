@@ -7,13 +7,10 @@ that starts in the middle of a switch goes on with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.objects import Object, applied_revision, selected_track
 from model_operator.domain.rollout import RolloutState, Serving
 from model_operator.domain.world import World
 from model_operator.planner.manifests import initial_replicas
@@ -34,7 +31,7 @@ def candidate_track(world: World, state: RolloutState) -> str:
     beside = other_track(world, state.serving.track)
     if not chosen_strategy(world.spec).beside:
         return state.serving.track
-    if selected_track(world.children.service) == beside and world.deployment(beside) is not None:
+    if world.service_track == beside and world.track(beside).exists:
         # requests have not come back from there yet, so the track that should serve is the one without any
         return state.serving.track
     return beside
@@ -45,9 +42,9 @@ def restored_track(world: World, state: RolloutState, revision: str) -> str:
     serving = state.serving
     if serving is None:
         return world.name
-    beside = other_track(world, serving.track)
-    if applied_revision(world.deployment(beside)) == revision and replicas_of(world.deployment(beside)):
-        return beside
+    beside = world.track(other_track(world, serving.track))
+    if beside.revision == revision and beside.replicas:
+        return beside.name
     return candidate_track(world, state)
 
 
@@ -59,23 +56,16 @@ def desired_replicas(world: World, serving: Serving | None) -> int:
     spec = world.spec
     if spec.replicas is not None:
         return spec.replicas
-    live = [world.deployment(track) for track in _in_use(world, serving)]
-    reached = [replicas_of(d) for d in live if d is not None]
-    if reached:
-        return reached[0]
+    # the track whose size others follow first
+    for name in (world.service_track, serving.track if serving else "", world.name):
+        if (live := world.track(name)).exists:
+            return live.replicas
     start = initial_replicas(spec)
     before = world.status.get("replicas")
     if spec.autoscaling is None or not isinstance(before, int):
         return start
     # a Deployment that was deleted comes back at the size that its autoscaler had reached
     return max(start, min(before, spec.autoscaling.max_replicas))
-
-
-def _in_use(world: World, serving: Serving | None) -> tuple[str, ...]:
-    """The track whose size others follow first."""
-    pointed = selected_track(world.children.service)
-    found = (pointed, serving.track if serving else "", world.name)
-    return tuple(track for track in found if track and world.deployment(track) is not None)
 
 
 def idle_replicas(world: World, state: RolloutState, track: str) -> int:
@@ -86,7 +76,7 @@ def idle_replicas(world: World, state: RolloutState, track: str) -> int:
     serving, spec = state.serving, world.spec
     if serving is None:
         return 0
-    carried = applied_revision(world.deployment(track))
+    carried = world.track(track).revision
     kept = next((r for r in world.children.revisions if r.name == carried), None)
     if kept is None or state.rejection_of(carried) or kept.verdict is None:
         return 0
@@ -101,33 +91,6 @@ def warm_until(spec: ModelDeploymentSpec, serving: Serving) -> datetime:
     return serving.since + timedelta(seconds=spec.rollout.warm_seconds)
 
 
-def replicas_of(deployment: Object | None) -> int:
-    """``spec.replicas`` of a live Deployment; 0 when there is none."""
-    if deployment is None:
-        return 0
-    value = _mapping(deployment.get("spec")).get("replicas", 1)
-    return value if isinstance(value, int) else 0
-
-
-def available_replicas(deployment: Object | None) -> int:
-    """How many of its pods are available."""
-    value = _mapping((deployment or {}).get("status")).get("availableReplicas", 0)
-    return value if isinstance(value, int) else 0
-
-
-def is_complete(deployment: Object | None) -> bool:
-    """Kubernetes' own test of a finished rollout: all updated and available, and nothing old left."""
-    if deployment is None:
-        return False
-    status, metadata = _mapping(deployment.get("status")), _mapping(deployment.get("metadata"))
-    seen, generation = status.get("observedGeneration", 0), metadata.get("generation", 0)
-    if not (isinstance(seen, int) and isinstance(generation, int) and seen >= generation):
-        return False
-    desired = _mapping(deployment.get("spec")).get("replicas", 1)
-    counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
-    return all(count == desired for count in counts)
-
-
 # --- traffic ---------------------------------------------------------------------------------------
 
 
@@ -136,38 +99,33 @@ def traffic_track(world: World, state: RolloutState) -> str:
 
     It follows the serving revision as soon as that can carry the load, and stays where it is until then.
     """
-    serving, pointed = state.serving, selected_track(world.children.service)
+    serving, pointed = state.serving, world.track(world.service_track)
     if serving is None:
         if world.children.service is None and _is_hidden(world):
             return ""
         first = state.candidate.track if state.candidate else world.name
         # what serves may be unknown for a moment, and answer all the same
-        answers = pointed and available_replicas(world.deployment(pointed))
-        return pointed if answers and not available_replicas(world.deployment(first)) else first
-    if not pointed or world.deployment(pointed) is None:
+        return pointed.name if pointed.available and not world.track(first).available else first
+    if not pointed.exists:
         return _best_track(world, state, serving)
-    if pointed == serving.track:
+    if pointed.name == serving.track:
         return serving.track
-    target = world.deployment(serving.track)
-    if applied_revision(target) != serving.revision:
-        return pointed
-    if is_complete(target) and replicas_of(target) >= min(
-        desired_replicas(world, serving), replicas_of(world.deployment(pointed))
-    ):
+    target = world.track(serving.track)
+    if target.revision != serving.revision:
+        return pointed.name
+    if target.complete and target.replicas >= min(desired_replicas(world, serving), pointed.replicas):
         return serving.track
-    saved = available_replicas(target) > 0 and available_replicas(world.deployment(pointed)) == 0
-    return serving.track if saved else pointed
+    saved = target.available > 0 and pointed.available == 0
+    return serving.track if saved else pointed.name
 
 
 def _best_track(world: World, state: RolloutState, serving: Serving) -> str:
     """Where requests go that go nowhere now: to pods that may have them, though they be those of the track before."""
-    beside = other_track(world, serving.track)
-    tried = (
-        state.candidate is not None and applied_revision(world.deployment(beside)) == state.candidate.revision
-    )
-    if tried or available_replicas(world.deployment(serving.track)):
+    beside = world.track(other_track(world, serving.track))
+    tried = state.candidate is not None and beside.revision == state.candidate.revision
+    if tried or world.track(serving.track).available:
         return serving.track
-    return beside if available_replicas(world.deployment(beside)) else serving.track
+    return beside.name if beside.available else serving.track
 
 
 def _is_hidden(world: World) -> bool:
@@ -178,10 +136,9 @@ def _is_hidden(world: World) -> bool:
 
 def is_confirmed(world: World, track: str) -> bool:
     """Whether requests really go to ``track``: the endpoints of the Service say so, and no others are ready."""
-    service = world.children.service
-    if selected_track(service) != track:
+    if world.service_track != track:
         return False
-    if replicas_of(world.deployment(track)) == 0:
+    if world.track(track).replicas == 0:
         return True
     mine, targets = _pod_names(world, track), _ready_endpoints(world)
     return bool(targets) and all(name in mine for name in targets)
@@ -193,49 +150,17 @@ def is_still_reached(world: World, state: RolloutState, track: str) -> bool:
     False where the Service stays because the serving track can't take over: whoever waited for that might wait
     for ever.
     """
-    if selected_track(world.children.service) == track:
+    if world.service_track == track:
         return traffic_track(world, state) != track
     mine = _pod_names(world, track)
     return any(name in mine for name in _ready_endpoints(world))
 
 
 def _pod_names(world: World, track: str) -> set[str]:
-    return {name for pod in world.children.pods if (name := _name_on(pod, track))}
+    return {pod.name for pod in world.children.pods if pod.track == track and pod.name}
 
 
 def _ready_endpoints(world: World) -> list[str]:
     """The names of the pods to which the Service's endpoints send requests."""
-    return [
-        str(_mapping(endpoint.get("targetRef")).get("name", ""))
-        for part in world.children.endpoint_slices
-        if _labels(part).get("kubernetes.io/service-name") == world.name
-        for endpoint in _mappings(part.get("endpoints"))
-        if _mapping(endpoint.get("conditions")).get("ready") is not False
-    ]
-
-
-def pods_of(world: World, track: str) -> tuple[Object, ...]:
-    """The pods of one track. A pod that does not say whose it is belongs to the first."""
-    return tuple(
-        pod for pod in world.children.pods if (_labels(pod).get(names.LABEL_TRACK) or world.name) == track
-    )
-
-
-def _name_on(pod: Object, track: str) -> str:
-    return (
-        str(_mapping(pod.get("metadata")).get("name", ""))
-        if _labels(pod).get(names.LABEL_TRACK) == track
-        else ""
-    )
-
-
-def _labels(obj: Object) -> Mapping[str, Any]:
-    return _mapping(_mapping(obj.get("metadata")).get("labels"))
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    slices = [s for s in world.children.endpoint_slices if s.service == world.name]
+    return [name for found in slices for name in found.ready]

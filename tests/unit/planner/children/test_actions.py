@@ -217,9 +217,7 @@ def test_scripts_that_the_deployment_mounts_stay_even_if_its_revision_can_not_be
 def test_orphaned_scripts_and_revisions_get_their_owner_back() -> None:
     one = revision("1", verdict=live())
     seen = world(one, deployment=carrying(one))
-    orphans = [
-        dict(o, metadata=dict(o["metadata"], ownerReferences=[])) for o in seen.children.revision_objects
-    ]
+    orphans = [replace(kept, controller=None) for kept in seen.children.revision_objects]
     seen = replace(seen, children=replace(seen.children, revision_objects=orphans))
     (adopted,) = [a for a in actions(seen, RolloutState(serving(one)), one) if isinstance(a, Adopt)]
     assert adopted.owner == OWNER.reference()

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from model_operator.api import names
-from model_operator.domain.objects import rfc3339
+from model_operator.domain.objects import read_deployment, read_pod, rfc3339
+from model_operator.domain.world import Track
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 REVISION = "v3-0123456789"
@@ -24,6 +25,11 @@ def deployment(replicas: int = 2, status: Json | None = None, **spec: Any) -> Js
         "spec": {"replicas": replicas, "template": template, **spec},
         "status": {"observedGeneration": 2, **(status or {})},
     }
+
+
+def track(carrier: Json | None, *pods: Json) -> Track:
+    """The track with that Deployment and those pods."""
+    return Track("churn", read_deployment(carrier) if carrier else None, tuple(map(read_pod, pods)))
 
 
 def conditions(reached: str, seconds: float, **fields: Any) -> list[Json]:

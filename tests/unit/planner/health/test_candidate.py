@@ -21,6 +21,7 @@ from tests.unit.planner.health.pod_objects import (
     pod,
     spoilt_pods,
     starting,
+    track,
     waiting,
 )
 
@@ -46,7 +47,7 @@ M, C, E = Side.MODEL, Side.CONFIGURATION, Side.ENVIRONMENT
 
 
 def judged(*pods: Json, limits: RolloutSpec = LIMITS, **status: Any) -> Judgement:
-    return judge_candidate_pods(REVISION, deployment(status=status), pods, limits, NOW)
+    return judge_candidate_pods(REVISION, track(deployment(status=status), *pods), limits, NOW)
 
 
 # --- the exit codes ----------------------------------------------------------------------------------
@@ -438,9 +439,10 @@ def test_a_pod_of_another_revision_is_not_looked_at() -> None:
 
 def test_nothing_is_judged_before_the_deployment_took_the_template() -> None:
     stale = deployment() | {"status": {"observedGeneration": 1}}
-    assert judge_candidate_pods(REVISION, stale, [starting(ended(50))], LIMITS, NOW).phase is Phase.APPLYING
-    assert judge_candidate_pods("v4-0123456789", deployment(), [], LIMITS, NOW).phase is Phase.APPLYING
-    assert judge_candidate_pods(REVISION, None, [], LIMITS, NOW).phase is Phase.APPLYING
+    unseen, another = track(stale, starting(ended(50))), track(deployment())
+    assert judge_candidate_pods(REVISION, unseen, LIMITS, NOW).phase is Phase.APPLYING
+    assert judge_candidate_pods("v4-0123456789", another, LIMITS, NOW).phase is Phase.APPLYING
+    assert judge_candidate_pods(REVISION, track(None), LIMITS, NOW).phase is Phase.APPLYING
 
 
 @pytest.mark.parametrize(
@@ -472,7 +474,7 @@ def test_pods_that_the_api_server_refuses_are_a_hint_first_and_withdrawn_later(
 
 
 def test_a_deployment_that_somebody_paused_says_so() -> None:
-    judgement = judge_candidate_pods(REVISION, deployment(paused=True), [], LIMITS, NOW)
+    judgement = judge_candidate_pods(REVISION, track(deployment(paused=True)), LIMITS, NOW)
     assert judgement.hint == "DeploymentPaused"
     assert "kubectl rollout resume" in judgement.message
 
@@ -536,10 +538,9 @@ def test_a_script_that_names_the_remedy_is_not_talked_over() -> None:
 
 @given(pods=st.lists(spoilt_pods(), max_size=3), counts=JSON)
 def test_no_garbage_stops_the_judge_and_its_words_are_bounded(pods: list[Json], counts: Any) -> None:
-    judgement = judge_candidate_pods(REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW)
-    assert judgement == judge_candidate_pods(
-        REVISION, deployment(status={"replicas": counts}), pods, LIMITS, NOW
-    )
+    seen = track(deployment(status={"replicas": counts}), *pods)
+    judgement = judge_candidate_pods(REVISION, seen, LIMITS, NOW)
+    assert judgement == judge_candidate_pods(REVISION, seen, LIMITS, NOW)
     assert not (judgement.live and judgement.failure)
     assert len(judgement.message) <= MESSAGE_LIMIT + 64
     assert judgement.failure is None or 0 < len(judgement.failure.message) <= MESSAGE_LIMIT

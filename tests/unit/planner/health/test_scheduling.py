@@ -7,15 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.planner.health.pod_objects import JSON, Json
 
+from model_operator.domain.objects import Pod, read_pod
 from model_operator.planner.health.scheduling import what_did_not_fit
 
 GPU = "nvidia.com/gpu"
 
 
-def asking(**requests: Json) -> Json:
+def asking(**requests: Json) -> Pod:
     """A pod whose containers ask for something."""
     containers = [{"name": name, "resources": {"requests": asked}} for name, asked in requests.items()]
-    return {"spec": {"containers": containers}}
+    return read_pod({"spec": {"containers": containers}})
 
 
 def test_the_scheduler_sentence_is_told_with_resources_taints_and_requests() -> None:
@@ -65,7 +66,7 @@ def test_what_the_schedulers_plug_ins_add_does_not_stick_to_the_resource() -> No
     ],
 )
 def test_each_part_of_the_sentence_has_its_words(part: str, told: str) -> None:
-    text = what_did_not_fit({}, f"0/5 nodes are available: {part}.")
+    text = what_did_not_fit(read_pod({}), f"0/5 nodes are available: {part}.")
     assert text.startswith(f"no node has room for the pod: of 5 nodes, {told};")
 
 
@@ -93,7 +94,7 @@ def test_each_missing_resource_says_which_container_asks_for_how_much() -> None:
     ids=["no word at all", "no node at all", "another obstacle"],
 )
 def test_a_sentence_of_another_kind_is_quoted(sentence: str, text: str) -> None:
-    assert what_did_not_fit({}, sentence).startswith(text)
+    assert what_did_not_fit(read_pod({}), sentence).startswith(text)
 
 
 @given(
@@ -104,4 +105,4 @@ def test_a_sentence_of_another_kind_is_quoted(sentence: str, text: str) -> None:
     ),
 )
 def test_no_sentence_and_no_pod_stops_it(pod: Json, sentence: str) -> None:
-    assert what_did_not_fit(pod, sentence).startswith("no node has room for the pod")
+    assert what_did_not_fit(read_pod(pod), sentence).startswith("no node has room for the pod")

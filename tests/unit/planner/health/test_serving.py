@@ -18,14 +18,15 @@ from tests.unit.planner.health.pod_objects import (
     pod,
     spoilt_pods,
     starting,
+    track,
     waiting,
 )
 
 from model_operator.api import names
-from model_operator.domain.objects import rfc3339
+from model_operator.domain.objects import read_autoscaler, rfc3339
 from model_operator.domain.revision import Side
 from model_operator.domain.world import Traffic
-from model_operator.planner.health import MESSAGE_LIMIT, ServingJudgement, failure, judge_serving_pods
+from model_operator.planner.health import MESSAGE_LIMIT, Load, ServingJudgement, failure, judge_serving_pods
 
 WATCHED_FOR = 300
 SINCE = NOW - timedelta(seconds=WATCHED_FOR)
@@ -78,9 +79,8 @@ def unready(server: Json, age: float = OLD, lost: float = 10, **readiness: Any) 
 def watched(
     *pods: Json, traffic: Traffic | None = None, scaler: Json | None = None, **status: Any
 ) -> ServingJudgement:
-    return judge_serving_pods(
-        REVISION, deployment(status=LIVE | status), pods, scaler, traffic or Traffic(), SINCE, NOW
-    )
+    load = Load(traffic or Traffic(), read_autoscaler(scaler) if scaler else None)
+    return judge_serving_pods(REVISION, track(deployment(status=LIVE | status), *pods), load, SINCE, NOW)
 
 
 def reason(result: ServingJudgement) -> str:
@@ -245,7 +245,8 @@ def test_readiness_that_is_lost_under_saturation_is_only_reported(
 def test_an_autoscaler_excuses_nothing(scaler: Json) -> None:
     named = deployment(status=LIVE)
     named["metadata"]["name"] = "churn"
-    result = judge_serving_pods(REVISION, named, [SILENT_POD], scaler, Traffic(), SINCE, NOW)
+    load = Load(Traffic(), read_autoscaler(scaler))
+    result = judge_serving_pods(REVISION, track(named, SILENT_POD), load, SINCE, NOW)
     assert reason(result) == "ReadinessLost"
 
 
@@ -368,10 +369,8 @@ def test_pods_of_another_revision_are_not_held_against_this_one() -> None:
     ],
 )
 def test_nothing_is_judged_with(carrier: Json | None) -> None:
-    assert (
-        judge_serving_pods(REVISION, carrier, [SICK], None, Traffic(100, 100), SINCE, NOW)
-        == ServingJudgement()
-    )
+    seen, load = track(carrier, SICK), Load(Traffic(100, 100))
+    assert judge_serving_pods(REVISION, seen, load, SINCE, NOW) == ServingJudgement()
 
 
 @given(
@@ -383,7 +382,8 @@ def test_no_garbage_stops_the_watch_and_its_words_are_bounded(
     pods: list[Json], scaler: Json | None, counts: Any
 ) -> None:
     carrier = deployment(status={"availableReplicas": counts, "conditions": counts})
-    result = judge_serving_pods(REVISION, carrier, pods, scaler, Traffic(), SINCE, NOW)
+    load = Load(Traffic(), read_autoscaler(scaler) if scaler else None)
+    result = judge_serving_pods(REVISION, track(carrier, *pods), load, SINCE, NOW)
     for said in (result.failure, result.trouble):
         assert said is None or 0 < len(said.message) <= MESSAGE_LIMIT
     assert result.failure is None or result.failure.side is not Side.ENVIRONMENT

@@ -105,8 +105,8 @@ def test_that_a_version_failed_on_live_requests_is_kept_beside_its_revision() ->
     verdict = replace(rejected("ServerErrors"), served=True)
     two = revision("2", verdict=verdict)
     seen = world(ONE, two, version="2", deployment=carrying(ONE))
-    (kept,) = [o for o in seen.children.revision_objects if "v2" in o["metadata"]["name"]]
-    assert verdict_annotation(verdict).items() <= kept["metadata"]["annotations"].items()
+    (kept,) = [o for o in seen.children.revision_objects if "v2" in o.name]
+    assert verdict_annotation(verdict).items() <= kept.raw["metadata"]["annotations"].items()
     assert plan(seen).status["rejected"][0]["served"] is True
 
 

@@ -7,10 +7,20 @@ from typing import Any
 
 import pytest
 from tests.unit.planner.carrying_out import endpoints, ready_pod
-from tests.unit.planner.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
+from tests.unit.planner.planning import (
+    NOW,
+    ago,
+    carrying,
+    live,
+    pointing,
+    read_children,
+    rejected,
+    revision,
+    world,
+)
 
 from model_operator.api.spec import ModelDeploymentSpec
-from model_operator.domain.objects import Kind, selected_track
+from model_operator.domain.objects import Kind, read_service
 from model_operator.domain.plan import Apply, Create, Delete, Scale
 from model_operator.domain.rollout import Candidate, Phase, RolloutState, Serving
 from model_operator.domain.world import World
@@ -20,10 +30,8 @@ from model_operator.planner.strategy.tracks import (
     candidate_track,
     desired_replicas,
     idle_replicas,
-    is_complete,
     is_confirmed,
     other_track,
-    pods_of,
     restored_track,
     traffic_track,
 )
@@ -119,7 +127,7 @@ def test_a_new_target_waits_while_requests_still_go_to_the_track_that_it_would_t
     assert waits.status["candidate"]["reason"] == "Switching"
     assert not [a for a in waits.actions if a.ref == lagging.ref(Kind.DEPLOYMENT)]
     assert waits.look_again is not None
-    moved = replace(lagging.children, endpoint_slices=(endpoints("new-1"),))
+    moved = replace(lagging.children, **read_children(endpoint_slices=[endpoints("new-1")]))
     starts = plan(
         replace(wanted_three(replace(lagging, children=moved), RolloutState(ON_GREEN)), status=waits.status)
     )
@@ -217,23 +225,6 @@ def test_a_deployment_that_was_deleted_comes_back_at_the_size_that_its_autoscale
     for before, expected in ((7, 7), (50, 9), (0, 2), ("7", 2)):
         seen = replace(world(ONE, status={"replicas": before}), parsed_spec=parsed)
         assert desired_replicas(seen, ON_FIRST) == expected
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        pytest.param({}, True, id="all updated and available"),
-        pytest.param({"updatedReplicas": 1}, False, id="one is old"),
-        pytest.param({"availableReplicas": 1}, False, id="one is not available"),
-        pytest.param({"replicas": 3}, False, id="an old one is still there"),
-        pytest.param({"observedGeneration": 0}, False, id="its controller has not seen it"),
-        pytest.param({"observedGeneration": "x"}, False, id="garbage"),
-    ],
-)
-def test_a_deployment_is_complete_when(counts: Json, expected: bool) -> None:
-    live = carrying(ONE)
-    live["status"] |= counts
-    assert is_complete(live) is expected
 
 
 # --- requests --------------------------------------------------------------------------------------------
@@ -335,8 +326,8 @@ def test_a_track_that_the_service_does_not_select_is_never_confirmed() -> None:
 def test_a_pod_that_does_not_say_whose_it_is_belongs_to_the_first_track() -> None:
     old: Json = {"metadata": {"name": "old"}}
     seen = switched(pods=(old, POD_TWO))
-    assert pods_of(seen, "churn") == (old,)
-    assert pods_of(seen, GREEN) == (POD_TWO,)
+    assert [pod.name for pod in seen.track("churn").pods] == ["old"]
+    assert [pod.name for pod in seen.track(GREEN).pods] == ["two"]
 
 
 # --- what may never happen to the track that serves ---------------------------------------------------------
@@ -366,7 +357,8 @@ def test_the_track_before_is_left_alone_until_the_endpoints_have_moved(slices: t
     status = to_status(RolloutState(settled)) | {"observedGeneration": 1}
     seen = switched(service=pointing(GREEN), pods=(POD_ONE, POD_TWO), endpoint_slices=slices, status=status)
     assert not [a for a in plan(seen).actions if isinstance(a, Delete | Scale)]
-    moved = replace(seen, children=replace(seen.children, endpoint_slices=(endpoints("two"),)))
+    endpoints_of_two = read_children(endpoint_slices=[endpoints("two")])
+    moved = replace(seen, children=replace(seen.children, **endpoints_of_two))
     assert [a for a in plan(moved).actions if isinstance(a, Scale)] == [
         Scale(seen.ref(Kind.DEPLOYMENT), 0, "7")
     ]
@@ -378,4 +370,4 @@ def test_a_status_can_not_name_a_third_track() -> None:
     names = {a.ref.name for a in plan(seen).actions if isinstance(a, Create | Apply)}
     assert not names & {"payments", "kube-dns"}
     moved = [a for a in plan(seen).actions if isinstance(a, Apply) and a.ref.kind is Kind.SERVICE]
-    assert all(selected_track(a.body) == "churn" for a in moved)
+    assert all(read_service(a.body).track == "churn" for a in moved)

@@ -1,0 +1,71 @@
+"""Objects of the cluster as frozen views, each read once from the JSON of the API server. All pure.
+
+This is the only place that knows how Kubernetes' objects look. Any field may be missing or of another type than it
+should be: the readers raise nothing, and what makes no sense counts as absent.
+"""
+
+from model_operator.domain.objects.children import Child, Controller, read_child
+from model_operator.domain.objects.conditions import Condition
+from model_operator.domain.objects.fields import (
+    Object,
+    count,
+    created_at,
+    mapping,
+    metadata,
+    newest,
+    objects,
+    part,
+    read_time,
+    rfc3339,
+    spec,
+    status,
+    text,
+)
+from model_operator.domain.objects.kinds import Key, Kind, ObjectRef
+from model_operator.domain.objects.pods import Container, ContainerEnd, ContainerRequests, Pod, read_pod
+from model_operator.domain.objects.scaling import (
+    Autoscaler,
+    DisruptionBudget,
+    read_autoscaler,
+    read_disruption_budget,
+)
+from model_operator.domain.objects.services import EndpointSlice, Service, read_endpoint_slice, read_service
+from model_operator.domain.objects.workloads import Deployment, read_deployment
+
+__all__ = [
+    "Autoscaler",
+    "Child",
+    "Condition",
+    "Container",
+    "ContainerEnd",
+    "ContainerRequests",
+    "Controller",
+    "Deployment",
+    "DisruptionBudget",
+    "EndpointSlice",
+    "Key",
+    "Kind",
+    "Object",
+    "ObjectRef",
+    "Pod",
+    "Service",
+    "count",
+    "created_at",
+    "mapping",
+    "metadata",
+    "newest",
+    "objects",
+    "part",
+    "read_autoscaler",
+    "read_child",
+    "read_deployment",
+    "read_disruption_budget",
+    "read_endpoint_slice",
+    "read_pod",
+    "read_service",
+    "read_time",
+    "rfc3339",
+    "spec",
+    "status",
+    "text",
+]

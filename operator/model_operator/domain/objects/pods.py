@@ -1,0 +1,204 @@
+"""Pods: how far they came, and how their containers ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from model_operator.api import names
+from model_operator.api.choices import DEFAULT_RUNTIME, RUNTIMES
+from model_operator.domain.objects.children import is_leaving
+from model_operator.domain.objects.conditions import MISSING, Condition, read_conditions
+from model_operator.domain.objects.fields import (
+    Object,
+    count,
+    mapping,
+    metadata,
+    objects,
+    part,
+    read_time,
+    spec,
+    status,
+    text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerEnd:
+    """How one run of a container ended."""
+
+    exit_code: int | None
+    reason: str
+    message: str
+    """Its last words: a JSON line of our scripts, or the end of its log."""
+    started: datetime | None
+    finished: datetime | None
+    said: str = ""
+    """What our scripts' last words say to people."""
+    input_example: bool | None = None
+    """Whether the model has an input example, where our scripts' last words tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The status of one container; all is empty while it has none."""
+
+    name: str
+    image: str = ""
+    ready: bool | None = None
+    restarts: int = 0
+    running: bool = False
+    running_since: datetime | None = None
+    waiting_for: str = ""
+    """The reason why it waits."""
+    waiting_message: str = ""
+    end: ContainerEnd | None = None
+    """How it ended, where it is not running now."""
+    last_end: ContainerEnd | None = None
+    """How the run before ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRequests:
+    """What one container asks for."""
+
+    container: str
+    amounts: Mapping[str, str]
+    """By resource, as they were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of ours."""
+
+    name: str
+    uid: str
+    revision: str
+    """The revision that its label names; empty when it names none."""
+    track: str
+    """The track that its label names; empty when it names none."""
+    runtime: str
+    created: datetime | None
+    leaving: bool
+    """Whether it is being deleted."""
+    phase: str
+    reason: str
+    message: str
+    started: datetime | None
+    """When a kubelet took it."""
+    conditions: Mapping[str, Condition]
+    fetch: Container
+    server: Container
+    containers_ready: bool
+    """Whether there are containers, and each of them is ready."""
+    requests: Sequence[ContainerRequests]
+    ip: str
+    ports: Mapping[str, int]
+    """The ports of its containers by name."""
+
+    def condition(self, kind: str) -> Condition:
+        """The condition of that type; an empty one when it has none."""
+        return self.conditions.get(kind, MISSING)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes requests."""
+        return self.condition("Ready").is_true
+
+    @property
+    def runs_our_script(self) -> bool:
+        """Whether the server is ours, so that its exit codes are."""
+        runtime = RUNTIMES.get(self.runtime)
+        return runtime is not None and runtime.our_script
+
+
+def read_pod(raw: Object) -> Pod:
+    """The view of a pod."""
+    meta, wanted, seen = metadata(raw), spec(raw), status(raw)
+    labels = part(meta, "labels")
+    fetches, servers = objects(seen.get("initContainerStatuses")), objects(seen.get("containerStatuses"))
+    statuses = [*fetches, *servers]
+    containers = objects(wanted.get("containers"))
+    return Pod(
+        name=text(meta.get("name")),
+        uid=text(meta.get("uid")),
+        revision=text(labels.get(names.LABEL_REVISION)),
+        track=text(labels.get(names.LABEL_TRACK)),
+        runtime=str(part(meta, "annotations").get(names.ANNOTATION_RUNTIME, DEFAULT_RUNTIME)),
+        created=read_time(meta.get("creationTimestamp")),
+        leaving=is_leaving(meta),
+        phase=text(seen.get("phase")),
+        reason=text(seen.get("reason")),
+        message=text(seen.get("message")),
+        started=read_time(seen.get("startTime")),
+        conditions=read_conditions(seen),
+        fetch=_read_container(statuses, names.CONTAINER_FETCH),
+        server=_read_container(statuses, names.CONTAINER_SERVER),
+        containers_ready=bool(servers) and all(found.get("ready") is True for found in servers),
+        requests=tuple(map(_read_requests, [*objects(wanted.get("initContainers")), *containers])),
+        ip=text(seen.get("podIP")),
+        ports=_read_ports(containers),
+    )
+
+
+def _read_container(statuses: Sequence[Object], name: str) -> Container:
+    for found in statuses:
+        if found.get("name") == name:
+            break
+    else:
+        return Container(name)
+    state, ready = part(found, "state"), found.get("ready")
+    running, waiting = state.get("running"), part(state, "waiting")
+    return Container(
+        name,
+        text(found.get("image")),
+        ready if isinstance(ready, bool) else None,
+        count(found.get("restartCount")),
+        isinstance(running, Mapping),
+        read_time(mapping(running).get("startedAt")) if running else None,
+        text(waiting.get("reason")) if waiting else "",
+        text(waiting.get("message")) if waiting else "",
+        _read_end(part(state, "terminated")),
+        _read_end(part(part(found, "lastState"), "terminated")),
+    )
+
+
+def _read_end(ended: Object) -> ContainerEnd | None:
+    if not ended:
+        return None
+    code, message = ended.get("exitCode"), text(ended.get("message"))
+    words = _read_last_words(message)
+    example = words.get("inputExample")
+    return ContainerEnd(
+        code if isinstance(code, int) else None,
+        text(ended.get("reason")),
+        message,
+        read_time(ended.get("startedAt")),
+        read_time(ended.get("finishedAt")),
+        text(words.get("message")),
+        example if isinstance(example, bool) else None,
+    )
+
+
+def _read_last_words(message: str) -> Object:
+    """The JSON line that our scripts leave as their last words; empty for anything else."""
+    try:
+        return mapping(json.loads(message)) if message else {}
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _read_requests(container: Object) -> ContainerRequests:
+    asked = part(part(container, "resources"), "requests")
+    amounts = {name: str(amount) for name, amount in asked.items() if isinstance(amount, str | int)}
+    return ContainerRequests(text(container.get("name")), amounts)
+
+
+def _read_ports(containers: Sequence[Object]) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for container in containers:
+        for port in objects(container.get("ports")):
+            found.setdefault(text(port.get("name")), count(port.get("containerPort")))
+    return found

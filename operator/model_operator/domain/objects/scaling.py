@@ -1,0 +1,51 @@
+"""What stands around a track: its autoscaler and its disruption budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_operator.api import names
+from model_operator.domain.objects.children import Child, child_fields
+from model_operator.domain.objects.conditions import MISSING, read_conditions
+from model_operator.domain.objects.fields import Object, count, part, spec, status
+from model_operator.domain.objects.kinds import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscaler(Child):
+    """A HorizontalPodAutoscaler."""
+
+    track: str
+    """The Deployment that it scales; empty when it names none."""
+    at_maximum: bool
+    """Whether it would add more pods if it might."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisruptionBudget(Child):
+    """A PodDisruptionBudget."""
+
+    track: str
+    """The track that it is about; empty when it names none."""
+
+
+def read_autoscaler(raw: Object) -> Autoscaler:
+    """The view of a HorizontalPodAutoscaler."""
+    wanted, seen = spec(raw), status(raw)
+    limited = read_conditions(seen).get("ScalingLimited", MISSING)
+    most = count(wanted.get("maxReplicas"))
+    return Autoscaler(
+        **child_fields(Kind.AUTOSCALER, raw),
+        track=str(part(wanted, "scaleTargetRef").get("name") or ""),
+        at_maximum=limited.is_true
+        and limited.reason == "TooManyReplicas"
+        and count(seen.get("currentReplicas")) >= most > 0,
+    )
+
+
+def read_disruption_budget(raw: Object) -> DisruptionBudget:
+    """The view of a PodDisruptionBudget."""
+    selected = part(part(spec(raw), "selector"), "matchLabels")
+    return DisruptionBudget(
+        **child_fields(Kind.DISRUPTION_BUDGET, raw), track=str(selected.get(names.LABEL_TRACK) or "")
+    )
