@@ -15,10 +15,19 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
-from model_operator.api.names import ANNOTATION_RUNTIME, LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
+from model_operator.api.names import LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
 from model_operator.domain.objects import Key, Kind, Object, ObjectRef
+from model_operator.domain.objects.projection import (
+    SLIMMED,
+    owner_of,
+    project,
+    ref_of,
+    resource_version_of,
+    uid_of,
+    with_resource_version,
+)
 
 WATCHED_KINDS = (
     Kind.MODEL_DEPLOYMENT,
@@ -99,7 +108,7 @@ class Cache:
         is kept of such an object, two when it changed its owner. An object that lost our labels is removed.
         """
         # most of what a watch shows at its start is known: that must cost little
-        if not self._is_news(_ref(kind, body), _uid(body), _version(body)):
+        if not self._is_news(ref_of(kind, body), uid_of(body), _version(body)):
             return frozenset()
         return self._take(entry(kind, body))
 
@@ -109,7 +118,7 @@ class Cache:
         ``body`` carries the resourceVersion at which it left, so that older news don't bring it back but a
         label that is set again does. Returns the keys for which something changed.
         """
-        ref, uid, version = _ref(kind, body), _uid(body), _version(body)
+        ref, uid, version = ref_of(kind, body), uid_of(body), _version(body)
         self._saw(kind, version)
         self._bury(uid, _FOR_EVER if version is None else version)
         known = self._entries.get(ref)
@@ -133,8 +142,12 @@ class Cache:
 
     def kept(self, kind: Kind, body: Object) -> Entry:
         """What is kept of an object: what is kept already when it is known as it stands."""
-        known = self._entries.get(_ref(kind, body))
-        if known and known.version is not None and (known.uid, known.version) == (_uid(body), _version(body)):
+        known = self._entries.get(ref_of(kind, body))
+        if (
+            known
+            and known.version is not None
+            and (known.uid, known.version) == (uid_of(body), _version(body))
+        ):
             return known
         return entry(kind, body)
 
@@ -218,7 +231,7 @@ class Cache:
             return before
         self._entries[news.ref] = news
         self._owned.setdefault(news.owner, set()).add(news.ref)
-        if news.ref.kind in _SLIMMED and known is not None and _says_the_same(known, news):
+        if news.ref.kind in SLIMMED and known is not None and _says_the_same(known, news):
             return frozenset()
         return before | {news.owner}
 
@@ -247,126 +260,14 @@ class Cache:
 
 def entry(kind: Kind, body: Object) -> Entry:
     """What is kept of an object, in the form in which it is kept."""
-    kept = project(kind, body)
-    metadata = {key: value for key, value in kept["metadata"].items() if key != "resourceVersion"}
-    text = json.dumps({**kept, "metadata": metadata}, separators=(",", ":"))
-    packed = zlib.compress(text.encode(), level=1)
-    at = str(body["metadata"].get("resourceVersion", ""))
-    return Entry(_ref(kind, body), owner_of(kind, body), _uid(body), _number(at), packed, at)
-
-
-def owner_of(kind: Kind, body: Object) -> Key | None:
-    """The key that an object belongs to: its own, or that of its label; None when it is not ours."""
-    metadata = body.get("metadata") or {}
-    namespace = str(metadata.get("namespace", ""))
-    if kind is Kind.MODEL_DEPLOYMENT:
-        return (namespace, str(metadata.get("name", "")))
-    labels = metadata.get("labels") or {}
-    name = labels.get(LABEL_DEPLOYMENT)
-    return (namespace, str(name)) if name and labels.get(LABEL_MANAGED_BY) == MANAGED_BY else None
-
-
-def project(kind: Kind, body: Object) -> Object:
-    """What is kept of an object: of pods the little that verdicts need, of EndpointSlices which pods are in
-    them and whether these are ready, of autoscalers whether they are at their end, of disruption budgets no status,
-    of ConfigMaps only the metadata, of others all but managedFields."""
-    if kind is Kind.POD:
-        return _slim_pod(body)
-    if kind is Kind.ENDPOINT_SLICE:
-        return _slim_endpoint_slice(body)
-    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    if kind is Kind.CONFIG_MAP:
-        # the scripts in there never change under one name, and are most of what a ModelDeployment weighs
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-    slim = {**body, "metadata": metadata}
-    if kind is Kind.DISRUPTION_BUDGET:
-        slim.pop("status", None)
-    if kind is Kind.AUTOSCALER:
-        slim["status"] = _slim_autoscaler_status(body.get("status") or {})
-    return slim
-
-
-_SLIMMED = frozenset(
-    {Kind.POD, Kind.ENDPOINT_SLICE, Kind.AUTOSCALER, Kind.DISRUPTION_BUDGET, Kind.CONFIG_MAP},
-)
-"""Of these, a change is no news unless it changes what is kept: an autoscaler tells its metrics four times a minute."""
+    kept = with_resource_version(project(kind, body), "")
+    packed = zlib.compress(json.dumps(kept, separators=(",", ":")).encode(), level=1)
+    at = resource_version_of(body)
+    return Entry(ref_of(kind, body), owner_of(kind, body), uid_of(body), _number(at), packed, at)
 
 
 def _unpack(kept: Entry) -> Object:
-    body: dict[str, Any] = json.loads(zlib.decompress(kept.packed))
-    if kept.resource_version:
-        body["metadata"]["resourceVersion"] = kept.resource_version
-    return body
-
-
-def _slim_autoscaler_status(status: Object) -> Object:
-    conditions = [_pick(one, ("type", "status", "reason")) for one in status.get("conditions") or []]
-    return _pick(status, ("currentReplicas",)) | {"conditions": conditions}
-
-
-_POD_METADATA = (
-    "name",
-    "namespace",
-    "uid",
-    "labels",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "resourceVersion",
-)
-_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions", "podIP")
-_CONTAINER_STATUS = (
-    "name",
-    "ready",
-    "started",
-    "restartCount",
-    "state",
-    "lastState",
-    "image",
-    "imageID",
-)
-_CONTAINER = ("name", "restartPolicy", "ports")
-
-
-def _slim_pod(body: Object) -> Object:
-    spec, status = body.get("spec") or {}, body.get("status") or {}
-    slim_spec: dict[str, Any] = _pick(spec, ("nodeName",))
-    slim_status: dict[str, Any] = _pick(status, _POD_STATUS)
-    for containers in ("containers", "initContainers"):
-        slim_spec[containers] = [
-            _pick(container, _CONTAINER)
-            | {"resources": _pick(container.get("resources") or {}, ("requests",))}
-            for container in spec.get(containers) or []
-        ]
-    for statuses in ("containerStatuses", "initContainerStatuses"):
-        slim_status[statuses] = [_pick(entry, _CONTAINER_STATUS) for entry in status.get(statuses) or []]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": _pick(body["metadata"], _POD_METADATA)
-        # which runtime it is says whose the exit codes are
-        | {"annotations": _pick(body["metadata"].get("annotations") or {}, (ANNOTATION_RUNTIME,))},
-        "spec": slim_spec,
-        "status": slim_status,
-    }
-
-
-_SLICE_METADATA = ("name", "namespace", "uid", "labels", "deletionTimestamp", "resourceVersion")
-_ENDPOINT = ("addresses", "conditions")
-_TARGET = ("kind", "name", "uid")
-
-
-def _slim_endpoint_slice(body: Object) -> Object:
-    endpoints = [
-        _pick(endpoint, _ENDPOINT) | {"targetRef": _pick(endpoint.get("targetRef") or {}, _TARGET)}
-        for endpoint in body.get("endpoints") or []
-    ]
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": _pick(body["metadata"], _SLICE_METADATA),
-        # their order says nothing and changes by itself
-        "endpoints": sorted(endpoints, key=lambda endpoint: endpoint.get("addresses") or []),
-    }
+    return with_resource_version(json.loads(zlib.decompress(kept.packed)), kept.resource_version)
 
 
 def _says_the_same(one: Entry, other: Entry) -> bool:
@@ -374,21 +275,8 @@ def _says_the_same(one: Entry, other: Entry) -> bool:
     return (one.owner, one.packed) == (other.owner, other.packed)
 
 
-def _pick(mapping: Object, keys: Iterable[str]) -> dict[str, Any]:
-    return {key: mapping[key] for key in keys if key in mapping}
-
-
-def _ref(kind: Kind, body: Object) -> ObjectRef:
-    metadata = body["metadata"]
-    return ObjectRef(kind, str(metadata.get("namespace", "")), str(metadata["name"]))
-
-
-def _uid(body: Object) -> str:
-    return str(body["metadata"].get("uid", ""))
-
-
 def _version(body: Object) -> int | None:
-    return _number(body["metadata"].get("resourceVersion"))
+    return _number(resource_version_of(body))
 
 
 def _number(resource_version: object) -> int | None:

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import assert_never
 
-from model_operator.api import names
 from model_operator.controller.repair_limit import RepairLimit
-from model_operator.domain.objects import Key, Kind, Object, ObjectRef
+from model_operator.domain.objects import Key, Kind, ObjectRef, read_child
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
 from model_operator.domain.world import RefusalKind, RefusedWrite, World
 from model_operator.kube import (
@@ -22,6 +21,7 @@ from model_operator.kube import (
     QuotaExceeded,
     Unavailable,
 )
+from model_operator.planner.manifests import patch_over, without_replicas
 from model_operator.planner.state import verdict_annotation
 
 log = logging.getLogger(__name__)
@@ -52,49 +52,43 @@ class Executor:
         ApiError when the API server could not be asked.
         """
         refused_writes: list[RefusedWrite] = []
-        breakdowns = self._breakdowns.setdefault(world.key, Counter())
         for action in actions:
-            if (
-                refused_writes
-                and refused_writes[-1].kind is not RefusalKind.CONTESTED
-                and refused_writes[-1].ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
-            ):
-                break  # without its kept revision or its scripts no revision may start
-            repair = action if isinstance(action, Apply) and action.repair else None
-            if repair and not self._repair_limit.may_repair(repair.ref, repair.body):
-                refused_writes.append(
-                    RefusedWrite(
-                        action.ref, RefusalKind.CONTESTED, "somebody else changes it again and again"
-                    )
-                )
-                continue
+            if refused_writes and _blocks_the_rest(refused_writes[-1]):
+                break
             try:
                 refused = await self._attempt(action, world)
-                refused_writes += [refused] if refused else []
-                breakdowns.pop(action.ref, None)
-                if repair:
-                    self._repair_limit.repaired(repair.ref, repair.body)
-            except Invalid as error:
-                refused_writes.append(RefusedWrite(action.ref, RefusalKind.INVALID, _sentence(error)))
-            except QuotaExceeded as error:
-                refused_writes.append(RefusedWrite(action.ref, RefusalKind.QUOTA, _sentence(error)))
-            except Forbidden as error:
-                if error.namespace_terminating:
-                    return tuple(refused_writes)
-                refused_writes.append(RefusedWrite(action.ref, RefusalKind.FORBIDDEN, _sentence(error)))
-            except Unavailable as error:
-                breakdowns[action.ref] += error.status == _BREAKDOWN
-                if error.status != _BREAKDOWN or breakdowns[action.ref] < _BREAKDOWNS:
-                    raise
-                refused_writes.append(RefusedWrite(action.ref, RefusalKind.BROKEN, _sentence(error)))
+            except Forbidden:
+                break  # the namespace is about to go, and all in it
+            if refused:
+                refused_writes.append(refused)
         return tuple(refused_writes)
 
     async def _attempt(self, action: Action, world: World) -> RefusedWrite | None:
+        """Carries the action out; returns why not, where trying at once again would not help."""
+        repair = action if isinstance(action, Apply) and action.repair else None
+        if repair and not self._repair_limit.may_repair(repair.ref, repair.body):
+            text = "somebody else changes it again and again"
+            return RefusedWrite(action.ref, RefusalKind.CONTESTED, text)
+        breakdowns = self._breakdowns.setdefault(world.key, Counter())
+        try:
+            refused = await self._send_or_take_over(action, world)
+        except (Invalid, QuotaExceeded, Forbidden, Unavailable) as error:
+            breakdowns[action.ref] += isinstance(error, Unavailable) and error.status == _BREAKDOWN
+            kind = _kind_of(error, breakdowns[action.ref])
+            if kind is None:
+                raise
+            return RefusedWrite(action.ref, kind, _sentence(error))
+        breakdowns.pop(action.ref, None)
+        if repair:
+            self._repair_limit.repaired(repair.ref, repair.body)
+        return refused
+
+    async def _send_or_take_over(self, action: Action, world: World) -> RefusedWrite | None:
         """Carries the action out; returns what is in the way of a new object."""
         try:
             await self._send(action)
         except AlreadyExists:
-            return await self._in_the_way(action, world)
+            return await self._take_over(action, world)
         return None
 
     async def _send(self, action: Action) -> None:
@@ -117,45 +111,46 @@ class Executor:
             case _:
                 assert_never(action)
 
-    async def _in_the_way(self, action: Action, world: World) -> RefusedWrite | None:
+    async def _take_over(self, action: Action, world: World) -> RefusedWrite | None:
         """Looks at the object that has the name of one to be created; None when it is ours after all."""
         try:
-            found = await self._kube.get(action.ref)
+            found = read_child(action.ref.kind, await self._kube.get(action.ref))
         except NotFound:
             return None
-        metadata = found["metadata"]
-        labels = metadata.get("labels") or {}
-        if (
-            labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
-            and labels.get(names.LABEL_DEPLOYMENT) == world.name
-        ):
+        if found.labelled_for == world.name:
             return None  # the watch brings it
-        owners = metadata.get("ownerReferences") or []
-        ours = any(o.get("controller") and o.get("uid") == world.uid for o in owners)
-        given = isinstance(action, Create) and action.adopt and not any(o.get("controller") for o in owners)
+        ours = found.controller is not None and found.controller.uid == world.uid
+        given = isinstance(action, Create) and action.adopt and found.controller is None
         if isinstance(action, Create) and (ours or given):
             # somebody took our labels off it, so the watch has lost it, or a person gives it to us
-            spec = {k: v for k, v in (action.body.get("spec") or {}).items() if k != "replicas"}
-            body = {**action.body, "spec": spec} if spec else action.body
+            body = without_replicas(action.body)
             if given:
                 # an apply leaves what others put into its lists: a second port would make ours invalid
-                await self._kube.merge_patch(action.ref, _in_place_of(found, body), uid=metadata["uid"])
-            await self._kube.apply(action.ref, body, uid=metadata["uid"])
+                await self._kube.merge_patch(action.ref, patch_over(found.raw, body), uid=found.uid)
+            await self._kube.apply(action.ref, body, uid=found.uid)
             return None
-        return RefusedWrite(
-            action.ref, RefusalKind.NAME_TAKEN, "it was there before and does not carry our labels"
-        )
+        text = "it was there before and does not carry our labels"
+        return RefusedWrite(action.ref, RefusalKind.NAME_TAKEN, text)
 
 
-def _in_place_of(found: Object, body: Object) -> Object:
-    """The merge patch that makes the body of what was found, with a selector that is ours alone from this write on.
+def _blocks_the_rest(refused: RefusedWrite) -> bool:
+    """Whether nothing after it may be done: without its kept revision or its scripts no revision may start."""
+    needed = refused.ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
+    return needed and refused.kind is not RefusalKind.CONTESTED
 
-    Merged with that of before it would select no pod at all, until the apply that follows.
-    """
-    spec, before = body.get("spec") or {}, (found.get("spec") or {}).get("selector") or {}
-    if "selector" not in spec:
-        return body
-    return {**body, "spec": {**spec, "selector": {**dict.fromkeys(before), **spec["selector"]}}}
+
+def _kind_of(error: ApiError, breakdowns: int) -> RefusalKind | None:
+    """What kind of refusal an answer is; None for one that says nothing of the object."""
+    match error:
+        case Invalid():
+            return RefusalKind.INVALID
+        case QuotaExceeded():
+            return RefusalKind.QUOTA
+        case Forbidden():
+            return None if error.namespace_terminating else RefusalKind.FORBIDDEN
+        case _:
+            lasting = error.status == _BREAKDOWN and breakdowns >= _BREAKDOWNS
+            return RefusalKind.BROKEN if lasting else None
 
 
 def _sentence(error: ApiError) -> str:

@@ -10,21 +10,24 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from model_operator.api import SpecError, names, parse
-from model_operator.api.spec import RegistrySpec
+from model_operator.api.spec import ModelDeploymentSpec, RegistrySpec
 from model_operator.controller.pod_credentials import PodRegistries, describe_registry
 from model_operator.controller.rollout_slots import Slots
 from model_operator.controller.services import Services, registry_id
 from model_operator.domain.objects import (
     Key,
     Kind,
+    ModelDeployment,
     Object,
     ObjectRef,
     count,
+    part,
     read_autoscaler,
     read_child,
     read_deployment,
     read_disruption_budget,
     read_endpoint_slice,
+    read_modeldeployment,
     read_pod,
     read_service,
 )
@@ -79,70 +82,70 @@ class Observer:
 
     async def observe(
         self, key: Key, refused_writes: tuple[RefusedWrite, ...] = ()
-    ) -> tuple[World | None, Object | None]:
-        """Gathers the world of ``key``; (None, None) when it is gone or about to go."""
-        raw = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
-        if raw is None or raw["metadata"].get("deletionTimestamp"):
-            return None, None
-        registry, credentials_error = await self._pod_registry(raw)
+    ) -> tuple[World, ModelDeployment] | None:
+        """Gathers the world of ``key``; None when it is gone or about to go."""
+        known = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
+        if known is None or (seen := read_modeldeployment(known)).leaving:
+            return None
+        registry, credentials_error = await self._pod_registry(seen)
         # nothing may wait between here and the claim of a slot
         snapshot = self._cache.snapshot(key)
         raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
-        if raw is None or raw["metadata"].get("deletionTimestamp"):
-            return None, None
+        if raw is None or (seen := read_modeldeployment(raw)).leaving:
+            return None
         # from here on nobody can quote a secret that is known
         pods = self._pod_registries.redact(key[0], snapshot.get(Kind.POD, ()))
-        snapshot = {**snapshot, Kind.POD: pods}
-        metadata = raw["metadata"]
-        spec, spec_error = None, ""
-        try:
-            # the status is read elsewhere, forgivingly
-            spec = parse({key: value for key, value in raw.items() if key != "status"}).spec
-        except SpecError as error:
-            spec_error = str(error)
-        resolution = Resolution(ResolutionReason.PENDING, "the spec can't be read")
-        if spec is not None:
-            followed = registry_id(key[0], spec.registry)
-            self._answers.want(key, WantedModel(followed, spec.model.reference()))
-            resolution = self._answers.answer(key)
-        status = raw.get("status")
+        spec, spec_error = _parse_spec(seen)
         world = World(
             now=self._clock().replace(microsecond=0),
             namespace=key[0],
             name=key[1],
-            uid=metadata["uid"],
-            generation=metadata.get("generation", 0),
+            uid=seen.uid,
+            generation=seen.generation,
             parsed_spec=spec,
-            spec_raw=raw.get("spec") or {},
-            status=status if isinstance(status, Mapping) else {},
-            resolution=resolution,
-            children=assemble(snapshot, key[1]),
+            spec_raw=seen.spec,
+            status=seen.status,
+            resolution=self._resolve(key, spec),
+            children=assemble({**snapshot, Kind.POD: pods}, key[1]),
             defaults=self._defaults,
             pod_registry=registry,
-            annotations=metadata.get("annotations") or {},
+            annotations=seen.annotations,
             spec_error=spec_error,
             credentials_error=credentials_error,
             slot_free=self._slots.free_for(key),
             refused_writes=refused_writes,
-            traffic=self._traffic(key, status),
+            traffic=self._traffic(key, seen),
             facts=self._services.facts.look_up(key),
         )
-        return world, raw
+        return world, seen
 
-    async def _pod_registry(self, raw: Object) -> tuple[PodRegistry, str]:
+    async def _pod_registry(self, seen: ModelDeployment) -> tuple[PodRegistry, str]:
         """How pods reach the registry of that spec, and what is wrong; nothing for a spec that can't be read."""
-        namespace = str(raw["metadata"]["namespace"])
         try:
-            registry = RegistrySpec.model_validate((raw.get("spec") or {}).get("registry") or {})
+            registry = RegistrySpec.model_validate(seen.spec.get("registry") or {})
         except ValidationError:
             return PodRegistry(""), ""
-        wanted = registry_id(namespace, registry)
-        return await self._pod_registries.of(namespace, describe_registry(wanted, self._settings))
+        wanted = registry_id(seen.namespace, registry)
+        return await self._pod_registries.of(seen.namespace, describe_registry(wanted, self._settings))
 
-    def _traffic(self, key: Key, status: object) -> Traffic:
-        serving = status.get("serving") if isinstance(status, Mapping) else None
-        revision = serving.get("revision") if isinstance(serving, Mapping) else None
+    def _resolve(self, key: Key, spec: ModelDeploymentSpec | None) -> Resolution:
+        if spec is None:
+            return Resolution(ResolutionReason.PENDING, "the spec can't be read")
+        self._answers.want(key, WantedModel(registry_id(key[0], spec.registry), spec.model.reference()))
+        return self._answers.answer(key)
+
+    def _traffic(self, key: Key, seen: ModelDeployment) -> Traffic:
+        revision = part(seen.status, "serving").get("revision")
         return self._services.counts.traffic(key, str(revision)) if revision else Traffic()
+
+
+def _parse_spec(seen: ModelDeployment) -> tuple[ModelDeploymentSpec | None, str]:
+    """The spec, or why it can't be read."""
+    try:
+        # the status is read elsewhere, forgivingly
+        return parse({key: value for key, value in seen.raw.items() if key != "status"}).spec, ""
+    except SpecError as error:
+        return None, str(error)
 
 
 def pod_scripts() -> Mapping[str, str]:

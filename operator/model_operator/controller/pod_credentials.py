@@ -11,10 +11,9 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote
 
-from model_operator.domain.objects import Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Object, ObjectRef, change_messages, part
 from model_operator.domain.world import PodRegistry
 from model_operator.kube import ApiError, Forbidden, KubeClient, NotFound
 from model_operator.planner.manifests.registry_env import REGISTRY_ACCESS, REGISTRY_CA_KEY
@@ -71,7 +70,7 @@ class TenantObjects:
             return f"the operator may not read the {where} in namespace {namespace}: grant it get"
         except ApiError as error:
             return f"the {where} in namespace {namespace} can't be read: {error.message[:200]}"
-        data = found.get("data") or {}
+        data = part(found, "data")
         if kind == "ConfigMap":
             return {key: str(value).encode() for key, value in data.items()}
         try:
@@ -126,7 +125,7 @@ class PodRegistries:
         words = sorted({word for both in found for word in (*both[0], *both[1])}, key=len, reverse=True)
         if not words:
             return list(pods)
-        return [{**pod, "status": _struck_out(pod.get("status") or {}, words)} for pod in pods]
+        return [change_messages(pod, lambda message: _strike_out(message, words)) for pod in pods]
 
     async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
         """The keys that hold something, and what is wrong."""
@@ -164,7 +163,7 @@ class PodRegistries:
             found = await self._kube.get(where)
         except NotFound:
             return None
-        return frozenset(key for key, value in (found.get("data") or {}).items() if value)
+        return frozenset(key for key, value in part(found, "data").items() if value)
 
 
 def _forms(secret: Mapping[str, bytes]) -> frozenset[str]:
@@ -182,21 +181,8 @@ def _forms(secret: Mapping[str, bytes]) -> frozenset[str]:
     return frozenset(words)
 
 
-def _struck_out(value: Any, words: Sequence[str]) -> Any:
-    """Only messages: what else a status says are Kubernetes' own words, and one of them may be somebody's password."""
-    match value:
-        case Mapping():
-            return {
-                key: _without(part, words) if key == "message" else _struck_out(part, words)
-                for key, part in value.items()
-            }
-        case list() | tuple():
-            return [_struck_out(part, words) for part in value]
-        case _:
-            return value
-
-
-def _without(message: Any, words: Sequence[str]) -> Any:
-    for word in words if isinstance(message, str) else ():
+def _strike_out(message: str, words: Sequence[str]) -> str:
+    """Only in messages: one of Kubernetes' own words may be somebody's password."""
+    for word in words:
         message = message.replace(word, STRUCK_OUT)
     return message

@@ -16,7 +16,7 @@ from model_operator.controller.execute import Executor
 from model_operator.controller.observe import Observer, Snapshots
 from model_operator.controller.rollout_slots import Slots
 from model_operator.controller.services import Services
-from model_operator.domain.objects import Key, Kind, Object, ObjectRef
+from model_operator.domain.objects import Key, Kind, ModelDeployment, ObjectRef, part, read_modeldeployment
 from model_operator.domain.plan import Plan
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.rollout import Phase
@@ -62,7 +62,7 @@ class Reconciler:
         """Gives the rollouts that an operator before this one left under way their slots back."""
         for key in keys:
             raw = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
-            candidate = ((raw or {}).get("status") or {}).get("candidate") or {}
+            candidate = part(read_modeldeployment(raw or {}).status, "candidate")
             phase = candidate.get("phase")
             self._slots.note(
                 key, phase in set(Phase) and Phase(phase).in_flight and not candidate.get("reason")
@@ -73,17 +73,18 @@ class Reconciler:
 
         Raises ApiError when the API server could not be asked; the queue tries again later.
         """
-        world, raw = await self._observer.observe(key, self._refused_writes.get(key, ()))
-        if world is None or raw is None:
+        observed = await self._observer.observe(key, self._refused_writes.get(key, ()))
+        if observed is None:
             self._forget(key)
             return None
+        world, seen = observed
         if patience := self._wait_for_first_answer(world):
             return patience.total_seconds()
         decided = plan(world)
         if decided.rollout_in_flight:
             self._slots.note(key, in_flight=True)
         try:
-            raw = await self._report(raw, world, decided)
+            await self._report(seen, world, decided)
             if not decided.rollout_in_flight:
                 # not before the status says so: until then the rollout counts for everybody who reads it
                 self._slots.note(key, in_flight=False, waits=_waits_for_a_slot(decided))
@@ -120,24 +121,24 @@ class Reconciler:
 
     # --- report --------------------------------------------------------------------------------
 
-    async def _report(self, raw: Object, world: World, decided: Plan) -> Object:
+    async def _report(self, seen: ModelDeployment, world: World, decided: Plan) -> None:
         """Writes the status when it differs, then emits the events; a conflict leaves both undone."""
         if decided.status != world.status:
             ref = ObjectRef(Kind.MODEL_DEPLOYMENT, world.namespace, world.name)
-            raw = await self._kube.patch_status(
-                ref, decided.status, was=world.status, resource_version=raw["metadata"]["resourceVersion"]
+            written = await self._kube.patch_status(
+                ref, decided.status, was=world.status, resource_version=seen.resource_version
             )
+            seen = read_modeldeployment(written)
             for transition in find_transitions(world, decided.status):
                 self._services.happened(transition)
         for event in decided.events:
             level = logging.WARNING if event.warning else logging.INFO
             log.log(level, "%s namespace=%s name=%s: %s", event.reason, *world.key, event.message)
-            regarding = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": raw["metadata"]}
+            regarding = {**seen.raw, "apiVersion": names.API_VERSION, "kind": names.KIND}
             try:
                 await self._events.tell(regarding, event)
             except ApiError as error:
                 log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
-        return raw
 
 
 def _waits_for_a_slot(decided: Plan) -> bool:

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from model_operator.api import names
 from model_operator.api.choices import DEFAULT_STRATEGY
-from model_operator.domain.objects import Object, newest, part, read_time
+from model_operator.domain.objects import Object, Report, read_report
 from model_operator.metrics.description import PREFIX, MetricDescription
 
 LABEL_LIMIT = 128
@@ -106,14 +106,16 @@ class ModelDeployments(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The families with what was last seen."""
-        seen, families = self._seen, self._families()
-        shown = seen[: self._most]
-        for found in shown:
-            for name, labels, value in _samples(found):
-                families[f"modeldeployment_{name}"].add_metric((*_key(found), *labels), value)
-        families["modeldeployments"].add_metric((), len(seen))
-        families["modeldeployments_without_series"].add_metric((), len(seen) - len(shown))
-        counts = Counter((c[0], c[1]) for found in seen for c in _conditions(part(found, "status")))
+        families, total, counts = self._families(), 0, Counter[tuple[str, str]]()
+        for total, raw in enumerate(self._seen, start=1):
+            report = read_report(raw)
+            counts.update((_label(c.type), _label(c.status)) for c in report.conditions)
+            if total <= self._most:
+                key = (_label(report.namespace), _label(report.name))
+                for name, labels, value in _samples(report):
+                    families[f"modeldeployment_{name}"].add_metric((*key, *labels), value)
+        families["modeldeployments"].add_metric((), total)
+        families["modeldeployments_without_series"].add_metric((), max(0, total - self._most))
         for labels, count in counts.items():
             families["modeldeployments_by_condition"].add_metric(labels, count)
         yield from families.values()
@@ -125,91 +127,41 @@ class ModelDeployments(Collector):
         }
 
 
-def _samples(found: Object) -> Iterator[Sample]:
-    spec, status = part(found, "spec"), part(found, "status")
-    serving, candidate = part(status, "serving"), part(status, "candidate")
-    resolved, rejected = part(status, "resolved"), _rejection(status)
-    yield (
-        "info",
-        (
-            _label(status.get("modelName")),
-            _label(status.get("alias")),
-            _registry(part(spec, "registry")),
-            _label(part(spec, "rollout").get("strategy") or DEFAULT_STRATEGY),
-            _label(serving.get("version")),
-            _label(resolved.get("version")),
-        ),
-        1,
+def _samples(report: Report) -> Iterator[Sample]:
+    serving, candidate, rejected = report.serving, report.candidate, report.rejected
+    info = (
+        report.model,
+        report.alias,
+        # all that bring a URL of their own share one label, as in the figures of the registries
+        "spec.registry" if report.has_own_registry else report.registry or names.DEFAULT_REGISTRY,
+        report.strategy or DEFAULT_STRATEGY,
+        serving.version,
+        report.resolved.version,
     )
-    for condition in _conditions(status):
-        yield "condition", condition, 1
-    version = (_label(serving.get("version")),)
-    if since := _seconds(serving.get("since")):
-        yield "serving_since_timestamp_seconds", version, since
-        yield "serving_settled", (), float(serving.get("settled") is True)
-    if since := _seconds(candidate.get("since")):
-        labels = (candidate.get("version"), candidate.get("phase"), candidate.get("reason"))
-        yield "candidate_since_timestamp_seconds", tuple(map(_label, labels)), since
-    if at := _seconds(rejected.get("at")):
-        stage = "watch" if _was_live(status, rejected) else "rollout"
-        why = (rejected.get("side"), rejected.get("reason"))
-        yield "rejected_timestamp_seconds", (_label(rejected.get("version")), stage, *map(_label, why)), at
-    if at := _seconds(resolved.get("at")):
-        yield "resolved_timestamp_seconds", (_label(resolved.get("version")),), at
-    yield "replicas", (), _count(status.get("replicas"))
-    yield "ready_replicas", (), _count(status.get("readyReplicas"))
-    yield "suspended", (), float(spec.get("suspend") is True)
+    yield "info", _labels(*info), 1
+    for condition in report.conditions:
+        yield "condition", _labels(condition.type, condition.status, condition.reason), 1
+    if serving.at:
+        yield "serving_since_timestamp_seconds", _labels(serving.version), serving.at.timestamp()
+        yield "serving_settled", (), float(serving.settled)
+    if candidate.at:
+        labels = _labels(candidate.version, candidate.phase, candidate.reason)
+        yield "candidate_since_timestamp_seconds", labels, candidate.at.timestamp()
+    if rejected.at:
+        stage = "watch" if rejected.was_live else "rollout"
+        labels = _labels(rejected.version, stage, rejected.side, rejected.reason)
+        yield "rejected_timestamp_seconds", labels, rejected.at.timestamp()
+    if report.resolved.at:
+        at = report.resolved.at.timestamp()
+        yield "resolved_timestamp_seconds", _labels(report.resolved.version), at
+    yield "replicas", (), float(report.replicas)
+    yield "ready_replicas", (), float(report.ready_replicas)
+    yield "suspended", (), float(report.suspended)
 
 
-def _registry(registry: Object) -> str:
-    # all that bring a URL of their own share one label, as in the figures of the registries
-    return "spec.registry" if registry.get("url") else _label(registry.get("name")) or names.DEFAULT_REGISTRY
+def _labels(*values: str) -> tuple[str, ...]:
+    return tuple(map(_label, values))
 
 
-def _rejection(status: Object) -> Object:
-    """That of the version which is wanted, or else the newest."""
-    found, wanted = status.get("rejected"), part(status, "resolved").get("version")
-    for rejected in found if isinstance(found, list) else []:
-        if isinstance(rejected, Mapping) and rejected.get("version") == wanted:
-            return rejected
-    return newest(status, "rejected")
-
-
-def _was_live(status: Object, rejected: Object) -> bool:
-    """Whether the rejected revision had served until then; the history was written at the same moment."""
-    found = status.get("history")
-    return any(
-        isinstance(left, Mapping)
-        and (left.get("revision"), left.get("to")) == (rejected.get("revision"), rejected.get("at"))
-        for left in (found if isinstance(found, list) else [])
-    )
-
-
-def _conditions(status: Object) -> Iterator[tuple[str, str, str]]:
-    found = status.get("conditions")
-    for condition in found if isinstance(found, list) else []:
-        if isinstance(condition, Mapping):
-            yield (
-                _label(condition.get("type")),
-                _label(condition.get("status")),
-                _label(condition.get("reason")),
-            )
-
-
-def _seconds(text: object) -> float:
-    """The time as seconds since 1970; 0 where there is none."""
-    moment = read_time(text)
-    return moment.timestamp() if moment else 0.0
-
-
-def _count(value: object) -> float:
-    return float(value) if isinstance(value, int) else 0.0
-
-
-def _label(value: object) -> str:
-    return value[:LABEL_LIMIT] if isinstance(value, str) else ""
-
-
-def _key(found: Object) -> tuple[str, str]:
-    metadata = found["metadata"]
-    return (_label(metadata.get("namespace")), _label(metadata.get("name")))
+def _label(value: str) -> str:
+    return value[:LABEL_LIMIT]

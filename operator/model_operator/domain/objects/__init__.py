@@ -22,7 +22,21 @@ from model_operator.domain.objects.fields import (
     text,
 )
 from model_operator.domain.objects.kinds import Key, Kind, ObjectRef
-from model_operator.domain.objects.pods import Container, ContainerEnd, ContainerRequests, Pod, read_pod
+from model_operator.domain.objects.modeldeployments import (
+    ModelDeployment,
+    Report,
+    ReportedVersion,
+    read_modeldeployment,
+    read_report,
+)
+from model_operator.domain.objects.pods import (
+    Container,
+    ContainerEnd,
+    ContainerRequests,
+    Pod,
+    change_messages,
+    read_pod,
+)
 from model_operator.domain.objects.scaling import (
     Autoscaler,
     DisruptionBudget,
@@ -45,10 +59,14 @@ __all__ = [
     "EndpointSlice",
     "Key",
     "Kind",
+    "ModelDeployment",
     "Object",
     "ObjectRef",
     "Pod",
+    "Report",
+    "ReportedVersion",
     "Service",
+    "change_messages",
     "count",
     "created_at",
     "mapping",
@@ -61,7 +79,9 @@ __all__ = [
     "read_deployment",
     "read_disruption_budget",
     "read_endpoint_slice",
+    "read_modeldeployment",
     "read_pod",
+    "read_report",
     "read_service",
     "read_time",
     "rfc3339",

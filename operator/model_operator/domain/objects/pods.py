@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from model_operator.api import names
 from model_operator.api.choices import DEFAULT_RUNTIME, RUNTIMES
@@ -202,3 +203,26 @@ def _read_ports(containers: Sequence[Object]) -> Mapping[str, int]:
         for port in objects(container.get("ports")):
             found.setdefault(text(port.get("name")), count(port.get("containerPort")))
     return found
+
+
+def change_messages(pod: Object, change: Callable[[str], str]) -> Object:
+    """The JSON of a pod with every message of its status changed.
+
+    Only messages: what else a status says are Kubernetes' own words.
+    """
+    return {**pod, "status": _with_messages(pod.get("status") or {}, change)}
+
+
+def _with_messages(value: Any, change: Callable[[str], str]) -> Any:
+    match value:
+        case Mapping():
+            return {
+                key: change(part)
+                if key == "message" and isinstance(part, str)
+                else _with_messages(part, change)
+                for key, part in value.items()
+            }
+        case list() | tuple():
+            return [_with_messages(part, change) for part in value]
+        case _:
+            return value

@@ -6,9 +6,11 @@ from model_operator.planner.manifests.children import (
     deployment,
     disruption_budget,
     initial_replicas,
+    patch_over,
     preview_service,
     service,
     with_replicas,
+    without_replicas,
 )
 from model_operator.planner.manifests.drift import differs
 from model_operator.planner.manifests.identity import (
@@ -45,6 +47,7 @@ __all__ = [
     "initial_replicas",
     "name_of",
     "parse_quantity",
+    "patch_over",
     "pod_template",
     "preview_service",
     "read_revision",
@@ -56,4 +59,5 @@ __all__ = [
     "service",
     "track_selector",
     "with_replicas",
+    "without_replicas",
 ]

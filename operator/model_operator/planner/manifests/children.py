@@ -98,6 +98,23 @@ def with_replicas(body: Mapping[str, Any], replicas: int) -> dict[str, Any]:
     return {**body, "spec": {**body["spec"], "replicas": replicas}}
 
 
+def without_replicas(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body without a size, to be applied to a Deployment that has one."""
+    spec = {key: value for key, value in (body.get("spec") or {}).items() if key != "replicas"}
+    return {**body, "spec": spec} if spec else body
+
+
+def patch_over(found: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The merge patch that makes the body of what was found, with a selector that is ours alone from this write on.
+
+    Merged with that of before it would select no pod at all, until the apply that follows.
+    """
+    spec, before = body.get("spec") or {}, (found.get("spec") or {}).get("selector") or {}
+    if "selector" not in spec:
+        return body
+    return {**body, "spec": {**spec, "selector": {**dict.fromkeys(before), **spec["selector"]}}}
+
+
 def service(owner: Owner, spec: ModelDeploymentSpec, track: str | None = None) -> dict[str, Any]:
     """The Service in front of the serving track; None is the first one."""
     body = {

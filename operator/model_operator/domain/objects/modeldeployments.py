@@ -1,0 +1,168 @@
+"""ModelDeployments: what a reconcile needs of one beside its parsed spec, and what its status reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from model_operator.domain.objects.children import is_leaving
+from model_operator.domain.objects.fields import (
+    Object,
+    mapping,
+    metadata,
+    newest,
+    number,
+    part,
+    read_time,
+    spec,
+    status,
+    text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDeployment:
+    """A ModelDeployment as it was seen."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    leaving: bool
+    """Whether it is being deleted."""
+    annotations: Mapping[str, Any]
+    spec: Object
+    status: Object
+    raw: Object = field(repr=False)
+    """The JSON that it was read from, to be parsed strictly."""
+
+
+def read_modeldeployment(raw: Object) -> ModelDeployment:
+    """The view of a ModelDeployment."""
+    meta = metadata(raw)
+    return ModelDeployment(
+        namespace=text(meta.get("namespace")),
+        name=text(meta.get("name")),
+        uid=text(meta.get("uid")),
+        generation=number(meta.get("generation")),
+        resource_version=text(meta.get("resourceVersion")),
+        leaving=is_leaving(meta),
+        annotations=part(meta, "annotations"),
+        spec=spec(raw),
+        status=status(raw),
+        raw=raw,
+    )
+
+
+# --- what a status reports -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedCondition:
+    """A condition, in the texts of the status."""
+
+    type: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedVersion:
+    """A version that serves, is on its way, was rejected, or is named by the registry; what is absent is empty."""
+
+    version: str
+    at: datetime | None
+    """Since when it is so."""
+    phase: str = ""
+    side: str = ""
+    reason: str = ""
+    settled: bool = False
+    was_live: bool = False
+    """Of a rejected one: whether it had served until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a ModelDeployment's status says, with what its spec says of that."""
+
+    namespace: str
+    name: str
+    model: str
+    alias: str
+    registry: str
+    """The registry of the configuration that the spec names; empty when it names none."""
+    has_own_registry: bool
+    """Whether the spec brings a registry's URL of its own."""
+    strategy: str
+    suspended: bool
+    conditions: Sequence[ReportedCondition]
+    serving: ReportedVersion
+    candidate: ReportedVersion
+    rejected: ReportedVersion
+    """The version that the registry names, where it was rejected; else the newest one that was."""
+    resolved: ReportedVersion
+    """The version that the registry names."""
+    replicas: int
+    ready_replicas: int
+
+
+def read_report(raw: Object) -> Report:
+    """What a ModelDeployment reports."""
+    meta, wanted, said = metadata(raw), spec(raw), status(raw)
+    registry, serving = part(wanted, "registry"), part(said, "serving")
+    candidate, resolved = part(said, "candidate"), part(said, "resolved")
+    return Report(
+        namespace=text(meta.get("namespace")),
+        name=text(meta.get("name")),
+        model=text(said.get("modelName")),
+        alias=text(said.get("alias")),
+        registry=text(registry.get("name")),
+        has_own_registry=bool(registry.get("url")),
+        strategy=text(part(wanted, "rollout").get("strategy")),
+        suspended=wanted.get("suspend") is True,
+        conditions=tuple(_read_reported_conditions(said)),
+        serving=ReportedVersion(
+            text(serving.get("version")),
+            read_time(serving.get("since")),
+            settled=serving.get("settled") is True,
+        ),
+        candidate=ReportedVersion(
+            text(candidate.get("version")),
+            read_time(candidate.get("since")),
+            phase=text(candidate.get("phase")),
+            reason=text(candidate.get("reason")),
+        ),
+        rejected=_read_rejected(said, resolved.get("version")),
+        resolved=ReportedVersion(text(resolved.get("version")), read_time(resolved.get("at"))),
+        replicas=number(said.get("replicas")),
+        ready_replicas=number(said.get("readyReplicas")),
+    )
+
+
+def _read_reported_conditions(said: Object) -> list[ReportedCondition]:
+    return [
+        ReportedCondition(text(raw.get("type")), text(raw.get("status")), text(raw.get("reason")))
+        for raw in _entries(said, "conditions")
+    ]
+
+
+def _read_rejected(said: Object, wanted: object) -> ReportedVersion:
+    of_wanted = (raw for raw in _entries(said, "rejected") if raw.get("version") == wanted)
+    rejected = next(of_wanted, None) or newest(said, "rejected")
+    # the history was written at the same moment
+    left = [(raw.get("revision"), raw.get("to")) for raw in _entries(said, "history")]
+    return ReportedVersion(
+        text(rejected.get("version")),
+        read_time(rejected.get("at")),
+        side=text(rejected.get("side")),
+        reason=text(rejected.get("reason")),
+        was_live=(rejected.get("revision"), rejected.get("at")) in left,
+    )
+
+
+def _entries(said: Object, name: str) -> list[Object]:
+    found = said.get(name)
+    return [mapping(raw) for raw in found if isinstance(raw, Mapping)] if isinstance(found, list) else []
