@@ -29,6 +29,7 @@ from model_operator.planner.manifests.owner import (
 )
 from model_operator.planner.manifests.pods import TemplateInputs, pod_template, scripts_config_map
 from model_operator.planner.manifests.quantity import parse_quantity
+from model_operator.planner.manifests.resources import sum_requests
 from model_operator.planner.manifests.revisions import controller_revision, read_revision
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "same_version",
     "scripts_config_map",
     "service",
+    "sum_requests",
     "track_selector",
     "with_replicas",
     "without_replicas",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from model_operator.domain.objects import mapping
+from model_operator.domain.objects import part
 from model_operator.domain.plan import Event
 from model_operator.domain.rollout import Phase
 
@@ -25,8 +25,8 @@ def events_for(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
         "Suspended",
         "GatesPending",
     }
-    skipped |= {"RevisionHeld", str(mapping(after.get("serving")).get("reason"))}
-    candidate = mapping(after.get("candidate"))
+    skipped |= {"RevisionHeld", str(part(after, "serving").get("reason"))}
+    candidate = part(after, "candidate")
     if candidate.get("phase") == Phase.READY:
         skipped.add(str(candidate.get("reason")))  # it waits as it should
     if after.get("rejected") != before.get("rejected"):

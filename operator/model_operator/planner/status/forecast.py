@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from fractions import Fraction
+from collections.abc import Mapping
 from typing import Any
 
 from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import Phase, RolloutState
 from model_operator.domain.world import World
 from model_operator.planner.gates import GateReport
-from model_operator.planner.manifests import parse_quantity
+from model_operator.planner.manifests import sum_requests
 from model_operator.planner.strategy.strategies import followed_strategy
 from model_operator.planner.strategy.tracks import candidate_track, desired_replicas
 
@@ -45,7 +43,7 @@ def forecast(
         "strategy": strategy.name,
         "message": strategy.describe(spec, number) if serving else _describe_first(number),
         "extraPods": extra,
-        "extraResources": _resources(revision.template, extra) if revision and extra else {},
+        "extraResources": sum_requests(revision.template, extra) if revision and extra else {},
         **_gates(world, name, admission),
     }
     return {key: value for key, value in step.items() if value or key == "extraPods"}
@@ -69,43 +67,3 @@ def _gates(world: World, revision: str, admission: GateReport | None) -> dict[st
         ],
         "signature": [line for r in admission.results for line in r.differences],
     }
-
-
-# --- what it costs ---------------------------------------------------------------------------------
-
-
-def _resources(template: Mapping[str, Any], pods: int) -> dict[str, str]:
-    """What the scheduler must find for them: per pod the sum of its containers, or the largest init container.
-
-    As the scheduler counts: https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
-    """
-    spec = template.get("spec", {})
-    running: dict[str, Fraction] = {}
-    for container in spec.get("containers", ()):
-        for name, amount in _requests(container):
-            running[name] = running.get(name, Fraction(0)) + amount
-    for container in spec.get("initContainers", ()):
-        for name, amount in _requests(container):
-            running[name] = max(running.get(name, Fraction(0)), amount)
-    return {name: _quantity(name, amount * pods) for name, amount in sorted(running.items()) if amount}
-
-
-def _requests(container: Mapping[str, Any]) -> Iterable[tuple[str, Fraction]]:
-    resources = container.get("resources") or {}
-    # what has a limit and no request is reserved at its limit
-    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-    for name, value in asked.items():
-        amount = parse_quantity(value)
-        if amount is not None and amount > 0:
-            yield name, amount
-
-
-def _quantity(name: str, amount: Fraction) -> str:
-    if name == "cpu":
-        millis = math.ceil(amount * 1000)
-        return f"{millis}m" if millis % 1000 else str(millis // 1000)
-    whole = math.ceil(amount)
-    for suffix, size in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
-        if whole % size == 0:
-            return f"{whole // size}{suffix}"
-    return str(whole)
