@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from tests.unit.planner.planning import world
+from tests.unit.planner.worlds import world
 
 from model_operator.controller.execute import Executor
 from model_operator.controller.repair_limit import REPAIRS

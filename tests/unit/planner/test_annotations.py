@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.planner.carrying_out import carried_out
-from tests.unit.planner.planning import ago, carrying, live, pointing, rejected, revision, world
+from tests.unit.planner.execution import carry_out
+from tests.unit.planner.worlds import ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api import names
 from model_operator.domain.objects import Kind
@@ -51,10 +51,10 @@ def candidate(decided: Plan) -> tuple[str, str]:
 
 def is_heard_once(seen: World) -> None:
     first = plan(seen)
-    after = carried_out(seen, first)
+    after = carry_out(seen, first)
     for _ in range(4):
         again = plan(after)
-        after = carried_out(after, again)
+        after = carry_out(after, again)
     assert plan(after).actions == ()
     assert plan(after).status == after.status
     assert [e.reason for e in plan(after).events] == []
@@ -139,7 +139,7 @@ def test_a_restart_renders_what_is_wanted_anew() -> None:
     assert candidate(decided) == ("1", "Applying")
     assert decided.status["candidate"]["revision"] != ONE.name
     assert "handledRequests" not in decided.status, "the revision is not kept yet"
-    assert plan(carried_out(seen, decided)).status["handledRequests"] == {"restart": "today"}
+    assert plan(carry_out(seen, decided)).status["handledRequests"] == {"restart": "today"}
     assert [a for a in decided.actions if isinstance(a, Create) and a.ref.kind is Kind.REVISION]
     is_heard_once(seen)
 
@@ -148,7 +148,7 @@ def test_a_restart_while_the_wanted_version_is_rejected_restarts_what_serves() -
     seen = requested(restart="today")
     first = plan(seen)
     assert candidate(first) == ("1", "Applying")
-    second = plan(carried_out(seen, first))
+    second = plan(carry_out(seen, first))
     assert candidate(second)[0] == "1"
     assert second.status["candidate"]["revision"] == first.status["candidate"]["revision"]
     assert second.status["rejected"][0]["version"] == "2"
@@ -169,7 +169,7 @@ def test_a_restart_waits_for_a_slot_and_is_answered_when_it_has_started() -> Non
     assert candidate(waits) == ("1", "WaitingForSlot")
     assert "handledRequests" not in waits.status
     free = replace(seen, status=waits.status, slot_free=True)
-    started = plan(carried_out(free, plan(free)))
+    started = plan(carry_out(free, plan(free)))
     assert started.status["handledRequests"] == {"restart": "today"}
 
 

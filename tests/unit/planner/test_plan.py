@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.planner.planning import NOW, OWNER, ago, carrying, live, rejected, revision, world
+from tests.unit.planner.worlds import NOW, OWNER, ago, carrying, live, rejected, revision, world
 
 from model_operator.api import names
 from model_operator.domain.objects import Kind, ObjectRef, rfc3339

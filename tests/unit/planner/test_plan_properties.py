@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.unit.planner.carrying_out import carried_out, endpoints, ready_pod, with_pods
-from tests.unit.planner.planning import (
+from tests.unit.planner.execution import carry_out, endpoints, ready_pod, with_pods
+from tests.unit.planner.worlds import (
     NOW,
     ago,
     carrying,
@@ -193,12 +193,12 @@ def worlds() -> st.SearchStrategy[World]:
 def test_a_plan_that_was_carried_out_leaves_nothing_to_be_written_at_the_same_moment(seen: World) -> None:
     first = plan(seen)
     # what was changed is looked at once, and put into words; then all is said
-    after = replace(carried_out(seen, first), refused_writes=())
+    after = replace(carry_out(seen, first), refused_writes=())
     for _ in range(6):
         again = plan(after)
         if not again.actions and again.status == after.status:
             return
-        after = carried_out(after, again)
+        after = carry_out(after, again)
     raise AssertionError(f"it never comes to rest: {again.actions}")
 
 
@@ -312,7 +312,7 @@ def test_everything_comes_to_rest_when_kubernetes_does_its_part(seen: World) -> 
     seen = replace(seen, refused_writes=(), traffic=Traffic())
     for _ in range(12):
         decided = plan(seen)
-        after = with_pods(carried_out(seen, decided))
+        after = with_pods(carry_out(seen, decided))
         if after == seen:
             return
         seen = after

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.planner.planning import ago, live, rejected, resolved, revision, target, world
+from tests.unit.planner.worlds import ago, live, rejected, resolved, revision, target, world
 
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.plan import VersionTag

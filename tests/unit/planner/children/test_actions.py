@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.unit.planner.planning import NOW, OWNER, ago, carrying, live, rejected, revision, scripts, world
+from tests.unit.planner.worlds import NOW, OWNER, ago, carrying, live, rejected, revision, scripts, world
 
 from model_operator.api import names
 from model_operator.domain.objects import Kind

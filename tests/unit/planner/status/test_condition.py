@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.planner.planning import NOW, ago
+from tests.unit.planner.worlds import NOW, ago
 
 from model_operator.domain.objects import rfc3339
 from model_operator.planner.status.condition import MESSAGE_LIMIT, Condition, merge

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.planner.planning import ago, carrying, live, revision, world
+from tests.unit.planner.worlds import ago, carrying, live, revision, world
 
 from model_operator.domain.rollout import Candidate, Phase, RolloutState, Serving
 from model_operator.planner.decision import Decision

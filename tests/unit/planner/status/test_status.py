@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.planner.planning import ago, carrying, live, revision, world
+from tests.unit.planner.worlds import ago, carrying, live, revision, world
 
 from model_operator.domain.objects import Kind, ObjectRef
 from model_operator.domain.registry import Resolution, ResolutionReason

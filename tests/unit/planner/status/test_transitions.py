@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.planner.planning import ago, world
+from tests.unit.planner.worlds import ago, world
 
 from model_operator.domain.objects import rfc3339
 from model_operator.domain.revision import Side

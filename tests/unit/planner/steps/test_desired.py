@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.planner.planning import carrying, live, rejected, revision, scripts, world
+from tests.unit.planner.worlds import carrying, live, rejected, revision, scripts, world
 
 from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Create

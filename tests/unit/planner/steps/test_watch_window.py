@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.planner.carrying_out import endpoints, ready_pod
-from tests.unit.planner.planning import NOW, ago, carrying, live, pointing, rejected, revision, world
+from tests.unit.planner.execution import endpoints, ready_pod
+from tests.unit.planner.worlds import NOW, ago, carrying, live, pointing, rejected, revision, world
 
 from model_operator.api import names
 from model_operator.domain.objects import rfc3339

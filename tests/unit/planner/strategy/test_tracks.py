@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.planner.carrying_out import endpoints, ready_pod
-from tests.unit.planner.planning import (
+from tests.unit.planner.execution import endpoints, ready_pod
+from tests.unit.planner.worlds import (
     NOW,
     ago,
     carrying,

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from tests.unit.planner.planning import ago, read_children
+from tests.unit.planner.worlds import ago, read_children
 
 from model_operator.api import names
 from model_operator.domain.objects import Kind, ObjectRef, rfc3339
@@ -22,7 +22,7 @@ Objects = dict[tuple[Kind, str], Json]
 PREVIEW = "churn" + names.PREVIEW_SUFFIX
 
 
-def carried_out(seen: World, decided: Plan) -> World:
+def carry_out(seen: World, decided: Plan) -> World:
     """The world after the status was written and every action was carried out, at the same moment."""
     objects = _objects(seen.children)
     for action in decided.actions:
