@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.stories import simulation
 from tests.stories.pods import Behaviour
-from tests.stories.simulation import SimulatedCluster, serving
+from tests.stories.story import Given, Story, Then, When
 from tests.stories.toys import registry as shelf
 from tests.stories.toys import runtime as inference_server
 from tests.stories.toys.gate import OWNER, ToySpec
@@ -17,7 +17,7 @@ from model_operator import settings
 from model_operator.api.choices import GATES, REGISTRY_KINDS, RUNTIMES, STRATEGIES
 from model_operator.api.reference import parse_reference
 from model_operator.api.resource import ModelDeployment
-from model_operator.domain.objects import Key, Kind
+from model_operator.domain.objects import Key
 from model_operator.domain.world import PodRegistry
 from model_operator.planner.gates import chain
 from model_operator.planner.manifests import registry_env, runtimes
@@ -42,35 +42,36 @@ def toy_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def owned(manifest: Json, toy_gate: None) -> SimulatedCluster:
+def owned(toy_gate: None, given: Given, when: When) -> None:
     """Version 1 serves, and only versions of the team risk may follow."""
-    cluster = serving(manifest, "1")
-    cluster.commit("gates.owner: risk", lambda spec: spec.update(gates={"owner": "risk"}))
-    return cluster
+    given.version_serves("1")
+    when.commit_changes("gates.owner: risk", gates={"owner": "risk"})
 
 
-def test_a_toy_gate_turns_a_version_away_and_lets_it_in_when_it_is_tagged(owned: SimulatedCluster) -> None:
-    owned.tag("2", owner="marketing")
-    owned.move_alias("champion", "2")
-    owned.pass_time(120)
-    assert owned.condition("Admitted") == ("False", "OwnerMismatch")
-    assert owned.serving_versions() == {"1": 2}
-    (told,) = owned.status["plan"]["gates"]
+@pytest.mark.usefixtures("owned")
+def test_a_toy_gate_turns_a_version_away_and_lets_it_in_when_it_is_tagged(
+    story: Story, when: When, then: Then
+) -> None:
+    when.version_is_tagged("2", owner="marketing")
+    when.alias_moves_to("2", wait=120)
+    then.condition_is("Admitted", "False", "OwnerMismatch")
+    then.version_serves("1")
+    (told,) = story.status["plan"]["gates"]
     assert (told["gate"], told["outcome"]) == ("Owner", "Failed")
     assert told["message"].startswith("version 2 is owned by marketing, not risk")
-    owned.tag("2", owner="risk")
-    owned.pass_time(120)
-    assert owned.condition("Admitted") == ("True", "Admitted")
-    assert (owned.serving_versions(), owned.requests_lost) == ({"2": 2}, 0)
+    when.version_is_tagged("2", owner="risk", wait=120)
+    then.condition_is("Admitted", "True", "Admitted")
+    then.version_serves("2")
+    then.no_request_is_lost()
 
 
-def test_a_person_overrides_a_toy_gate_by_its_name(owned: SimulatedCluster) -> None:
-    owned.move_alias("champion", "2")
-    assert owned.condition("Admitted") == ("False", "OwnerMismatch")
+@pytest.mark.usefixtures("owned")
+def test_a_person_overrides_a_toy_gate_by_its_name(when: When, then: Then) -> None:
+    when.alias_moves_to("2")
+    then.condition_is("Admitted", "False", "OwnerMismatch")
     override = {"gate": "Owner", "approved": "2"}
-    owned.commit("gates.overrides: 2", lambda spec: spec["gates"].update(overrides=[override]))
-    owned.pass_time(120)
-    assert owned.serving_versions() == {"2": 2}
+    when.commit_changes("gates.overrides: 2", gates={"overrides": [override]}, wait=120)
+    then.version_serves("2")
 
 
 def test_without_its_row_nobody_can_name_a_toy_gate(manifest: Json) -> None:
@@ -88,31 +89,36 @@ def toy_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def inferring(manifest: Json, toy_runtime: None) -> SimulatedCluster:
+def inferring(toy_runtime: None, given: Given) -> None:
     """Version 1 is served by the toy runtime."""
-    return serving({**manifest, "server": {"runtime": "Toy", "image": "triton:1", "port": 8000}}, "1")
+    given.spec(server={"runtime": "Toy", "image": "triton:1", "port": 8000})
+    given.version_serves("1")
 
 
-def test_the_container_of_a_toy_runtime_is_in_the_deployment_and_serves(inferring: SimulatedCluster) -> None:
-    (container,) = inferring.live(Kind.DEPLOYMENT)["spec"]["template"]["spec"]["containers"]
+@pytest.mark.usefixtures("inferring")
+def test_the_container_of_a_toy_runtime_is_in_the_deployment_and_serves(
+    story: Story, when: When, then: Then
+) -> None:
+    (container,) = story.serving_template()["spec"]["containers"]
     assert container["command"] == ["inference-server", "--repository=/model", "--http-port=8000"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
     assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
     assert {"name": "LOG_FORMAT", "value": "json"} in container["env"]
     assert "scripts" not in [mount["name"] for mount in container["volumeMounts"]]
-    inferring.move_alias("champion", "2")
-    inferring.pass_time(120)
-    assert (inferring.serving_versions(), inferring.requests_lost) == ({"2": 2}, 0)
+    when.alias_moves_to("2", wait=120)
+    then.version_serves("2")
+    then.no_request_is_lost()
 
 
+@pytest.mark.usefixtures("inferring")
 def test_an_exit_code_of_a_toy_runtime_is_not_taken_for_one_of_the_operators_script(
-    inferring: SimulatedCluster,
+    given: Given, when: When, then: Then
 ) -> None:
-    inferring.behaviours["2"] = Behaviour(ready=None, exit_code=50)
-    inferring.move_alias("champion", "2")
-    inferring.pass_until(lambda: "Reverted" in inferring.announced)
-    assert inferring.status["rejected"][0]["reason"] == "CrashLoop"
-    assert inferring.serving_versions() == {"1": 2}
+    given.version("2", Behaviour(ready=None, exit_code=50))
+    when.alias_moves_to("2")
+    when.operator_emits("Reverted")
+    then.rejection_has(reason="CrashLoop")
+    then.version_serves("1")
 
 
 @pytest.mark.parametrize(
@@ -137,68 +143,75 @@ def test_the_row_of_a_toy_runtime_sets_its_rules(
 
 
 @pytest.fixture
-def soaking(manifest: Json, monkeypatch: pytest.MonkeyPatch) -> SimulatedCluster:
+def soaking(monkeypatch: pytest.MonkeyPatch, given: Given) -> None:
     """Version 1 serves, and those that follow soak first."""
     monkeypatch.setitem(STRATEGIES, SOAK.name, ROW)
     monkeypatch.setitem(strategies.STRATEGIES, SOAK.name, SOAK)
-    return serving({**manifest, "rollout": {"strategy": "Soak"}}, "1")
+    given.rollout(strategy="Soak")
+    given.version_serves("1")
 
 
-def soaks(cluster: SimulatedCluster) -> bool:
+def version_2_soaks(then: Then) -> None:
     """Version 2 is ready on its own track, and takes no requests."""
-    candidate = cluster.status.get("candidate", {})
-    return (
-        (candidate.get("phase"), candidate.get("reason")) == ("ReadyForTraffic", "Soaking")
-        and cluster.serving_versions() == {"1": 2}
-        and cluster.previewed_versions() == {"2": 2}
-        and cluster.condition("Current") == ("False", "Soaking")
-    )
+    then.candidate_has(phase="ReadyForTraffic", reason="Soaking")
+    then.version_serves("1")
+    then.preview_shows("2")
+    then.condition_is("Current", "False", "Soaking")
 
 
+@pytest.mark.usefixtures("soaking")
 def test_a_candidate_of_a_toy_strategy_goes_live_on_its_track_when_it_has_soaked(
-    soaking: SimulatedCluster,
+    story: Story, when: When, then: Then
 ) -> None:
-    soaking.move_alias("champion", "2")
-    soaking.pass_until(lambda: soaks(soaking), within=60)
-    assert soaking.status["plan"]["strategy"] == "Soak"
-    assert soaking.status["plan"]["message"] == "2 pods soak for 0:05:00, then the Service moves"
-    soaking.pass_time(240)
-    soaking.restart_operator()
-    soaking.pass_time(50)
-    assert soaks(soaking)
-    soaking.pass_time(15)
-    assert (soaking.serving_versions(), soaking.requests_lost) == ({"2": 2}, 0)
-    assert soaking.status["serving"]["track"] == "churn-green"
-    assert soaking.announced.count("Soaking") == 1
+    when.alias_moves_to("2")
+    when.operator_emits("Soaking")
+    version_2_soaks(then)
+    assert story.status["plan"]["strategy"] == "Soak"
+    assert story.status["plan"]["message"] == "2 pods soak for 0:05:00, then the Service moves"
+    when.time_passes(240)
+    when.operator_restarts(wait=50)
+    version_2_soaks(then)
+    when.time_passes(15)
+    then.version_serves("2")
+    then.no_request_is_lost()
+    then.serving_has(track="churn-green")
+    then.operator_emitted("Soaking", times=1)
 
 
-def test_a_version_that_falls_ill_while_it_soaks_meets_no_request(soaking: SimulatedCluster) -> None:
-    soaking.behaviours["2"] = Behaviour(dies_after=120)
-    soaking.move_alias("champion", "2")
-    soaking.pass_until(lambda: soaks(soaking), within=60)
-    soaking.pass_until(lambda: "Reverted" in soaking.announced)
-    assert soaking.status["rejected"][0]["version"] == "2"
-    assert (soaking.serving_versions(), soaking.requests_lost) == ({"1": 2}, 0)
+@pytest.mark.usefixtures("soaking")
+def test_a_version_that_falls_ill_while_it_soaks_meets_no_request(
+    given: Given, when: When, then: Then
+) -> None:
+    given.version("2", Behaviour(dies_after=120))
+    when.alias_moves_to("2")
+    when.operator_emits("Soaking")
+    version_2_soaks(then)
+    when.operator_emits("Reverted")
+    then.rejection_has(version="2")
+    then.version_serves("1")
+    then.no_request_is_lost()
 
 
-def test_a_commit_of_another_strategy_ends_the_soaking(soaking: SimulatedCluster) -> None:
-    soaking.move_alias("champion", "2")
-    soaking.pass_until(lambda: soaks(soaking), within=60)
-    soaking.commit("strategy: BlueGreen", lambda spec: spec["rollout"].update(strategy="BlueGreen"))
-    soaking.pass_time(10)
-    assert (soaking.serving_versions(), soaking.requests_lost) == ({"2": 2}, 0)
+@pytest.mark.usefixtures("soaking")
+def test_a_commit_of_another_strategy_ends_the_soaking(when: When, then: Then) -> None:
+    when.alias_moves_to("2")
+    when.operator_emits("Soaking")
+    version_2_soaks(then)
+    when.commit_changes("strategy: BlueGreen", rollout={"strategy": "BlueGreen"}, wait=10)
+    then.version_serves("2")
+    then.no_request_is_lost()
 
 
-def test_a_person_agrees_to_a_version_of_a_toy_strategy_before_it_soaks(soaking: SimulatedCluster) -> None:
+@pytest.mark.usefixtures("soaking")
+def test_a_person_agrees_to_a_version_of_a_toy_strategy_before_it_soaks(when: When, then: Then) -> None:
     approval = {"mode": "Manual", "at": "BeforeTraffic"}
-    soaking.commit("gates.approval", lambda spec: spec.update(gates={"approval": approval}))
-    soaking.move_alias("champion", "2")
-    soaking.pass_time(600)
-    assert soaking.condition("Admitted") == ("False", "WaitingForApproval")
-    soaking.commit("approved: 2", lambda spec: spec["gates"]["approval"].update(approved="2"))
-    assert soaks(soaking)
-    soaking.pass_time(330)
-    assert soaking.serving_versions() == {"2": 2}
+    when.commit_changes("gates.approval", gates={"approval": approval})
+    when.alias_moves_to("2", wait=600)
+    then.condition_is("Admitted", "False", "WaitingForApproval")
+    when.commit_changes("approved: 2", gates={"approval": {"approved": "2"}})
+    version_2_soaks(then)
+    when.time_passes(330)
+    then.version_serves("2")
 
 
 # --- a kind of registry ----------------------------------------------------------------------------
