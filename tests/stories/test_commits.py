@@ -20,8 +20,6 @@ from model_operator.domain.objects import Kind
 Json = dict[str, Any]
 
 GATES = {"tags": [{"key": "validated", "value": "yes"}]}
-
-
 VARIABLE = {"env": [{"name": "LOG_LEVEL", "value": "debug"}]}
 
 

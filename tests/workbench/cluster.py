@@ -146,6 +146,13 @@ class Workbench:
         """Removes the release; the CRD stays, as its policy says. Harmless when there is none."""
         self.helm("uninstall", RELEASE, f"--namespace={SYSTEM_NAMESPACE}", "--ignore-not-found", "--wait")
 
+    def operator_settings(self) -> dict[str, Any]:
+        """The configuration file of the installed operator. Raises WorkbenchError when there is none."""
+        found = self.api.get(path("ConfigMap", SYSTEM_NAMESPACE, RELEASE))
+        if found is None:
+            raise WorkbenchError("the operator's ConfigMap is not there")
+        return dict(yaml.safe_load(found["data"]["config.yaml"]))
+
     def operator_pods(self) -> list[dict[str, Any]]:
         """The operator's pods, those that are going away left out."""
         found = self.api.get(path("Pod", SYSTEM_NAMESPACE))
