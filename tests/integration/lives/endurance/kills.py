@@ -241,7 +241,11 @@ class Scaffold:
                     found[name][kind].append(obj)
         events: dict[str, Counter[str]] = defaultdict(Counter)
         for event in self.bench.items("Event"):
-            if event["involvedObject"]["kind"] == "ModelDeployment":
+            # on a machine without a free core the registry's answer may be late; that no kill brings about
+            if (
+                event["involvedObject"]["kind"] == "ModelDeployment"
+                and event["reason"] != "RegistryUnreachable"
+            ):
                 text = f"{event['reason']}: {_DURATION.sub('N s', event['message'])}"
                 events[event["involvedObject"]["name"]][text] += event.get("count") or 1
         outcomes = {}
