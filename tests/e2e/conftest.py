@@ -7,8 +7,10 @@ Helm and removed at the end, the MLflow server runs on this machine for as long 
 from __future__ import annotations
 
 import secrets
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -23,12 +25,30 @@ CASE_SECONDS = 480
 """A last resort beside the deadlines of each wait; the time of the session's fixtures does not count."""
 measured = pytest.StashKey[Figures]()
 not_run = pytest.StashKey[list[str]]()
+lacks_history = pytest.StashKey[list[str]]()
+
+
+def has_commit(commit: str) -> bool:
+    """Whether this checkout has that commit: a shallow clone has only the newest, an archive none."""
+    command = ["git", "-C", str(Path(__file__).parent), "cat-file", "-e", f"{commit}^{{commit}}"]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     ours = [item for item in items if item.nodeid.startswith(HERE)]
     for item in ours:
         item.add_marker(pytest.mark.timeout(CASE_SECONDS, func_only=True))
+    lacking = [
+        item for item in ours if (mark := item.get_closest_marker("commit")) and not has_commit(*mark.args)
+    ]
+    config.stash[lacks_history] = [item.nodeid for item in lacking]
+    if lacking:
+        config.hook.pytest_deselected(items=lacking)
+        items[:] = [item for item in items if item not in lacking]
+        ours = [item for item in ours if item not in lacking]
     if config.option.markexpr:
         return
     left_out = [item for item in ours if item.get_closest_marker("full")]
@@ -45,6 +65,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("measured")
         for line in lines:
             terminalreporter.line(line)
+    if lacking := config.stash.get(lacks_history, []):
+        terminalreporter.section("left out for want of history")
+        terminalreporter.line(
+            "These run an older commit, which this clone does not have; `git fetch --unshallow` brings it:"
+        )
+        for name in lacking:
+            terminalreporter.line(f"  {name}")
     left_out = config.stash.get(not_run, [])
     if left_out:
         terminalreporter.section("left for make e2e-full")

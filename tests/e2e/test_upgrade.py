@@ -27,6 +27,7 @@ NEWER_SETTINGS = {"resyncSeconds"}
 """Settings that it does not know."""
 ROOT = Path(__file__).parents[2]
 LABEL = "model-operator.io/deployment"
+pytestmark = pytest.mark.commit(OLDER)
 SETTLED, ROLLING, BLUE_GREEN = "settled", "rolling", "bluegreen"
 
 
@@ -66,11 +67,7 @@ def _names(cluster: Namespace, kind: str, name: str) -> set[str]:
 def older_package(tmp_path: Path) -> Path:
     """The directory with the package of the older commit."""
     command = ["git", "-C", str(ROOT), "archive", OLDER, "operator/model_operator"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=60, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        words = getattr(error, "stderr", b"").decode().strip() or error
-        pytest.skip(f"this checkout lacks commit {OLDER[:7]}; get it with `git fetch --unshallow`: {words}")
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path / "operator"
