@@ -15,7 +15,7 @@ import yaml
 
 from model_operator import settings
 from model_operator.api import names, parse
-from model_operator.api.choices import GATES, REGISTRY_KINDS
+from model_operator.api.choices import GATES, REGISTRY_KINDS, STRATEGIES
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
@@ -246,10 +246,31 @@ def test_the_page_of_gates_has_every_gate_in_the_order_of_the_chain() -> None:
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(GATES.values())
 
 
-def test_the_page_of_registries_has_a_column_for_every_kind() -> None:
-    page = (ROOT / "docs" / "registries.md").read_text("utf-8")
-    (heading,) = re.findall(r"^\| \| (`.*) \|$", page, re.MULTILINE)
-    assert re.findall(r"`(\w+)`", heading) == list(REGISTRY_KINDS)
+@pytest.mark.parametrize(
+    ("page", "rows"), [("registries.md", REGISTRY_KINDS), ("rollouts.md", STRATEGIES)], ids=str
+)
+def test_a_page_that_compares_choices_has_a_column_for_each(page: str, rows: dict[str, object]) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    heading = re.findall(r"^\| \| (`.*) \|$", text, re.MULTILINE)[0]
+    assert re.findall(r"`(\w+)`", heading) == list(rows)
+
+
+def test_the_recipes_for_developers_name_files_and_tables_that_exist() -> None:
+    _, _, after = (ROOT / "docs" / "development.md").read_text("utf-8").partition("## Add a case\n")
+    section, _, _ = after.partition("\n## ")
+    files = re.findall(r"`([\w/]+\.py)`", section)
+    assert len(files) > 15
+    assert [name for name in files if "/" in name and not _find_source(name)] == []
+    tables = re.findall(r"`([A-Z_]+)` of\s+`([\w/]+/[\w/]+\.py)`", section)
+    assert {"GATES", "RUNTIMES", "REGISTRY_KINDS", "STRATEGIES", "KINDS"} <= {table for table, _ in tables}
+    for table, name in tables:
+        (source,) = _find_source(name)
+        assert re.search(rf"^{table}: ", source.read_text("utf-8"), re.MULTILINE), f"{table} of {name}"
+
+
+def _find_source(name: str) -> list[Path]:
+    """The file that a page means: from the top of the repository, or within the package."""
+    return [path for path in (ROOT / name, PACKAGE / name) if path.exists()]
 
 
 def test_the_page_for_developers_has_every_floor() -> None:

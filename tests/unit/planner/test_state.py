@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.planner.worlds import NOW, ago, carrying, live, rejected, revision, world
 
@@ -73,6 +73,7 @@ def states(draw: st.DrawFn) -> RolloutState:
     return RolloutState(serving, candidate, tuple(kept), tuple(history))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # it measures how busy the machine is
 @given(states())
 def test_the_status_holds_the_whole_state(state: RolloutState) -> None:
     assert load(world(status=to_status(state))) == state
