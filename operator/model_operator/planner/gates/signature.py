@@ -295,7 +295,7 @@ def _accepts(now: object, was: object, depth: int = 0) -> bool:
             return _accepts(now.get("values"), was.get("values"), depth + 1)
         case "object":
             return _object_accepts(now.get("properties"), was.get("properties"), depth + 1)
-        case _ if kind in _SCALARS:
+        case _ if isinstance(kind, str) and kind in _SCALARS:
             return True
         case _:
             raise _MalformedError(f"the type {str(kind)[:40]} is unknown")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model_operator.planner.gates.signature import MAX_LINE, MAX_LINES, compare
@@ -225,6 +225,7 @@ JSON_VALUES = st.recursive(
 
 
 @given(JSON_VALUES, JSON_VALUES)
+@example([{"type": {"nested": 1}}], [{"type": {"nested": 1}, "name": None}])
 def test_nonsense_raises_nothing(old: Any, new: Any) -> None:
     found = compare({"inputs": old, "params": new}, {"inputs": new, "outputs": old})
     assert all(line.isprintable() for line in found.differences)
