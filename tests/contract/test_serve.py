@@ -318,6 +318,14 @@ def test_the_operator_reads_the_requests_and_the_errors_of_a_pod(obedient: Conta
     assert not after.full
 
 
+def test_who_has_an_answer_finds_it_counted(obedient: Container) -> None:
+    with obedient.client() as client:
+        before = figures_of(client.get("/metrics").text)
+        for number in range(1, 101):
+            client.post("/invocations", content=seconds(-1), headers=JSON)
+            assert figures_of(client.get("/metrics").text).errors - before.errors == number
+
+
 def test_the_metrics_say_what_is_served(obedient: Container) -> None:
     (info,) = (name for name in samples(obedient) if name.startswith("model_server_info"))
     assert info.startswith("model_server_info mlflow=")

@@ -118,12 +118,21 @@ class Front:
         return True
 
     async def _predict_and_count(self, scope: Message, receive: Receive, send: Send) -> None:
-        status = CLIENT_GONE
+        status, counted = CLIENT_GONE, False
+
+        def count() -> None:
+            nonlocal counted
+            if not counted:
+                self.metrics.count_answer(status)
+            counted = True
 
         async def note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif not message.get("more_body", False):
+                # before it is sent: who has the answer and asks for the metrics finds it counted
+                count()
             await send(message)
 
         try:
@@ -135,7 +144,7 @@ class Front:
             status = 500
             raise
         finally:
-            self.metrics.count_answer(status)
+            count()
 
     async def _predict(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
