@@ -47,7 +47,7 @@ def find_readings(source: str, own: frozenset[str] = frozenset()) -> Iterator[st
             yield f"{node.lineno}: {shown}"
 
 
-@pytest.mark.parametrize("folder", ["controller", "metrics", "planner"])
+@pytest.mark.parametrize("folder", ["app", "controller", "metrics", "planner", "webhooks"])
 def test_only_the_views_know_how_kubernetes_objects_look(folder: str) -> None:
     found = []
     for path in sorted((PACKAGE / folder).rglob("*.py")):

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
-from model_operator.domain.objects import Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Lease, Object, ObjectRef, read_lease
 from model_operator.kube import (
     API_VERSIONS,
     AlreadyExists,
@@ -48,26 +48,30 @@ class LeadershipLost(Exception):  # noqa: N818 - what happened; only a new start
 class Seen:
     """A Lease as it was last read."""
 
-    spec: Object | None
-    """None: there is no Lease."""
-    resource_version: str
+    lease: Lease | None
+    """None: there is none."""
     since: float
-    """Since when, by our own clock, the spec has been seen unchanged."""
+    """Since when, by our own clock, all that its holder writes has been seen unchanged."""
 
     @property
     def holder(self) -> str:
         """Who holds it; empty when nobody does."""
-        return str((self.spec or {}).get("holderIdentity") or "")
+        return self.lease.holder if self.lease else ""
 
     @property
     def transitions(self) -> int:
         """How often it changed hands."""
-        return int((self.spec or {}).get("leaseTransitions") or 0)
+        return self.lease.transitions if self.lease else 0
+
+    @property
+    def resource_version(self) -> str:
+        """What a write is bound to; empty when there is no Lease."""
+        return self.lease.resource_version if self.lease else ""
 
     def runs_out(self, terms: LeaderElection) -> float:
         """When its holder counts as gone; what the holder itself promised counts, up to what is allowed."""
-        promised = int((self.spec or {}).get("leaseDurationSeconds") or terms.lease_seconds)
-        return self.since + min(promised, MAX_LEASE_SECONDS)
+        promised = self.lease.duration_seconds if self.lease else 0
+        return self.since + min(promised or terms.lease_seconds, MAX_LEASE_SECONDS)
 
 
 class Step(Enum):
@@ -80,13 +84,16 @@ class Step(Enum):
     LOST = auto()
 
 
-def observe_lease(before: Seen | None, lease: Object | None, now: float) -> Seen:
-    """What is known after reading ``lease`` (None: there is none) at ``now``; only a changed spec is a sign of life."""
-    spec = None if lease is None else (lease.get("spec") or {})
-    version = "" if lease is None else str(lease["metadata"]["resourceVersion"])
-    if before is not None and before.spec == spec:
-        return replace(before, resource_version=version)
-    return Seen(spec, version, now)
+def observe_lease(before: Seen | None, raw: Object | None, now: float) -> Seen:
+    """What is known after reading a Lease (None: there is none) at ``now``; only a changed spec is a sign of life."""
+    lease = None if raw is None else read_lease(raw)
+    if before is not None and _spec_of(before.lease) == _spec_of(lease):
+        return replace(before, lease=lease)
+    return Seen(lease, now)
+
+
+def _spec_of(lease: Lease | None) -> Object | None:
+    return lease.spec if lease else None
 
 
 def decide(seen: Seen, me: str, renewed: float | None, now: float, terms: LeaderElection) -> Step:
@@ -99,7 +106,7 @@ def decide(seen: Seen, me: str, renewed: float | None, now: float, terms: Leader
         return Step.LOST
     if seen.holder == me:
         return Step.RENEW
-    if seen.spec is None:
+    if seen.lease is None:
         return Step.CREATE
     if not seen.holder or now >= seen.runs_out(terms):
         return Step.TAKE

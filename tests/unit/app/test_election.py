@@ -81,6 +81,14 @@ def test_what_the_holders_clock_says_makes_no_difference(when: str) -> None:
     assert decide(silent, "me", None, 15.0, TERMS) is Step.TAKE
 
 
+def test_a_lease_that_makes_no_sense_is_one_that_nobody_holds() -> None:
+    seen = observe_lease(
+        None, {"metadata": [], "spec": {"holderIdentity": 5, "leaseTransitions": "many"}}, 0.0
+    )
+    assert (seen.holder, seen.transitions, seen.resource_version) == ("", 0, "")
+    assert decide(seen, "me", None, 1.0, TERMS) is Step.TAKE
+
+
 def test_only_a_changed_spec_is_a_sign_of_life() -> None:
     first = observe_lease(None, lease("other", "1", renewTime="a"), 0.0)
     touched = observe_lease(first, lease("other", "2", renewTime="a"), 5.0)

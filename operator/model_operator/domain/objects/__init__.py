@@ -20,6 +20,7 @@ from model_operator.domain.objects.fields import (
     status,
 )
 from model_operator.domain.objects.kinds import Key, Kind, ObjectRef
+from model_operator.domain.objects.leases import Lease, read_lease
 from model_operator.domain.objects.modeldeployments import (
     ModelDeployment,
     Report,
@@ -54,6 +55,7 @@ __all__ = [
     "EndpointSlice",
     "Key",
     "Kind",
+    "Lease",
     "ModelDeployment",
     "Object",
     "ObjectRef",
@@ -72,6 +74,7 @@ __all__ = [
     "read_deployment",
     "read_disruption_budget",
     "read_endpoint_slice",
+    "read_lease",
     "read_modeldeployment",
     "read_pod",
     "read_report",
