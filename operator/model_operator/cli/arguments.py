@@ -10,6 +10,7 @@ import typer
 
 from model_operator.cli.cluster import connect
 from model_operator.cli.context import Context
+from model_operator.domain.objects import read_modeldeployment
 
 _NAMES_SECONDS = 3.0
 
@@ -26,7 +27,7 @@ def suggest_names(ctx: typer.Context, incomplete: str) -> list[str]:
 async def _list_names(context: Context) -> list[str]:
     async with asyncio.timeout(_NAMES_SECONDS), connect(context) as cluster:
         found = await cluster.deployments(cluster.namespace, fresh=False)
-    return sorted(str(item["metadata"]["name"]) for item in found)
+    return sorted(read_modeldeployment(item).name for item in found)
 
 
 def _read_context(ctx: typer.Context) -> Context:

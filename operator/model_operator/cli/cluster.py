@@ -14,7 +14,7 @@ import yaml
 from model_operator.api import names
 from model_operator.cli.context import Context
 from model_operator.cli.errors import CommandError, ExitCode
-from model_operator.domain.objects import Kind, Object, ObjectRef
+from model_operator.domain.objects import Kind, Object, ObjectRef, read_continue, read_modeldeployment
 from model_operator.kube.resources import collection_path, object_path
 
 if TYPE_CHECKING:  # Kubernetes' client takes a while to load, and help, lint and digest do without
@@ -56,7 +56,7 @@ class Cluster:
         """The namespaces that have a ModelDeployment of this name."""
         path = collection_path(Kind.MODEL_DEPLOYMENT, None)
         found = await self.items(path, {"fieldSelector": f"metadata.name={name}"})
-        return sorted(str(item["metadata"]["namespace"]) for item in found)
+        return sorted(read_modeldeployment(item).namespace for item in found)
 
     async def patch(self, name: str, patch: Object, *, dry_run: bool = False) -> dict[str, Any]:
         """Merge-patches a ModelDeployment as the user."""
@@ -81,7 +81,7 @@ class Cluster:
         while True:
             page = await self.get(path, asked | ({"continue": token} if token else {}))
             found += page.get("items") or []
-            token = (page.get("metadata") or {}).get("continue") or ""
+            token = read_continue(page)
             if not token:
                 return found
 

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from model_operator.api import ModelDeploymentStatus, SpecError, names, parse
+from model_operator.api import ModelDeploymentStatus, SpecError, parse
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.api.status import Condition
 from model_operator.domain.objects import (
+    ModelDeployment,
     Object,
-    count,
-    created_at,
-    mapping,
-    metadata,
-    objects,
+    read_modeldeployment,
     read_pod,
-    status,
+    read_pod_version,
+    read_restarts,
 )
 from model_operator.planner.health.pod_state import PodState, pod_state
 
@@ -39,24 +37,29 @@ class Snapshot:
     pods: Sequence[Object] | None = None
 
     @property
+    def seen(self) -> ModelDeployment:
+        """The object's fields."""
+        return read_modeldeployment(self.raw)
+
+    @property
     def name(self) -> str:
-        return str(metadata(self.raw).get("name", ""))
+        return self.seen.name
 
     @property
     def namespace(self) -> str:
-        return str(metadata(self.raw).get("namespace", ""))
+        return self.seen.namespace
 
     @property
     def generation(self) -> int:
-        return count(metadata(self.raw).get("generation"))
+        return self.seen.generation
 
     @property
-    def annotations(self) -> Object:
-        return mapping(metadata(self.raw).get("annotations"))
+    def annotations(self) -> Mapping[str, Any]:
+        return self.seen.annotations
 
     @property
     def status(self) -> ModelDeploymentStatus:
-        return ModelDeploymentStatus.read(self.raw.get("status"))
+        return ModelDeploymentStatus.read(self.seen.status)
 
     @property
     def spec(self) -> ModelDeploymentSpec | None:
@@ -77,11 +80,11 @@ class Snapshot:
 
     @property
     def suspended(self) -> bool:
-        return mapping(self.raw.get("spec")).get("suspend") is True
+        return self.seen.spec.get("suspend") is True
 
     @property
     def age(self) -> str:
-        return age(created_at(self.raw), self.now, short=True)
+        return age(self.seen.created, self.now, short=True)
 
     def condition(self, kind: str) -> Condition | None:
         return self.status.condition(kind)
@@ -92,9 +95,8 @@ class Snapshot:
 
     def manager(self) -> str:
         """What keeps the object as Git has it, such as ``the Flux Kustomization apps``; empty: nobody that is known."""
-        labels = mapping(metadata(self.raw).get("labels"))
         for key, tool in _GITOPS.items():
-            if found := labels.get(key) or self.annotations.get(key):
+            if found := self.seen.labels.get(key) or self.annotations.get(key):
                 return f"{tool} {str(found).partition(':')[0]}"
         return ""
 
@@ -123,22 +125,18 @@ def pod_lines(snapshot: Snapshot) -> list[PodLine]:
 
 
 def _pod_line(pod: Object, now: datetime) -> PodLine:
-    seen, notes = read_pod(pod), mapping(metadata(pod).get("annotations"))
+    seen = read_pod(pod)
     found = pod_state(seen, now)
     trouble = (found.failure or found.trouble) if found else None
     return PodLine(
         name=seen.name,
         track=seen.track,
         revision=seen.revision,
-        version=str(notes.get(names.ANNOTATION_VERSION, "")),
+        version=read_pod_version(pod),
         phase=_phase(found),
         since=seen.created,
         ready=bool(found and found.ready),
-        restarts=sum(
-            count(container.get("restartCount"))
-            for field in ("initContainerStatuses", "containerStatuses")
-            for container in objects(status(pod).get(field))
-        ),
+        restarts=read_restarts(pod),
         reason=trouble.reason if trouble else "",
         message=trouble.message if trouble else "",
     )

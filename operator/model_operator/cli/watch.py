@@ -21,6 +21,7 @@ from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.render.tree import status_tree
 from model_operator.cli.snapshot import Snapshot, pod_lines
 from model_operator.cli.summary import Summary, Verdict, summarise
+from model_operator.domain.objects import read_modeldeployment
 from model_operator.kube.errors import ApiError, Forbidden, NotFound, Unavailable
 
 LOOK_SECONDS = 1.0
@@ -78,7 +79,7 @@ async def _not_found(name: str, cluster: Cluster) -> CommandError:
 async def _suggest_names(name: str, cluster: Cluster) -> str:
     """What may have been meant: a name like it in this namespace, or the same name in another. Raises ApiError."""
     there = await cluster.deployments(cluster.namespace, fresh=False)
-    if like := difflib.get_close_matches(name, [str(item["metadata"]["name"]) for item in there]):
+    if like := difflib.get_close_matches(name, [read_modeldeployment(item).name for item in there]):
         return f"did you mean {' or '.join(like)}?"
     elsewhere = await cluster.namespaces_with(name)
     return f"it is in namespace {' and '.join(elsewhere[:3])}: choose with -n" if elsewhere else ""

@@ -19,9 +19,12 @@ from model_operator.domain.objects import (
     ObjectRef,
     read_autoscaler,
     read_child,
+    read_crd,
     read_deployment,
     read_disruption_budget,
     read_endpoint_slice,
+    read_lease,
+    read_operator_deployment,
     read_pod,
     read_service,
     read_time,
@@ -37,6 +40,9 @@ READERS: dict[str, Callable[[Json], object]] = {
     "ConfigMap": partial(read_child, Kind.CONFIG_MAP),
     "Pod": read_pod,
     "EndpointSlice": read_endpoint_slice,
+    "Lease": read_lease,
+    "Deployment of an operator": read_operator_deployment,
+    "CustomResourceDefinition": read_crd,
 }
 
 FIELDS = re.findall(
@@ -45,6 +51,7 @@ FIELDS = re.findall(
     metadata spec status template labels annotations ownerReferences controller name uid generation replicas conditions
     type reason message selector matchLabels scaleTargetRef maxReplicas volumes configMap containers resources requests
     ports initContainerStatuses containerStatuses state lastState terminated waiting running exitCode restartCount
+    holderIdentity leaseTransitions serviceAccountName env versions schema openAPIV3Schema properties items
     endpoints targetRef ready creationTimestamp deletionTimestamp phase podIP
 """,
 )

@@ -59,7 +59,7 @@ async def get(
 
         if watch:
             await Watch(
-                terminal, see, draw, lambda found: [s.raw.get("status") for s in found], pause=LIST_SECONDS
+                terminal, see, draw, lambda found: [s.seen.status for s in found], pause=LIST_SECONDS
             ).run()
             return
         found = await see()

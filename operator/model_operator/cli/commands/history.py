@@ -21,7 +21,7 @@ async def history(context: Context, name: Name, output: Output = None) -> None:
     async with connect(context) as cluster:
         found = await look(cluster, name)
     if output is not None:
-        raw = found.raw.get("status") or {}
+        raw = found.seen.status
         dump({key: raw[key] for key in ("serving", "history", "rejected") if key in raw}, output)
     elif found.status.serving or found.status.history or found.status.rejected:
         terminal.wide().print(history_table(found, terminal))

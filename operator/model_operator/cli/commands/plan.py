@@ -22,7 +22,7 @@ async def plan(context: Context, name: Name, output: Output = None) -> None:
     async with connect(context) as cluster:
         found = await look(cluster, name)
     if output is not None:
-        dump((found.raw.get("status") or {}).get("plan") or {}, output)
+        dump(found.seen.status.get("plan") or {}, output)
     elif found.status.plan is None:
         verdict = Goal(flags=context.flags()).summarise(found)
         words = terminal.signs.words(f"{verdict.reason}: {verdict.message}")

@@ -25,8 +25,9 @@ from model_operator.cli.render.terminal import Terminal
 from model_operator.cli.render.tree import status_tree
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.watch import Goal, Watch, conclude, follow, look, seconds, watch_deployment
-from model_operator.domain.objects import Object, mapping, metadata
+from model_operator.domain.objects import Kind, Object, read_child
 from model_operator.kube.errors import ApiError, Forbidden
+from model_operator.planner.manifests import read_revision
 
 ANSWER_SECONDS = 60.0
 """How long the operator may take to hear a request; it hears of it by a watch."""
@@ -247,13 +248,10 @@ async def _list_kept(cluster: Cluster, name: str) -> list[tuple[str, str]] | Non
         raise from_api(error, f"read the revisions of {name}") from error
     found.sort(key=lambda revision: revision.get("revision") or 0, reverse=True)
     return [
-        (str(metadata(revision).get("name", "")).removeprefix(f"{name}-"), _version(revision))
-        for revision in found
+        (read_child(Kind.REVISION, raw).name.removeprefix(f"{name}-"), kept.target.version if kept else "")
+        for raw in found
+        for kept in (read_revision(raw),)
     ]
-
-
-def _version(revision: Object) -> str:
-    return str(mapping(mapping(revision.get("data")).get("wish")).get("version", ""))
 
 
 def _find_served_before(snapshot: Snapshot, kept: Sequence[tuple[str, str]] | None) -> str:

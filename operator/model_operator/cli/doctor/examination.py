@@ -12,7 +12,15 @@ from model_operator.api import names
 from model_operator.cli.cluster import Cluster
 from model_operator.cli.doctor.facts import OPERATORS, YOURS, Answer, Backend, Facts, Operator, Probe, Right
 from model_operator.cli.doctor.findings import registry_of
-from model_operator.domain.objects import Object, count, mapping, metadata, objects, spec
+from model_operator.domain.objects import (
+    Object,
+    OperatorDeployment,
+    read_data,
+    read_endpoint_slice,
+    read_is_allowed,
+    read_modeldeployment,
+    read_operator_deployment,
+)
 from model_operator.kube.errors import ApiError, Forbidden, NotFound
 from model_operator.settings import Settings, SettingsError, parse
 
@@ -100,7 +108,7 @@ def _attributes(right: Right, namespace: str) -> dict[str, str]:
 
 
 def _is_allowed(answer: Object) -> bool:
-    return mapping(answer.get("status")).get("allowed") is True
+    return read_is_allowed(answer)
 
 
 async def _in_turn(calls: Iterable[Awaitable[bool]]) -> list[bool]:
@@ -144,61 +152,41 @@ async def _operators(cluster: Cluster) -> list[Operator] | None:
             found = await cluster.items(_DEPLOYMENTS.format(f"namespaces/{cluster.namespace}/"))
         except Forbidden:
             return None
-    return [await _operator(cluster, deployment) for deployment in found if _runs_an_operator(deployment)]
+    seen = [(deployment, read_operator_deployment(deployment)) for deployment in found]
+    return [await _operator(cluster, raw, one) for raw, one in seen if one.runs_operator]
 
 
-def _pod_spec(deployment: Object) -> Object:
-    return mapping(mapping(spec(deployment).get("template")).get("spec"))
-
-
-def _runs_an_operator(deployment: Object) -> bool:
-    return any(
-        variable.get("name") == "MODEL_OPERATOR_CONFIG"
-        for container in objects(_pod_spec(deployment).get("containers"))
-        for variable in objects(container.get("env"))
-    )
-
-
-async def _operator(cluster: Cluster, deployment: Object) -> Operator:
-    space, name = str(metadata(deployment).get("namespace")), str(metadata(deployment).get("name"))
-    settings, error = await _settings(cluster, deployment)
-    account = str(_pod_spec(deployment).get("serviceAccountName") or "default")
+async def _operator(cluster: Cluster, raw: Object, seen: OperatorDeployment) -> Operator:
+    settings, error = await _settings(cluster, seen)
     served = list(settings.watch_namespaces[:NAMESPACES_REVIEWED]) if settings else []
     keys, service = None, None
     if settings and settings.webhooks.port:
-        volume = _volume(deployment, "webhook-secrets")
-        secret = str(mapping(volume.get("secret")).get("secretName", ""))
         with suppress(Forbidden):
-            keys = len(await _keys(cluster, "secrets", space, secret) or ())
-        service = await _exists(cluster, f"/api/v1/namespaces/{space}/services/{name}-webhooks")
+            keys = len(await _keys(cluster, "secrets", seen.namespace, seen.webhook_secret) or ())
+        service = await _exists(cluster, f"/api/v1/namespaces/{seen.namespace}/services/{seen.name}-webhooks")
+    account = f"system:serviceaccount:{seen.namespace}:{seen.service_account}"
     return Operator(
-        deployment=deployment,
+        deployment=raw,
         settings=settings,
         settings_error=error,
-        denied=await _find_denied(cluster, f"system:serviceaccount:{space}:{account}", served or [""]),
+        denied=await _find_denied(cluster, account, served or [""]),
         webhook_secret_keys=keys,
         webhook_service=service,
     )
 
 
-def _volume(deployment: Object, name: str) -> Object:
-    volumes = objects(_pod_spec(deployment).get("volumes"))
-    return next((volume for volume in volumes if volume.get("name") == name), {})
-
-
-async def _settings(cluster: Cluster, deployment: Object) -> tuple[Settings | None, str]:
-    space = metadata(deployment).get("namespace")
-    name = mapping(_volume(deployment, "config").get("configMap")).get("name")
+async def _settings(cluster: Cluster, seen: OperatorDeployment) -> tuple[Settings | None, str]:
+    name = seen.config_map
     if not name:
         return None, ""
     try:
-        found = await cluster.get(f"/api/v1/namespaces/{space}/configmaps/{quote(str(name))}")
+        found = await cluster.get(f"/api/v1/namespaces/{seen.namespace}/configmaps/{quote(name)}")
     except Forbidden:
         return None, ""
     except NotFound:
         return None, f"there is no ConfigMap {name}"
     try:
-        return parse(str(mapping(found.get("data")).get("config.yaml", "")), f"ConfigMap {name}"), ""
+        return parse(str(read_data(found).get("config.yaml", "")), f"ConfigMap {name}"), ""
     except SettingsError as error:
         return None, str(error)
 
@@ -210,7 +198,7 @@ async def _pods_objects(
     entries = {entry: config for one in settings for entry, config in one.registries.items()}
     secrets: dict[tuple[str, str], frozenset[str] | None] = {}
     config_maps: dict[tuple[str, str], frozenset[str] | None] = {}
-    used = {(str(metadata(d).get("namespace")), registry_of(d)) for d in deployments}
+    used = {(read_modeldeployment(d).namespace, registry_of(d)) for d in deployments}
     for space, entry in sorted(used):
         config = entries.get(entry)
         for plural, name, kept in (
@@ -229,7 +217,7 @@ async def _keys(cluster: Cluster, plural: str, space: str, name: str) -> frozens
         found = await cluster.get(f"/api/v1/namespaces/{space}/{plural}/{quote(name)}")
     except NotFound:
         return None
-    return frozenset(key for key, value in mapping(found.get("data")).items() if value)
+    return frozenset(key for key, value in read_data(found).items() if value)
 
 
 async def _exists(cluster: Cluster, path: str) -> bool | None:
@@ -263,12 +251,8 @@ async def _backends(cluster: Cluster, settings: Sequence[Settings]) -> list[Back
             )
         except ApiError:
             continue
-        ready = sum(
-            mapping(endpoint.get("conditions")).get("ready") is not False
-            for part in slices
-            for endpoint in objects(part.get("endpoints"))
-        )
-        found.append(Backend(entry, f"{space}/{name}", exists, count(ready)))
+        ready = sum(len(read_endpoint_slice(part).ready) for part in slices)
+        found.append(Backend(entry, f"{space}/{name}", exists, ready))
     return found
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 from model_operator.api import names
 from model_operator.api.crd import custom_resource_definition
 from model_operator.cli.doctor.facts import OPERATORS, YOURS, Answer, Facts, Operator
 from model_operator.cli.snapshot import Snapshot
 from model_operator.cli.summary import Verdict, summarise
-from model_operator.domain.objects import Object, count, mapping, metadata, objects, spec, status
+from model_operator.domain.objects import (
+    Object,
+    part,
+    read_crd,
+    read_modeldeployment,
+    read_operator_deployment,
+)
 from model_operator.settings import RegistryConfig
 
 OLDEST = (1, 31)
@@ -91,12 +96,12 @@ def _crd(facts: Facts) -> Finding:
     if facts.crd is None:
         text = f"{names.CRD_NAME} is not installed"
         return Finding(Level.PROBLEM, "CRD", text, "install the chart, or kubectl apply -f crds/")
-    conditions = {c.get("type"): c.get("status") for c in objects(status(facts.crd).get("conditions"))}
-    if conditions.get("Established") != "True":
+    installed = read_crd(facts.crd)
+    if not installed.established:
         return Finding(
             Level.PROBLEM, "CRD", "it is not established", f"kubectl describe crd {names.CRD_NAME}"
         )
-    theirs, ours = _fields(facts.crd), _fields(custom_resource_definition())
+    theirs, ours = installed.fields, read_crd(custom_resource_definition()).fields
     if lacking := sorted(ours - theirs):
         text = f"it is older than this program; it lacks {_some(lacking)}"
         remedy = "upgrade the CRD: helm upgrade, or kubectl apply --server-side -f crds/"
@@ -107,23 +112,6 @@ def _crd(facts: Facts) -> Finding:
             Level.WARNING, "CRD", text, "upgrade this program: pip install -U 'model-operator[cli]'"
         )
     return Finding(Level.GOOD, "CRD", f"{names.VERSION} is served, in step with this program")
-
-
-def _fields(crd: Mapping[str, Any]) -> set[str]:
-    versions = objects(spec(crd).get("versions"))
-    served = next((version for version in versions if version.get("name") == names.VERSION), {})
-    schema = mapping(mapping(served.get("schema")).get("openAPIV3Schema"))
-    return set(_below(schema, ""))
-
-
-def _below(schema: Object, path: str) -> Iterator[str]:
-    for name, part in mapping(schema.get("properties")).items():
-        # metadata is the API server's own
-        if (here := f"{path}.{name}".lstrip(".")) != "metadata":
-            yield here
-            yield from _below(mapping(part), here)
-    if "items" in schema:
-        yield from _below(mapping(schema["items"]), f"{path}[]")
 
 
 # --- the operator ----------------------------------------------------------------------------------
@@ -157,22 +145,19 @@ def _operators(facts: Facts) -> Iterator[Finding]:
 
 
 def _check_running(operator: Operator) -> Finding:
-    template = mapping(spec(operator.deployment).get("template"))
-    containers = objects(mapping(template.get("spec")).get("containers"))
-    image = next((container.get("image") for container in containers), "?")
-    ready = count(status(operator.deployment).get("readyReplicas"))
-    wanted = spec(operator.deployment).get("replicas", 1)
-    if ready:
-        return Finding(Level.GOOD, _name(operator), f"{ready} of {wanted} pods ready, image {image}")
-    found = metadata(operator.deployment)
-    where = f"-n {found.get('namespace')} deployment/{found.get('name')}"
+    seen = read_operator_deployment(operator.deployment)
+    if seen.ready:
+        text = f"{seen.ready} of {seen.replicas} pods ready, image {seen.image}"
+        return Finding(Level.GOOD, _name(operator), text)
+    where = f"-n {seen.namespace} deployment/{seen.name}"
     remedy = f"kubectl describe {where} and kubectl logs {where} say more"
-    return Finding(Level.PROBLEM, _name(operator), f"none of {wanted} pods is ready, image {image}", remedy)
+    text = f"none of {seen.replicas} pods is ready, image {seen.image}"
+    return Finding(Level.PROBLEM, _name(operator), text, remedy)
 
 
 def _name(operator: Operator) -> str:
-    found = metadata(operator.deployment)
-    return f"operator {found.get('namespace')}/{found.get('name')}"
+    seen = read_operator_deployment(operator.deployment)
+    return f"operator {seen.namespace}/{seen.name}"
 
 
 def _rights(operator: Operator) -> Iterator[Finding]:
@@ -199,7 +184,7 @@ def _webhooks(operator: Operator) -> Iterator[Finding]:
     settings = operator.settings
     if settings is None:
         return
-    subject = f"webhooks of {metadata(operator.deployment).get('name')}"
+    subject = f"webhooks of {read_operator_deployment(operator.deployment).name}"
     if not settings.webhooks.port:
         text = f"off: a moved alias is seen within {settings.poll_seconds:g} s, by polling"
         yield Finding(Level.NOTE, subject, text)
@@ -237,7 +222,7 @@ def _entries(facts: Facts) -> dict[str, RegistryConfig | None]:
 
 def registry_of(deployment: Object) -> str:
     """The entry of the registry that a ModelDeployment names, or the URL of one of its own."""
-    registry = mapping(spec(deployment).get("registry"))
+    registry = part(read_modeldeployment(deployment).spec, "registry")
     return str(registry.get("url") or registry.get("name") or names.DEFAULT_REGISTRY)
 
 

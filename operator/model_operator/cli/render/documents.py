@@ -34,7 +34,7 @@ def document(snapshot: Snapshot, verdict: Summary) -> dict[str, Any]:
         "namespace": snapshot.namespace,
         "follows": snapshot.reference,
         "outcome": told | ({"remedy": verdict.remedy} if verdict.remedy else {}),
-        "status": snapshot.raw.get("status") or {},
+        "status": snapshot.seen.status,
         **({} if snapshot.pods is None else {"pods": pods}),
     }
 

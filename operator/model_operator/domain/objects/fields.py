@@ -64,6 +64,11 @@ def created_at(obj: Object) -> datetime | None:
     return read_time(metadata(obj).get("creationTimestamp"))
 
 
+def read_continue(page: Object) -> str:
+    """What asks for the next page of a list; empty after the last one."""
+    return text(metadata(page).get("continue"))
+
+
 def newest(status: Object, name: str) -> Object:
     """The first entry of a list of the status that is kept newest first; empty when there is none."""
     found = status.get(name)

@@ -33,6 +33,8 @@ class ModelDeployment:
     resource_version: str
     leaving: bool
     """Whether it is being deleted."""
+    created: datetime | None
+    labels: Mapping[str, Any]
     annotations: Mapping[str, Any]
     spec: Object
     status: Object
@@ -50,6 +52,8 @@ def read_modeldeployment(raw: Object) -> ModelDeployment:
         generation=number(meta.get("generation")),
         resource_version=text(meta.get("resourceVersion")),
         leaving=is_leaving(meta),
+        created=read_time(meta.get("creationTimestamp")),
+        labels=part(meta, "labels"),
         annotations=part(meta, "annotations"),
         spec=spec(raw),
         status=status(raw),

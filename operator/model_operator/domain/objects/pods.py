@@ -226,3 +226,15 @@ def _with_messages(value: Any, change: Callable[[str], str]) -> Any:
             return [_with_messages(part, change) for part in value]
         case _:
             return value
+
+
+def read_pod_version(raw: Object) -> str:
+    """The model's version that the pod's annotation names; empty when it names none."""
+    return str(part(metadata(raw), "annotations").get(names.ANNOTATION_VERSION, ""))
+
+
+def read_restarts(raw: Object) -> int:
+    """How often containers of the pod were started again, those of sidecars too."""
+    seen = status(raw)
+    lists = (objects(seen.get(field)) for field in ("initContainerStatuses", "containerStatuses"))
+    return sum(count(container.get("restartCount")) for found in lists for container in found)
