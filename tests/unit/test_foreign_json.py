@@ -24,7 +24,7 @@ OBJECTS_FIELDS = frozenset(
         *("status", "conditions", "containerStatuses", "initContainerStatuses"),
     }
 )
-RAW_READERS = frozenset({"metadata", "spec", "status", "objects", "mapping", "created_at"})
+RAW_READERS = frozenset({"metadata", "spec", "status", "objects", "mapping"})
 OWN_STATUS = PACKAGE / "planner" / "status"
 """Writes a ModelDeployment's status, so it knows the conditions in there, and each one's own status."""
 

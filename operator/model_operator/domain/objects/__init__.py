@@ -9,16 +9,10 @@ from model_operator.domain.objects.conditions import Condition
 from model_operator.domain.objects.fields import (
     Object,
     count,
-    created_at,
-    mapping,
-    metadata,
-    objects,
     part,
     read_continue,
     read_time,
     rfc3339,
-    spec,
-    status,
 )
 from model_operator.domain.objects.installation import (
     InstalledCrd,
@@ -77,10 +71,6 @@ __all__ = [
     "Service",
     "change_messages",
     "count",
-    "created_at",
-    "mapping",
-    "metadata",
-    "objects",
     "part",
     "read_autoscaler",
     "read_child",
@@ -101,6 +91,4 @@ __all__ = [
     "read_service",
     "read_time",
     "rfc3339",
-    "spec",
-    "status",
 ]

@@ -59,11 +59,6 @@ def status(obj: Object) -> Object:
     return mapping(obj.get("status"))
 
 
-def created_at(obj: Object) -> datetime | None:
-    """When the object was created."""
-    return read_time(metadata(obj).get("creationTimestamp"))
-
-
 def read_continue(page: Object) -> str:
     """What asks for the next page of a list; empty after the last one."""
     return text(metadata(page).get("continue"))
