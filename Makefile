@@ -125,8 +125,8 @@ benchmark-registry: install programs ## Cost of polling 5,000 models, and time f
 	$(BIN)/python -m benchmarks.registry
 
 .PHONY: dashboard-picture
-dashboard-picture: install programs ## Draw the dashboard's panels with data of a real Prometheus: docs/dashboard.png
-	$(BIN)/python -m tests.monitoring.picture docs/dashboard.png
+dashboard-picture: install programs ## Draw the dashboard's panels with data of a real Prometheus: docs/pictures/dashboard.png
+	$(BIN)/python -m tests.monitoring.picture docs/pictures/dashboard.png
 
 .PHONY: benchmark-scale
 benchmark-scale: install programs ## 100 to 5,000 ModelDeployments: time, writes, memory, fairness; SIZES=100,500 chooses

@@ -30,7 +30,7 @@ PAGES = {
     "get": "docs/start/first-hour.md",
     "revert": "docs/start/first-hour.md",
     "history": "docs/start/first-hour.md",
-    "rollout": "docs/kubectl-model.md",
+    "rollout": "docs/reference/kubectl-model.md",
 }
 """The page of each capture, which has the capture's marks."""
 BEGIN, END = "<!-- capture {}:begin -->\n", "<!-- capture {}:end -->\n"

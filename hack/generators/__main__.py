@@ -17,8 +17,8 @@ def generated() -> dict[Path, str]:
     """The text of each generated file."""
     return {
         ROOT / "charts" / "model-operator" / "README.md": chart_values.render(),
-        ROOT / "docs" / "reference.md": field_reference.render(),
-        **{ROOT / "docs" / name: text for name, text in pictures.render().items()},
+        ROOT / "docs" / "reference" / "modeldeployment.md": field_reference.render(),
+        **{ROOT / "docs" / "pictures" / name: text for name, text in pictures.render().items()},
         dashboard.FILE: dashboard.render(),
         **{ROOT / "deploy" / name: text for name, text in plain_install.render().items()},
     }

@@ -20,7 +20,7 @@ before a rollout starts. `[]` is an entry of a list, `{}` a value of a map.
 - [spec](#spec): what is wanted
 - [status](#status): what is, written by the operator
 
-A person's requests are annotations: [rollouts.md](rollouts.md#requests-by-annotation). Conditions and reasons are
+A person's requests are annotations: [rollouts.md](../guides/rollouts.md#requests-by-annotation). Conditions and reasons are
 explained in [failures.md](failures.md).
 """
 _BOUNDS = (

@@ -363,7 +363,7 @@ def test_a_message_carries_no_credentials_and_fits_in_a_kilobyte(fetch: ModuleTy
 
 # ---- the digest --------------------------------------------------------------------------------------
 
-INTEGRITY = Path(__file__).parents[2] / "docs" / "integrity.md"
+INTEGRITY = Path(__file__).parents[2] / "docs" / "guides" / "integrity.md"
 
 
 def by_the_documented_command(directory: Path) -> str:

@@ -94,6 +94,6 @@ def test_the_config_map_has_the_tested_script() -> None:
 
 
 def test_the_page_has_a_row_for_every_state_with_what_argo_cd_and_kstatus_say() -> None:
-    page = (ROOT / "docs" / "gitops.md").read_text("utf-8")
+    page = (ROOT / "docs" / "guides" / "gitops.md").read_text("utf-8")
     rows = [f"| {state[0].upper()}{state[1:]} | {EXPECTED[state]} | {KSTATUS[state]} |" for state in STATES]
     assert "\n".join(rows) in page

@@ -236,7 +236,7 @@ def flawed(kind: str, classifier: Any, wanted: dict[str, Any]) -> Flowers:
 
 
 def digest(name: str, version: str) -> str:
-    """The digest of a version's files, as docs/integrity.md tells everybody to compute it."""
+    """The digest of a version's files, as docs/guides/integrity.md tells everybody to compute it."""
     with tempfile.TemporaryDirectory() as directory:
         fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=directory))
         files = [

@@ -15,8 +15,8 @@ from tests.cluster.binaries import ensure
 from tests.monitoring.dashboard import ALERTS, ROOT, queries
 
 TESTS = Path(__file__).with_name("alerts_test.yaml")
-RUNBOOKS = ROOT / "docs" / "runbooks"
-PAGE = ROOT / "docs" / "monitoring.md"
+RUNBOOKS = ROOT / "docs" / "operate" / "runbooks"
+PAGE = ROOT / "docs" / "operate" / "monitoring.md"
 RULES: dict[str, dict[str, Any]] = {
     rule["alert"]: rule
     for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]

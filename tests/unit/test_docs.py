@@ -36,7 +36,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
-FAILURES = ROOT / "docs" / "failures.md"
+FAILURES = ROOT / "docs" / "reference" / "failures.md"
 
 REASON_POSITIONS = {
     "Blocker": 0,
@@ -95,7 +95,8 @@ def test_the_readme_is_short_and_the_index_has_every_page() -> None:
     docs = ROOT / "docs"
     index = (docs / "README.md").read_text("utf-8")
     linked = {(docs / path).resolve() for path in re.findall(r"\]\(([^)#]+)\)", index)}
-    pages = {*docs.glob("*.md"), *(docs / "start").glob("*.md")} - {docs / "README.md"}
+    folders = ("start", "guides", "operate", "reference", "project")
+    pages = {page for folder in folders for page in (docs / folder).glob("*.md")}
     assert pages - linked == set()
 
 
@@ -182,8 +183,10 @@ def test_the_page_of_failures_has_the_exit_codes_of_the_scripts() -> None:
 
 
 def test_the_configuration_file_in_the_pages_has_every_key_and_only_those() -> None:
-    (text,) = [t for t in _blocks(ROOT / "docs" / "configuration.md", "yaml") if "pollSeconds" in t]
-    settings.parse(text, "docs/configuration.md")
+    (text,) = [
+        t for t in _blocks(ROOT / "docs" / "reference" / "configuration.md", "yaml") if "pollSeconds" in t
+    ]
+    settings.parse(text, "docs/reference/configuration.md")
     given = yaml.safe_load(text)
     assert given.keys() == {field.alias for field in settings.Settings.model_fields.values()}
     assert given["registries"]["default"].keys() == {
@@ -241,7 +244,7 @@ def test_make_targets_in_the_pages_exist(page: Path) -> None:
 
 
 def test_the_page_of_gates_has_every_gate_in_the_order_of_the_chain() -> None:
-    _, _, after = (ROOT / "docs" / "gates.md").read_text("utf-8").partition("| Gate, in the order")
+    _, _, after = (ROOT / "docs" / "guides" / "gates.md").read_text("utf-8").partition("| Gate, in the order")
     table, _, _ = after.partition("\n\n")
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(GATES.values())
 
@@ -250,13 +253,15 @@ def test_the_page_of_gates_has_every_gate_in_the_order_of_the_chain() -> None:
     ("page", "rows"), [("registries.md", REGISTRY_KINDS), ("rollouts.md", STRATEGIES)], ids=str
 )
 def test_a_page_that_compares_choices_has_a_column_for_each(page: str, rows: dict[str, object]) -> None:
-    text = (ROOT / "docs" / page).read_text("utf-8")
+    text = (ROOT / "docs" / "guides" / page).read_text("utf-8")
     heading = re.findall(r"^\| \| (`.*) \|$", text, re.MULTILINE)[0]
     assert re.findall(r"`(\w+)`", heading) == list(rows)
 
 
 def test_the_recipes_for_developers_name_files_and_tables_that_exist() -> None:
-    _, _, after = (ROOT / "docs" / "development.md").read_text("utf-8").partition("## Add a case\n")
+    _, _, after = (
+        (ROOT / "docs" / "project" / "development.md").read_text("utf-8").partition("## Add a case\n")
+    )
     section, _, _ = after.partition("\n## ")
     files = re.findall(r"`([\w/]+\.py)`", section)
     assert len(files) > 15
@@ -276,14 +281,14 @@ def _find_source(name: str) -> list[Path]:
 def test_the_page_for_developers_has_every_floor() -> None:
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     layers = [layer for c in linter["contracts"] if c["type"] == "layers" for layer in c["layers"]]
-    page = (ROOT / "docs" / "development.md").read_text("utf-8")
+    page = (ROOT / "docs" / "project" / "development.md").read_text("utf-8")
     rows = [row.split(" | ")[0] for row in re.findall(r"^\| (`\w+`.*)$", page, re.MULTILINE)]
     told = [set(re.findall(r"`(\w+)`", row)) for row in rows]
     assert told == [set(layer.split(" | ")) for layer in layers]
 
 
 def test_every_test_that_the_threat_model_names_exists() -> None:
-    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    page = (ROOT / "docs" / "operate" / "security.md").read_text("utf-8")
     named = set(re.findall(r"`(test_\w+)`", page))
     there = {
         found
@@ -299,7 +304,7 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
 
 
 def test_the_threat_model_has_the_rights_of_the_chart() -> None:
-    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    page = (ROOT / "docs" / "operate" / "security.md").read_text("utf-8")
     _, _, after = page.partition("## Rights of the operator\n")
     section, _, _ = after.partition("\n## ")
     told = {
@@ -318,7 +323,9 @@ def test_the_threat_model_has_the_rights_of_the_chart() -> None:
     assert told - {("secrets", "get")} == given, "Secrets come with a value that names them"
 
 
-@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.svg")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "picture", sorted((ROOT / "docs" / "pictures").glob("*.svg")), ids=lambda path: path.name
+)
 def test_a_picture_can_be_drawn_says_in_words_what_it_shows_and_knows_the_dark(picture: Path) -> None:
     root = ElementTree.fromstring(picture.read_text("utf-8"))
     name = "{http://www.w3.org/2000/svg}"

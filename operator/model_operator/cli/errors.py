@@ -8,7 +8,7 @@ from model_operator.kube.errors import ApiError, Conflict, Forbidden, Invalid, N
 
 
 class ExitCode(IntEnum):
-    """What scripts go by; docs/kubectl-model.md has the same table."""
+    """What scripts go by; docs/reference/kubectl-model.md has the same table."""
 
     FINE = 0
     FAILED = 1

@@ -11,7 +11,7 @@ SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 
 @dataclass(frozen=True, slots=True)
 class MetricDescription:
-    """One metric, as docs/metrics.md has it."""
+    """One metric, as docs/reference/metrics.md has it."""
 
     name: str
     """As Prometheus shows it, ``_total`` of counters included."""

@@ -229,7 +229,7 @@ def digest_of(directory: Path) -> str:
     """The canonical digest of the model in ``directory``, ``sha256:`` and 64 hexadecimal digits.
 
     The SHA-256 of what ``sha256sum`` prints for all files, sorted bytewise by their path ``./...``; see
-    docs/integrity.md. Raises UncoveredError on a link, on anything else that is no plain file, and on a name
+    docs/guides/integrity.md. Raises UncoveredError on a link, on anything else that is no plain file, and on a name
     that sha256sums of different age write differently; OSError where something can't be read.
     """
     lines = []

@@ -16,7 +16,7 @@ from model_operator.metrics import Metrics, Probes, serve
 from model_operator.metrics.description import MetricDescription
 from model_operator.planner.status.transitions import Ended, Followed, Reverted, Started
 
-PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
 
 async def ask(port: int, path: str) -> httpx.Response:

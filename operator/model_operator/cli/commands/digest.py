@@ -82,7 +82,7 @@ def _digest(directory: Path) -> str:
         raise CommandError(
             ExitCode.FAILED,
             f"{directory} can't have a digest: {error}",
-            "take it out, or rename it; see docs/integrity.md",
+            "take it out, or rename it; see docs/guides/integrity.md",
         ) from None
     except OSError as error:
         raise CommandError(

@@ -1,6 +1,6 @@
 """Why a version does not serve: every reason, whose fault it is, what it means, what helps. The one table.
 
-docs/failures.md has the same rows; a test compares the two word by word.
+docs/reference/failures.md has the same rows; a test compares the two word by word.
 """
 
 from __future__ import annotations
