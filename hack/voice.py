@@ -1,5 +1,7 @@
 """Counts how the texts sound: `python -m hack.voice` prints the figures, `--check` fails above the aims.
 
+With paths it prints every hit in those files, with its place, whether or not the aims hold for them already.
+
 Counted per 1,000 words of prose (code is left out, and `code in a line` is one word):
 - what: the words what, whatever and whoever outside of questions, since they stand for a noun that has a name
 - say: forms of tell, say and ask, unless their subject is you, since machines report, reject and request
@@ -75,7 +77,7 @@ class Text:
     @property
     def in_new_voice(self) -> bool:
         """Whether the aims hold for it."""
-        return any(self.path == entry or self.path.startswith(f"{entry}/") for entry in NEW_VOICE)
+        return any(_is_within(self.path, entry) for entry in NEW_VOICE)
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,22 @@ def read_texts(root: Path) -> Iterator[Text]:
                 yield Text(str(path.relative_to(root)), kind, prose)
 
 
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
+def find_hits(text: Text) -> Iterator[str]:
+    """One line for each hit of MOST and of OURS in the text, with the words around it."""
+    patterns = {name: COUNTED[name] for name in MOST} | OURS
+    questions = [match.span() for match in re.finditer(QUESTION, text.prose)]
+    for name, pattern in patterns.items():
+        for match in re.finditer(pattern, text.prose, re.IGNORECASE):
+            if name == "what" and any(start <= match.start() < end for start, end in questions):
+                continue
+            around = text.prose[max(0, match.start() - 50) : match.end() + 50]
+            yield f"{text.path}: {text.kind}: {name}: ...{' '.join(around.split())}..."
+
+
 def _row(name: str, counts: Counts, mark: str = "") -> str:
     return f"{name:<44}{counts.words:>7}" + "".join(f"{counts.rate(n):>12.1f}" for n in COUNTED) + mark
 
@@ -203,8 +221,15 @@ def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m hack.voice", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="print only the faults, without the figures")
+    parser.add_argument(
+        "paths", nargs="*", help="print every hit in these files and folders, and their figures"
+    )
     texts = list(read_texts(ROOT))
-    if not parser.parse_args().check:
+    arguments = parser.parse_args()
+    if arguments.paths:
+        texts = [text for text in texts if any(_is_within(text.path, path) for path in arguments.paths)]
+        print("".join(f"{hit}\n" for text in texts for hit in find_hits(text)), end="")
+    if not arguments.check:
         print_figures(texts)
     faults = [fault for text in texts for fault in find_faults(text)]
     print("".join(f"{fault}\n" for fault in faults), end="")

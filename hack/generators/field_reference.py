@@ -20,8 +20,8 @@ before a rollout starts. `[]` is an entry of a list, `{}` a value of a map.
 - [spec](#spec): what is wanted
 - [status](#status): what is, written by the operator
 
-A person's requests are annotations: [rollouts.md](../guides/rollouts.md#requests-by-annotation). Conditions and reasons are
-explained in [failures.md](failures.md).
+You can request a retry, a rollback and more by annotation: [rollouts.md](../guides/rollouts.md#requests-by-annotation).
+[failures.md](failures.md) explains conditions and reasons.
 """
 _BOUNDS = (
     ("minimum", "at least {}"),
