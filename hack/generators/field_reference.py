@@ -20,7 +20,7 @@ before a rollout starts. `[]` is an entry of a list, `{}` a value of a map.
 - [spec](#spec): what is wanted
 - [status](#status): what is, written by the operator
 
-You can request a retry, a rollback and more by annotation: [rollouts.md](../guides/rollouts.md#requests-by-annotation).
+You can request a retry, a rollback and more by annotation: [annotations](../guides/annotations.md).
 [failures.md](failures.md) explains conditions and reasons.
 """
 _BOUNDS = (

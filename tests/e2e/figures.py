@@ -1,4 +1,4 @@
-"""What the stories measure on the way: printed at the end of a run, and kept by hand in docs/guides/rollouts.md."""
+"""What the stories measure on the way: printed at the end of a run, and kept by hand in docs/project/benchmarks.md."""
 
 from __future__ import annotations
 

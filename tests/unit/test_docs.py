@@ -250,7 +250,7 @@ def test_the_page_of_gates_has_every_gate_in_the_order_of_the_chain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "rows"), [("registries.md", REGISTRY_KINDS), ("rollouts.md", STRATEGIES)], ids=str
+    ("page", "rows"), [("registries.md", REGISTRY_KINDS), ("strategies.md", STRATEGIES)], ids=str
 )
 def test_a_page_that_compares_choices_has_a_column_for_each(page: str, rows: dict[str, object]) -> None:
     text = (ROOT / "docs" / "guides" / page).read_text("utf-8")

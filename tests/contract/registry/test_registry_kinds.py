@@ -1,6 +1,6 @@
 """What every kind of registry has to do for the operator, asked of each of them in the same words.
 
-A new kind brings a `Shelf` (how a test puts models there) and an entry in SHELVES; see docs/guides/registries.md.
+A new kind brings a `Shelf` (how a test puts models there) and an entry in SHELVES; see docs/project/add-a-registry.md.
 """
 
 from __future__ import annotations

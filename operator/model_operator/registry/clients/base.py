@@ -99,7 +99,7 @@ SAID_NO = frozenset(
 class RegistryClient(Protocol):
     """One registry with one set of credentials. Every method raises RegistryError and nothing else.
 
-    This is all that the operator asks of a registry: another kind of it is one more file (docs/guides/registries.md).
+    This is all that the operator asks of a registry. Another kind is one more file (docs/project/add-a-registry.md).
     """
 
     @property
