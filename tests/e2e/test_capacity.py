@@ -56,7 +56,7 @@ def test_without_a_spare_gpu_a_rollout_waits_in_vain_or_states_the_outage_and_ta
 
 def _no_spare(stage: Stage) -> bool:
     message = stage.cluster.status("iris").get("plan", {}).get("message", "")
-    return "there is no spare" in message and "with a single pod nothing serves meanwhile" in message
+    return "there are no extra pods" in message and "With a single pod, nothing serves meanwhile" in message
 
 
 @pytest.mark.full

@@ -49,7 +49,7 @@ def _rejected(**fields: object) -> dict[str, object]:
 
 
 LOADING = "version 8: 1 of 2 new pods is ready; the next one is starting"
-APPROVE = 'version 8: every pod is ready and none takes requests; set spec.gates.approval.approved to "8"'
+APPROVE = 'version 8: all pods are ready and get no requests yet. Set spec.gates.approval.approved to "8"'
 KEPT_OUT = (
     "version 8 is kept out by gate Metrics: auc on holdout is 0.79, below min 0.81; log a better version, or let this "
     "one pass with an entry in spec.gates.overrides"

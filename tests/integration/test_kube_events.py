@@ -13,7 +13,7 @@ from model_operator.domain.plan import Event
 from model_operator.kube import EventRecorder, KubeClient
 from model_operator.kube.events import MOST_IN_WINDOW, WINDOW_SECONDS
 
-REVERTED = Event(True, "Reverted", "version 2 failed (LoadFailed); back to version 1")
+REVERTED = Event(True, "Reverted", "version 2 failed (LoadFailed), reverted to version 1")
 
 
 class Clock:
@@ -55,7 +55,9 @@ async def test_what_is_said_again_is_counted(kube: KubeClient, api: ApiClient, n
     recorder = EventRecorder(kube)
     for _ in range(3):
         assert await recorder.tell(regarding(namespace), REVERTED)
-    assert await recorder.tell(regarding(namespace), Event(False, "Settled", "version 1 outlived its watch"))
+    assert await recorder.tell(
+        regarding(namespace), Event(False, "Settled", "version 1 passed its watch window")
+    )
     assert await recorder.tell(regarding(namespace, "fraud"), REVERTED)
     told = {(e["involvedObject"]["name"], e["reason"]): e["count"] for e in events(api, namespace)}
     assert told == {("churn", "Reverted"): 3, ("churn", "Settled"): 1, ("fraud", "Reverted"): 1}

@@ -168,7 +168,7 @@ NO_SURGE = {"rollout": {"maxSurge": 0, "maxUnavailable": 1}}
 def test_without_a_surge_a_withdrawn_version_says_what_tries_it_again() -> None:
     decided = plan(in_flight(RolloutState(SERVES_ONE, tried()), pod(42, seconds=1800), spec=NO_SURGE))
     assert "retryAt" not in candidate(decided)
-    assert "any change of the spec tries it again" in candidate(decided)["message"]
+    assert "Any change of the spec retries it" in candidate(decided)["message"]
     assert decided.look_again is None
 
 

@@ -60,15 +60,15 @@ def _server_image(
     if not tagged:
         return ImageProblem(
             "ImageTagMissing",
-            f"the model version has no tag {_quote(by_tag.tag)}, which spec.server.imageFrom.tag names; "
-            "set the tag to an image reference or use spec.server.image",
+            f"the model version has no tag {_quote(by_tag.tag)}, which spec.server.imageFrom.tag names. "
+            "Set the tag to an image reference or use spec.server.image",
         )
     if not _well_formed(tagged):
         return _malformed(f"the model version's tag {_quote(by_tag.tag)}", tagged)
     if not is_allowed(tagged, by_tag.allowed_prefixes):
         return ImageProblem(
             "ImageNotAllowed",
-            f"the model version's tag {_quote(by_tag.tag)} says {_quote(tagged)}, "
+            f"the model version's tag {_quote(by_tag.tag)} is {_quote(tagged)}, "
             "which begins with none of spec.server.imageFrom.allowedPrefixes",
         )
     return tagged

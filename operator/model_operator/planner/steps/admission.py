@@ -56,5 +56,7 @@ def turn_away(decision: Decision, report: GateReport) -> Decision:
         return decision.with_state(replace(state, candidate=None))
     if state.serving is None:
         return decision  # nothing else serves, so what is under way goes on
-    text = f"version {candidate.version} is no longer wanted; version {state.serving.version} serves on"
+    text = (
+        f"version {candidate.version} is no longer wanted, so version {state.serving.version} keeps serving"
+    )
     return decision.with_state(replace(state, candidate=None), Event(False, "RolloutCancelled", text))

@@ -88,7 +88,7 @@ def judge_refused_template(world: World, decision: Decision) -> Decision:
             or refused.kind is RefusalKind.NAME_TAKEN
         ):
             continue
-        message = f"the API server refuses the pod template: {refused.message}"
+        message = f"the API server rejected the pod template: {refused.message}"
         if refused.kind is RefusalKind.INVALID:
             return reject(world, decision, candidate, health_failure("FieldRefused", message))
         # a policy or a quota may change its mind; nothing has moved yet, so asking again costs nothing
@@ -155,8 +155,8 @@ def _is_held(world: World, decision: Decision, candidate: Candidate) -> bool:
 
 def _show(spec: ModelDeploymentSpec, decision: Decision, candidate: Candidate) -> Decision:
     message = (
-        "every pod is ready and none takes requests; set spec.gates.approval.approved to "
-        f'"{candidate.version}" to let the Service move, and try it before at the Service with -candidate in its name'
+        "all pods are ready and get no requests yet. Test them through the Service with the suffix -candidate, then "
+        f'set spec.gates.approval.approved to "{candidate.version}" to move the traffic'
     )
     shown = replace(candidate, phase=Phase.READY, reason="WaitingForApproval", message=message, deadline=None)
     events = []
@@ -232,7 +232,7 @@ def reject(world: World, decision: Decision, candidate: Candidate, failure: Fail
     again = _find_retry_delay(world, state, candidate, failure)
     message = failure.message
     if not failure.definite and again is None and state.serving and candidate.attempts >= ATTEMPTS:
-        message += f"; it was tried {candidate.attempts} times"
+        message += f" (tried {candidate.attempts} times)"
     rejection = Rejection(
         candidate.revision,
         candidate.version,
@@ -248,8 +248,8 @@ def reject(world: World, decision: Decision, candidate: Candidate, failure: Fail
     never = world.spec.revert.policy == "Never"
     if state.serving and not never:
         what, came = rollout_phrase(candidate.version, state.serving)
-        back = f"back to version {state.serving.version}" if came else "back to the spec before"
-        text = f"{what} failed ({failure.reason}); {back}: {failure.message}"
+        back = f"version {state.serving.version}" if came else "the previous spec"
+        text = f"{what} failed ({failure.reason}), reverted to {back}: {failure.message}"
         kept = replace(state, candidate=None, rejected=rejected)
         return decision.with_state(kept, Event(True, "Reverted", text))
     failed = replace(
@@ -260,7 +260,7 @@ def reject(world: World, decision: Decision, candidate: Candidate, failure: Fail
         deadline=None,
         retry_at=None,
     )
-    why = "there is no earlier version to go back to"
+    why = "there is no earlier version to revert to"
     if state.serving:
         why = "spec.revert.policy is Never, so it is left in place"
     text = f"version {candidate.version} failed and {why}: {failure.message}"
@@ -294,9 +294,9 @@ def withdraw(world: World, decision: Decision, candidate: Candidate, failure: Fa
     retried = not costs_a_serving_pod(world, state, candidate.track)
     if not retried:
         message += (
-            "; not tried again by itself, because with rollout.maxSurge 0 each try takes a serving pod away: "
+            ". It isn't retried automatically, because with rollout.maxSurge 0 each attempt takes away a serving pod. "
+            "Any change of the spec retries it"
         )
-        message += "any change of the spec tries it again"
     withdrawn = replace(
         candidate,
         phase=Phase.WITHDRAWN,
@@ -306,6 +306,6 @@ def withdraw(world: World, decision: Decision, candidate: Candidate, failure: Fa
         retry_at=world.now + retry_delay(candidate.attempts) if retried else None,
     )
     what, _ = rollout_phrase(candidate.version, state.serving)
-    text = f"{what} is withdrawn for now ({failure.reason}), what served before serves on: {message}"
+    text = f"{what} is withdrawn for now ({failure.reason}), the serving revision stays: {message}"
     kept = replace(state, candidate=withdrawn, serving=without_watch_window(state.serving))
     return decision.with_state(kept, Event(True, "Withdrawn", text))

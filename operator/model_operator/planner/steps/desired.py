@@ -53,7 +53,7 @@ def _hold_revision(world: World, decision: Decision) -> Decision:
     found = find_held_revision(decision.revisions, value)
     if found is None:
         kept = ", ".join(r.name for r in reversed(decision.revisions)) or "none"
-        text = f"the annotation model-operator.io/revert names {value}, which is not kept; kept are: {kept}"
+        text = f"the annotation model-operator.io/revert names {value}, which is none of the kept revisions: {kept}"
         return replace(decision, problem=Failure(Side.CONFIGURATION, "RevisionNotFound", text))
     decision = replace(decision, desired=found, held=True)
     if read_unanswered(world, "revert"):

@@ -85,7 +85,9 @@ def _drop_candidate(decision: Decision, serving: Serving) -> Decision:
     kept = replace(state, candidate=None, serving=serving)
     if state.candidate is None:
         return decision.with_state(kept)
-    text = f"version {state.candidate.version} is no longer wanted; version {serving.version} serves on"
+    text = (
+        f"version {state.candidate.version} is no longer wanted, so version {serving.version} keeps serving"
+    )
     return decision.with_state(kept, Event(False, "RolloutCancelled", text))
 
 
@@ -127,7 +129,7 @@ def _start(world: World, decision: Decision, desired: Revision, *, agreed: bool)
         named = f", while version {decision.desired.target.version} ({alias}) may not start,"
     if decision.held:
         named = " (held by the annotation revert)"
-    event = Event(False, "RolloutStarted", f"{what}{named} is rolled out{came}")
+    event = Event(False, "RolloutStarted", f"{what}{named} is being rolled out{came}")
     kept = replace(state, candidate=candidate, serving=without_watch_window(state.serving))
     return replace(decision.with_state(kept, event), watched="")
 
@@ -160,17 +162,19 @@ def _is_agreed(world: World, decision: Decision, revision: Revision) -> bool:
 
 
 def _for_approval(candidate: Candidate) -> Candidate:
-    text = f'a person has to agree: set spec.gates.approval.approved to "{candidate.version}"'
+    text = f'approval is missing: set spec.gates.approval.approved to "{candidate.version}"'
     return replace(candidate, phase=Phase.WAITING_FOR_APPROVAL, reason="WaitingForApproval", message=text)
 
 
 def _for_a_slot(candidate: Candidate) -> Candidate:
-    text = "as many rollouts as maxConcurrentRollouts allows are under way; this one comes next"
+    text = "maxConcurrentRollouts is reached. This rollout waits for a free slot"
     return replace(candidate, reason="WaitingForSlot", message=text)
 
 
 def _for_the_endpoints(candidate: Candidate) -> Candidate:
-    text = "the Service has just moved; this starts when no request goes to the pods that it replaces"
+    text = (
+        "the Service has just moved. The rollout starts when the pods that it replaces get no more requests"
+    )
     return replace(candidate, reason="Switching", message=text)
 
 

@@ -50,7 +50,7 @@ def judge_serving(world: World, decision: Decision) -> Decision:
         return _fail(world, decision, serving, seen.failure)
     if serving.watch_ends and world.now >= serving.watch_ends:
         settled = replace(serving, settled=True, watch_ends=None, reason="", message="")
-        event = Event(False, "Settled", f"version {serving.version} outlived its watch")
+        event = Event(False, "Settled", f"version {serving.version} passed its watch window")
         return replace(decision.with_state(replace(decision.state, serving=settled), event), watched="")
     if serving.reason:
         decision = decision.with_state(
@@ -93,10 +93,9 @@ def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) 
     earlier = revert_target(state, decision.revisions)
     never = world.spec.revert.policy == "Never"
     if earlier is None or never:
-        why = "spec.revert.policy is Never" if never else "there is no earlier version to go back to"
-        reported = replace(
-            serving, reason=failure.reason, message=f"{failure.message}; {why}, so nothing was changed"
-        )
+        why = "spec.revert.policy is Never" if never else "there is no earlier version to revert to"
+        message = f"{failure.message}. Nothing was changed, because {why}"
+        reported = replace(serving, reason=failure.reason, message=message)
         events = [] if serving.reason == failure.reason else [Event(True, failure.reason, reported.message)]
         # the words of a failure may change with each look; the status need not
         kept = serving if serving.reason == failure.reason else reported
@@ -117,8 +116,8 @@ def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) 
         _count_attempts(state, serving),
         served=True,
     )
-    text = f"version {serving.version} failed after it went live ({failure.reason}); back to version "
-    text += f"{earlier.target.version}: {failure.message}"
+    text = f"version {serving.version} failed after it went live ({failure.reason}), reverted to "
+    text += f"version {earlier.target.version}: {failure.message}"
     reverted = RolloutState(
         _restore(world, state, earlier),
         None,
@@ -183,7 +182,7 @@ def _judge_restored(world: World, decision: Decision, serving: Serving) -> Decis
         return decision
     text = (
         f"version {serving.version} fails in the same way as version {rejection.version} ({failure.reason}), so "
-        f"that was not the version's fault: {failure.message}"
+        f"version {rejection.version} is not at fault: {failure.message}"
     )
     again = Candidate(
         rejection.revision,

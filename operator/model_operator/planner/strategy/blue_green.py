@@ -11,7 +11,7 @@ def _extra_pods(_spec: ModelDeploymentSpec, number: int) -> int:
 
 
 def _describe(_spec: ModelDeploymentSpec, number: int) -> str:
-    return f"{number} pods are started beside the {number} that serve; then the Service moves to them at once"
+    return f"{number} pods start beside the {number} that serve, then the Service moves to them at once"
 
 
 BLUE_GREEN = Strategy("BlueGreen", beside=True, extra_pods=_extra_pods, describe=_describe)

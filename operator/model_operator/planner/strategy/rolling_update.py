@@ -21,10 +21,10 @@ def _describe(spec: ModelDeploymentSpec, number: int) -> str:
     if surge not in (0, "0%"):
         return f"pods are replaced in place, up to {surge} above the {number} and {missing} below"
     text = (
-        f"there is no spare: up to {missing} of {number} pods are stopped before their successors start, and are "
+        f"there are no extra pods: up to {missing} of {number} pods stop before their replacements start, and are "
         "missing until those are ready"
     )
-    return text + ("; with a single pod nothing serves meanwhile" if number == 1 else "")
+    return text + (". With a single pod, nothing serves meanwhile" if number == 1 else "")
 
 
 ROLLING_UPDATE = Strategy("RollingUpdate", beside=False, extra_pods=_extra_pods, describe=_describe)
