@@ -99,6 +99,6 @@ def test_a_message_says_what_happened_where_and_what_helps(tmp_path: Path) -> No
         f"--template.data={file}",
         '--template.text={{ template "model.title" . }}: {{ template "model.text" . }}',
     )
-    assert message.startswith("[1 firing] crm/churn: - ModelReverted it is\n  It failed in its watch")
+    assert message.startswith("[1 firing] crm/churn: - ModelReverted it is\n  It failed in its watch window")
     assert "What helps: https://wiki.example.com/ModelReverted.md" in message
     assert "- over: ModelNotCurrent it is" in message

@@ -70,9 +70,10 @@ def test_an_alert_has_a_runbook_and_stands_in_the_table(name: str) -> None:
     page = (RUNBOOKS / f"{name}.md").read_text("utf-8")
     assert page.startswith(f"# {name}\n")
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == [
-        "What it means",
-        "What to look at",
-        "What helps",
+        "Meaning",
+        "Impact",
+        "Check",
+        "Fix",
     ]
     severity = RULES[name]["labels"]["severity"]
     assert f"| [{name}](runbooks/{name}.md) | {severity} |" in PAGE.read_text("utf-8")
