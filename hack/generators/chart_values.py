@@ -1,4 +1,4 @@
-"""The chart's README: every value with its default, and the comment that stands above it in values.yaml."""
+"""The chart's README: every value with its default, and the comment above it in values.yaml."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _INTRODUCTION = """\
 <!-- Generated from values.yaml by `make generate`: change it there. -->
 # model-operator
 
-Follows MLflow aliases: move an alias in the model registry, and the pods that serve the model follow. A version that
-can't be loaded, fails its own input example, or gets sick soon after it went live is taken back by itself.
+This chart installs model-operator. When you move an alias in MLflow, the operator rolls out the new model version. If
+that version fails to load, fails on its own input example, or fails soon after it goes live, the operator rolls back.
 
 ```sh
 helm upgrade --install model-operator charts/model-operator --namespace model-operator-system --create-namespace \\
   --set registries.default.url=http://mlflow.mlflow.svc:5000
 ```
 
-It needs Kubernetes 1.31 or newer. The release brings the CRD, upgrades it, and leaves it when it is uninstalled: the
-ModelDeployments and the pods that serve stay. `NAME` below is the name of a registry; Helm merges maps, so that the
-chart's own entry `default` stays beside yours unless you write `default: null`. Every key is checked by
-`values.schema.json`: a misspelt one is refused.
+You need Kubernetes 1.31 or newer. The release installs and upgrades the CRD. If you uninstall the release, the CRD,
+your ModelDeployments and your serving pods stay. `NAME` below is the name of a registry. Helm merges maps, so the
+chart's own entry `default` stays beside yours unless you write `default: null`. If you misspell a key,
+`values.schema.json` rejects it.
 
 ## Values
 """
@@ -49,7 +49,7 @@ class _Comment:
 
     @property
     def text(self) -> str:
-        """As Markdown, in one line: what is indented is an example."""
+        """As Markdown, in one line. An indented line is an example."""
         words: list[str] = []
         for line in self.lines:
             example = line.startswith(_EXAMPLE_INDENT)
@@ -102,7 +102,7 @@ def _comments(text: str) -> tuple[dict[tuple[str, ...], _Comment], dict[str, str
 def _rows(
     values: Mapping[str, Any], comments: Mapping[tuple[str, ...], _Comment], above: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The values that are worth a row: leaves, and maps of which only the whole is described."""
+    """The values that get a row: leaves, and maps with one comment for the whole map."""
     for key, value in values.items():
         path = (*above, key)
         described_inside = any(known[: len(path)] == path and known != path for known in comments)

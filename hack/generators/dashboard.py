@@ -64,7 +64,7 @@ _NOW = Row(
     [
         Panel(
             "Models",
-            "ModelDeployments that the operator knows of.",
+            "ModelDeployments in the operator's cache.",
             [Query("max(model_operator_modeldeployments)")],
             "stat",
             width=4,

@@ -26,45 +26,46 @@ Sample = tuple[str, tuple[str, ...], float]
 _OF_EACH: Mapping[str, tuple[tuple[str, ...], str]] = {
     "info": (
         ("model", "alias", "registry", "strategy", "serving_version", "wanted_version"),
-        "Always 1; what is followed, and what it has come to. wanted_version is the one that the registry names.",
+        "Always 1. The labels name the model, the alias and the serving version. wanted_version is the "
+        "version that the registry names.",
     ),
     "condition": (
         ("condition", "status", "reason"),
-        "Always 1; a condition as it stands, with status True, False or Unknown. Reconciling and Stalled are absent "
-        "unless True, Admitted is where there are no gates.",
+        "Always 1. The labels hold one condition, with status True, False or Unknown. Reconciling and "
+        "Stalled are absent unless True. Admitted is absent without gates.",
     ),
     "serving_since_timestamp_seconds": (
         ("version",),
-        "When what serves went live. Absent while nothing does.",
+        "When the serving version went live. Absent while no version is serving.",
     ),
-    "serving_settled": ((), "1 when what serves outlived its watch, 0 while it is watched."),
+    "serving_settled": ((), "1 if the serving version has passed its watch window, 0 during the window."),
     "candidate_since_timestamp_seconds": (
         ("version", "phase", "reason"),
-        "When the rollout that is under way or waits began to do so. reason: what is in its way, if anything.",
+        "When the candidate's rollout began. While the rollout waits to begin, when the candidate was first "
+        "wanted. reason: the obstacle, if there is one.",
     ),
     "rejected_timestamp_seconds": (
         ("version", "stage", "side", "reason"),
-        "When the version that the registry names was rejected; where it was not, when the newest rejection was. "
-        "stage: rollout (it was not live yet) or watch (it had gone live).",
+        "When the version that the registry names was rejected. If it was not rejected, the time of the "
+        "newest rejection. stage: rollout (before it went live) or watch (after it went live).",
     ),
     "resolved_timestamp_seconds": (
         ("version",),
         "When the registry first named the version that it names now.",
     ),
-    "replicas": ((), "Pods of what serves, ready or not."),
-    "ready_replicas": ((), "Pods of what serves that are ready."),
-    "suspended": ((), "1 when spec.suspend freezes it."),
+    "replicas": ((), "Pods of the serving revision, ready or not."),
+    "ready_replicas": ((), "Ready pods of the serving revision."),
+    "suspended": ((), "1 if spec.suspend is set."),
 }
 _OF_ALL: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "modeldeployments": ((), "ModelDeployments that the operator knows of."),
+    "modeldeployments": ((), "ModelDeployments in the operator's cache."),
     "modeldeployments_by_condition": (
         ("condition", "status"),
-        "ModelDeployments by what their conditions say; also those that have no series of their own.",
+        "ModelDeployments by condition and status, including those without their own series.",
     ),
     "modeldeployments_without_series": (
         (),
-        "ModelDeployments that are left out of the series of single ones, because there are more than "
-        "metricsMaxModelDeployments.",
+        "ModelDeployments without their own series, because there are more than metricsMaxModelDeployments.",
     ),
 }
 

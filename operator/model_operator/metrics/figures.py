@@ -43,78 +43,80 @@ def _histogram(
 
 
 _FIGURES = (
-    _gauge("build_info", "Always 1; the version of the operator that runs.", "version"),
+    _gauge("build_info", "Always 1. version: the version of the running operator.", "version"),
     _histogram(
         "reconcile_seconds",
-        "Time that one look at one ModelDeployment took, by how it ended: ok or error.",
+        "Duration of one reconcile of one ModelDeployment, by result: ok or error.",
         "result",
     ),
     _histogram("queue_wait_seconds", "Time that a ModelDeployment waited for a worker."),
     _gauge("queue_depth", "ModelDeployments that wait for a worker."),
-    _gauge("in_work", "ModelDeployments in work."),
-    _gauge("is_leader", "1 where this replica works, 0 where it stands by."),
-    _gauge("leader_transitions", "How often the Lease of the election has changed hands."),
-    _gauge("cached_objects", "Objects that the operator knows of."),
-    _gauge("tags_waiting", "Verdicts that are not written back to their registry yet."),
+    _gauge("in_work", "ModelDeployments that are being reconciled."),
+    _gauge("is_leader", "1 if this replica is the leader, 0 if it is on standby."),
+    _gauge("leader_transitions", "Changes of the leader, as the Lease counts them."),
+    _gauge("cached_objects", "Objects in the operator's cache."),
+    _gauge("tags_waiting", "Verdicts that are not yet written back to their registry."),
     _histogram(
         "api_request_seconds",
-        "Requests to the API server without the watches; code 0 means that no answer came.",
+        "Requests to the API server, except watches. code 0: no answer.",
         "verb",
         "kind",
         "code",
     ),
     _histogram(
         "registry_request_seconds",
-        "Questions to model registries, by the registry's name in the configuration, what was asked, and how it "
-        "ended: ok, left (a listing that had told enough), or the reason of the failure.",
+        "Requests to model registries, by the registry's name in the configuration, the operation and the "
+        "outcome: ok, left (a listing that was stopped early because it was complete enough), or the reason "
+        "of the failure.",
         "registry",
         "operation",
         "outcome",
     ),
     _gauge(
         "registry_last_answer_timestamp_seconds",
-        "When a registry last gave a usable answer; what time() is above it is how old our knowledge is. Absent "
-        "until the first one.",
+        "When a registry last gave a usable answer. time() minus this value is the age of the operator's "
+        "data. Absent until the first answer.",
         "registry",
     ),
     _counter(
         "webhooks_total",
-        "Webhooks received: ok, not_followed (nobody follows that model), or why they were refused.",
+        "Webhooks received: ok, not_followed (no ModelDeployment follows that model), or the reason of the "
+        "rejection.",
         "registry",
         "outcome",
     ),
     _counter(
         "scrapes_total",
-        "Times that a watched pod was asked for its figures: ok, absent (it has none) or failed.",
+        "Scrapes of pods during a watch window: ok, absent (the pod has no metrics) or failed.",
         "outcome",
     ),
-    _counter("rollouts_started_total", "Rollouts that began, each further try counted."),
+    _counter("rollouts_started_total", "Rollouts that began, including each retry."),
     _counter(
         "rollouts_total",
-        "Rollouts that ended: live, rejected, withdrawn (the environment's fault, tried again) or cancelled (no "
-        "longer wanted); reason says why a version was rejected or withdrawn.",
+        "Rollouts that ended: live, rejected, withdrawn (a failure of the environment, retried later) or "
+        "cancelled (no longer wanted). reason: why a version was rejected or withdrawn.",
         "outcome",
         "reason",
     ),
     _histogram(
         "rollout_seconds",
-        "Time from the beginning of a rollout to its end, by how it ended: live or rejected.",
+        "Duration of a rollout, by outcome: live or rejected.",
         "outcome",
         buckets=_ROLLOUT_SECONDS,
     ),
     _counter(
         "reverts_total",
-        "Times that a version was rejected and an earlier one served on or again. stage: rollout (it was not live "
-        "yet) or watch (it had gone live); side: Model, Configuration or Environment.",
+        "Rejections after which an earlier version serves. stage: rollout (before the rejected version went "
+        "live) or watch (after it went live). side: Model, Configuration or Environment.",
         "stage",
         "side",
         "reason",
     ),
     _histogram(
         "alias_move_to_serving_seconds",
-        "Time from the answer of the registry that first named another version to that version going live. The "
-        "move itself is older by a poll at most, or a moment with webhooks. approval: Manual where a person had "
-        "to agree, which is in it.",
+        "Time from the registry's first answer with another version until that version goes live. The alias "
+        "moved at most one poll interval before that answer, or a moment before it with webhooks. approval: "
+        "Manual if a person had to approve, and then the wait is included.",
         "approval",
         buckets=_ROLLOUT_SECONDS,
     ),
