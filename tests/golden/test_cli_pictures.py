@@ -51,8 +51,8 @@ def _rejected(**fields: object) -> dict[str, object]:
 LOADING = "version 8: 1 of 2 new pods is ready; the next one is starting"
 APPROVE = 'version 8: all pods are ready and get no requests yet. Set spec.gates.approval.approved to "8"'
 KEPT_OUT = (
-    "version 8 is kept out by gate Metrics: auc on holdout is 0.79, below min 0.81; log a better version, or let this "
-    "one pass with an entry in spec.gates.overrides"
+    "version 8 is kept out by gate Metrics: auc on holdout of version 8 is 0.79, below the minimum of 0.81. Move the "
+    "alias to a better version, or let this one pass with an entry in spec.gates.overrides"
 )
 NO_SECRET = (
     "there is no Secret mlflow-reader in namespace crm: create it, with username and password, or token"
@@ -171,11 +171,15 @@ STATES: dict[str, Snapshot] = {
             "strategy": "BlueGreen",
             "gates": [
                 {"gate": "Tags", "outcome": "Passed", "message": "validation_status is approved"},
-                {"gate": "Metrics", "outcome": "Failed", "message": "auc on holdout is 0.79, below min 0.81"},
+                {
+                    "gate": "Metrics",
+                    "outcome": "Failed",
+                    "message": "auc on holdout of version 8 is 0.79, below the minimum of 0.81",
+                },
                 {
                     "gate": "Signature",
                     "outcome": "Pending",
-                    "message": "the registry is asked for the signature",
+                    "message": "waiting for the model's description from the registry",
                 },
             ],
             "signature": ["- tenure: long", "+ tenure: double"],

@@ -90,13 +90,13 @@ def failed(gate: str, reason: str, message: str) -> GateResult:
 
 def pending(gate: str, what: str) -> GateResult:
     """It is not known yet."""
-    return GateResult(gate, GateOutcome.PENDING, f"the registry is asked for {what}", "GatesPending")
+    return GateResult(gate, GateOutcome.PENDING, f"waiting for {what} from the registry", "GatesPending")
 
 
 def unreadable(gate: str, problem: str) -> GateResult:
     """The registry does not tell; without knowing, nothing passes."""
-    message = f"what this gate has to know can't be read: {problem}"
-    return failed(gate, "FactsUnreadable", f"{message}; fix that, {OVERRIDE_REMEDY}")
+    message = f"the facts for this gate can't be read: {problem}"
+    return failed(gate, "FactsUnreadable", f"{message}. Fix the cause, {OVERRIDE_REMEDY}")
 
 
 def warned(result: GateResult, *, only_warn: bool) -> GateResult:

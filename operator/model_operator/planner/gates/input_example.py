@@ -28,9 +28,9 @@ def _judge(_gates: GatesSpec, subject: Subject) -> GateResult:
     if isinstance(model, GateResult):
         return model
     if model.input_example:
-        return passed(_NAME, "the model carries one")
+        return passed(_NAME, "the model has an input example")
     text = (
-        f"version {subject.version.version} carries no input example, so its self-test could only load it; log the "
+        f"version {subject.version.version} has no input example, so its self-test could only load it. Log the "
         f"model with input_example, {OVERRIDE_REMEDY}"
     )
     return failed(_NAME, "InputExampleMissing", text)

@@ -71,31 +71,31 @@ def _missing(gate: MetricGate, version: str, metrics: Sequence[Metric]) -> GateR
     where = f" on dataset {gate.dataset}" if gate.dataset else ""
     known = sorted({metric.dataset or "no named dataset" for metric in metrics if metric.name == gate.name})
     if known:
-        hint = f"; it was logged on {', '.join(known[:MAX_NAMED])}"
+        hint = f" (logged on: {', '.join(known[:MAX_NAMED])})"
     else:
         names = sorted({metric.name for metric in metrics})
-        hint = f"; logged were: {', '.join(names[:MAX_NAMED])}" if names else "; no metric was logged"
-    text = f"version {version} has no metric {gate.name}{where}{hint}; log it, {OVERRIDE_REMEDY}"
+        hint = f" (logged metrics: {', '.join(names[:MAX_NAMED])})" if names else " (no metric was logged)"
+    text = f"version {version} has no metric {gate.name}{where}{hint}. Log it, {OVERRIDE_REMEDY}"
     return failed(_NAME, "MetricMissing", text)
 
 
 def _out_of_bounds(gate: MetricGate, metric: Metric, version: str) -> GateResult | None:
     value = metric.value
     if not math.isfinite(value):
-        text = f"{_show(metric)} of version {version} is {value}, which never passes; log a number"
+        text = f"{_show(metric)} of version {version} is {value}, which never passes. Log a number"
         return failed(_NAME, "MetricNotFinite", f"{text}, {OVERRIDE_REMEDY}")
     bound = ""
     if gate.min is not None and value < gate.min:
-        bound = f"below the least that passes, {gate.min:g}"
+        bound = f"below the minimum of {gate.min:g}"
     if gate.max is not None and value > gate.max:
-        bound = f"above the most that passes, {gate.max:g}"
+        bound = f"above the maximum of {gate.max:g}"
     if not bound:
         return None
     text = f"{_show(metric)} of version {version} is {value:g}, {bound}"
-    return failed(_NAME, "MetricOutOfBounds", f"{text}; {_REMEDY}")
+    return failed(_NAME, "MetricOutOfBounds", f"{text}. {_REMEDY}")
 
 
-_REMEDY = f"move the alias to a better version, {OVERRIDE_REMEDY}"
+_REMEDY = f"Move the alias to a better version, {OVERRIDE_REMEDY}"
 
 
 def _compare(
@@ -103,21 +103,21 @@ def _compare(
 ) -> GateResult | None:
     if serving.metrics is None:
         if serving.metrics_problem:
-            return unreadable(_NAME, f"of the serving version: {serving.metrics_problem}")
+            return unreadable(_NAME, f"serving version: {serving.metrics_problem}")
         return pending(_NAME, "metrics of the serving version")
     for metric in found:
         before = [m for m in serving.metrics if (m.name, m.dataset) == (metric.name, metric.dataset)]
         if not before or not math.isfinite(before[0].value):
             text = f"the serving version has no finite {_show(metric)} to compare version {version} with"
-            return failed(_NAME, "MetricMissing", f"{text}; log it there, {OVERRIDE_REMEDY}")
+            return failed(_NAME, "MetricMissing", f"{text}. Log it there, {OVERRIDE_REMEDY}")
         worse = before[0].value - metric.value if gate.better == "Higher" else metric.value - before[0].value
         allowed = gate.no_worse_than_serving_by or 0.0
         if worse > allowed and not math.isclose(worse, allowed, rel_tol=1e-9, abs_tol=1e-12):
             text = (
                 f"{_show(metric)} of version {version} is {metric.value:g}, the serving version has "
-                f"{before[0].value:g}: {worse:g} worse, and at most {allowed:g} passes"
+                f"{before[0].value:g}: {worse:g} worse, at most {allowed:g} is allowed"
             )
-            return failed(_NAME, "MetricWorse", f"{text}; {_REMEDY}")
+            return failed(_NAME, "MetricWorse", f"{text}. {_REMEDY}")
     return None
 
 

@@ -31,12 +31,14 @@ def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
     limit = parse_quantity(gates.max_model_bytes) or 0
     number = subject.version.version
     if model.size_bytes is None:
-        text = f"version {number} does not say how large it is; log it with a newer MLflow, {OVERRIDE_REMEDY}"
+        text = (
+            f"the size of version {number} is unknown. Log the model with a newer MLflow, {OVERRIDE_REMEDY}"
+        )
         return failed(_NAME, "ModelSizeUnknown", text)
     if model.size_bytes > limit:
         text = (
-            f"version {number} has {model.size_bytes} bytes, more than spec.gates.maxModelBytes, "
-            f"{gates.max_model_bytes}; raise it, {OVERRIDE_REMEDY}"
+            f"version {number} has {model.size_bytes} bytes, more than spec.gates.maxModelBytes "
+            f"({gates.max_model_bytes}). Raise the limit, {OVERRIDE_REMEDY}"
         )
         return failed(_NAME, "ModelTooLarge", text)
     return passed(_NAME, f"{model.size_bytes} bytes of at most {gates.max_model_bytes}")

@@ -23,9 +23,9 @@ def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
         found = subject.version.tags.get(gate.key)
         if complaint := _complaint(gate, found):
             reason = "TagMissing" if found is None else "TagMismatch"
-            return failed(_NAME, reason, f"version {number} {complaint}; tag it, {OVERRIDE_REMEDY}")
+            return failed(_NAME, reason, f"version {number} {complaint}. Correct its tags, {OVERRIDE_REMEDY}")
     names = ", ".join(gate.key for gate in gates.tags)
-    return passed(_NAME, f"as they have to be: {names}")
+    return passed(_NAME, f"as required: {names}")
 
 
 def _complaint(gate: TagGate, found: str | None) -> str:
