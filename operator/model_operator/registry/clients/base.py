@@ -46,6 +46,8 @@ class VersionRecord:
     run_id: str
     source: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    is_prompt: bool = False
+    """A version of a prompt, which MLflow keeps among the models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class ModelRecord:
     name: str
     aliases: Mapping[str, str] = field(default_factory=dict)
     newest: Sequence[VersionRecord] = ()
+    is_prompt: bool = False
+    """A prompt, which MLflow keeps among the models."""
     aliases_only: bool = False
     """The registry has no stages and names no newest version: an alias or an exact version is all it can follow."""
 
@@ -165,8 +169,10 @@ async def resolve(client: RegistryClient, reference: ModelReference) -> Resoluti
 def version_of(model: ModelRecord, reference: ModelReference, url: str) -> str:
     """The version number that the reference (not an exact one) names in this model.
 
-    Raises RegistryError with AliasNotFound, StageNotFound or VersionNotFound.
+    Raises RegistryError with ModelNotFound for a prompt, AliasNotFound, StageNotFound or VersionNotFound.
     """
+    if model.is_prompt:
+        raise RegistryError(ResolutionReason.MODEL_NOT_FOUND, _describe_prompt(model.name, url))
     if reference.alias is not None:
         if number := model.aliases.get(reference.alias):
             return number
@@ -207,7 +213,9 @@ def newest_of(model: ModelRecord, number: str) -> VersionRecord | None:
 
 
 def to_resolution(record: VersionRecord, reference: ModelReference, url: str) -> Resolution:
-    """The resolution to this version: Resolved, or VersionNotReady."""
+    """The resolution to this version: Resolved, VersionNotReady, or ModelNotFound for a prompt."""
+    if record.is_prompt:
+        return Resolution(ResolutionReason.MODEL_NOT_FOUND, _describe_prompt(record.model, url), url)
     if not record.ready:
         return Resolution(
             ResolutionReason.VERSION_NOT_READY,
@@ -231,6 +239,10 @@ def to_resolution(record: VersionRecord, reference: ModelReference, url: str) ->
         else f"'{named}' {shorten(reference.display)} is version {record.version}"
     )
     return Resolution(ResolutionReason.RESOLVED, message, url, version)
+
+
+def _describe_prompt(name: str, url: str) -> str:
+    return f"'{shorten(name)}' is a prompt, not a model, at {url}; name a registered model in spec.model.uri"
 
 
 def with_last_good(answer: Resolution, last: ResolvedVersion | None) -> Resolution:

@@ -14,6 +14,8 @@ MAX_VERSION_DIGITS = 18
 MAX_TAGS = 256
 MAX_ALIASES = 1000
 MAX_STAGES = 16
+# as mlflow/prompt/constants.py has it; the server's own test reads the value without case
+_PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
 def part_of(value: tuple[Any, str]) -> Mapping[str, Any]:
@@ -35,20 +37,23 @@ def parse_model(value: Any) -> ModelRecord:
         aliases[_text(alias, "alias", MAX_NAME)] = _number(alias, "version")
     newest = tuple(parse_version(item) for item in _list(row, "latest_versions", MAX_STAGES))
     name = _text(row, "name", MAX_NAME, required=True)
-    return rename(ModelRecord(name, aliases, newest), name)
+    is_prompt = _is_prompt(_list(row, "tags", None))
+    return rename(ModelRecord(name, aliases, newest, is_prompt), name)
 
 
 def rename(model: ModelRecord, name: str) -> ModelRecord:
     """The record under the name that was asked for: a registry must not answer for another of its models."""
     if model.name == name and all(version.model == name for version in model.newest):
         return model  # as nearly always: copies are what costs most of reading a listing
-    return ModelRecord(name, model.aliases, tuple(replace(version, model=name) for version in model.newest))
+    newest = tuple(replace(version, model=name) for version in model.newest)
+    return replace(model, name=name, newest=newest)
 
 
 def parse_version(value: Any) -> VersionRecord:
     """One model version. Raises ShapeError."""
     row = _mapping(value, "model_version")
     status = _text(row, "status", MAX_NAME) or "READY"
+    tags = _list(row, "tags", None)
     return VersionRecord(
         model=_text(row, "name", MAX_NAME, required=True),
         version=_number(row, "version"),
@@ -57,8 +62,14 @@ def parse_version(value: Any) -> VersionRecord:
         stage=_text(row, "current_stage", MAX_NAME),
         run_id=_text(row, "run_id", MAX_NAME),
         source=_text(row, "source", MAX_TEXT),
-        tags=_tags(_list(row, "tags", None)),
+        tags=_tags(tags),
+        is_prompt=_is_prompt(tags),
     )
+
+
+def _is_prompt(tags: Iterable[Any]) -> bool:
+    found = [tag.get("value") for tag in tags if isinstance(tag, dict) and tag.get("key") == _PROMPT_TAG]
+    return any(isinstance(value, str) and value.lower() == "true" for value in found)
 
 
 def _tags(items: Iterable[Any]) -> Mapping[str, str]:
