@@ -58,17 +58,50 @@ def logged(name: str, example: bool) -> tuple[str, str]:
     return run.info.run_id, model_id
 
 
+def copies(client: MlflowClient, run_id: str, model_id: str) -> list[str]:
+    """Registers versions that lead to the same model by their sources. Returns their names."""
+    client.copy_model_version("models:/described/1", "promoted")
+    client.copy_model_version("models:/promoted/1", "promoted twice")
+    client.create_registered_model("named by run")
+    client.create_model_version("named by run", f"runs:/{run_id}/model", run_id=run_id)
+    client.create_registered_model("named by path")
+    if model_id:
+        where = client.get_logged_model(model_id).artifact_location
+        client.create_model_version("named by path", where, model_id=model_id)
+    else:
+        where = client.get_run(run_id).info.artifact_uri
+        client.create_model_version("named by path", f"{where}/model", run_id=run_id)
+    return ["promoted", "promoted twice", "named by run", "named by path"]
+
+
+def deleted_original(client: MlflowClient) -> None:
+    """Registers a copy whose original is gone."""
+    logged("withdrawn", True)
+    client.copy_model_version("models:/withdrawn/1", "copy of withdrawn")
+    client.delete_model_version("withdrawn", "1")
+
+
+def prompt(client: MlflowClient) -> None:
+    """Registers a prompt with an alias, which MLflow keeps beside the models."""
+    mlflow.register_prompt("greeting", "Hello {{name}}")
+    client.set_prompt_alias("greeting", "champion", 1)
+
+
 def main() -> None:
     """Registers them all."""
     client = MlflowClient()
+    prompt(client)
     for name, example in (("described", True), ("bare", False), ("orphan", False)):
-        run_id, _ = logged(name, example)
+        run_id, model_id = logged(name, example)
+        if name == "described":
+            others = copies(client, run_id, model_id)
         if name == "orphan":
             client.delete_run(run_id)
+    deleted_original(client)
     client.create_registered_model("elsewhere")
     client.create_model_version("elsewhere", "s3://nowhere/model", run_id=None)
     found = {}
-    for name in ("described", "bare", "orphan", "elsewhere"):
+    for name in ("described", "bare", "orphan", "elsewhere", "copy of withdrawn", *others):
         version = client.get_model_version(name, "1")
         found[name] = {"run_id": version.run_id or "", "source": version.source}
     json.dump(found, sys.stdout)

@@ -90,6 +90,38 @@ async def test_the_same_metric_on_two_datasets_is_told_apart_where_mlflow_knows_
     assert datasets == ({"train": 0.99, "holdout": 0.7} if told.newest else {})
 
 
+@pytest.mark.parametrize("name", ["promoted", "promoted twice", "named by run", "named by path"])
+async def test_a_version_has_the_metrics_of_the_model_that_its_source_leads_to(told: Told, name: str) -> None:
+    assert await told.metrics(name) == pytest.approx(await told.metrics("described"), nan_ok=True)
+    assert await told.client.description(name, "1") == await told.client.description("described", "1")
+
+
+async def test_a_version_whose_run_is_not_recorded_has_the_metrics_of_the_run_in_its_source(
+    told: Told,
+) -> None:
+    found = await told.client.metrics("", told.versions["named by run"]["source"])
+    assert ("auc", "", 0.7) in {(metric.name, metric.dataset, metric.value) for metric in found}
+
+
+async def test_a_copy_whose_original_is_gone_has_no_metrics_that_a_gate_may_trust(told: Told) -> None:
+    with pytest.raises(
+        RegistryError, match=r"copy of models:/withdrawn/1, which can't be read: .*does not exist"
+    ):
+        await told.metrics("copy of withdrawn")
+
+
+async def test_a_source_that_names_no_version_has_no_metrics_that_a_gate_may_trust(told: Told) -> None:
+    with pytest.raises(RegistryError, match=r"source models:/described@champion can't be followed"):
+        await told.client.metrics(told.versions["described"]["run_id"], "models:/described@champion")
+
+
+@pytest.mark.parametrize("uri", ["models:/greeting@champion", "models:/greeting/1"])
+async def test_a_prompt_is_no_model(told: Told, uri: str) -> None:
+    answer = await resolve(told.client, parse_reference(uri))
+    assert (answer.reason, answer.version) == (ResolutionReason.MODEL_NOT_FOUND, None)
+    assert "'greeting' is a prompt, not a model" in answer.message
+
+
 async def test_a_deleted_run_tells_no_metrics(told: Told) -> None:
     if told.newest:
         # the logged model outlives the run, and has its own

@@ -126,7 +126,7 @@ class UnityCatalogClient:
 
     async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
         """See RegistryClient.metrics; runs and logged models are those of the same workspace."""
-        return await read_metrics(self._rest, run_id, source)
+        return await read_metrics(self._rest, self.version, run_id, source)
 
     async def description(self, name: str, version: str) -> ModelDescription:
         """See RegistryClient.description."""

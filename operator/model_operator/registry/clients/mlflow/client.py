@@ -23,7 +23,8 @@ from model_operator.registry.clients.base import (
 )
 from model_operator.registry.clients.credentials import Access
 from model_operator.registry.clients.http import Answer, JsonSource, Limits, site_of
-from model_operator.registry.clients.mlflow.files import read_description
+from model_operator.registry.clients.mlflow.files import GetFile, read_description
+from model_operator.registry.clients.mlflow.lineage import Lineage, follow_source
 from model_operator.registry.clients.mlflow.records import (
     is_version_number,
     parse_model,
@@ -127,7 +128,7 @@ class MlflowClient:
 
     async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
         """See RegistryClient.metrics: those of the logged model (MLflow 3), then those of the run."""
-        return await read_metrics(self._rest, run_id, source)
+        return await read_metrics(self._rest, self.version, run_id, source)
 
     async def description(self, name: str, version: str) -> ModelDescription:
         """See RegistryClient.description; the tracking server has to serve the version's files."""
@@ -137,4 +138,26 @@ class MlflowClient:
             return await self._rest.source.get("/model-versions/get-artifact", params, max_bytes)
 
         remedy = "see whether the tracking server itself may read its artifact store"
-        return await read_description(self._rest, name, version, file, remedy)
+        try:
+            return await read_description(self._rest, name, version, file, remedy)
+        except RegistryError as failure:
+            if failure.reason not in (ResolutionReason.REGISTRY_ERROR, ResolutionReason.VERSION_NOT_FOUND):
+                raise
+            record = await self.version(name, version)
+            lineage = await follow_source(self._rest, self.version, record.run_id, record.source)
+            if not lineage.by_run:
+                raise failure from None
+        return await read_description(self._rest, name, version, self._reader_by_run(lineage), remedy)
+
+    def _reader_by_run(self, lineage: Lineage) -> GetFile:
+        """Reads files of a version whose source is ``runs:/``, which the server can't read by the version."""
+
+        async def file(path: str, max_bytes: int) -> Answer:
+            inside = f"{lineage.run_path}/{path}".lstrip("/")
+            if lineage.model_id:
+                route = f"/ajax-api/2.0/mlflow/logged-models/{lineage.model_id}/artifacts/files"
+                return await self._rest.source.get(route, {"artifact_file_path": inside}, max_bytes)
+            params = {"run_id": lineage.run_id, "path": inside}
+            return await self._rest.source.get("/get-artifact", params, max_bytes)
+
+        return file

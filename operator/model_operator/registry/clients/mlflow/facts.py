@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,17 +13,10 @@ MAX_NAME = 512
 MAX_DOUBTFUL = 32
 # MLflow stores what a database can't: infinities become the largest double
 _INFINITE = 1.797e308
-_LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]{32})")
 
 
 class MalformedMetricsError(ValueError):
     """A list of metrics that is none."""
-
-
-def logged_model_of(source: str) -> str:
-    """The id of the logged model (MLflow 3) that a version's source names; empty for any other source."""
-    found = _LOGGED_MODEL.fullmatch(source)
-    return found.group(1) if found else ""
 
 
 class Reading(NamedTuple):

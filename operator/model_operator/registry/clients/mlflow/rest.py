@@ -14,6 +14,8 @@ from model_operator.registry.clients.base import RegistryError, shorten
 from model_operator.registry.clients.http import MIB, Answer, JsonSource
 from model_operator.registry.clients.mlflow.records import MAX_TEXT, ShapeError
 
+TRACKING = "/api/2.0/mlflow"
+"""Where runs and logged models are."""
 RECORD_BYTES = MIB
 # JSON takes up to twenty times its size as Python objects
 PAGE_BYTES = 8 * MIB
@@ -118,6 +120,10 @@ class MlflowRest:
                 f"{self.url} answered {answer.status}{said}; see the registry's own log",
             )
         raise self.unexpected(f"{answer.status} {code or answer.media_type or 'without content'}", message)
+
+    def is_error_of_mlflow(self, answer: Answer) -> bool:
+        """Whether the error comes from MLflow itself. A server without that route answers with a page instead."""
+        return bool(error_in(answer)[0])
 
     def parse(self, parse: Callable[[Any], T], value: Any) -> T:
         """What ``parse`` makes of the value; its ShapeError as a RegistryError."""

@@ -13,22 +13,28 @@ from model_operator.registry.clients.mlflow.facts import (
     MalformedMetricsError,
     Reading,
     find_doubtful,
-    logged_model_of,
     merge_metrics,
     parse_metrics,
     was_nan,
 )
+from model_operator.registry.clients.mlflow.lineage import ReadVersion, follow_source
 from model_operator.registry.clients.mlflow.records import part_of
-from model_operator.registry.clients.mlflow.rest import PAGE_BYTES, MlflowRest
+from model_operator.registry.clients.mlflow.rest import PAGE_BYTES, TRACKING, MlflowRest
 
-TRACKING = "/api/2.0/mlflow"
 _ABSENT = ResolutionReason.VERSION_NOT_FOUND
 
 
-async def read_metrics(rest: MlflowRest, run_id: str, source: str) -> Sequence[Metric]:
-    """Those of the logged model (MLflow 3) that ``source`` names, then those of the run. Raises RegistryError."""
+async def read_metrics(
+    rest: MlflowRest, read_version: ReadVersion, run_id: str, source: str
+) -> Sequence[Metric]:
+    """Returns the metrics of the logged model (MLflow 3) behind ``source``, then those of the run.
+
+    Copies are followed to their original with ``read_version``. Raises RegistryError.
+    """
+    lineage = await follow_source(rest, read_version, run_id, source)
+    run_id, model_id = lineage.run_id, lineage.model_id
     of_model: list[Metric] = []
-    if model_id := logged_model_of(source):
+    if model_id:
         body = await rest.get(
             f"{TRACKING}/logged-models/{model_id}", {}, PAGE_BYTES, _ABSENT, f"logged model {model_id}"
         )
