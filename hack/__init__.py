@@ -1,1 +1,1 @@
-"""Tools of the repository: they make and check files, and are no part of the operator."""
+"""Tools of the repository that generate and check files. The operator does not use them."""

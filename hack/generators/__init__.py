@@ -1,1 +1,1 @@
-"""What is generated from the sources and committed: `python -m hack.generators` writes it, `--check` compares."""
+"""Generators of committed files. `python -m hack.generators` writes them, `--check` compares them."""

@@ -1,4 +1,4 @@
-"""Write what is generated from the sources, or with --check compare it: `python -m hack.generators [--check]`."""
+"""Writes the generated files, or compares them with --check: `python -m hack.generators [--check]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def generated() -> dict[Path, str]:
-    """The text of each generated file."""
+    """Returns the text of each generated file."""
     return {
         ROOT / "charts" / "model-operator" / "README.md": chart_values.render(),
         ROOT / "docs" / "reference" / "modeldeployment.md": field_reference.render(),
@@ -25,9 +25,13 @@ def generated() -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 1 where --check finds a file that is not what would be generated."""
+    """Returns the exit code: 1 if --check finds a file that is not up to date."""
     parser = argparse.ArgumentParser(prog="python -m hack.generators", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing and exit 1 with a diff if a file is not up to date",
+    )
     check: bool = parser.parse_args(arguments).check
     drifted = False
     for path, wanted in generated().items():
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.write_text(wanted, "utf-8")
             print(f"wrote {path.relative_to(ROOT)}")
     if check and drifted:
-        print("generated files are not up to date: make generate", file=sys.stderr)
+        print("generated files are not up to date, run: make generate", file=sys.stderr)
     return 1 if check and drifted else 0
 
 

@@ -1,4 +1,4 @@
-"""The chart's README: every value with its default, and the comment above it in values.yaml."""
+"""Renders the chart's README: every value with its default and the comment above it in values.yaml."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _EXAMPLE_INDENT = "  "
 
 
 class UndescribedValueError(ValueError):
-    """A value has no comment; the message names it."""
+    """A value has no comment. The message names the value."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class _Comment:
 
     @property
     def text(self) -> str:
-        """As Markdown, in one line. An indented line is an example."""
+        """The comment as one line of Markdown. Indented lines are examples and become code."""
         words: list[str] = []
         for line in self.lines:
             example = line.startswith(_EXAMPLE_INDENT)
@@ -58,7 +58,7 @@ class _Comment:
 
 
 def render() -> str:
-    """The text of the README. Raises UndescribedValueError."""
+    """Returns the text of the README. Raises UndescribedValueError."""
     text = VALUES.read_text("utf-8")
     comments, sections = _comments(text)
     lines = [_INTRODUCTION]
@@ -76,7 +76,7 @@ def render() -> str:
 
 
 def _comments(text: str) -> tuple[dict[tuple[str, ...], _Comment], dict[str, str]]:
-    """The comment above each key, by its path; and the headings, by the first key below each."""
+    """Returns the comment above each key by path, and the headings by the first key below each."""
     comments: dict[tuple[str, ...], _Comment] = {}
     sections: dict[str, str] = {}
     path: list[str] = []
@@ -102,7 +102,7 @@ def _comments(text: str) -> tuple[dict[tuple[str, ...], _Comment], dict[str, str
 def _rows(
     values: Mapping[str, Any], comments: Mapping[tuple[str, ...], _Comment], above: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The values that get a row: leaves, and maps with one comment for the whole map."""
+    """Yields path and value of each row: leaves, and maps with one comment for the whole map."""
     for key, value in values.items():
         path = (*above, key)
         described_inside = any(known[: len(path)] == path and known != path for known in comments)

@@ -1,4 +1,4 @@
-"""The Grafana dashboard of the chart. Its panels are listed here; where they stand and what Grafana needs is added."""
+"""Renders the Grafana dashboard of the chart from the list of its panels. `render` adds their places and settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Kind = Literal["stat", "timeseries", "table"]
 
 @dataclass(frozen=True)
 class Query:
-    """One query of a panel, and what its series are called."""
+    """One query of a panel, with the legend of its series."""
 
     expression: str
     legend: str = ""
@@ -30,19 +30,19 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """What a panel asks and how it shows the answer; ``width`` in 24ths."""
+    """A panel with its queries. ``width`` is in 24ths of the page, ``height`` in rows of Grafana's grid."""
 
     title: str
-    says: str
+    description: str
     queries: Sequence[Query]
     kind: Kind = "timeseries"
     unit: str = "short"
     width: int = 8
     height: int = 7
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Of a table: label to heading, in their order; ``Value`` is the sample."""
+    """Headings of a table by label, in their order. ``Value`` is the label of the sample."""
     bad_above: float | None = None
-    """From here on a number is red."""
+    """A number is red from this value on."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ _NOW = Row(
         ),
         Panel(
             "Ready",
-            "What the spec asks for is in force and serves.",
+            "The spec has been rolled out and is serving.",
             [Query(f'count({_EACH}) ({_CONDITION}, condition="Ready", status="True"}})) or vector(0)')],
             "stat",
             width=4,
@@ -80,7 +80,7 @@ _NOW = Row(
         ),
         Panel(
             "Not current",
-            "The registry names another version than the one that serves.",
+            "The version behind the alias is not the serving version.",
             [Query(f'count({_EACH}) ({_CONDITION}, condition="Current", status!="True"}})) or vector(0)')],
             "stat",
             width=4,
@@ -89,7 +89,7 @@ _NOW = Row(
         ),
         Panel(
             "Stalled",
-            "Stays so until a person acts.",
+            "Nothing changes until you act.",
             [Query(f'count({_EACH}) ({_CONDITION}, condition="Stalled", status="True"}})) or vector(0)')],
             "stat",
             width=4,
@@ -98,7 +98,7 @@ _NOW = Row(
         ),
         Panel(
             "Registry's last answer",
-            "How old the operator's knowledge is, of the registry that has been silent for the longest time.",
+            "Time since the last answer, for the registry that has not answered for the longest time.",
             [
                 Query(
                     "max(time() - max by (registry) (model_operator_registry_last_answer_timestamp_seconds))"
@@ -112,7 +112,7 @@ _NOW = Row(
         ),
         Panel(
             "Rolling out",
-            "Rollouts under way or waiting.",
+            "Rollouts that are under way or waiting.",
             [Query(f"count({_EACH}) ({_STATE}_candidate_since_timestamp_seconds{{{_HERE}}})) or vector(0)")],
             "stat",
             width=4,
@@ -125,8 +125,8 @@ _MODELS = Row(
     "Models",
     [
         Panel(
-            "What serves where",
-            "The version that serves, and the one that the registry names.",
+            "Serving versions",
+            "The serving version, and the version behind the alias.",
             [Query(f"{_EACH}, model, alias, serving_version, wanted_version) ({_STATE}_info{{{_HERE}}})")],
             "table",
             width=12,
@@ -140,7 +140,7 @@ _MODELS = Row(
             },
         ),
         Panel(
-            "What is not as it should be",
+            "Conditions that need attention",
             "Conditions that are not True, and Stalled, with their reasons.",
             [
                 Query(
@@ -160,7 +160,7 @@ _MODELS = Row(
         ),
         Panel(
             "Rejected",
-            "What was rejected last, or is wanted and rejected; how long ago.",
+            "The version that was rejected last, or is wanted and rejected, and the time since.",
             [
                 Query(
                     f"time() - {_EACH}, version, stage, side, reason)"
@@ -182,7 +182,7 @@ _MODELS = Row(
         ),
         Panel(
             "Pods ready",
-            "Of what serves.",
+            "Pods of the serving version.",
             [
                 Query(
                     f"{_EACH}) ({_STATE}_ready_replicas{{{_HERE}}})",
@@ -200,12 +200,12 @@ _ROLLOUTS = Row(
     [
         Panel(
             "How rollouts ended",
-            "In the hour before, by outcome: live, rejected, withdrawn or cancelled.",
+            "Rollouts of the last hour by outcome: live, rejected, withdrawn or cancelled.",
             [Query("sum by (outcome) (increase(model_operator_rollouts_total[1h]))", "{{outcome}}")],
         ),
         Panel(
             "Reverts",
-            "In the hour before, by reason. Stage watch: the version had gone live.",
+            "Reverts of the last hour by reason. In stage watch, the version had gone live.",
             [
                 Query(
                     "sum by (stage, reason) (increase(model_operator_reverts_total[1h])) > 0",
@@ -215,7 +215,7 @@ _ROLLOUTS = Row(
         ),
         Panel(
             "Alias move to serving",
-            "From the registry's first answer with the new version to that version going live, over six hours.",
+            "Time from the registry's first answer with the new version until that version goes live, over six hours.",
             [
                 Query(
                     _quantile(q, "model_operator_alias_move_to_serving_seconds", "approval", window="6h"),
@@ -227,7 +227,7 @@ _ROLLOUTS = Row(
         ),
         Panel(
             "Under way",
-            "How long each rollout has been in its course, with its phase and what is in its way.",
+            "Age of each rollout, with its phase and the reason for a delay.",
             [
                 Query(
                     f"time() - {_EACH}, version, phase, reason)"
@@ -240,7 +240,7 @@ _ROLLOUTS = Row(
         ),
         Panel(
             "Time of a rollout",
-            "From its beginning to its end, nine in ten, over six hours.",
+            "Nine in ten rollouts are faster, over six hours.",
             [Query(_quantile(0.9, "model_operator_rollout_seconds", "outcome", window="6h"), "{{outcome}}")],
             unit="s",
             width=12,
@@ -253,7 +253,7 @@ _SERVING = Row(
     [
         Panel(
             "Predictions",
-            "Answered requests a second.",
+            "Answered requests per second.",
             [
                 Query(
                     f"sum by (namespace, modeldeployment, revision) (rate(model_server_requests_total{{{_HERE}}}"
@@ -265,7 +265,7 @@ _SERVING = Row(
         ),
         Panel(
             "Answered with 5xx",
-            "The share of answers with a server's error. The operator reverts at a tenth while it watches.",
+            "Share of answers with status 5xx. At 10 %, the operator reverts a version within its watch window.",
             [
                 Query(
                     "sum by (namespace, modeldeployment, revision) (rate(model_server_requests_total"
@@ -278,7 +278,7 @@ _SERVING = Row(
         ),
         Panel(
             "Time of an answer",
-            "Nine in ten are faster.",
+            "Nine in ten answers are faster.",
             [
                 Query(
                     _quantile(
@@ -301,8 +301,8 @@ _REGISTRY = Row(
     "Registries",
     [
         Panel(
-            "Questions",
-            "A second, by how they ended.",
+            "Registry requests",
+            "Requests per second, by outcome.",
             [
                 Query(
                     "sum by (registry, outcome) (rate(model_operator_registry_request_seconds_count"
@@ -325,7 +325,7 @@ _REGISTRY = Row(
         ),
         Panel(
             "Age of the last answer",
-            "Of each registry.",
+            "Time since the last answer of each registry.",
             [
                 Query(
                     "time() - max by (registry) (model_operator_registry_last_answer_timestamp_seconds)",
@@ -342,7 +342,7 @@ _OPERATOR = Row(
     [
         Panel(
             "Reconciles",
-            "A second, by how they ended.",
+            "Reconciles per second, by result.",
             [
                 Query(
                     "sum by (result) (rate(model_operator_reconcile_seconds_count[$__rate_interval]))",
@@ -364,7 +364,7 @@ _OPERATOR = Row(
         ),
         Panel(
             "Requests to the API server",
-            "A second, by verb and answer.",
+            "Requests per second, by verb and status code.",
             [
                 Query(
                     "sum by (verb, code) (rate(model_operator_api_request_seconds_count[$__rate_interval]))",
@@ -376,7 +376,7 @@ _OPERATOR = Row(
         ),
         Panel(
             "Waiting, in work",
-            "ModelDeployments, and verdicts that are not written back yet.",
+            "ModelDeployments that wait or are reconciled, and verdicts that are not written to the registry yet.",
             [
                 Query("sum(model_operator_queue_depth)", "waiting"),
                 Query("sum(model_operator_in_work)", "in work"),
@@ -391,7 +391,7 @@ ROWS = (_NOW, _MODELS, _ROLLOUTS, _SERVING, _REGISTRY, _OPERATOR)
 
 
 def render() -> str:
-    """The dashboard as the JSON that Grafana imports."""
+    """Returns the dashboard as JSON for an import into Grafana."""
     panels: list[dict[str, Any]] = []
     top = 0
     for row in ROWS:
@@ -422,7 +422,7 @@ def _dashboard(panels: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "title": "Model operator",
         "uid": "model-operator",
-        "description": "What serves, what is rolled out, what was rejected, and how the operator does.",
+        "description": "Serving versions, rollouts, rejections, and the state of the operator.",
         "tags": ["mlflow", "model-operator"],
         "schemaVersion": 39,
         "editable": True,
@@ -468,7 +468,7 @@ def _panel(panel: Panel, place: dict[str, int]) -> dict[str, Any]:
     return {
         "type": panel.kind,
         "title": panel.title,
-        "description": panel.says,
+        "description": panel.description,
         "datasource": _datasource(),
         "gridPos": place,
         "targets": [

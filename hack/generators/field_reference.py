@@ -1,4 +1,4 @@
-"""The reference of the ModelDeployment's fields, from the CRD."""
+"""Renders the page about every field of a ModelDeployment, from the CRD."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _INTRODUCTION = """\
 <!-- Generated from operator/model_operator/api by `make generate`: change it there. -->
 # Reference: every field of a ModelDeployment
 
-`kubectl explain mdep.spec --recursive` shows the same in your cluster. What is left out has the default; a rule that
-is broken is refused by the API server with the sentence that stands below. *Kubernetes' own* means that the fields are
-those of a pod, a container or a HorizontalPodAutoscaler, which are passed on as they are and judged by the API server
-before a rollout starts. `[]` is an entry of a list, `{}` a value of a map.
+In your cluster, `kubectl explain mdep.spec --recursive` shows the same fields. If you leave out a field, it has its
+default. If your manifest breaks a rule, the API server rejects it with the message below. *Kubernetes' own* marks
+fields of a pod, a container or a HorizontalPodAutoscaler. The operator passes them on unchanged, and the API server
+checks them before a rollout starts. `[]` is an entry of a list, `{}` a value of a map.
 
-- [spec](#spec): what is wanted
-- [status](#status): what is, written by the operator
+- [spec](#spec): the desired state, which you write
+- [status](#status): the observed state, which the operator writes
 
 You can request a retry, a rollback and more by annotation: [annotations](../guides/annotations.md).
 [failures.md](failures.md) explains conditions and reasons.
@@ -36,7 +36,7 @@ Schema = Mapping[str, Any]
 
 
 def render() -> str:
-    """The text of the page."""
+    """Returns the text of the page."""
     (version,) = custom_resource_definition()["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]
     lines = [_INTRODUCTION, "Rules on the whole object:", "", *_rules(schema, ""), ""]
@@ -47,7 +47,7 @@ def render() -> str:
 
 
 def _section(schema: Schema, path: str) -> Iterator[str]:
-    """The table of the fields directly below ``path``, then a section for each that has fields of its own."""
+    """Yields the table of the fields directly below ``path``, then a section for each field that has fields itself."""
     required = schema.get("required", [])
     yield from ["| Field | Type | Default | Meaning |", "|---|---|---|---|"]
     nested: list[tuple[str, str, Schema]] = []
@@ -70,7 +70,7 @@ def _section(schema: Schema, path: str) -> Iterator[str]:
 
 
 def _inner(schema: Schema) -> tuple[Schema, str]:
-    """The object whose fields are described below: the field itself, an entry of its list, a value of its map."""
+    """Returns the schema of the field, of an entry of its list or of a value of its map, and the suffix of the path."""
     if "items" in schema:
         return schema["items"], "[]"
     if isinstance(schema.get("additionalProperties"), Mapping):
@@ -128,5 +128,5 @@ def _escaped(text: str) -> str:
 
 
 def _anchor(heading: str) -> str:
-    """As Markdown's renderers make it of a heading."""
+    """Returns the anchor that Markdown renderers make from a heading."""
     return heading.lower().replace(".", "")

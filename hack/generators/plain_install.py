@@ -1,4 +1,4 @@
-"""The install without Helm: the chart with its default values, rendered by the real helm, under deploy/."""
+"""Renders deploy/, the install without Helm: the chart with its default values, rendered by helm."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NAMESPACE = "model-operator-system"
 _HEADER = "# Generated from charts/model-operator by `make generate`: change it there.\n"
 _OF_HELM = ("helm.sh/chart", "helm.sh/resource-policy", "checksum/config")
 _MANAGED_BY = "app.kubernetes.io/managed-by"
-# only one of these may be bound to a namespace, and the operator meets the strictest
+# the operator meets the strictest Pod Security Standard
 _RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
 
 Object = dict[str, Any]
 
 
 def render() -> dict[str, str]:
-    """The files of deploy/ by name. Raises subprocess.CalledProcessError with helm's words on stderr."""
+    """Returns the files of deploy/ by name. Raises subprocess.CalledProcessError, after helm's message on stderr."""
     program = ensure("helm")["helm"]
     command = [str(program), "template", "model-operator", str(CHART), "--namespace", NAMESPACE]
     done = subprocess.run(  # noqa: S603 - our own helm and chart
@@ -59,7 +59,7 @@ def render() -> dict[str, str]:
 
 
 def _without_helm(found: Object) -> Object:
-    """The object without what only Helm's releases need, and without a claim to be one of them."""
+    """Removes the labels and annotations of a Helm release from the object and returns it."""
     _clean(found["metadata"])
     template = (found.get("spec") or {}).get("template")
     if isinstance(template, Mapping):

@@ -1,1 +1,1 @@
-"""What the operator's image is made of, and what is known against it."""
+"""The dependencies of the operator's image and their known vulnerabilities."""

@@ -1,9 +1,9 @@
-"""Look known vulnerabilities of the operator's locked dependencies up: `python -m hack.supply_chain.audit`.
+"""Checks the operator's locked dependencies for known vulnerabilities: `python -m hack.supply_chain.audit`.
 
-pip-audit does the work. Where the advisories can't be reached, as behind a mirror that has only the packages, it says
-"not found" and ends well. So it is also given a release against which something is known: when it does not find that,
-or passes a dependency over, nothing was checked.
-Exit codes: 0 nothing is known; 1 a vulnerability is known; 3 not checked, for the reason that is printed.
+It runs pip-audit. If pip-audit can't reach the advisories, for example behind a mirror that has only the packages, it
+reports "not found" and exits 0. Its input therefore has one more release, with a known vulnerability. If pip-audit does
+not find that one, or skips a dependency, the result is "not checked".
+Exit codes: 0 no known vulnerability, 1 a known vulnerability, 3 not checked, with the reason on stderr.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements" / "operator.txt"
 PROGRAM = ROOT / ".venv" / "audit" / "bin" / "pip-audit"
 KNOWN_NAME, KNOWN_VERSION = "jinja2", "2.10"
-"""It lets a template out of its sandbox, as has been known since 2019."""
+"""A template can escape its sandbox, as published in 2019."""
 FOUND, NOT_CHECKED = 1, 3
 AUDIT_SECONDS = 180
 
@@ -30,9 +30,9 @@ def main() -> int:
     """Returns the exit code."""
     lines = re.findall(r"^([A-Za-z0-9._-]+==[^ ;\\]+)", LOCK.read_text("utf-8"), re.MULTILINE)
     with tempfile.TemporaryDirectory() as directory:
-        asked = Path(directory) / "requirements.txt"
-        asked.write_text("\n".join([*lines, f"{KNOWN_NAME}=={KNOWN_VERSION}", ""]))
-        command = [str(PROGRAM), "--no-deps", "--disable-pip", "--requirement", str(asked)]
+        checked = Path(directory) / "requirements.txt"
+        checked.write_text("\n".join([*lines, f"{KNOWN_NAME}=={KNOWN_VERSION}", ""]))
+        command = [str(PROGRAM), "--no-deps", "--disable-pip", "--requirement", str(checked)]
         try:
             done = subprocess.run(  # noqa: S603 - our own pip-audit
                 [*command, "--progress-spinner", "off", "--format", "json"],
@@ -48,12 +48,15 @@ def main() -> int:
 
 
 def verdict(dependencies: Sequence[Mapping[str, Any]]) -> int:
-    """Tells what pip-audit found, of the operator's dependencies and the one release beside them; the exit code."""
+    """Prints the findings for the operator's dependencies and returns the exit code.
+
+    ``dependencies`` are pip-audit's entries, with the one for the vulnerable release.
+    """
     ours = [it for it in dependencies if it["name"] != KNOWN_NAME]
     vulnerable = [it for it in ours if it.get("vulns")]
     for it in vulnerable:
         for one in it["vulns"]:
-            fixed = ", ".join(one["fix_versions"]) or "nothing yet"
+            fixed = ", ".join(one["fix_versions"]) or "no release yet"
             print(f"{it['name']} {it['version']}: {one['id']}, fixed by {fixed}")
     if vulnerable:
         return FOUND
@@ -61,7 +64,7 @@ def verdict(dependencies: Sequence[Mapping[str, Any]]) -> int:
     if skipped:
         return _not_checked(f"pip-audit could not look up {', '.join(skipped)}")
     if not any(it.get("vulns") for it in dependencies):
-        return _not_checked(f"not even what is known against {KNOWN_NAME} {KNOWN_VERSION} was found")
+        return _not_checked(f"pip-audit missed the known vulnerability of {KNOWN_NAME} {KNOWN_VERSION}")
     print(f"{len(ours)} dependencies, no known vulnerability")
     return 0
 

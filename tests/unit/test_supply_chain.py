@@ -35,7 +35,7 @@ ASKED_BESIDE = {"name": audit.KNOWN_NAME, "version": audit.KNOWN_VERSION, "vulns
         pytest.param(
             [{"name": "kopf", "version": "1.45", "vulns": []}, {**ASKED_BESIDE, "vulns": []}],
             audit.NOT_CHECKED,
-            "NOT CHECKED for known vulnerabilities: not even what is known against jinja2",
+            "NOT CHECKED for known vulnerabilities: pip-audit missed the known vulnerability of jinja2",
             id="the advisories are missing",
         ),
         pytest.param([], audit.NOT_CHECKED, "NOT CHECKED", id="an empty answer"),

@@ -1,6 +1,6 @@
-"""Fields that take one of several names: each name is a row, and the CRD, the checks and the docs are made of rows.
+"""The names that some fields accept. Each name is a row, and the CRD, the checks and the docs are made from the rows.
 
-What each name does stands elsewhere, under the same name: gates in planner/gates/chain.py, runtimes in
+The behavior of each name is elsewhere, under the same name: gates in planner/gates/chain.py, runtimes in
 planner/manifests/runtimes.py, kinds of registries in registry/clients/kinds.py and
 planner/manifests/registry_env.py, strategies in planner/strategy/strategies.py.
 """
@@ -26,8 +26,8 @@ GATES: dict[str, str] = {
     "Signature": "signature",
     "Requirements": "requirements",
 }
-"""The gates that can be overridden, in their order, and the field of spec.gates that sets each. Not approval, which is
-a person's already, nor integrity: bytes don't argue."""
+"""The gates that can be overridden, in their order, with the field of spec.gates that sets each. Approval is missing
+because a person already decides there. Integrity is missing because no override makes wrong files the right ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class RuntimeRow:
 
     description: str
     our_script: bool = False
-    """The operator's script serves: it tests the model first and its exit codes are ours. There is no command then."""
+    """Whether the operator's script is the command: it runs the self-test, and the operator knows its exit codes."""
     default_image: bool = False
-    """Whether the operator's own image serves where the spec names none."""
+    """Whether the operator's default image is used if the spec names none."""
 
 
 RUNTIMES: dict[str, RuntimeRow] = {
     "MLflow": RuntimeRow(
-        "the operator's script loads the model with MLflow, tests it, then serves it.",
+        "the operator's script loads the model with MLflow, runs the self-test, then serves it.",
         our_script=True,
         default_image=True,
     ),
@@ -58,7 +58,7 @@ class RegistryKindRow:
     """One value of registry.type, and of ``type`` in an entry of the configuration."""
 
     workspaces: bool = True
-    """Whether its models lie in workspaces as MLflow has them."""
+    """Whether its models are grouped into MLflow workspaces."""
 
 
 REGISTRY_KINDS: dict[str, RegistryKindRow] = {
@@ -73,29 +73,28 @@ class StrategyRow:
 
     description: str
     before_traffic: bool = False
-    """Whether a candidate is ready before it takes requests, so that a person can try it and agree to it then."""
+    """Whether a candidate is ready before it takes requests. A person can then try it and approve it."""
 
 
 STRATEGIES: dict[str, StrategyRow] = {
     "RollingUpdate": StrategyRow(
-        "pods are replaced a few at a time within one Deployment, and both versions answer meanwhile."
+        "pods are replaced a few at a time within one Deployment. Both versions answer your requests meanwhile."
     ),
     "BlueGreen": StrategyRow(
-        "the new version starts in full size in a Deployment of its own, takes no requests until all its pods are "
-        "ready, then takes all of them at once; the old pods stay warm for a way back in seconds. It needs room for "
-        "twice the pods.",
+        "the new version starts in full size in a second Deployment. When all its pods are ready, it takes all "
+        "requests at once. The old pods stay warm, and a rollback takes seconds. You need room for twice the pods.",
         before_traffic=True,
     ),
 }
 
 
 def describe(rows: Mapping[str, RuntimeRow | StrategyRow]) -> str:
-    """Each name with what it means, for a field's description."""
+    """Returns each name with its meaning, for a field's description."""
     return " ".join(f"{name}: {row.description}" for name, row in rows.items())
 
 
 def cel_is_one_of(field: str, chosen: Iterable[str], *, negated: bool = False) -> str:
-    """The CEL expression that is true where ``field`` is one of these names, or none of them."""
+    """Returns the CEL expression for ``field`` being one of these names or, if ``negated``, none of them."""
     listed = [f"'{name}'" for name in chosen]
     if len(listed) == 1:
         return f"{field} {'!=' if negated else '=='} {listed[0]}"
@@ -104,13 +103,13 @@ def cel_is_one_of(field: str, chosen: Iterable[str], *, negated: bool = False) -
 
 
 def either(chosen: Iterable[str]) -> str:
-    """These names for a sentence."""
+    """Returns these names joined by "or", for a sentence."""
     return " or ".join(chosen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneOf:
-    """Marks a text that has to be a name of one of ``rows``: those that are there when a manifest is read."""
+    """Marks a text that must be a name of one of ``rows``. The rows are looked up when a manifest is read."""
 
     rows: Mapping[str, object]
 

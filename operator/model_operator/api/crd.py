@@ -1,6 +1,6 @@
 """The CustomResourceDefinition, generated from the models: `python -m model_operator.api.crd > FILE`.
 
-`python -m model_operator.api.crd --check FILE` exits 1 with a diff where FILE is not what would be generated.
+`python -m model_operator.api.crd --check FILE` exits 1 with a diff if FILE is not up to date.
 """
 
 from __future__ import annotations
@@ -50,25 +50,28 @@ _COLUMNS = (
 
 _FIRST_TO_LAST = ("description", "type", "format", "default", "required", "properties", "items")
 
-# What JSON schema knows and structural schemas do not.
+# Keywords of JSON schema that a structural schema does not allow.
 _DROPPED = frozenset({"title", "$defs"})
 
 
 def custom_resource_definition() -> JsonSchema:
-    """The CRD as the object that is applied."""
+    """Returns the CRD as an object to apply."""
     root: JsonSchema = {
-        "description": "Serves one version of a model from an MLflow registry, follows the registry when the "
-        "version that is asked for changes, and goes back when the new version does not work.",
+        "description": "Serves one version of a model from an MLflow registry. When you move the alias, the operator "
+        "rolls out the new version. If that version fails, the operator rolls back.",
         "type": "object",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"description": f"Always {names.API_VERSION}.", "type": "string"},
             "kind": {"description": f"Always {names.KIND}.", "type": "string"},
-            # the API server describes it itself and refuses anything else here
+            # the API server has its own schema for it and rejects any other here
             "metadata": {"type": "object"},
-            "spec": {"description": "What is wanted.", **structural(ModelDeploymentSpec.model_json_schema())},
+            "spec": {
+                "description": "The desired state: you write it.",
+                **structural(ModelDeploymentSpec.model_json_schema()),
+            },
             "status": {
-                "description": "What is; written by the operator.",
+                "description": "The observed state: the operator writes it.",
                 **structural(ModelDeploymentStatus.model_json_schema()),
             },
         },
@@ -115,7 +118,7 @@ def _column(name: str, path: str, wide: bool) -> JsonSchema:
 
 
 def structural(schema: JsonSchema) -> JsonSchema:
-    """Turn a JSON schema made by pydantic into a structural schema as Kubernetes takes it."""
+    """Converts a JSON schema made by pydantic into a structural schema for Kubernetes."""
     return _node(schema, schema.get("$defs", {}))
 
 
@@ -130,7 +133,7 @@ def _node(schema: JsonSchema, definitions: dict[str, JsonSchema]) -> JsonSchema:
         elif key == "items":
             result[key] = _node(value, definitions)
         elif key == "additionalProperties":
-            # false is what the API server does with unknown fields anyway
+            # false is implied: the API server drops unknown fields
             if isinstance(value, dict):
                 result[key] = _node(value, definitions)
         else:
@@ -158,15 +161,15 @@ def _without_null(schema: JsonSchema) -> JsonSchema:
         return schema
     choices = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
     if len(choices) != 1:
-        raise ValueError(f"a structural schema takes one type, not {choices}")
+        raise ValueError(f"a structural schema allows one type, not {choices}")
     choice: JsonSchema = choices[0]
     return choice | {key: value for key, value in schema.items() if key != "anyOf"}
 
 
 def _with_default_of_parts(schema: JsonSchema) -> JsonSchema:
-    """Default an object to the defaults of its properties, and to nothing where they have none.
+    """Sets an object's default to the defaults of its properties, and removes it if they have none.
 
-    A default of {} would be filled in the same way, but the API server checks it by the rules as it stands.
+    The API server would fill in a default of {} in the same way, but it checks the default by the rules first.
     """
     if schema.get("type") != "object" or "default" not in schema:
         return schema
@@ -177,16 +180,21 @@ def _with_default_of_parts(schema: JsonSchema) -> JsonSchema:
 
 
 def render() -> str:
-    """The CRD as the YAML text of the file."""
+    """Returns the CRD as the YAML text of the file."""
     return HEADER + yaml.safe_dump(
         custom_resource_definition(), sort_keys=False, width=110, allow_unicode=True
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the CRD, or with --check FILE compare it with the file. Returns the exit code."""
+    """Prints the CRD, or with --check FILE compares it with the file. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m model_operator.api.crd", description=main.__doc__)
-    parser.add_argument("--check", metavar="FILE", type=Path, help="exit 1 with a diff where FILE differs")
+    parser.add_argument(
+        "--check",
+        metavar="FILE",
+        type=Path,
+        help="exit 1 with a diff if FILE differs, for example crds/modeldeployments.yaml",
+    )
     path: Path | None = parser.parse_args(arguments).check
     wanted = render()
     if path is None:
@@ -199,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found.splitlines(keepends=True), wanted.splitlines(keepends=True), str(path), "generated"
     )
     sys.stdout.writelines(differences)
-    sys.stderr.write(f"{path} is not up to date: python -m model_operator.api.crd > {path}\n")
+    sys.stderr.write(f"{path} is not up to date, run: python -m model_operator.api.crd > {path}\n")
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Names that stand in clusters and in Git: they can't be changed once somebody uses them."""
+"""Names in clusters and in Git. A change of one breaks existing installations."""
 
 GROUP = "model-operator.io"
 VERSION = "v1alpha1"
@@ -26,20 +26,20 @@ LABEL_DEPLOYMENT = f"{GROUP}/deployment"
 LABEL_TRACK = f"{GROUP}/track"
 LABEL_REVISION = f"{GROUP}/revision"
 
-# Deployments of the two tracks, and the Service that shows a candidate before it takes traffic.
+# Deployment of the second track, and the Service for trying a candidate before it takes traffic.
 SECOND_TRACK_SUFFIX = "-green"
 PREVIEW_SUFFIX = "-candidate"
 
 # Annotations of the pod template: model names do not fit into labels.
 ANNOTATION_MODEL = f"{GROUP}/model"
 ANNOTATION_VERSION = f"{GROUP}/version"
-# Which runtime the server container is: only our own script's exit codes mean something.
+# Runtime of the server container: exit codes have a meaning only if our own script serves.
 ANNOTATION_RUNTIME = f"{GROUP}/runtime"
 
-# Annotation of a ControllerRevision: its data is immutable, so the verdict can't stand there.
+# Annotation of a ControllerRevision, whose data is immutable: the verdict is added later.
 ANNOTATION_VERDICT = f"{GROUP}/verdict"
 
-# A person's requests: annotations of the ModelDeployment, answered in status.handledRequests.
+# Requests by annotation of the ModelDeployment. Handled ones are recorded in status.handledRequests.
 REQUEST_RETRY = f"{GROUP}/retry"
 REQUEST_RESTART = f"{GROUP}/restart"
 REQUEST_REVERT = f"{GROUP}/revert"

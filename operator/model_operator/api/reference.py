@@ -1,4 +1,4 @@
-"""Which version of which model is meant: `models:/churn@champion` and its relatives."""
+"""References to model versions, such as `models:/churn@champion` and `models:/churn/3`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CANONICAL_STAGE = {stage.lower(): stage for stage in STAGES}
 
 
 class MalformedReferenceError(ValueError):
-    """The text names no version of a model; the message names the field and the forms that are accepted."""
+    """The text is no reference to a model version. The message names the field and the accepted forms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +69,19 @@ class ModelReference:
 
     @property
     def display(self) -> str:
-        """How the choice of the version is shown: `@champion`, `3`, `latest` or `Production`."""
+        """The choice of the version as shown to people: `@champion`, `3`, `latest` or `Production`."""
         if self.alias is not None:
             return f"@{self.alias}"
         return self.version or self.stage or "latest"
 
     @property
     def moves(self) -> bool:
-        """Whether the registry can point the reference at another version; an exact version never moves."""
+        """Whether the registry can point the reference at another version. False for an exact version."""
         return self.version is None
 
     @property
     def uri(self) -> str:
-        """The reference as one URI, which `parse_reference` reads back."""
+        """The reference as a URI that `parse_reference` reads back."""
         separator = "" if self.alias is not None else "/"
         return f"models:/{self.name}{separator}{self.display}"
 
@@ -90,7 +90,7 @@ class ModelReference:
 
 
 def check_name(name: str) -> None:
-    """Raise MalformedReferenceError unless `name` can be the name of a registered model."""
+    """Raises MalformedReferenceError unless `name` can be the name of a registered model."""
     if (
         not name.strip()
         or len(name) > MAX_MODEL_NAME_LENGTH
@@ -102,7 +102,7 @@ def check_name(name: str) -> None:
 
 
 def check_alias(alias: str) -> None:
-    """Raise MalformedReferenceError unless `alias` can be an alias in MLflow."""
+    """Raises MalformedReferenceError unless `alias` can be an alias in MLflow."""
     if not _ALIAS.fullmatch(alias):
         raise MalformedReferenceError(ALIAS_MESSAGE)
     if _RESERVED_ALIAS.fullmatch(alias):
@@ -110,14 +110,17 @@ def check_alias(alias: str) -> None:
 
 
 def choose_version(name: str, version: str) -> ModelReference:
-    """The reference to `version` of the model `name`: a number, or `latest` in any case of letters."""
+    """Returns the reference to `version` of the model `name`: a number, or `latest` in any letter case.
+
+    Raises MalformedReferenceError for any other text.
+    """
     if version.lower() == "latest":
         return ModelReference(name, latest=True)
     return ModelReference(name, version=version)
 
 
 def parse_reference(uri: str) -> ModelReference:
-    """Read a `models:/` URI. Stages and `latest` may be written in any case of letters, as in MLflow.
+    """Reads a `models:/` URI. Stages and `latest` may be written in any letter case, as in MLflow.
 
     The URI is taken literally: `%20` is three characters of the name, and `?` and `#` are part of it.
     Raises MalformedReferenceError, whose message lists the accepted forms.

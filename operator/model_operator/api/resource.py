@@ -16,10 +16,10 @@ MAX_SENTENCES = 5
 
 
 class SpecError(ValueError):
-    """The object can't be read as a ModelDeployment. The message names each field at fault and the remedy.
+    """The object can't be read as a ModelDeployment. The message names each invalid field and the remedy.
 
-    `fields` holds the paths of these fields, such as `spec.model.uri`. No value of the object is quoted:
-    environment variables may hold secrets.
+    `fields` holds the paths of these fields, such as `spec.model.uri`. The message quotes no value of the object,
+    because environment variables may hold secrets.
     """
 
     def __init__(self, sentences: Iterable[str], fields: Iterable[str]) -> None:
@@ -51,7 +51,7 @@ class Metadata(BaseModel):
 
 
 class ModelDeployment(BaseModel):
-    """One ModelDeployment: `spec` checked in full, `status` read as far as it can be."""
+    """One ModelDeployment: `spec` is fully validated, and `status` is read as far as possible."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -63,10 +63,10 @@ class ModelDeployment(BaseModel):
 
 
 def parse(raw: Mapping[str, Any]) -> ModelDeployment:
-    """Read an object as the API server gives it. Raises SpecError, and nothing else, where it can't be read.
+    """Reads an object as the API server returns it. Raises SpecError, and nothing else, if it can't be read.
 
-    The API server refuses nearly all of these errors before; they remain for objects that were stored under
-    another version of the CRD.
+    The CRD makes the API server reject nearly all such objects. Those that remain were stored under another
+    version of the CRD.
     """
     try:
         return ModelDeployment.model_validate(dict(raw) if isinstance(raw, Mapping) else raw)
@@ -94,9 +94,9 @@ def _path(loc: tuple[int | str, ...]) -> str:
 def _sentence(detail: ErrorDetails) -> str:
     path, kind, context = _path(detail["loc"]), detail["type"], detail.get("ctx", {})
     if kind == "value_error":
-        told = str(context["error"])
-        # rules name their field from the spec's point of view
-        return told if told.startswith("spec.") else f"{path}: {told}"
+        message = str(context["error"])
+        # some rules already name their field by its path
+        return message if message.startswith("spec.") else f"{path}: {message}"
     if kind == "extra_forbidden":
         return f"{path} is not known to this version of the operator: remove it, or upgrade the operator"
     if kind == "missing":

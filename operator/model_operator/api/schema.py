@@ -1,4 +1,4 @@
-"""What the models of the spec are made of: the base class, CEL rules, and Kubernetes' own open types."""
+"""Building blocks for the models of the spec: the base class, CEL rules, and Kubernetes' own open types."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MAX_MAP_ENTRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One CEL rule of the CRD: the object is refused with `message` where `cel` is false."""
+    """One CEL rule of the CRD: the API server rejects the object with `message` if `cel` is false."""
 
     cel: str
     message: str
 
 
 def rules(*given: Rule) -> dict[str, Any]:
-    """The JSON schema keyword that carries CEL rules into the CRD."""
+    """Returns the JSON schema keyword with these CEL rules for the CRD."""
     return {"x-kubernetes-validations": [{"rule": rule.cel, "message": rule.message} for rule in given]}
 
 
 class SpecModel(BaseModel):
-    """A part of the spec: camelCase in YAML, unknown fields refused, never changed once read."""
+    """A part of the spec: camelCase in YAML, unknown fields are rejected, and it is immutable."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -47,7 +47,7 @@ def _blank_is_absent(value: object) -> object:
 def open_object(
     properties: Mapping[str, Any] | None = None, required: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """The schema of an object of Kubernetes' own: the known properties are checked, all others pass."""
+    """Returns the schema of one of Kubernetes' own objects: the given properties are checked, all others pass."""
     schema: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     if properties:
         schema["properties"] = dict(properties)
@@ -57,7 +57,7 @@ def open_object(
 
 
 def open_list(key: str | None = None) -> dict[str, Any]:
-    """The schema of a list of Kubernetes' own objects; with `key`, entries are merged by that property."""
+    """Returns the schema of a list of Kubernetes' own objects. With `key`, entries are merged by that property."""
     if key is None:
         return {
             "type": "array",
@@ -69,7 +69,7 @@ def open_list(key: str | None = None) -> dict[str, Any]:
         "type": "string",
         "minLength": 1,
         "maxLength": 1024,
-        "description": f"The {key}, which no other entry has. The other fields are Kubernetes' own.",
+        "description": f"The {key}, unique in the list. The other fields are Kubernetes' own.",
     }
     return {
         "type": "array",
@@ -80,7 +80,7 @@ def open_list(key: str | None = None) -> dict[str, Any]:
     }
 
 
-# As the API server's own schema has it: 500m, 1Gi, 1e3, 2
+# The same pattern as in the API server's own schema: 500m, 1Gi, 1e3, 2
 _QUANTITY = {
     "x-kubernetes-int-or-string": True,
     "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
@@ -98,14 +98,16 @@ def _quantities(description: str) -> dict[str, Any]:
 
 _RESOURCES = open_object(
     {
-        "requests": _quantities("What the scheduler reserves, such as cpu: 250m and memory: 512Mi."),
-        "limits": _quantities("What the container cannot exceed; devices such as nvidia.com/gpu stand here."),
+        "requests": _quantities("Amounts that the scheduler reserves, such as cpu: 250m and memory: 512Mi."),
+        "limits": _quantities(
+            "Amounts that the container cannot exceed. Put devices such as nvidia.com/gpu here."
+        ),
     }
 )
 
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
-# A text that may also be written as "", as templates do when a value is left out.
+# Empty counts as absent: templates render "" for a value that is left out.
 OptionalText = Annotated[Annotated[str, Field(max_length=1024)] | None, BeforeValidator(_blank_is_absent)]
 TextList = Annotated[
     list[str],
@@ -147,7 +149,7 @@ LabelMap = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-# Kubernetes' own types: passed on as they are, judged by the API server's dry-run before a rollout.
+# Kubernetes' own types: passed on unchanged. The API server checks them in a dry run before a rollout.
 OpenObject = Annotated[dict[str, Any], WithJsonSchema(open_object())]
 OpenList = Annotated[list[dict[str, Any]], Field(max_length=MAX_LIST_ITEMS), WithJsonSchema(open_list())]
 NamedList = Annotated[

@@ -1,4 +1,4 @@
-"""The spec of a ModelDeployment. The descriptions of the fields become those of the CRD."""
+"""The spec of a ModelDeployment. The descriptions of its fields go into the CRD."""
 
 from __future__ import annotations
 
@@ -90,15 +90,15 @@ _MIN_MAX = Rule(
 class AutoscalingSpec(SpecModel):
     model_config = ConfigDict(json_schema_extra=rules(_MIN_MAX))
 
-    min_replicas: int = Field(default=1, ge=1, le=10000, description="Fewest pods.")
-    max_replicas: int = Field(ge=1, le=10000, description="Most pods.")
+    min_replicas: int = Field(default=1, ge=1, le=10000, description="Lowest number of pods.")
+    max_replicas: int = Field(ge=1, le=10000, description="Highest number of pods.")
     target_cpu_utilization_percentage: int | None = Field(
         default=None,
         ge=1,
         le=10000,
         alias="targetCPUUtilizationPercentage",
-        description="Average CPU use to keep, in percent of server.resources.requests.cpu. "
-        "Left out, and without metrics: 70.",
+        description="Average CPU use that the autoscaler aims for, in percent of server.resources.requests.cpu. "
+        "If you set neither this nor metrics, it is 70.",
     )
     metrics: OpenList = Field(
         default_factory=list, description="Metrics of a HorizontalPodAutoscaler (autoscaling/v2)."
@@ -127,7 +127,7 @@ class ConfigMapKey(SpecModel):
 
 class SelfTestPayload(SpecModel):
     config_map: ConfigMapKey = Field(
-        description="The key of a ConfigMap that holds the request body (JSON, as sent to path)."
+        description="Key of a ConfigMap that holds the request body: JSON, as you would send it to path."
     )
 
 
@@ -135,7 +135,7 @@ _PAYLOAD_UNUSED = Rule(
     "!(has(self.payload) && self.mode == 'LoadOnly')",
     "selfTest.payload is not used with selfTest.mode LoadOnly: remove it, or set mode to Auto or Required",
 )
-_PATH_MESSAGE = "selfTest.path must start with '/' and hold no spaces, for example /invocations"
+_PATH_MESSAGE = "selfTest.path must start with '/' and contain no spaces, for example /invocations"
 
 
 class SelfTestSpec(SpecModel):
@@ -143,9 +143,9 @@ class SelfTestSpec(SpecModel):
 
     mode: SelfTestMode = Field(
         default="Auto",
-        description="Auto: put the payload, or else the model's own input example, through the model before "
-        "the port opens; without either, loading is enough. Required: without either, the version is "
-        "refused. LoadOnly: loading is enough.",
+        description="Auto: before the port opens, the model must answer your payload or, without one, its own "
+        "input example. If it has neither, it only has to load. Required: a version with neither is rejected. "
+        "LoadOnly: the model only has to load.",
     )
     timeout_seconds: int = Field(
         default=60, ge=1, le=3600, description="Seconds that the self-test may take."
@@ -153,11 +153,11 @@ class SelfTestSpec(SpecModel):
     path: str = Field(
         default="/invocations",
         max_length=1024,
-        description="Path of the request.",
+        description="Path of the self-test's request.",
         json_schema_extra=rules(Rule(r"self.matches(r'^/[^\s\p{Cc}]*$')", _PATH_MESSAGE)),
     )
     payload: SelfTestPayload | None = Field(
-        default=None, description="Request to use instead of the model's own input example."
+        default=None, description="Your own request, used instead of the model's input example."
     )
 
     @field_validator("path")
@@ -176,7 +176,7 @@ class SelfTestSpec(SpecModel):
 
 _ONE_SCALE = Rule(
     "!(has(self.replicas) && has(self.autoscaling))",
-    "spec.replicas and spec.autoscaling cannot stand together: remove one",
+    "spec.replicas and spec.autoscaling cannot be used together: remove one",
 )
 _BY_US = [name for name, row in RUNTIMES.items() if row.our_script]
 _BY_THE_IMAGE = [name for name, row in RUNTIMES.items() if not row.our_script]
@@ -209,43 +209,47 @@ class ModelDeploymentSpec(SpecModel):
         json_schema_extra=rules(_ONE_SCALE, _TESTED_BY_US, _NO_COMMAND, _TRIED_BESIDE_TRAFFIC)
     )
 
-    model: ModelSpec = Field(description="Which version of which registered model is served.")
-    registry: RegistrySpec = Field(default=RegistrySpec(), description="Where the model is registered.")
+    model: ModelSpec = Field(
+        description="The registered model, and the alias, version or stage of it that you want to serve."
+    )
+    registry: RegistrySpec = Field(default=RegistrySpec(), description="The registry that has the model.")
     fetch: FetchSpec = Field(
         default=FetchSpec(), description="The init container that fetches the model's files."
     )
     server: ServerSpec = Field(default=ServerSpec(), description="The container that serves the model.")
-    pod: PodSpec = Field(default=PodSpec(), description="What else the pods need.")
+    pod: PodSpec = Field(default=PodSpec(), description="Other settings of the pods.")
     replicas: int | None = Field(
         default=None,
         ge=0,
         le=10000,
-        description="How many pods serve. Left out, and without autoscaling: one at first, and nobody changes "
-        "it back when kubectl scale sets another number. Cannot stand beside autoscaling.",
+        description="Number of pods. If you set neither this nor autoscaling, the operator starts with one pod and "
+        "keeps the number that you set with kubectl scale. Cannot be used together with autoscaling.",
     )
     autoscaling: AutoscalingSpec | None = Field(
         default=None,
-        description="Let a HorizontalPodAutoscaler choose the number of pods. Cannot stand beside replicas.",
+        description="Lets a HorizontalPodAutoscaler set the number of pods. Cannot be used together with replicas.",
     )
     service: ServiceSpec = Field(default=ServiceSpec(), description="The Service in front of the pods.")
     self_test: SelfTestSpec = Field(
         default=SelfTestSpec(), description="The request that a version must answer before its port opens."
     )
-    gates: GatesSpec = Field(default=GatesSpec(), description="What a version must pass before it may serve.")
+    gates: GatesSpec = Field(
+        default=GatesSpec(), description="Checks that a version must pass before it may serve."
+    )
     rollout: RolloutSpec = Field(
         default=RolloutSpec(),
-        description="How a new version replaces the old one, and how long it is watched afterwards.",
+        description="How a new version replaces the old one, and how long the operator watches it afterwards.",
     )
     revert: RevertSpec = Field(
-        default=RevertSpec(), description="What happens when a version fails, and what is kept to go back to."
+        default=RevertSpec(),
+        description="Reaction to a version that fails, and the number of revisions kept for your rollbacks.",
     )
     suspend: bool = Field(
         default=False,
-        description="Freeze everything: the registry's answers are not acted on, no rollout is begun, "
-        "finished or taken back, nothing is scaled and no drift is repaired. Nothing is touched: the pods, "
-        "the Service and an autoscaler go on as they are, so what serves goes on serving. A rollout that "
-        "Kubernetes has begun runs on by itself. Set to false again, and the operator goes on from where "
-        "things stand.",
+        description="true: pauses the operator for this object. It ignores the registry's answers, scales nothing "
+        "and repairs no drift. It starts, finishes and reverts no rollout. Your pods, the Service and an autoscaler "
+        "keep running, and the serving version keeps serving. A rollout that Kubernetes has begun continues on its "
+        "own. When you set it back to false, the operator continues from the state that it finds.",
     )
 
     @model_validator(mode="after")

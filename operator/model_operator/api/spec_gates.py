@@ -1,4 +1,4 @@
-"""spec.gates: what a version must pass before it may serve."""
+"""spec.gates: the checks that a version must pass before it may serve."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def _number_as_text(value: object) -> object:
 
 
 def _version_or_revision(field: str) -> list[Any]:
-    """A text that names a version or a revision; YAML reads a version without quotes as a number."""
+    """Returns the validators of a text that names a version or a revision.
+
+    Numbers are accepted, because YAML reads a version without quotes as one.
+    """
     rule = _approved_rule(field)
 
     def check(approved: str) -> str:
@@ -62,20 +65,20 @@ def _version_or_revision(field: str) -> list[Any]:
 class ApprovalGate(SpecModel):
     mode: ApprovalMode = Field(
         default="Automatic",
-        description="Automatic: nobody is asked. Manual: a candidate waits, in phase WaitingForApproval, "
-        "until approved names it; what serves goes on serving. Going back never waits for a person.",
+        description="Automatic: no approval is needed. Manual: a candidate waits in phase WaitingForApproval until "
+        "you name it in approved. The serving version keeps serving. A revert never waits for an approval.",
     )
     at: ApprovalAt = Field(
         default="BeforeStart",
-        description="Where a candidate waits with mode Manual. BeforeStart: before any pod is started. "
-        "BeforeTraffic: with all its pods ready beside those that serve, so that a person can try it at the "
-        "Service NAME-candidate; needs rollout.strategy BlueGreen.",
+        description="Point at which a candidate waits with mode Manual. BeforeStart: before any of its pods starts. "
+        "BeforeTraffic: when all its pods are ready beside the serving ones, and you can try it at the Service "
+        "NAME-candidate. BeforeTraffic needs rollout.strategy BlueGreen.",
     )
     approved: Annotated[str, *_version_or_revision("gates.approval.approved")] = Field(
         default="",
-        description="What may go on with mode Manual: a version number such as 8, which approves every "
-        "revision of that version, or the name of one revision as status.candidate.revision tells it, which "
-        "approves that version with those pods only. Empty: nothing.",
+        description="Your approval with mode Manual. A version number such as 8 approves every revision of that "
+        "version. The name of a revision, as shown in status.candidate.revision, approves that version with those "
+        "pod settings only. Empty: nothing is approved.",
     )
 
 
@@ -83,9 +86,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def _plain_text(field: str, example: str) -> list[Any]:
-    """A key or a value as the registry has them: any text without control characters."""
+    """Returns the validators of a key or value in the registry: any text without control characters.
+
+    The message of the rule has `field` and `example`.
+    """
     rule = Rule(
-        r"!self.matches(r'\p{Cc}')", f"{field} must be without control characters, for example {example}"
+        r"!self.matches(r'\p{Cc}')", f"{field} must not contain control characters (example: {example})"
     )
 
     def check(text: str) -> str:
@@ -101,25 +107,25 @@ class IntegrityGate(SpecModel):
         default="sha256",
         min_length=1,
         max_length=250,
-        description="Key of the tag of the model version that holds the digest of its files, as sha256: and "
-        "64 hex digits, or the digits alone. Where a version has the tag, the fetched files are compared "
-        "with it before anything loads them; a version whose files differ is rejected, with reason "
-        "DigestMismatch.",
+        description="Key of the tag of the model version that holds the digest of its files: sha256: and 64 hex "
+        "digits, or only the digits. If a version has the tag, the pod compares the fetched files with it before "
+        "anything loads them. A version whose files differ is rejected with reason DigestMismatch.",
     )
     required: bool = Field(
         default=False,
-        description="Whether a version without that tag is refused before anything starts. False: such a "
-        "version is served without the comparison.",
+        description="true: a version without that tag is blocked before any pod starts. false: such a version is "
+        "served without the comparison.",
     )
 
 
 _BOUNDED = Rule(
     "has(self.min) || has(self.max) || has(self.noWorseThanServingBy)",
-    "a metric gate needs a bound: give min, max or noWorseThanServingBy",
+    "a metric gate needs a bound: set min, max or noWorseThanServingBy",
 )
 _BETTER = Rule(
     "has(self.better) == has(self.noWorseThanServingBy)",
-    "gates.metrics[].better and noWorseThanServingBy stand together: better says whether Higher or Lower is good",
+    "gates.metrics[].better and noWorseThanServingBy must be set together: set better to Higher or Lower, or "
+    "remove both",
 )
 _IN_ORDER = Rule(
     "!(has(self.min) && has(self.max)) || self.min <= self.max",
@@ -136,8 +142,8 @@ class MetricGate(SpecModel):
     dataset: Annotated[str, *_plain_text("gates.metrics[].dataset", "holdout")] = Field(
         default="",
         max_length=500,
-        description="Name of the dataset that it was measured on, where the registry knows it. Empty: every "
-        "value of that name is judged, and each has to pass.",
+        description="Name of the dataset that it was measured on, if the registry knows it. Empty: every value of "
+        "the metric must pass.",
     )
     min: float | None = Field(default=None, allow_inf_nan=False, description="Lowest value that passes.")
     max: float | None = Field(default=None, allow_inf_nan=False, description="Highest value that passes.")
@@ -145,16 +151,16 @@ class MetricGate(SpecModel):
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="How much worse than the same metric of the version that serves it may be. Passes while "
-        "nothing serves. Needs better.",
+        description="How much worse the value may be than the same metric of the serving version. Passes while no "
+        "version serves. Needs better.",
     )
     better: Better | None = Field(
         default=None,
-        description="Whether a Higher or a Lower value is the better one, for noWorseThanServingBy.",
+        description="Whether a Higher or a Lower value is better. Needed by noWorseThanServingBy.",
     )
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _has_a_bound(self) -> Self:
         if self.min is None and self.max is None and self.no_worse_than_serving_by is None:
             raise ValueError(_BOUNDED.message)
         if (self.better is None) != (self.no_worse_than_serving_by is None):
@@ -177,13 +183,16 @@ class TagGate(SpecModel):
         min_length=1, max_length=250, description="Key of a tag of the model version."
     )
     value: str | None = Field(
-        default=None, max_length=4096, description="Value that the tag must have, to the letter."
+        default=None, max_length=4096, description="Exact value that the tag must have."
     )
     not_value: str | None = Field(
-        default=None, max_length=4096, description="Value that the tag must not have; a missing tag passes."
+        default=None,
+        max_length=4096,
+        description="Value that the tag must not have. A version without the tag passes.",
     )
     exists: bool | None = Field(
-        default=None, description="true: the version must have the tag, with any value. false: it must not."
+        default=None,
+        description="true: the version must have the tag, with any value. false: it must not have it.",
     )
 
     @model_validator(mode="after")
@@ -194,11 +203,11 @@ class TagGate(SpecModel):
 
 
 class GateOverride(SpecModel):
-    gate: GateName = Field(description="The gate that a person decides about in place of the rule.")
+    gate: GateName = Field(description="The gate that you override.")
     approved: Annotated[str, *_version_or_revision("gates.overrides[].approved")] = Field(
         min_length=1,
-        description="The version number, or the name of one revision as status.plan.revision tells it, that may "
-        "pass all the same. It holds for that one only; the next version is judged again.",
+        description="The version number, or the name of one revision as shown in status.plan.revision, that may "
+        "pass although the gate fails it. The override is for that one only. The next version is checked again.",
     )
 
 
@@ -227,7 +236,7 @@ class GatesSpec(SpecModel):
     tags: list[TagGate] = Field(
         default_factory=list,
         max_length=MAX_GATES,
-        description="What the version's tags must say.",
+        description="Conditions on the tags of the version.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     metrics: list[MetricGate] = Field(
@@ -238,33 +247,34 @@ class GatesSpec(SpecModel):
     )
     input_example: InputExampleMode = Field(
         default="Ignore",
-        description="Required: a version whose model carries no input example is refused, since its self-test "
-        "could only load it.",
+        description="Required: a version whose model has no input example is blocked, because its self-test could "
+        "only load it. Ignore: no check.",
     )
     max_model_bytes: _Size | None = Field(
-        default=None, description="Largest model that may start, such as 2Gi. Left out: any."
+        default=None,
+        description="Largest model that may start, such as 2Gi. If you leave it out, any size may.",
     )
     signature: SignatureMode = Field(
         default="Ignore",
-        description="Compatible: a version is refused if it would not accept every request that the serving "
-        "version accepts, or answers in another shape; a signature that is missing on either side warns. Warn: "
-        "the difference is only shown. Ignore: nobody looks.",
+        description="Compatible: a version is blocked if it would reject a request that the serving version "
+        "accepts, or if its answers have another shape. If either version has no signature, you only get a warning. "
+        "Warn: the difference is only shown. Ignore: no check.",
     )
     requirements: RequirementsMode = Field(
         default="Ignore",
-        description="Enforce: a version is refused if its Python version or packages do not fit the serving "
-        "image, where the operator's configuration says what is in that. Warn: the difference is only shown. "
-        "Ignore: nobody looks.",
+        description="Enforce: a version is blocked if its Python version or packages do not fit the serving image. "
+        "The gate needs the image's packages in the operator's configuration (images.contents). Warn: the "
+        "difference is only shown. Ignore: no check.",
     )
     overrides: list[GateOverride] = Field(
         default_factory=list,
         max_length=MAX_OVERRIDES,
-        description="Gates that one named version or revision may pass all the same.",
+        description="Gates that you let one named version or revision pass although they fail it.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     approval: ApprovalGate = Field(
-        default=ApprovalGate(), description="Whether a person has to approve a version, and when."
+        default=ApprovalGate(), description="Whether you must approve a version, and when."
     )
     integrity: IntegrityGate = Field(
-        default=IntegrityGate(), description="Whether the fetched files are those that were registered."
+        default=IntegrityGate(), description="Comparison of the fetched files with the registered digest."
     )

@@ -1,4 +1,4 @@
-"""spec.model and spec.registry: which version of which registered model, from where."""
+"""spec.model and spec.registry: the registered model, the choice of its version, and the registry."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from model_operator.api.schema import (
 
 Stage = Literal["None", "Staging", "Production", "Archived"]
 
-# CEL's matches() finds a part of the text, so every pattern is anchored. The same checks in Python are
-# those of reference.py; a test on a real API server feeds both with the same texts.
+# CEL's matches() finds a part of the text, so every pattern is anchored. reference.py has the same checks in
+# Python. A test feeds the same texts to both, with a real API server.
 _NAME_CEL = r"[^/:\p{Cc}]{1,256}"
 _STAGE_OR_LATEST_CEL = "(?i:latest|none|staging|production|archived)"
 _URI_RULES = (
@@ -62,17 +62,17 @@ _VERSION_RULES = (
 )
 _URI_ALONE = Rule(
     "!(has(self.uri) && (has(self.name) || has(self.alias) || has(self.version) || has(self.stage)))",
-    "model.uri cannot stand beside model.name, alias, version or stage: keep either uri, or name with "
+    "model.uri cannot be used together with model.name, alias, version or stage: keep either uri, or name with "
     "exactly one of alias, version, stage",
 )
 _MODEL_GIVEN = Rule(
     "has(self.uri) || has(self.name)",
-    "model.uri or model.name is missing: give either uri, or name with exactly one of alias, version, stage",
+    "model.uri or model.name is missing: set either uri, or name with exactly one of alias, version, stage",
 )
 _ONE_CHOICE = Rule(
     "has(self.uri) || !has(self.name) || "
     "[has(self.alias), has(self.version), has(self.stage)].filter(given, given).size() == 1",
-    "model.name needs exactly one of model.alias, model.version, model.stage beside it",
+    "model.name needs exactly one of model.alias, model.version, model.stage",
 )
 
 
@@ -118,26 +118,28 @@ class ModelSpec(SpecModel):
 
     uri: _Uri | None = Field(
         default=None,
-        description=f"The model as one URI: {reference.URI_FORMS}. It is taken literally, without "
-        "percent-decoding. Give either uri, or name with exactly one of alias, version, stage.",
+        description=f"The model as one URI: {reference.URI_FORMS}. The operator reads it literally, "
+        "without percent-decoding. Set either uri, or name with exactly one of alias, version, stage.",
         json_schema_extra=rules(*_URI_RULES),
     )
     name: _Name | None = Field(
         default=None,
-        description="Name of the registered model, beside exactly one of alias, version, stage.",
+        description="Name of the registered model. Set exactly one of alias, version, stage with it.",
         json_schema_extra=rules(*_NAME_RULES),
     )
     alias: _Alias | None = Field(
         default=None,
-        description="Alias to follow, without the '@': when it moves in the registry, the pods follow.",
+        description="Alias to follow, without the '@'. When you move it in the registry, the operator rolls out the "
+        "new version.",
         json_schema_extra=rules(*_ALIAS_RULES),
     )
     version: _Version | None = Field(
         default=None,
-        description="Exact version to serve, for example 3; or latest, which follows the highest version.",
+        description="Exact version to serve, for example 3. With latest, the operator follows the highest version.",
     )
     stage: Stage | None = Field(
-        default=None, description="Stage to follow (MLflow's older way): its newest version is served."
+        default=None,
+        description="Stage to follow (MLflow's older mechanism). The newest version in it serves.",
     )
 
     @model_validator(mode="after")
@@ -152,7 +154,7 @@ class ModelSpec(SpecModel):
         return self
 
     def reference(self) -> ModelReference:
-        """The version that is meant, the same for both notations."""
+        """Returns the reference to the version, the same for both notations. Raises MalformedReferenceError."""
         if self.uri is not None:
             return reference.parse_reference(self.uri)
         if self.name is None:
@@ -162,18 +164,18 @@ class ModelSpec(SpecModel):
         return ModelReference(self.name, alias=self.alias, stage=self.stage)
 
 
-# scheme, host (a name or an address) with port, path; neither a user nor a query can be in it
+# scheme, host (a name or an address) with port, path. A user or a query is not allowed
 _URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 _OBJECT_NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 _NAME_OR_URL = Rule(
     "!has(self.url) || !has(self.name) || self.name == 'default'",
-    "registry.name cannot stand beside registry.url: name a configured registry, or describe one by its url",
+    "registry.name cannot be used together with registry.url: name a configured registry, or describe one by its url",
 )
 _ONLY_WITH_URL = Rule(
     "has(self.url) || !(has(self.credentialsSecret) || has(self.caConfigMap) || "
     f"(has(self.type) && self.type != '{DEFAULT_REGISTRY_KIND}'))",
-    "registry.type, registry.credentialsSecret and registry.caConfigMap belong to registry.url: those of a "
-    "configured registry stand in the operator's configuration",
+    "registry.type, registry.credentialsSecret and registry.caConfigMap need registry.url: those of a configured "
+    "registry are in the operator's configuration",
 )
 _NameOfObject = Annotated[str, Field(min_length=1, max_length=253, pattern=_OBJECT_NAME)]
 
@@ -190,20 +192,19 @@ class RegistrySpec(SpecModel):
     )
     url: Annotated[str, Field(min_length=1, max_length=2048, pattern=_URL)] | None = Field(
         default=None,
-        description="Instead of a name: the URL of a registry of one's own. The operator's configuration has to "
-        "allow it (inlineRegistries.allowedUrls).",
+        description="URL of your own registry, instead of a name. The operator's configuration must allow it "
+        "(inlineRegistries.allowedUrls).",
     )
-    type: RegistryKind = Field(
-        default=DEFAULT_REGISTRY_KIND, description="With url: what kind of registry it is."
-    )
+    type: RegistryKind = Field(default=DEFAULT_REGISTRY_KIND, description="With url: kind of the registry.")
     credentials_secret: _NameOfObject | None = Field(
         default=None,
-        description="With url: the Secret of this namespace with username and password, or token, and tls.crt and "
-        "tls.key where the registry asks for a certificate; for the operator and the pods. Left out: no credentials.",
+        description="With url: your Secret in this namespace, used by the operator and the pods. It has username and "
+        "password, or token, and tls.crt and tls.key if the registry requires a client certificate. If you leave it "
+        "out, no credentials are sent.",
     )
     ca_config_map: _NameOfObject | None = Field(
         default=None,
-        description="With url: the ConfigMap of this namespace with the registry's certificate authority in ca.crt.",
+        description="With url: your ConfigMap in this namespace with the registry's certificate authority in ca.crt.",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""spec.fetch, spec.server and spec.pod: what runs in the pods."""
+"""spec.fetch, spec.server and spec.pod: the containers and the settings of the pods."""
 
 from __future__ import annotations
 
@@ -42,31 +42,31 @@ def _quote(names: tuple[str, ...]) -> str:
 
 _FETCH_VOLUME = Rule(
     "!(has(self.emptyDir) && has(self.ephemeral))",
-    "fetch.volume takes one of emptyDir and ephemeral: remove the other",
+    "fetch.volume cannot have both emptyDir and ephemeral: remove one",
 )
 
 
 class FetchSpec(SpecModel):
     image: OptionalText = Field(
         default=None,
-        description="Image that fetches the model's files: needs python, mlflow and the artifact store's "
-        "client. Left out or empty: the operator's default.",
+        description="Image that fetches the model's files. It needs python, mlflow and the artifact store's client. "
+        "If you leave it out or empty, the operator's default image is used.",
     )
     env: NamedList = Field(
-        default_factory=list, description="Environment variables added to the fetching container."
+        default_factory=list, description="Environment variables added to the fetch container."
     )
     env_from: OpenList = Field(
         default_factory=list,
-        description="Secrets and ConfigMaps of the same namespace whose keys become environment variables of "
-        "the fetching container, for example the artifact store's credentials.",
+        description="Secrets and ConfigMaps in the same namespace whose keys become environment variables of the "
+        "fetch container, for example your artifact store's credentials.",
     )
     volume_mounts: MountList = Field(
         default_factory=list,
-        description="Mounts of the volumes of pod.volumes in the fetching container, for example the artifact store's "
-        "certificate authority.",
+        description="Mounts of your pod.volumes in the fetch container, for example the artifact store's certificate "
+        "authority.",
     )
     resources: Resources = Field(
-        default_factory=dict, description="CPU and memory requests and limits of the fetching container."
+        default_factory=dict, description="CPU and memory requests and limits of the fetch container."
     )
     volume: Annotated[
         dict[str, Any],
@@ -77,7 +77,7 @@ class FetchSpec(SpecModel):
                     "emptyDir": {
                         "type": "object",
                         "x-kubernetes-preserve-unknown-fields": True,
-                        "description": "Space on the node, as in a pod's volumes; sizeLimit bounds it.",
+                        "description": "Space on the node, as in a pod's volumes. sizeLimit is its limit.",
                     },
                     "ephemeral": {
                         "type": "object",
@@ -90,7 +90,7 @@ class FetchSpec(SpecModel):
         ),
     ] = Field(
         default_factory=dict,
-        description="Where the model's files are put: emptyDir or ephemeral. Left out: an emptyDir.",
+        description="Volume for the model's files: emptyDir or ephemeral. If you leave it out, it is an emptyDir.",
     )
 
     @field_validator("volume")
@@ -128,8 +128,8 @@ class ImageFrom(SpecModel):
         ),
     ] = Field(
         max_length=32,
-        description="The image must start with one of these; anything else is refused. End a prefix with '/' "
-        "or ':' so that no longer name matches it.",
+        description="The image must start with one of these. The operator starts no pod with any other image. End "
+        "each prefix with '/' or ':', or you also allow names that are longer.",
     )
 
     @field_validator("allowed_prefixes")
@@ -160,7 +160,7 @@ _OWN_IMAGE = Rule(
 )
 _ONE_IMAGE = Rule(
     "!(has(self.image) && self.image != '' && has(self.imageFrom))",
-    "server.image and server.imageFrom cannot stand together: remove one",
+    "server.image and server.imageFrom cannot be used together: remove one",
 )
 
 
@@ -173,11 +173,11 @@ class ServerSpec(SpecModel):
     )
     image: OptionalText = Field(
         default=None,
-        description="Image that serves the model. Left out or empty: the operator's default (runtime MLflow "
-        "only).",
+        description="Image that serves the model. If you leave it out or empty, the operator's default image is used "
+        "(runtime MLflow only).",
     )
     image_from: ImageFrom | None = Field(
-        default=None, description="Take the image from a tag of the model version."
+        default=None, description="Takes the image from a tag that you set on the model version."
     )
     port: Port = Field(default=8080, description="Port that the server listens on.")
     resources: Resources = Field(
@@ -186,11 +186,11 @@ class ServerSpec(SpecModel):
     env: NamedList = Field(default_factory=list, description="Environment variables added to the server.")
     env_from: OpenList = Field(
         default_factory=list,
-        description="Secrets and ConfigMaps of the same namespace whose keys become environment variables of "
-        "the server.",
+        description="Secrets and ConfigMaps in the same namespace whose keys become environment variables of the "
+        "server.",
     )
     volume_mounts: MountList = Field(
-        default_factory=list, description="Mounts of the volumes of pod.volumes in the server."
+        default_factory=list, description="Mounts of your pod.volumes in the server."
     )
     command: TextList = Field(
         default_factory=list, description="Replaces the command of the server container (runtime Custom)."
@@ -200,8 +200,8 @@ class ServerSpec(SpecModel):
     )
     security_context: OpenObject = Field(
         default_factory=dict,
-        description="Fields that replace those of the server container's security context, which by default "
-        "is non-root, with a read-only root file system and without capabilities.",
+        description="Fields that replace those of the server container's security context. The default is non-root, "
+        "with a read-only root file system and without capabilities.",
     )
     probes: Probes = Field(default=Probes(), description="Changes to the probes of the server.")
 
@@ -225,18 +225,19 @@ _RESERVED_ANNOTATION = Rule(
 )
 _RESERVED_VOLUME = Rule(
     f"!self.exists(volume, volume.name in {_quote(RESERVED_VOLUMES)})",
-    f"pod.volumes: the names {', '.join(RESERVED_VOLUMES)} are taken by the operator: use another name",
+    f"pod.volumes: the names {', '.join(RESERVED_VOLUMES)} are used by the operator: use another name",
 )
 
 
 class PodSpec(SpecModel):
     service_account_name: OptionalText = Field(
-        default=None, description="Service account of the pods. Left out: the namespace's default."
+        default=None,
+        description="Service account of the pods. If you leave it out, it is the namespace's default.",
     )
     automount_service_account_token: bool = Field(
         default=False,
-        description="Whether the pods get the account's token for the Kubernetes API. Identities that a cloud gives to "
-        "the account (IRSA and its like) bring tokens of their own and don't need it.",
+        description="Whether the pods get the account's token for the Kubernetes API. If your cloud gives the account "
+        "an identity, such as IRSA, that has its own token, and you don't need this one.",
     )
     node_selector: LabelMap = Field(
         default_factory=dict, description="Labels that a node must have to run the pods."
@@ -248,7 +249,7 @@ class PodSpec(SpecModel):
     )
     volumes: NamedList = Field(
         default_factory=list,
-        description="Volumes added to the pods; server.volumeMounts mounts them.",
+        description="Volumes added to the pods. You mount them with server.volumeMounts or fetch.volumeMounts.",
         json_schema_extra=rules(_RESERVED_VOLUME),
     )
     labels: LabelMap = Field(
@@ -268,7 +269,7 @@ class PodSpec(SpecModel):
         description="Seconds that a pod may take to finish its requests and stop.",
     )
     image_pull_secrets: NamedList = Field(
-        default_factory=list, description="Secrets of the same namespace that open image registries."
+        default_factory=list, description="Secrets in the same namespace for pulling your images."
     )
     priority_class_name: OptionalText = Field(default=None, description="Priority class of the pods.")
     security_context: OpenObject = Field(

@@ -1,4 +1,4 @@
-"""spec.rollout and spec.revert: how a version comes, and how it goes."""
+"""spec.rollout and spec.revert: how a version is rolled out and reverted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _count_or_percent(percent: str, message: str) -> list[Any]:
 
 _NO_ROOM = Rule(
     "!(string(self.maxSurge) in ['0', '0%'] && string(self.maxUnavailable) in ['0', '0%'])",
-    "rollout.maxSurge and rollout.maxUnavailable cannot both be 0, nothing could ever be replaced: raise one",
+    "rollout.maxSurge and rollout.maxUnavailable cannot both be 0, because no pod could be replaced: raise one",
 )
 
 
@@ -50,19 +50,19 @@ class RolloutSpec(SpecModel):
 
     strategy: Strategy = Field(
         default=DEFAULT_STRATEGY,
-        description=f"{describe(STRATEGIES)} May be changed at any time, without downtime.",
+        description=f"{describe(STRATEGIES)} You can change it at any time, without downtime.",
     )
     max_surge: Annotated[StrictInt | StrictStr, *_count_or_percent(_SURGE_PERCENT, _SURGE_MESSAGE)] = Field(
         default=1,
-        description="How many pods may run above the wanted number during a rolling update: a number or a "
-        "percent.",
+        description="How many pods may run above the desired number during a rolling update: a number or a "
+        "percentage.",
     )
     max_unavailable: Annotated[
         StrictInt | StrictStr, *_count_or_percent(_UNAVAILABLE_PERCENT, _UNAVAILABLE_MESSAGE)
     ] = Field(
         default=0,
-        description="How many pods may be missing during a rolling update: a number or a percent. Where "
-        "there is no spare capacity: 1, with maxSurge 0.",
+        description="How many pods may be missing during a rolling update: a number or a percentage. If you have no "
+        "spare capacity, set 1, with maxSurge 0.",
     )
     scheduling_seconds: int = Field(
         default=1800,
@@ -86,23 +86,24 @@ class RolloutSpec(SpecModel):
         default=600,
         ge=0,
         le=604800,
-        description="Seconds after going live in which a fault (pods that restart, run out of memory or are "
-        "not ready, answers of status 5xx) is still put down to the version, and reverts it. Then the "
-        "version is settled: later faults are reported, and nothing is reverted. 0: settled at once.",
+        description="Watch window, in seconds after going live. If the version fails in it, the operator reverts "
+        "the version. Pods that restart, run out of memory or are not ready count as failures, and so do 5xx answers. "
+        "After the window, the version is settled: the operator reports later faults and reverts nothing. 0: settled "
+        "at once.",
     )
     warm_seconds: int = Field(
         default=600,
         ge=0,
         le=604800,
-        description="BlueGreen: seconds since the switch for which the old pods are kept, so that the way back "
-        "needs no start. While the watch lasts they keep their full size; after it, until warmSeconds, "
-        "warmReplicas of them stay; then none. Not used with RollingUpdate.",
+        description="BlueGreen: seconds after the switch for which the old pods are kept. A rollback then starts no "
+        "pod. All of them stay during the watch window. After it, warmReplicas of them stay until warmSeconds have "
+        "passed. Not used with RollingUpdate.",
     )
     warm_replicas: int = Field(
         default=1,
         ge=0,
         le=10000,
-        description="BlueGreen: how many of the old pods stay between the end of the watch and warmSeconds. "
+        description="BlueGreen: how many of the old pods stay between the end of the watch window and warmSeconds. "
         "Not used with RollingUpdate.",
     )
 
@@ -116,17 +117,17 @@ class RolloutSpec(SpecModel):
 class RevertSpec(SpecModel):
     policy: RevertPolicy = Field(
         default="Automatic",
-        description="Automatic: a version that fails, while it rolls out or within rollout.watchSeconds, is "
-        "taken back, and the one before serves again. Never: a failure is only reported, in status and "
-        "events; a candidate that failed stays as it is until a person decides (moves the alias, changes the "
-        "spec, or names a revision in the annotation model-operator.io/revert).",
+        description="Automatic: if a version fails during its rollout or within rollout.watchSeconds, the operator "
+        "reverts it, and the previous one serves again. Never: the operator only reports the failure, in status and "
+        "events. A failed candidate stays as it is until you move the alias, change the spec, or name a revision in "
+        "the annotation model-operator.io/revert.",
     )
     history_limit: int = Field(
-        default=10, ge=1, le=50, description="How many former revisions are kept to go back to."
+        default=10, ge=1, le=50, description="How many earlier revisions are kept for your rollbacks."
     )
     tag_version: TagVersion = Field(
         default="Auto",
-        description="Auto: what became of the version here (Serving, Settled, or Rejected with the reason) "
-        "is written to the registry as a tag of the model version, where the operator may write there. "
-        "Never: nothing is written to the registry.",
+        description="Auto: the operator writes the version's state here (Serving, Settled, or Rejected with the "
+        "reason) to the registry, as a tag of the model version, if it may write there. Never: it writes nothing to "
+        "the registry.",
     )

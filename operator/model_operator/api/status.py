@@ -1,7 +1,7 @@
-"""The status of a ModelDeployment: its schema for the CRD, and a reader that no garbage can stop.
+"""The status of a ModelDeployment: its schema for the CRD, and a reader that accepts any input.
 
-The status may come from another version of the operator, from a restore or from somebody's hand. A field that
-can't be read counts as absent; in a list or map, only the entries that can't be read are left out.
+The status may come from another version of the operator, from a restore or from an edit by hand. A field that
+can't be read counts as absent. In a list or map, only the entries that can't be read are left out.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ LongText = Annotated[str, Field(max_length=4096)]
 Message = Annotated[str, Field(max_length=8192)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
-_ALIAS = "What named the version: @champion, 3, latest."
-_TRACK = "Deployment that it runs in: the name of the ModelDeployment, or that name with -green."
+_ALIAS = "Reference that selected the version: @champion, 3, latest."
+_TRACK = "Deployment that runs it: the name of your ModelDeployment, or that name with -green."
 _REASON = "Reason in one word, for programs."
 
 
 class StatusModel(BaseModel):
-    """A part of the status: unknown fields are passed over, unreadable ones are absent."""
+    """A part of the status: unknown fields are ignored, and fields that can't be read are absent."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -84,13 +84,13 @@ class StatusModel(BaseModel):
             return default
 
     def body(self) -> dict[str, Any]:
-        """The JSON that is written to the API server: camelCase, without absent fields and empty lists."""
+        """Returns the JSON for the API server: camelCase, without absent fields and empty lists."""
         dumped = self.model_dump(by_alias=True, exclude_none=True, mode="json")
         return {key: _lean(value) for key, value in dumped.items() if value not in ({}, [])}
 
 
 def _lean(value: Any) -> Any:
-    """Without the empty lists and objects inside an object."""
+    """Returns an object without its empty lists and objects, and any other value unchanged."""
     if not isinstance(value, dict):
         return value
     return {key: part for key, part in value.items() if part not in ({}, [])}
@@ -136,46 +136,52 @@ class Condition(StatusModel):
     last_transition_time: Time | None = Field(default=None, description="When status last changed.")
     reason: str = Field(default_factory=str, max_length=1024, description="Reason in one word, for programs.")
     message: str = Field(
-        default_factory=str, max_length=32768, description="What happened, and what can be done."
+        default_factory=str,
+        max_length=32768,
+        description="Explanation of the state, and the remedy if you can act.",
     )
 
 
 class Resolved(StatusModel):
     model: ShortText | None = Field(default=None, description="Name of the registered model.")
-    version: ShortText = Field(description="Version that the registry names for the reference.")
+    version: ShortText = Field(description="Version that the registry returns for the reference.")
     alias: ShortText | None = Field(default=None, description="Alias that was resolved, if one was.")
     run_id: ShortText | None = Field(default=None, description="MLflow run that made the version.")
-    source: LongText | None = Field(default=None, description="Where the registry keeps the version's files.")
-    digest: ShortText | None = Field(default=None, description="Digest of the files, where one is known.")
+    source: LongText | None = Field(
+        default=None, description="Location of the version's files, as the registry has it."
+    )
+    digest: ShortText | None = Field(default=None, description="Digest of the files, if one is known.")
     at: Time | None = Field(default=None, description="When the registry first gave this answer.")
 
 
 class Serving(StatusModel):
-    version: ShortText = Field(description="Version that serves.")
+    version: ShortText = Field(description="Serving version.")
     revision: ShortText | None = Field(
-        default=None, description="Revision that serves: the version with the pods it was rolled out with."
+        default=None, description="Serving revision: the version with the pod settings of its rollout."
     )
     alias: ShortText | None = Field(default=None, description=_ALIAS)
     track: ShortText | None = Field(default=None, description=_TRACK)
     since: Time | None = Field(default=None, description="When it went live.")
     settled: bool | None = Field(
         default=None,
-        description="Whether it outlived its watch (rollout.watchSeconds). Until then a fault takes it back "
-        "to the last version that did.",
+        description="Whether it has passed its watch window (rollout.watchSeconds). Until then, if it fails, the "
+        "operator reverts to the last version that did.",
     )
     watch_ends: Time | None = Field(
         default=None,
-        description="When the watch ends. Absent once it is settled, and before the watch has begun.",
+        description="When the watch window ends. Absent when the version is settled, and before the window begins.",
     )
     self_test: ShortText | None = Field(
         default=None, description="Outcome of the self-test: Passed, LoadOnly or NoExample."
     )
     reason: ShortText | None = Field(
         default=None,
-        description="A trouble that is only reported, in one word: it is not put down to the version, or "
-        "revert.policy is Never. Absent when all is well.",
+        description="Reason of a fault that is only reported, in one word: either the version is not blamed for it, "
+        "or your revert.policy is Never. Absent when there is no fault.",
     )
-    message: Message | None = Field(default=None, description="That trouble in words, and what can be done.")
+    message: Message | None = Field(
+        default=None, description="Description of that fault, and what you can do."
+    )
 
 
 class Candidate(StatusModel):
@@ -185,18 +191,18 @@ class Candidate(StatusModel):
     track: ShortText | None = Field(default=None, description=_TRACK)
     phase: ShortText | None = Field(
         default=None,
-        description="How far its slowest pod has come: WaitingForSlot, Applying, Scheduling, Fetching, "
-        "Starting, Rolling; WaitingForApproval until gates.approval.approved names it; Withdrawn until "
-        "retryAt; Failed, with nothing to go back to or with revert.policy Never.",
+        description="Progress of its slowest pod: WaitingForSlot, Applying, Scheduling, Fetching, Starting or "
+        "Rolling. WaitingForApproval: until you name it in gates.approval.approved. Withdrawn: until retryAt. "
+        "Failed: it failed, and there is no version to revert to, or your revert.policy is Never.",
     )
     since: Time | None = Field(
-        default=None, description="When its rollout began; until then, when it was wanted."
+        default=None, description="When its rollout began. Before that, when it became the desired revision."
     )
     deadline: Time | None = Field(default=None, description="When the phase must have ended.")
-    reason: ShortText | None = Field(default=None, description="What is in its way, in one word.")
-    message: Message | None = Field(default=None, description="What it waits for.")
-    attempts: Count | None = Field(default=None, description="How often this revision was tried.")
-    retry_at: Time | None = Field(default=None, description="When it is tried again.")
+    reason: ShortText | None = Field(default=None, description="Reason for a delay or failure, in one word.")
+    message: Message | None = Field(default=None, description="Description of that reason.")
+    attempts: Count | None = Field(default=None, description="How often the operator tried this revision.")
+    retry_at: Time | None = Field(default=None, description="When the operator tries it again.")
 
 
 class Rejected(StatusModel):
@@ -204,21 +210,24 @@ class Rejected(StatusModel):
     revision: ShortText | None = Field(default=None, description="Revision that was rejected.")
     alias: ShortText | None = Field(default=None, description=_ALIAS)
     side: ShortText | None = Field(
-        default=None, description="Whose fault it was: Model, Configuration or Environment."
+        default=None, description="Side that can fix the failure: Model, Configuration or Environment."
     )
     reason: ShortText | None = Field(default=None, description=_REASON)
-    message: Message | None = Field(default=None, description="What happened, in the container's own words.")
-    attempts: Count | None = Field(default=None, description="How often it was tried.")
+    message: Message | None = Field(
+        default=None, description="Description of the failure, as the container reported it."
+    )
+    attempts: Count | None = Field(default=None, description="How often the operator tried it.")
     at: Time | None = Field(default=None, description="When it was rejected.")
     retry_at: Time | None = Field(
         default=None,
-        description="When it is tried again: a failure that need not be the version's is, until three "
-        "attempts failed. Absent: only a changed wish or the annotation model-operator.io/retry tries it again.",
+        description="When the operator tries it again. It makes up to three attempts if the failure may have "
+        "another cause than the version. Absent: the operator tries it again only after a change of your spec, or "
+        "when you set the annotation model-operator.io/retry.",
     )
     served: bool | None = Field(
         default=None,
-        description="True when it failed on live requests: then no commit tries it again, except one that raises "
-        "the memory of a version that ran out of it. The annotation model-operator.io/retry does.",
+        description="true if it failed on live requests. A change of your spec does not try it again then, except "
+        "one that raises the memory of a version that ran out of it. The annotation model-operator.io/retry does.",
     )
 
 
@@ -227,54 +236,56 @@ class Departed(StatusModel):
     revision: ShortText | None = Field(default=None, description="Revision that served.")
     alias: ShortText | None = Field(default=None, description=_ALIAS)
     from_: Time | None = Field(default=None, alias="from", description="When it went live.")
-    to: Time | None = Field(default=None, description="When it served no more.")
-    reason: ShortText | None = Field(default=None, description="Why it left, in one word, for programs.")
-    message: Message | None = Field(default=None, description="Why it left.")
+    to: Time | None = Field(default=None, description="When it stopped serving.")
+    reason: ShortText | None = Field(
+        default=None, description="Why it stopped serving, in one word, for programs."
+    )
+    message: Message | None = Field(default=None, description="Why it stopped serving.")
 
 
 class PlannedGate(StatusModel):
     gate: ShortText = Field(description="The gate, for example Metrics.")
     outcome: ShortText | None = Field(
         default=None,
-        description="Passed, Failed, Overridden (it failed, and spec.gates.overrides names this version), Warned, or "
-        "Pending (the registry has not answered yet).",
+        description="Passed, Failed, Overridden (it failed, and your spec.gates.overrides names this version), Warned, "
+        "or Pending (the registry has not answered yet).",
     )
-    message: Message | None = Field(default=None, description="The value, the bound, and what can be done.")
+    message: Message | None = Field(default=None, description="The value, the bound, and what you can do.")
 
 
 class PlannedStep(StatusModel):
     from_: ShortText | None = Field(
-        default=None, alias="from", description="Version that serves. Absent: none does."
+        default=None, alias="from", description="Serving version. Absent if none serves."
     )
-    to: ShortText = Field(description="Version that is to serve.")
-    revision: ShortText | None = Field(default=None, description="Revision that is to serve.")
+    to: ShortText = Field(description="Version that will serve.")
+    revision: ShortText | None = Field(default=None, description="Revision that will serve.")
     strategy: ShortText | None = Field(
         default=None, description="How it is rolled out: RollingUpdate or BlueGreen."
     )
     message: Message | None = Field(
         default=None,
-        description="What the step does to pods: how many run besides those that serve, or how many are "
-        "missing where there is no room (maxSurge 0).",
+        description="Effect on your pods: how many run besides the serving ones, or how many are missing if there is "
+        "no room (maxSurge 0).",
     )
     extra_pods: Count | None = Field(
-        default=None, description="How many pods run at most above those that serve."
+        default=None, description="Highest number of pods that run besides the serving ones."
     )
     extra_resources: dict[str, ShortText] = Field(
         default_factory=dict,
         max_length=32,
-        description="What the scheduler has to find for them together, such as cpu and memory.",
+        description="Total resources that these pods need, such as cpu and memory.",
     )
     gates: list[PlannedGate] = Field(
         default_factory=list,
         max_length=16,
-        description="What each gate said, in their order.",
+        description="Result of each gate, in the order of the checks.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     signature: list[ShortText] = Field(
         default_factory=list,
         max_length=64,
-        description="How the signature differs from that of the serving version, like a diff: - as it was, + as it "
-        "would be.",
+        description="Differences from the signature of the serving version, as in a diff: - for the serving one, + "
+        "for the new one.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 
@@ -287,47 +298,47 @@ class ModelDeploymentStatus(StatusModel):
     observed_generation: int | None = Field(
         default=None,
         ge=0,
-        description="The metadata.generation that this status speaks of.",
+        description="The metadata.generation that this status describes.",
         json_schema_extra={"format": "int64"},
     )
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=32,
-        description="Ready: what the spec asks for is in force and serves. Current: the version that the "
-        "registry names for the reference serves. Resolved: the registry named a version. Present only when "
-        "True: Reconciling (something is under way or waits for its time) and Stalled (it stays so until a "
-        "person acts). A rejected move of an alias beside a healthy service leaves Ready True and sets "
-        "Current False; a rejected commit, or nothing that serves, is Ready False and Stalled True.",
+        description="Ready: your spec has been rolled out and is serving. Current: the version that the registry "
+        "returns for the reference is serving. Resolved: the registry returned a version. Two are present only when "
+        "True: Reconciling (something is under way, or waits for its time) and Stalled (nothing changes until you "
+        "act). If you move an alias to a version that is rejected while the service is healthy, Ready stays True and "
+        "Current is False. If your commit is rejected or no version serves, Ready is False and Stalled True.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     model_name: ShortText | None = Field(default=None, description="Name of the registered model.")
     alias: ShortText | None = Field(
-        default=None, description="What is followed: @champion, 3, latest or Production."
+        default=None, description="Reference that your spec follows: @champion, 3, latest or Production."
     )
-    resolved: Resolved | None = Field(default=None, description="The registry's last answer.")
-    serving: Serving | None = Field(default=None, description="What serves.")
-    candidate: Candidate | None = Field(default=None, description="What is being rolled out.")
+    resolved: Resolved | None = Field(default=None, description="Last answer of the registry.")
+    serving: Serving | None = Field(default=None, description="The serving version.")
+    candidate: Candidate | None = Field(default=None, description="The version that is being rolled out.")
     plan: PlannedStep | None = Field(
         default=None,
-        description="What the rollout under way, the one that waits, or the one that a gate keeps out does.",
+        description="Plan of the rollout that is under way, waits, or is blocked by a gate.",
     )
     rejected: list[Rejected] = Field(
         default_factory=list,
         max_length=MAX_REJECTED,
-        description="What was rejected, newest first; it is not tried again until the wish changes, unless "
-        "retryAt says when.",
+        description="Rejected versions, newest first. The operator tries one again at retryAt, if that is set, after "
+        "a change of your spec that may have fixed it, or when you set the annotation model-operator.io/retry.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     history: list[Departed] = Field(
         default_factory=list,
         max_length=MAX_HISTORY,
-        description="What served before, newest first: from when to when, and why it left.",
+        description="Versions that served before, newest first: from when to when, and why they stopped serving.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     handled_requests: dict[str, ShortText] = Field(
         default_factory=dict,
         max_length=MAX_REQUESTS,
-        description="A person's requests that were carried out: the value last answered of each annotation "
+        description="Your requests that were carried out: the last handled value of each annotation "
         "model-operator.io/retry, restart, revert and adopt, under the keys retry, restart, revert and adopt.",
     )
     replicas: Count | None = Field(default=None, description="How many pods exist.")
@@ -335,16 +346,16 @@ class ModelDeploymentStatus(StatusModel):
     selector: LongText | None = Field(
         default=None, description="Label selector of the pods, for autoscalers."
     )
-    address: Address | None = Field(default=None, description="Where predictions are asked for.")
+    address: Address | None = Field(default=None, description="Address for your prediction requests.")
 
     @classmethod
     def read(cls, raw: object) -> Self:
-        """Read a status of any origin; what can't be read is absent. Never raises."""
+        """Reads a status of any origin. Parts that can't be read are absent. Never raises."""
         try:
             return cls.model_validate(raw if isinstance(raw, dict) else {})
         except (ValidationError, RecursionError):
             return cls()
 
     def condition(self, kind: str) -> Condition | None:
-        """The condition of that type, or None."""
+        """Returns the condition of that type, or None."""
         return next((condition for condition in self.conditions if condition.type == kind), None)

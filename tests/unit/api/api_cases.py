@@ -103,12 +103,12 @@ REFUSED = (
     Refused(
         "a URI stands beside a name",
         {"model": {"uri": "models:/churn@champion", "name": "churn", "alias": "champion"}},
-        ("spec.model", "model.uri cannot stand beside model.name"),
+        ("spec.model", "model.uri cannot be used together with model.name"),
     ),
     Refused(
         "a URI stands beside an alias",
         {"model": {"uri": "models:/churn@champion", "alias": "champion"}},
-        ("spec.model", "model.uri cannot stand beside"),
+        ("spec.model", "model.uri cannot be used together"),
     ),
     Refused("an alias has no name", {"model": {"alias": "champion"}}, ("model.name is missing",)),
     Refused("a name stands alone", {"model": {"name": "churn"}}, _ONE_OF),
@@ -268,17 +268,17 @@ REFUSED = (
     Refused(
         "the registry has a name and a URL",
         _with(registry={"name": "prod", "url": "http://mlflow:5000"}),
-        ("spec.registry", "registry.name cannot stand beside registry.url"),
+        ("spec.registry", "registry.name cannot be used together with registry.url"),
     ),
     Refused(
         "a configured registry is given a Secret",
         _with(registry={"name": "prod", "credentialsSecret": "mine"}),
-        ("spec.registry", "belong to registry.url"),
+        ("spec.registry", "need registry.url"),
     ),
     Refused(
         "a configured registry is given another type",
         _with(registry={"type": "UnityCatalog"}),
-        ("spec.registry", "belong to registry.url"),
+        ("spec.registry", "need registry.url"),
     ),
     Refused("the URL has a password", _with(registry={"url": "http://a:b@mlflow"}), ("spec.registry.url",)),
     Refused("the URL has a query", _with(registry={"url": "http://mlflow/?x=1"}), ("spec.registry.url",)),
@@ -313,8 +313,16 @@ REFUSED = (
         Refused(f"a metric gate {what}", _with(gates={"metrics": [{"name": "auc", **fields}]}), words)
         for what, fields, words in (
             ("has no bound", {}, ("needs a bound", "noWorseThanServingBy")),
-            ("compares without saying which is better", {"noWorseThanServingBy": 0.1}, ("stand together",)),
-            ("says which is better and compares nothing", {"min": 1, "better": "Lower"}, ("stand together",)),
+            (
+                "compares without saying which is better",
+                {"noWorseThanServingBy": 0.1},
+                ("must be set together",),
+            ),
+            (
+                "says which is better and compares nothing",
+                {"min": 1, "better": "Lower"},
+                ("must be set together",),
+            ),
             ("lets nothing pass", {"min": 2, "max": 1}, ("is greater than max",)),
             (
                 "allows less than nothing",
@@ -332,7 +340,7 @@ REFUSED = (
     Refused(
         "a metric with a control character",
         _with(gates={"metrics": [{"name": "a\nb", "min": 1}]}),
-        ("gates.metrics[].name must be without control characters",),
+        ("gates.metrics[].name must not contain control characters",),
     ),
     Refused(
         "a tag gate without a test",
