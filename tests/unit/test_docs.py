@@ -16,6 +16,7 @@ import yaml
 from model_operator import settings
 from model_operator.api import names, parse
 from model_operator.api.choices import GATES, REGISTRY_KINDS, STRATEGIES
+from model_operator.api.crd import custom_resource_definition
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
@@ -285,6 +286,31 @@ def test_the_page_for_developers_has_every_floor() -> None:
     rows = [row.split(" | ")[0] for row in re.findall(r"^\| (`\w+`.*)$", page, re.MULTILINE)]
     told = [set(re.findall(r"`(\w+)`", row)) for row in rows]
     assert told == [set(layer.split(" | ")) for layer in layers]
+
+
+def test_the_glossary_names_only_fields_keys_and_columns_that_exist() -> None:
+    page = (ROOT / "docs" / "reference" / "glossary.md").read_text("utf-8")
+    places = re.findall(r"^- \*\*Where:\*\* (.*(?:\n  .*)*)$", page, re.MULTILINE)
+    assert len(places) == len(re.findall(r"^## ", page, re.MULTILINE)) > 11, "each word has one"
+    named = {code for place in places for code in re.findall(r"`([^`]+)`", place)}
+    (version,) = custom_resource_definition()["spec"]["versions"]
+    columns = {column["name"].upper() for column in version["additionalPrinterColumns"]}
+    keys = {value for value in vars(names).values() if isinstance(value, str) and "/" in value}
+    alerts_file = ROOT / "charts" / "model-operator" / "files" / "alerts.yaml"
+    alerts = set(re.findall(r"^\s*- alert: (\w+)$", alerts_file.read_text("utf-8"), re.MULTILINE))
+    schema = version["schema"]["openAPIV3Schema"]
+    fields = {name for name in named if name.startswith(("spec.", "status.")) and _has_field(schema, name)}
+    assert len(fields) > 20
+    assert named - fields - columns - keys - alerts - _explained() == set()
+
+
+def _has_field(schema: dict[str, Any], path: str) -> bool:
+    for name in path.split("."):
+        if name.removesuffix("[]") not in schema.get("properties", {}):
+            return False
+        schema = schema["properties"][name.removesuffix("[]")]
+        schema = schema["items"] if name.endswith("[]") else schema
+    return True
 
 
 def test_every_test_that_the_threat_model_names_exists() -> None:
