@@ -8,19 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hack.generators import chart_values, dashboard, field_reference, pictures, plain_install
+from hack.generators import chart_values, dashboard, diagrams, field_reference, pictures, plain_install
 
 ROOT = Path(__file__).parents[2]
 
 
 def generated() -> dict[Path, str]:
     """Returns the text of each generated file."""
+    plain = plain_install.render()
+    drawn = pictures.render() | diagrams.render(plain["operator.yaml"])
     return {
         ROOT / "charts" / "model-operator" / "README.md": chart_values.render(),
         ROOT / "docs" / "reference" / "modeldeployment.md": field_reference.render(),
-        **{ROOT / "docs" / "pictures" / name: text for name, text in pictures.render().items()},
+        **{ROOT / "docs" / "pictures" / name: text for name, text in drawn.items()},
         dashboard.FILE: dashboard.render(),
-        **{ROOT / "deploy" / name: text for name, text in plain_install.render().items()},
+        **{ROOT / "deploy" / name: text for name, text in plain.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the page on concepts: a rollout and two ways back, as lanes of bars over time."""
+"""The pictures of a rollout, a rejected version and a revert, as lanes of bars over time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _STYLE = """\
 
 @dataclass(frozen=True)
 class Bar:
-    """What a lane shows from one moment to another, both as shares of the picture's time."""
+    """A state of a lane from one moment to another, both as shares of the picture's time."""
 
     start: float
     end: float
@@ -51,7 +51,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Lane:
-    """One row: who it is about, and its bars."""
+    """One row with its bars."""
 
     name: str
     bars: Sequence[Bar]
@@ -69,22 +69,22 @@ class Picture:
 
 ROLLOUT = Picture(
     "A rollout, blue-green",
-    "The alias moves from version 7 to 8. Pods of version 8 start beside those of 7, fetch, load and test themselves, "
-    "and get no request. When all are ready the Service moves. Version 7 stays warm, then goes. Version 8 is watched "
-    "and then settled.",
+    "The alias moves from version 7 to 8. Pods of version 8 start beside those of 7, fetch, load, pass the self-test "
+    "and get no request. When all are ready, the Service moves. Version 7 stays warm until version 8 has passed its "
+    "watch window and is settled.",
     [(0.1, "alias moves"), (0.5, "all ready: the Service moves"), (0.82, "settled")],
     [
         Lane("champion names", [Bar(0, 0.1, "7", "old"), Bar(0.1, 1, "8", "new")]),
         Lane(
             "Pods of version 7",
-            [Bar(0, 0.5, "serve", "old"), Bar(0.5, 0.82, "warm: the way back takes seconds", "old")],
+            [Bar(0, 0.5, "serve", "old"), Bar(0.5, 0.82, "warm: a revert takes seconds", "old")],
         ),
         Lane(
             "Pods of version 8",
             [
                 Bar(0.12, 0.18, "node", "wait"),
                 Bar(0.18, 0.29, "fetch", "wait"),
-                Bar(0.29, 0.42, "load, answer own example", "wait"),
+                Bar(0.29, 0.42, "load, self-test", "wait"),
                 Bar(0.42, 0.5, "ready", "wait"),
                 Bar(0.5, 1, "serve", "new"),
             ],
@@ -96,17 +96,18 @@ ROLLOUT = Picture(
             [
                 Bar(0, 0.1, "True", "still"),
                 Bar(0.1, 0.5, "False: RollingOut", "wait"),
-                Bar(0.5, 1, "True; watched until it is settled", "still"),
+                Bar(0.5, 0.82, "True; in the watch window", "still"),
+                Bar(0.82, 1, "True; settled", "still"),
             ],
         ),
     ],
 )
 REJECTED = Picture(
     "A version that can't be loaded",
-    "The alias moves from version 8 to 9. A pod of version 9 fetches, fails to load and ends with a code that says "
-    "why. Version 9 never gets a request; version 8 serves all the time. The rejection is remembered until the alias "
-    "moves on.",
-    [(0.12, "alias moves"), (0.48, "LoadFailed: taken back"), (0.82, "alias moves on to 10")],
+    "The alias moves from version 8 to 9. A pod of version 9 fetches the model, fails to load it and exits with a "
+    "code for the reason. Version 9 never gets a request, and version 8 keeps serving. Version 9 stays rejected. Then "
+    "the alias moves on to 10.",
+    [(0.12, "alias moves"), (0.48, "LoadFailed: rejected"), (0.82, "alias moves on to 10")],
     [
         Lane(
             "champion names",
@@ -118,11 +119,11 @@ REJECTED = Picture(
             [
                 Bar(0.14, 0.2, "node", "wait"),
                 Bar(0.2, 0.32, "fetch", "wait"),
-                Bar(0.32, 0.48, "load: ends with code 50", "bad"),
+                Bar(0.32, 0.48, "load: exits with code 50", "bad"),
             ],
         ),
         Lane("Requests go to", [Bar(0, 1, "version 8", "old")]),
-        Lane("Ready", [Bar(0, 1, "True: what Git asks for is in force", "still")]),
+        Lane("Ready", [Bar(0, 1, "True: the spec of Git is rolled out", "still")]),
         Lane(
             "Current",
             [
@@ -135,10 +136,10 @@ REJECTED = Picture(
     ],
 )
 REVERT = Picture(
-    "A version that gets sick in its watch, blue-green",
-    "Version 8 serves and is watched, version 7 is warm. Version 8 answers requests with errors. The operator writes "
-    "the verdict, then moves the Service back to the warm pods of version 7, and the pods of version 8 go.",
-    [(0.2, "8 is live"), (0.55, "a tenth are 5xx"), (0.6, "the Service is back")],
+    "A version that fails in its watch window, blue-green",
+    "Version 8 is serving in its watch window, and version 7 is warm. Version 8 answers requests with errors. The "
+    "operator writes the verdict, moves the Service back to the warm pods of version 7, and stops those of version 8.",
+    [(0.2, "8 is live"), (0.55, "10 % are 5xx"), (0.6, "the Service is back")],
     [
         Lane("champion names", [Bar(0, 1, "8", "new")]),
         Lane(
@@ -149,7 +150,7 @@ REVERT = Picture(
             "Pods of version 8",
             [
                 Bar(0, 0.2, "ready", "wait"),
-                Bar(0.2, 0.45, "serve, watched", "new"),
+                Bar(0.2, 0.45, "serve, watch window", "new"),
                 Bar(0.45, 0.6, "errors", "bad"),
                 Bar(0.6, 0.72, "drain", "wait"),
             ],
@@ -196,9 +197,13 @@ def _svg(picture: Picture) -> Iterator[str]:
     yield f'  <text class="name" x="{_RIGHT}" y="30">{escape(picture.title)}</text>'
     for number, (moment, text) in enumerate(picture.moments):
         x = _x(moment)
-        # neighbours stand on two levels, so that their words do not run into each other
+        # neighbours are on two levels, or their labels would overlap
         y = 48 + 16 * (number % 2)
         yield f'  <line class="line" x1="{x}" y1="{y + 4}" x2="{x}" y2="{height - 14}"/>'
+        following = [_x(later) for later, _ in picture.moments[number + 1 : number + 2]]
+        if following and x + 4 + _CHARACTER * len(text) > following[0]:
+            yield f'  <text class="moment" x="{x - 4}" y="{y}" text-anchor="end">{escape(text)}</text>'
+            continue
         yield f'  <text class="moment" x="{x + 4}" y="{y}">{escape(text)}</text>'
     for row, lane in enumerate(picture.lanes):
         top = _TOP + row * _LANE

@@ -313,6 +313,11 @@ def _has_field(schema: dict[str, Any], path: str) -> bool:
     return True
 
 
+def test_the_page_on_the_design_calls_a_canary_planned_as_long_as_there_is_none() -> None:
+    page = (ROOT / "docs" / "project" / "design.md").read_text("utf-8")
+    assert ("*Planned, not in this version:*" in page) == ("Canary" not in STRATEGIES)
+
+
 def test_every_test_that_the_threat_model_names_exists() -> None:
     page = (ROOT / "docs" / "operate" / "security.md").read_text("utf-8")
     named = set(re.findall(r"`(test_\w+)`", page))
