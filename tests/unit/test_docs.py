@@ -336,7 +336,7 @@ def test_every_test_that_the_threat_model_names_exists() -> None:
 
 def test_the_threat_model_has_the_rights_of_the_chart() -> None:
     page = (ROOT / "docs" / "operate" / "security.md").read_text("utf-8")
-    _, _, after = page.partition("## Rights of the operator\n")
+    _, _, after = page.partition("## Permissions of the operator\n")
     section, _, _ = after.partition("\n## ")
     told = {
         (resource, verb)
