@@ -129,17 +129,17 @@ async def test_watches_that_begin_anew_have_the_gap_looked_at(
     async with watching(kubeconfig, Cache(), namespace, liveness), asyncio.timeout(SECONDS):
         while broken.passed < ALL_WATCHES * 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        assert not liveness.began_anew.is_set()
+        assert not liveness.relisted.is_set()
         # every one, since the cut may hit one that is just being told of the fault
         broken.faults = [Every(1, changed(ends_after(0, error_event(500))), faults.watches)]
         broken.cut()
-        await liveness.began_anew.wait()
+        await liveness.relisted.wait()
 
 
 async def test_watches_that_fail_again_and_again_are_lost_for_good(
     wire: tuple[Wire, Path], namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watches, "_NEW_BEGINNING", Backoff(0.01, 0.01))
+    monkeypatch.setattr(watches, "_RESTART_BACKOFF", Backoff(0.01, 0.01))
     broken, kubeconfig = wire
     broken.faults = [Every(1, changed(ends_after(0, error_event(500))), faults.watches)]
     async with watching(kubeconfig, Cache(), namespace) as task, asyncio.timeout(SECONDS):

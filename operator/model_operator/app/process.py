@@ -193,7 +193,7 @@ class Process:
             self._queue.add_after,
             namespaces=namespaces,
             every_seconds=self._settings.resync_seconds,
-            gap=self._liveness.began_anew,
+            gap=self._liveness.relisted,
         )
         task = asyncio.create_task(listing, name="resync")
         try:

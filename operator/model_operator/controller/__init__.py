@@ -1,1 +1,1 @@
-"""One ModelDeployment after the other: observe, plan, report, act. And the things that feed it."""
+"""Reconciles ModelDeployments (observe, plan, report, act), and the parts that feed the reconciler."""

@@ -1,11 +1,11 @@
-"""What we know of the cluster: every ModelDeployment and every object that carries our labels.
+"""The operator's cache of the cluster: every ModelDeployment and every object with the operator's labels.
 
-Filled by our own lists before work starts, then by watches and by the answers to our own writes. What is
-older than what is known is dropped, whichever way it came: a repeated act on a stale read would be a repeated
-revert. Objects of others are not in here, even where they have the name of a child.
+Lists fill it before work starts. Then watches and the responses to the operator's own writes keep it current. Each
+source may deliver an older state, and the cache drops it, because a second action on a stale read would be a second
+revert. Objects without the labels are not in the cache, even if they have the name of a child.
 
-Objects are kept as compressed JSON: as Python's dicts they would take ten times the memory, and at any time all but the
-few in work only lie there.
+Objects are stored as compressed JSON. As Python dicts they would take ten times the memory, and only the few in work
+are read at any time.
 """
 
 from __future__ import annotations
@@ -44,34 +44,34 @@ CHILD_SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_DEPLOYMENT}"
 """The label selector of our children, for lists and watches."""
 
 Snapshot = Mapping[Kind, tuple[Object, ...]]
-"""All that belongs to one key, by kind (each watched kind is there, maybe empty), ordered by name."""
+"""All objects of one key, by kind and ordered by name. Each watched kind is present, maybe empty."""
 
 _MAX_GRAVES = 20_000
 _FOR_EVER = float("inf")
 
 
-class TimeWentBack(Exception):  # noqa: N818 - what happened, and nobody here can fix it
-    """The cluster answers with an older state than was seen: it was restored from a backup.
+class TimeWentBack(Exception):  # noqa: N818 - an event, which no caller can fix
+    """The cluster returns an older state than the cache has: it was restored from a backup.
 
-    All that is cached would pass for newer than the truth; only a start from nothing helps.
+    Every cached object would count as newer than the real one. Only a restart with an empty cache helps.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object as it is kept; ``entry`` makes it."""
+    """One stored object. ``entry`` creates it."""
 
     ref: ObjectRef
     owner: Key | None
     uid: str
     version: int | None
     packed: bytes
-    """Without the resourceVersion, so that states which say the same are equal."""
+    """Without the resourceVersion, so equal states have equal bytes."""
     resource_version: str
 
 
 class _Kept(Sequence[Object]):
-    """Objects of which only those in use take the room of a dict. Any thread may read it."""
+    """Objects that are unpacked one by one, when they are used. Any thread may read it."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
@@ -92,44 +92,44 @@ class _Kept(Sequence[Object]):
 
 
 class Cache:
-    """Objects by owner. The bodies it gives out are the caller's own."""
+    """Objects by owner. Each body that it returns is a copy for the caller."""
 
     def __init__(self) -> None:
         self._entries: dict[ObjectRef, Entry] = {}
         self._owned: dict[Key, set[ObjectRef]] = {}
-        # uid -> the version up to which nothing more about the object is believed
+        # uid -> the version up to which news about the object is ignored
         self._graves: OrderedDict[str, float] = OrderedDict()
         self._newest: dict[Kind, int] = {}
 
     def put(self, kind: Kind, body: Object) -> frozenset[Key]:
-        """Take an object as it stood at its resourceVersion.
+        """Store an object in its state at its resourceVersion.
 
-        Returns the keys for which something changed: none when the object is not news or nothing changed of what
-        is kept of such an object, two when it changed its owner. An object that lost our labels is removed.
+        Returns the keys for which something changed: none if the object is not newer or no stored field changed, and
+        two if the owner changed. An object that lost the operator's labels is removed.
         """
-        # most of what a watch shows at its start is known: that must cost little
+        # at its start, a watch reports mostly known objects, so this check must be cheap
         if not self._is_news(ref_of(kind, body), uid_of(body), _version(body)):
             return frozenset()
         return self._take(entry(kind, body))
 
     def remove(self, kind: Kind, body: Object) -> frozenset[Key]:
-        """Take the news that the object has left the watch: it is deleted, or it lost our labels.
+        """Remove an object that left the watch because it was deleted or lost the operator's labels.
 
-        ``body`` carries the resourceVersion at which it left, so that older news don't bring it back but a
-        label that is set again does. Returns the keys for which something changed.
+        ``body`` has the resourceVersion at which the object left. Older news does not restore the object, but a label
+        that is set again does. Returns the keys for which something changed.
         """
         ref, uid, version = ref_of(kind, body), uid_of(body), _version(body)
         self._saw(kind, version)
         self._bury(uid, _FOR_EVER if version is None else version)
         known = self._entries.get(ref)
         if known is None or known.uid != uid:
-            return frozenset()  # another object has taken the name meanwhile
+            return frozenset()  # a new object has this name by now
         if version is not None and known.version is not None and version < known.version:
             return frozenset()
         return self._drop(ref)
 
     def forget(self, ref: ObjectRef, uid: str | None = None) -> frozenset[Key]:
-        """The API server says that there is no such object (any more, with that uid).
+        """Remove an object that the API server no longer has (or no longer has with that uid).
 
         Returns the keys for which something changed.
         """
@@ -141,7 +141,7 @@ class Cache:
         return self._drop(ref)
 
     def kept(self, kind: Kind, body: Object) -> Entry:
-        """What is kept of an object: what is kept already when it is known as it stands."""
+        """The entry of an object. It is the stored one if the cache has this version already."""
         known = self._entries.get(ref_of(kind, body))
         if (
             known
@@ -152,7 +152,7 @@ class Cache:
         return entry(kind, body)
 
     def newest_version(self, kind: Kind) -> int:
-        """The highest resourceVersion seen of that kind; 0 when none was."""
+        """The highest resourceVersion seen of that kind, or 0."""
         return self._newest.get(kind, 0)
 
     def replace(
@@ -164,11 +164,11 @@ class Cache:
         namespace: str | None = None,
         at_least: int = 0,
     ) -> frozenset[Key]:
-        """Take a whole list of a kind (in one namespace, or in all) that was true at its resourceVersion.
+        """Store a complete list of a kind, of one namespace or of all, in its state at its resourceVersion.
 
-        What is missing from it and not newer than it is a ghost and goes. ``at_least`` is the
-        ``newest_version`` from before the list was asked for. Returns the keys for which something changed.
-        Raises TimeWentBack when the list is older than that.
+        An object that is missing from the list and not newer than the list is removed. ``at_least`` is the
+        ``newest_version`` before the list was requested. Returns the keys for which something changed. Raises
+        TimeWentBack if the list is older than that.
         """
         listed_at = _number(resource_version)
         if listed_at is not None and listed_at < at_least:
@@ -190,7 +190,7 @@ class Cache:
         return frozenset(changed)
 
     def snapshot(self, key: Key) -> Snapshot:
-        """The ModelDeployment of that key (if there is one) and everything labelled as its child."""
+        """The ModelDeployment of that key, if it exists, and every object labelled as its child."""
         found: dict[Kind, list[ObjectRef]] = {kind: [] for kind in WATCHED_KINDS}
         for ref in self._owned.get(key, ()):
             found[ref.kind].append(ref)
@@ -209,7 +209,7 @@ class Cache:
         return sorted((ref.namespace, ref.name) for ref in self._entries if ref.kind is Kind.MODEL_DEPLOYMENT)
 
     def of_kind(self, kind: Kind) -> Sequence[Object]:
-        """All objects of that kind as they are now, by namespace and name; made when they are looked at."""
+        """All objects of that kind, by namespace and name, unpacked when they are read."""
         refs = [ref for ref in self._entries if ref.kind is kind]
         refs.sort(key=lambda ref: (ref.namespace, ref.name))
         return _Kept([self._entries[ref] for ref in refs])
@@ -259,7 +259,7 @@ class Cache:
 
 
 def entry(kind: Kind, body: Object) -> Entry:
-    """What is kept of an object, in the form in which it is kept."""
+    """Project and compress an object to the form in which the cache stores it."""
     kept = with_resource_version(project(kind, body), "")
     packed = zlib.compress(json.dumps(kept, separators=(",", ":")).encode(), level=1)
     at = resource_version_of(body)
@@ -271,7 +271,7 @@ def _unpack(kept: Entry) -> Object:
 
 
 def _says_the_same(one: Entry, other: Entry) -> bool:
-    """Whether two states of an object are the same but for their resourceVersions."""
+    """Whether two states of an object differ only in their resourceVersions."""
     return (one.owner, one.packed) == (other.owner, other.packed)
 
 

@@ -1,4 +1,4 @@
-"""Carries out what was planned, and tells what the API server refused."""
+"""Carries out plans, and returns the writes that the API server refused."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from model_operator.planner.state import verdict_annotation
 log = logging.getLogger(__name__)
 
 _BREAKDOWN = 500
-"""The API server works, and this object is the trouble: an admission webhook that can't be called, no address left."""
+"""The API server works but fails for this object: an admission webhook can't be called, or no address is free."""
 _BREAKDOWNS = 3
-"""So many in a row are told; one may be a hiccup, which the queue's next look fixes."""
+"""This many in a row are reported. A single one may pass by the next reconcile."""
 
 
 class Executor:
@@ -41,15 +41,15 @@ class Executor:
         self._breakdowns: dict[Key, Counter[ObjectRef]] = {}
 
     def forget(self, key: Key) -> None:
-        """Drops what is known of the children of a ModelDeployment that is gone."""
+        """Drops the state of the children of a deleted ModelDeployment."""
         self._repair_limit.forget(*key)
         self._breakdowns.pop(key, None)
 
     async def carry_out(self, world: World, actions: Sequence[Action]) -> tuple[RefusedWrite, ...]:
-        """Carries the actions out in order; a refused one does not stop those that do not need it.
+        """Carries the actions out in order. A refused action does not stop those that do not depend on it.
 
-        Returns what was refused. Raises Conflict or NotFound when the world is not what it was taken for, and
-        ApiError when the API server could not be asked.
+        Returns the refused writes. Raises Conflict or NotFound if the world is stale, and ApiError if the API server
+        could not be reached.
         """
         refused_writes: list[RefusedWrite] = []
         for action in actions:
@@ -58,16 +58,16 @@ class Executor:
             try:
                 refused = await self._attempt(action, world)
             except Forbidden:
-                break  # the namespace is about to go, and all in it
+                break  # the namespace is being deleted
             if refused:
                 refused_writes.append(refused)
         return tuple(refused_writes)
 
     async def _attempt(self, action: Action, world: World) -> RefusedWrite | None:
-        """Carries the action out; returns why not, where trying at once again would not help."""
+        """Carries the action out. Returns a refusal if an immediate retry would not help."""
         repair = action if isinstance(action, Apply) and action.repair else None
         if repair and not self._repair_limit.may_repair(repair.ref, repair.body):
-            text = "somebody else changes it again and again"
+            text = "another client keeps changing it"
             return RefusedWrite(action.ref, RefusalKind.CONTESTED, text)
         breakdowns = self._breakdowns.setdefault(world.key, Counter())
         try:
@@ -84,7 +84,7 @@ class Executor:
         return refused
 
     async def _send_or_take_over(self, action: Action, world: World) -> RefusedWrite | None:
-        """Carries the action out; returns what is in the way of a new object."""
+        """Carries the action out. Returns a refusal if another object has the name."""
         try:
             await self._send(action)
         except AlreadyExists:
@@ -99,7 +99,7 @@ class Executor:
             case Apply(ref, body, uid, version):
                 await self._kube.apply(ref, body, uid=uid, resource_version=version or None)
             case Adopt(ref, uid, owner):
-                # not by apply: a ControllerRevision without its data is refused
+                # not by apply: the API server rejects a ControllerRevision without its data
                 await self._kube.merge_patch(ref, {"metadata": {"ownerReferences": [owner]}}, uid=uid)
             case Scale(ref, replicas, version):
                 await self._kube.scale(ref, replicas, resource_version=version or None)
@@ -112,35 +112,35 @@ class Executor:
                 assert_never(action)
 
     async def _take_over(self, action: Action, world: World) -> RefusedWrite | None:
-        """Looks at the object that has the name of one to be created; None when it is ours after all."""
+        """Examines an existing object with the name of a new one. Returns None if it is the operator's own."""
         try:
             found = read_child(action.ref.kind, await self._kube.get(action.ref))
         except NotFound:
             return None
         if found.labelled_for == world.name:
-            return None  # the watch brings it
+            return None  # the watch will deliver it
         ours = found.controller is not None and found.controller.uid == world.uid
         given = isinstance(action, Create) and action.adopt and found.controller is None
         if isinstance(action, Create) and (ours or given):
-            # somebody took our labels off it, so the watch has lost it, or a person gives it to us
+            # somebody removed the labels, so the watch has lost the object, or a person lets the operator adopt it
             body = without_replicas(action.body)
             if given:
-                # an apply leaves what others put into its lists: a second port would make ours invalid
+                # an apply keeps other writers' entries in lists, and a second port would make the Service invalid
                 await self._kube.merge_patch(action.ref, patch_over(found.raw, body), uid=found.uid)
             await self._kube.apply(action.ref, body, uid=found.uid)
             return None
-        text = "it was there before and does not carry our labels"
+        text = "it existed before and does not have the operator's labels"
         return RefusedWrite(action.ref, RefusalKind.NAME_TAKEN, text)
 
 
 def _blocks_the_rest(refused: RefusedWrite) -> bool:
-    """Whether nothing after it may be done: without its kept revision or its scripts no revision may start."""
+    """Whether the later actions must wait: no revision may start without its stored revision or its scripts."""
     needed = refused.ref.kind in (Kind.REVISION, Kind.CONFIG_MAP, Kind.DEPLOYMENT)
     return needed and refused.kind is not RefusalKind.CONTESTED
 
 
 def _kind_of(error: ApiError, breakdowns: int) -> RefusalKind | None:
-    """What kind of refusal an answer is; None for one that says nothing of the object."""
+    """The kind of refusal of an error, or None for an error that is not about the object."""
     match error:
         case Invalid():
             return RefusalKind.INVALID

@@ -1,14 +1,14 @@
-"""Turns kopf into a pump of events. The only module that relies on kopf's private parts.
+"""Reduces kopf to a source of events. This is the only module that relies on kopf's private parts.
 
-kopf writes nothing, remembers nothing and gives up only where a new attempt can't help.
+kopf writes nothing and stores nothing. It gives up only if a retry can't help.
 
 WARNING: a new kopf can break this module although it still imports. It is written for kopf>=1.45,<1.46, the bound in
 pyproject.toml. A minor release of kopf may rename or reshape anything in PRIVATE_PARTS below. Then, for example:
 
 - kopf calls ``NoMemories.recall`` with an argument that it does not know. The first event ends all watches, and after
-  a few new beginnings the process.
-- The names of kopf's tasks change. A watch that is lost leaves the other watches running, and each new beginning
-  adds a set of them.
+  a few restarts of the watches the process ends.
+- The names of kopf's tasks change. A watch that is lost leaves the other watches running, and each restart of the
+  watches adds a set of them.
 - kopf reads its lists in another way. It starts a task for each object at the start.
 
 Before you raise the bound:
@@ -38,7 +38,7 @@ from model_operator.domain.objects import Kind, Object
 from model_operator.kube.resources import accept_header, group_and_plural, read_items
 
 PRIVATE_PARTS = {
-    "kopf.spawn_tasks": "takes `memories`, whose class is not public; kopf.operator would cancel our own tasks, too",
+    "kopf.spawn_tasks": "takes `memories`, whose class is not public. kopf.operator would also cancel our own tasks",
     "kopf._core.reactor.inventory.ResourceMemories": "base of NoMemories: kopf has no setting that turns them off",
     "kopf._core.reactor.inventory.ResourceMemories.recall": "overridden by NoMemories, so it has the same parameters",
     "kopf._core.reactor.inventory.ResourceMemories.forget": "inherited: it must accept an object that was never kept",
@@ -47,17 +47,17 @@ PRIVATE_PARTS = {
     "kopf._core.reactor.orchestration.spawn_missing_watchers": "its names of tasks are how is_watcher knows them",
     "kopf._cogs.aiokits.aiotasks.create_guarded_task": "runs kopf's tasks in its own files: see is_of_kopf",
     "kopf._cogs.clients.api.get": "reads a list by the response's json(), which lists_taken_by overrides",
-    "kopf._cogs.clients.api.request": "counts and repeats error_backoffs; asks again after a ClientConnectionError",
+    "kopf._cogs.clients.api.request": "counts and repeats error_backoffs, and retries after a ClientConnectionError",
     "kopf._cogs.clients.fetching.fetch_objs": "reads `items` and `continue` of a list, which lists_taken_by changes",
-    "kopf._cogs.clients.watching.watch_objs": "sets `watch` in the query, which tells a watch from a list",
-    "kopf._cogs.clients.watching.continuous_watch": "begins a list anew after a ClientPayloadError, which whole raises",
-    "kopf._cogs.clients.errors.APIError": "has the answer's `status`, which may_pass judges",
+    "kopf._cogs.clients.watching.watch_objs": "sets `watch` in the query, which distinguishes a watch from a list",
+    "kopf._cogs.clients.watching.continuous_watch": "restarts a list after a ClientPayloadError, which whole raises",
+    "kopf._cogs.clients.errors.APIError": "has the response's `status`, which may_pass checks",
 }
-"""Each part of kopf that is used here although kopf does not promise it, and why. A unit test compares them with the
-installed kopf."""
+"""Each part of kopf that this module uses although kopf does not document it, with the reason. A unit test compares
+them with the installed kopf."""
 _WATCHER = "watcher for "
 _WATCHES_PAGE = 100
-"""A page is held whole, and all kinds are listed at once."""
+"""Small, because a page is in memory as a whole, and all kinds are listed at the same time."""
 _STOP_SECONDS = 5.0
 _KOPF = Path(kopf.__file__).parent
 _KIND_OF_PLURAL = {group_and_plural(kind)[-1]: kind for kind in WATCHED_KINDS}
@@ -65,7 +65,7 @@ _KIND_OF_PLURAL = {group_and_plural(kind)[-1]: kind for kind in WATCHED_KINDS}
 
 
 class _NothingStored(kopf.DiffBaseStorage):
-    """kopf's default writes what it handled last into annotations, and copies every object to do so."""
+    """Stores nothing. kopf's default writes the last handled state to annotations, and copies every object for it."""
 
     def build(self, **_: Any) -> Any:
         return {}
@@ -78,7 +78,7 @@ class _NothingStored(kopf.DiffBaseStorage):
 
 
 class _NoProgress(kopf.ProgressStorage):
-    """kopf's default keeps handlers' progress in annotations and in the status."""
+    """Stores nothing. kopf's default keeps the progress of handlers in annotations and in the status."""
 
     def fetch(self, **_: Any) -> None:
         return None
@@ -97,7 +97,7 @@ class _NoProgress(kopf.ProgressStorage):
 
 
 class NoMemories(ResourceMemories):
-    """kopf keeps a KiB for each object it has seen, for daemons and retries, of which we have none."""
+    """Stores nothing. kopf's default keeps 1 KiB per object for daemons and retries, which the operator doesn't use."""
 
     async def recall(
         self,
@@ -107,14 +107,14 @@ class NoMemories(ResourceMemories):
         noticed_by_listing: bool = False,
         ephemeral: bool = False,
     ) -> ResourceMemory:
-        """A blank one, whatever object it is for."""
+        """A blank memory for any object."""
         return ResourceMemory(noticed_by_listing=noticed_by_listing)
 
 
 class _Backoffs:
-    """Seconds between a watch's attempts: with jitter, never long, and enough of them for an outage of two minutes.
+    """Seconds between a watch's attempts, with jitter and at most 10. They last for an outage of two minutes.
 
-    Past the last one kopf gives the watch up, and all are begun anew.
+    After the last one, kopf gives the watch up, and the operator restarts all watches.
     """
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class _Backoffs:
 
 
 def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
-    """kopf as a pump of events: it writes nothing, scans for nothing and posts nothing."""
+    """Settings for kopf as a source of events: it writes nothing, scans for nothing and posts nothing."""
     settings = kopf.OperatorSettings()
     settings.process.ultimate_exiting_timeout = None
     settings.posting.enabled = False
@@ -138,10 +138,10 @@ def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
     settings.watching.initial_streaming = False
     settings.watching.chunk_size = _WATCHES_PAGE
     settings.watching.inactivity_timeout = silence_seconds
-    # each watch is asked for anew so often, where it left off: the answers are its signs of life
+    # each watch is renewed at this interval, from its last event. The responses are its signs of life
     settings.watching.server_timeout = 120
     settings.watching.connect_timeout = 10
-    # before a list is begun anew; not all replicas and watches in step
+    # before a list restarts, with jitter so replicas and watches are not in step
     settings.watching.reconnect_backoff = random.uniform(0.5, 1.5)  # noqa: S311 - spreads load
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
@@ -155,7 +155,7 @@ def watch_settings(silence_seconds: float = 70.0) -> kopf.OperatorSettings:
 
 
 def asking_in_the_right_form() -> aiohttp.TraceConfig:
-    """Lists and watches ask for the form that their kind is read in."""
+    """Sets the Accept header of lists and watches to the format in which their kind is read."""
 
     async def begins(_session: object, _context: object, parameters: aiohttp.TraceRequestStartParams) -> None:
         if kind := _KIND_OF_PLURAL.get(parameters.url.name):
@@ -167,10 +167,10 @@ def asking_in_the_right_form() -> aiohttp.TraceConfig:
 
 
 def lists_taken_by(take: Callable[[Kind, Object], None]) -> type[aiohttp.ClientResponse]:
-    """What kopf lists goes to ``take``, page by page; kopf itself is told that nothing is there.
+    """Passes the objects of kopf's lists to ``take``, page by page. kopf itself gets empty lists.
 
-    It would start a task with a queue and a timer for each object: at a start tens of thousands, for what our own
-    lists have brought just before. Its watches need no more of the list than where it ended.
+    kopf would start a task with a queue and a timer for each object. At a start these are tens of thousands, for
+    objects that the operator's own lists have just returned. kopf's watches only need the resourceVersion of the list.
     """
 
     class Answer(aiohttp.ClientResponse):
@@ -187,7 +187,7 @@ def lists_taken_by(take: Callable[[Kind, Object], None]) -> type[aiohttp.ClientR
 
 
 def telling(liveness: Liveness) -> aiohttp.TraceConfig:
-    """``liveness`` is told of each answer."""
+    """Reports each response to ``liveness``."""
 
     async def answered(_session: object, _context: object, parameters: aiohttp.TraceRequestEndParams) -> None:
         url = parameters.url
@@ -204,10 +204,10 @@ def telling(liveness: Liveness) -> aiohttp.TraceConfig:
 
 
 async def whole(request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Answers that are no watch count once they are there to their last byte, and in time.
+    """Reads each response that is not a watch to its last byte, and raises an error that kopf retries.
 
-    kopf asks again when a connection fails, but is lost for good when a body ends too early. It begins a list anew
-    when a body ends too early, but is lost for good when the list's snapshot is gone (410).
+    kopf retries a request if the connection fails, but fails for good if a body ends too early. It restarts a list if a
+    body ends too early, but fails for good if the list's snapshot is gone (410).
     """
     response = await ask(request)
     if "watch" in request.url.query:
@@ -223,7 +223,7 @@ async def whole(request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) 
 
 
 async def end(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancels them, and waits a while until they have ended."""
+    """Cancels the tasks, and waits up to 5 seconds for their end."""
     for task in tasks:
         task.cancel()
     if tasks:
@@ -231,18 +231,18 @@ async def end(tasks: set[asyncio.Task[Any]]) -> None:
 
 
 def is_of_kopf(task: asyncio.Task[Any]) -> bool:
-    """Whether kopf started it."""
+    """Whether kopf started the task."""
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and Path(code.co_filename).is_relative_to(_KOPF)
 
 
 def is_watcher(task: asyncio.Task[Any]) -> bool:
-    """Whether it is one of kopf's watches: these are not among the tasks that kopf gives to its caller."""
+    """Whether the task is one of kopf's watches, which kopf does not return to its caller."""
     return task.get_name().startswith(_WATCHER)
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether to ask once more may help: not when the API server refuses us, or knows no such kind."""
-    status = getattr(error, "status", None)  # of kopf's errors, whose classes are its own affair
+    """Whether a retry may help. It can't if the API server denies access or does not know the kind."""
+    status = getattr(error, "status", None)  # of kopf's errors, whose classes are private
     waits = (HTTPStatus.GONE, HTTPStatus.TOO_MANY_REQUESTS)
     return not isinstance(status, int) or status in waits or not 400 <= status < 500

@@ -1,4 +1,4 @@
-"""Gathers the world of one ModelDeployment, from the cache and the parts beside the reconciler."""
+"""Gathers the world of one ModelDeployment from the cache and from the services beside the reconciler."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ from model_operator.settings import Settings
 
 
 class Snapshots(Protocol):
-    """The cache, as far as a reconcile reads it."""
+    """The part of the cache that a reconcile reads."""
 
     def snapshot(self, key: Key) -> Mapping[Kind, Sequence[Object]]:
-        """The ModelDeployment of that key and everything that carries its labels."""
+        """The ModelDeployment of that key and every object with its labels."""
         ...
 
     def get(self, ref: ObjectRef) -> Object | None:
-        """One object; None when there is none."""
+        """One object, or None."""
         ...
 
 
 class Observer:
-    """Gathers the world of one ModelDeployment after the other."""
+    """Gathers the worlds of ModelDeployments, one at a time."""
 
     def __init__(
         self,
@@ -83,17 +83,17 @@ class Observer:
     async def observe(
         self, key: Key, refused_writes: tuple[RefusedWrite, ...] = ()
     ) -> tuple[World, ModelDeployment] | None:
-        """Gathers the world of ``key``; None when it is gone or about to go."""
+        """Gathers the world of ``key``, or None if it is deleted or being deleted."""
         known = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
         if known is None or (seen := read_modeldeployment(known)).leaving:
             return None
         registry, credentials_error = await self._pod_registry(seen)
-        # nothing may wait between here and the claim of a slot
+        # no await between here and the claim of a slot
         snapshot = self._cache.snapshot(key)
         raw = _only(snapshot, Kind.MODEL_DEPLOYMENT, key[1])
         if raw is None or (seen := read_modeldeployment(raw)).leaving:
             return None
-        # from here on nobody can quote a secret that is known
+        # from here on no message contains a known secret
         pods = self._pod_registries.redact(key[0], snapshot.get(Kind.POD, ()))
         spec, spec_error = _parse_spec(seen)
         world = World(
@@ -120,7 +120,7 @@ class Observer:
         return world, seen
 
     async def _pod_registry(self, seen: ModelDeployment) -> tuple[PodRegistry, str]:
-        """How pods reach the registry of that spec, and what is wrong; nothing for a spec that can't be read."""
+        """The pods' access to the registry of that spec, and a problem. Both are empty if the spec is invalid."""
         try:
             registry = RegistrySpec.model_validate(seen.spec.get("registry") or {})
         except ValidationError:
@@ -140,16 +140,16 @@ class Observer:
 
 
 def _parse_spec(seen: ModelDeployment) -> tuple[ModelDeploymentSpec | None, str]:
-    """The spec, or why it can't be read."""
+    """The spec, or the error in it."""
     try:
-        # the status is read elsewhere, forgivingly
+        # the status is parsed elsewhere, leniently
         return parse({key: value for key, value in seen.raw.items() if key != "status"}).spec, ""
     except SpecError as error:
         return None, str(error)
 
 
 def pod_scripts() -> Mapping[str, str]:
-    """The scripts that run in the pods, and their parts, by file name."""
+    """The scripts that run in the pods and their modules, by file name."""
     folder = resources.files("model_operator") / "pod"
     return {
         file.name: file.read_text("utf-8")
@@ -159,7 +159,7 @@ def pod_scripts() -> Mapping[str, str]:
 
 
 def assemble(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
-    """The children of the ModelDeployment ``name``, from all objects that carry its labels, by kind. Pure."""
+    """The children of the ModelDeployment ``name``, from all objects with its labels, by kind. Pure."""
 
     def only(kind: Kind, called: str = name) -> Object | None:
         return _only(snapshot, kind, called)
@@ -188,5 +188,5 @@ def assemble(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
 
 
 def _only(snapshot: Mapping[Kind, Sequence[Object]], kind: Kind, name: str) -> Object | None:
-    """The one object of that kind that is called ``name``."""
+    """The object of that kind with the name ``name``, or None."""
     return next((obj for obj in snapshot.get(kind, ()) if obj["metadata"]["name"] == name), None)

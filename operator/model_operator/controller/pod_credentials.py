@@ -1,7 +1,7 @@
-"""How the pods of a namespace reach a registry, and what a namespace has for that: its Secrets and ConfigMaps.
+"""The pods' access to a registry: the Secrets and ConfigMaps of their namespace.
 
-Checked before anything starts, since a pod whose Secret is missing only waits and says little. What is read of a
-Secret is used for one thing more: to strike its values out of a container's last words before anybody quotes them.
+The operator checks them before a rollout starts, since a pod whose Secret is missing waits without a clear error. It
+also uses the Secret's values to redact them from a container's termination message before it quotes the message.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from model_operator.settings import PodCA, PodCredentials, RegistryConfig, Setti
 TTL_SECONDS = 60.0
 STRUCK_OUT = "***"
 _SHORTEST_SECRET = 4
-"""Anything shorter would strike out half of a sentence, and protects nothing."""
+"""A shorter value would redact ordinary words, and protects nothing."""
 _NO_SECRET = frozenset({"username", "tls.crt", REGISTRY_CA_KEY})
 
 
 def describe_registry(registry: RegistryId, configured: Settings) -> RegistryConfig | None:
-    """The registry as the configuration would describe it; None where it has no such entry, or does not allow it."""
+    """The registry in the form of a configuration entry. None if there is no such entry or it is not allowed."""
     if registry.entry:
         return configured.registries.get(registry.entry)
     inline = configured.inline_registries
@@ -47,19 +47,19 @@ def describe_registry(registry: RegistryId, configured: Settings) -> RegistryCon
 
 
 class TenantObjects:
-    """Reads the Secrets and ConfigMaps that specs name with registries of their own: only Secrets of known names."""
+    """Reads the Secrets and ConfigMaps of registries in specs. It reads only Secrets with allowed names."""
 
     def __init__(self, kube: KubeClient, secret_names: Collection[str]) -> None:
         self._kube = kube
         self._secret_names = frozenset(secret_names)
 
     async def read(self, kind: str, namespace: str, name: str) -> Mapping[str, bytes] | str:
-        """The values of the Secret or ConfigMap, or in one sentence why there are none. Never raises."""
+        """The values of the Secret or ConfigMap, or the reason why there are none. Never raises."""
         if kind == "Secret" and name not in self._secret_names:
             known = ", ".join(sorted(self._secret_names)) or "none"
             return (
                 f"spec.registry.credentialsSecret: {name} is not one of inlineRegistries.secretNames in the operator's "
-                f"configuration; there is: {known}"
+                f"configuration, which are: {known}"
             )
         where = ObjectRef(Kind(kind), namespace, name)
         try:
@@ -80,22 +80,22 @@ class TenantObjects:
 
 
 class PodRegistries:
-    """Looks Secrets and ConfigMaps up by name; what was found is believed for a minute, what is missing is not."""
+    """Looks up Secrets and ConfigMaps by name. It caches existing ones for a minute, and missing ones not at all."""
 
     def __init__(self, kube: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
         self._clock = clock
         self._found: dict[ObjectRef, tuple[float, frozenset[str]]] = {}
         self._words: dict[ObjectRef, tuple[frozenset[str], frozenset[str]]] = {}
-        """Of each Secret: every form in which it could be quoted, now and before it last changed."""
+        """For each Secret, every form in which a message could contain it, now and before its last change."""
 
     async def of(self, namespace: str, config: RegistryConfig | None) -> tuple[PodRegistry, str]:
-        """How pods of ``namespace`` use that registry, and what is wrong with it; empty when nothing is.
+        """The access of pods in ``namespace`` to that registry, and a problem, which is empty if there is none.
 
-        Key names only, never a value. Raises ApiError when the API server can't be asked.
+        Returns names of keys and never a value. Raises ApiError if the API server can't be reached.
         """
         if config is None:
-            return PodRegistry(""), ""  # an unknown registry is told by the resolver
+            return PodRegistry(""), ""  # the resolver reports an unknown registry
         secret, ca = config.pod_credentials.secret, config.pod_ca.config_map
         plain = PodRegistry(
             config.url_for_pods, ca_config_map=ca, workspace=config.workspace, type=config.type
@@ -117,9 +117,9 @@ class PodRegistries:
         return replace(plain, secret=secret, secret_keys=keys & access.keys), ""
 
     def redact(self, namespace: str, pods: Sequence[Object]) -> list[Object]:
-        """The pods, with the known secrets of their namespace struck out of what their status says.
+        """The pods, with the known secrets of their namespace redacted from the messages in their status.
 
-        A server that is none of ours may print its password before it dies, and the kubelet keeps the end of its log.
+        A custom server may print its password before it crashes, and the kubelet keeps the end of its log.
         """
         found = [both for where, both in self._words.items() if where.namespace == namespace]
         words = sorted({word for both in found for word in (*both[0], *both[1])}, key=len, reverse=True)
@@ -128,7 +128,7 @@ class PodRegistries:
         return [change_messages(pod, lambda message: _strike_out(message, words)) for pod in pods]
 
     async def _keys(self, where: ObjectRef) -> tuple[frozenset[str], str]:
-        """The keys that hold something, and what is wrong."""
+        """The keys with a value, and a problem."""
         now = self._clock()
         asked, known = self._found.get(where, (now - TTL_SECONDS, frozenset[str]()))
         if now - asked < TTL_SECONDS:
@@ -156,7 +156,7 @@ class PodRegistries:
             if secret is None:
                 return None
             words, (known, before) = _forms(secret), self._words.get(where, (frozenset(), frozenset()))
-            # a pod that started before the change has the words of then
+            # a pod that started before the change has the previous values
             self._words[where] = (words, before if words == known else known)
             return frozenset(secret)
         try:
@@ -167,14 +167,14 @@ class PodRegistries:
 
 
 def _forms(secret: Mapping[str, bytes]) -> frozenset[str]:
-    """The secret values as they stand, in base64, in a URL, in JSON, and as a basic Authorization header has them."""
+    """The secret values in plain text, in base64, in a URL, in JSON, and in a basic Authorization header."""
     user = secret.get("username", b"")
     words: set[str] = set()
     for key, value in secret.items():
         text = value.decode(errors="replace").strip()
         if key in _NO_SECRET or len(text) < _SHORTEST_SECRET:
             continue
-        # of a private key any line says too much
+        # each line of a private key is a secret
         lines = [line for line in text.splitlines() if len(line) >= _SHORTEST_SECRET and "-----" not in line]
         words |= {text, *lines, quote(text, safe=""), json.dumps(text)[1:-1]}
         words |= {base64.b64encode(whole).decode() for whole in (value, user + b":" + value)}
@@ -182,7 +182,7 @@ def _forms(secret: Mapping[str, bytes]) -> frozenset[str]:
 
 
 def _strike_out(message: str, words: Sequence[str]) -> str:
-    """Only in messages: one of Kubernetes' own words may be somebody's password."""
+    """Redacts messages only, since a password may equal one of Kubernetes' own words."""
     for word in words:
         message = message.replace(word, STRUCK_OUT)
     return message

@@ -1,8 +1,8 @@
-"""One reconcile for one key: plan, report, act, on a world that is observed. Level-triggered and idempotent.
+"""Reconciles one key: observe, plan, report, act. Level-triggered and idempotent.
 
-The status is written before the actions, so that an intent (a rollout, a revert) outlives an operator that dies
-between the two. What the API server refuses for good is remembered as a refused write and planned with, so that the
-same refusal neither flaps the status nor hides.
+The status is written before the actions. So an intent (a rollout, a revert) survives a crash of the operator between
+the two. A permanent refusal of the API server is kept as a refused write and is input of the next plan. So the status
+keeps reporting the refusal and does not flap.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 CONFLICT_RETRY_SECONDS = 0.5
 FIRST_ANSWER = timedelta(seconds=1)
-"""A registry's first answer comes sooner, and a status before it would say only that it is waited for."""
+"""A registry's first answer usually arrives sooner. An earlier status would only contain ``Pending``."""
 
 
 class Reconciler:
-    """Brings one ModelDeployment after the other to what it asks for.
+    """Brings ModelDeployments to their desired state.
 
-    ``reconcile`` may run for several keys at once, and never twice at once for one key (the queue sees to that).
+    ``reconcile`` may run for several keys at once. The queue never runs it twice at once for one key.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Reconciler:
         self._observer = Observer(kube, cache, settings, services, self._slots, clock)
         self._refused_writes: dict[Key, tuple[RefusedWrite, ...]] = {}
         self._unanswered: dict[Key, datetime] = {}
-        """Since when a key waits for the first answer of its registry."""
+        """The time at which a key began to wait for the first answer of its registry."""
         self._executor = Executor(kube)
 
     def resume(self, keys: Iterable[Key]) -> None:
-        """Gives the rollouts that an operator before this one left under way their slots back."""
+        """Restores the slots of rollouts that a previous operator left in progress."""
         for key in keys:
             raw = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *key))
             candidate = part(read_modeldeployment(raw or {}).status, "candidate")
@@ -69,9 +69,9 @@ class Reconciler:
             )
 
     async def reconcile(self, key: Key) -> float | None:
-        """Does what is due for ``key``; returns the seconds until time alone makes another look worthwhile.
+        """Reconciles ``key``. Returns the seconds until the next reconcile that is due without any event, or None.
 
-        Raises ApiError when the API server could not be asked; the queue tries again later.
+        Raises ApiError if the API server could not be reached. The queue then retries later.
         """
         observed = await self._observer.observe(key, self._refused_writes.get(key, ()))
         if observed is None:
@@ -86,11 +86,11 @@ class Reconciler:
         try:
             await self._report(seen, world, decided)
             if not decided.rollout_in_flight:
-                # not before the status says so: until then the rollout counts for everybody who reads it
+                # only after the status is written: until then each reader of statuses counts the rollout
                 self._slots.note(key, in_flight=False, waits=_waits_for_a_slot(decided))
             refused_writes = await self._executor.carry_out(world, decided.actions)
         except (Conflict, NotFound) as stale:
-            # the cache was behind; what is true has been fetched meanwhile, and what was refused may be past
+            # the cache was stale and is up to date by now, so an earlier refusal may be obsolete
             self._refused_writes.pop(key, None)
             log.debug("stale view namespace=%s name=%s: %s", *key, stale)
             return CONFLICT_RETRY_SECONDS
@@ -108,7 +108,7 @@ class Reconciler:
         self._slots.note(key, False)
 
     def _wait_for_first_answer(self, world: World) -> timedelta | None:
-        """How long to wait with a new ModelDeployment, whose registry has just been asked for the first time."""
+        """The time left to wait for the registry's first answer for a new ModelDeployment, or None."""
         if (
             world.status
             or world.parsed_spec is None
@@ -122,7 +122,7 @@ class Reconciler:
     # --- report --------------------------------------------------------------------------------
 
     async def _report(self, seen: ModelDeployment, world: World, decided: Plan) -> None:
-        """Writes the status when it differs, then emits the events; a conflict leaves both undone."""
+        """Writes the status if it differs, then emits the events. After a conflict, it does neither."""
         if decided.status != world.status:
             ref = ObjectRef(Kind.MODEL_DEPLOYMENT, world.namespace, world.name)
             written = await self._kube.patch_status(

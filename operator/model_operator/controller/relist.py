@@ -1,4 +1,4 @@
-"""Lists of our own. Missed deletions bring no event, so they run beside the watches."""
+"""The operator's own lists. They run beside the watches, because a missed deletion causes no event."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Enqueue = Callable[[Key], object]
 
 
 _FIRST_RESYNC_SECONDS = 20.0
-"""Soon after the start: what was deleted between our first lists and kopf's is not in either."""
+"""Soon after the start, because an object deleted between the operator's first lists and kopf's is in neither."""
 _GAP_SECONDS = 5.0
 
 
 async def fill(kube: KubeClient, cache: Cache, namespaces: Sequence[str] = ()) -> set[Key]:
-    """List everything that is watched into the cache and drop ghosts; returns the keys that changed.
+    """List all watched kinds into the cache and drop deleted objects. Returns the keys that changed.
 
-    After it, an object that the cache does not have does not exist. Raises ApiError when a list fails, and
-    ``cache.TimeWentBack`` when the cluster was restored from a backup.
+    Afterwards, an object that the cache lacks does not exist. Raises ApiError if a list fails, and
+    ``cache.TimeWentBack`` if the cluster was restored from a backup.
     """
     changed: set[Key] = set()
     for kind in WATCHED_KINDS:
@@ -54,9 +54,9 @@ async def resync(
     every_seconds: float,
     gap: asyncio.Event | None = None,
 ) -> None:
-    """For ever: list again now and then, enqueue what had changed unnoticed, and everything, spread out.
+    """List periodically until cancelled. Enqueue keys with missed changes at once, and all keys spread over time.
 
-    Soon after ``gap`` was set, too: a watch has missed something.
+    Also list soon after ``gap`` is set, because a watch may have missed events.
     """
     gap = gap or asyncio.Event()
     pause = min(_FIRST_RESYNC_SECONDS, every_seconds)
@@ -64,14 +64,14 @@ async def resync(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await gap.wait()
-                # several watches are cut off together, and a list costs something
+                # several watches end together, and lists are expensive
                 await asyncio.sleep(_GAP_SECONDS)
         gap.clear()
         pause = random.uniform(0.8, 1.2) * every_seconds  # noqa: S311 - spreads load, guards nothing
         try:
             unnoticed = await fill(kube, cache, namespaces)
         except ApiError as error:
-            log.warning("cannot list for the resync; trying again in %.0f s: %s", pause, error)
+            log.warning("cannot list for the resync, retrying in %.0f s: %s", pause, error)
             continue
         for key in unnoticed:
             enqueue(key)

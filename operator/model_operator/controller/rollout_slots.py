@@ -1,4 +1,4 @@
-"""How many rollouts are under way at once, whose, and who comes next."""
+"""Limits the number of rollouts in progress, and keeps the order of those that wait."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from model_operator.domain.objects import Key
 
 
 class Slots:
-    """A slot for each rollout under way. When one comes free, who has waited longest is called."""
+    """A slot for each rollout in progress. A free slot goes to the key that has waited longest."""
 
     def __init__(self, limit: int, call: Callable[[Key], object]) -> None:
-        """``call`` has a key looked at; it may ask, and take a slot, at once or any time later."""
+        """``call`` enqueues a key, whose reconcile may take a slot at once or at any later time."""
         self._limit = limit
         self._call = call
         self._taken: set[Key] = set()
@@ -20,11 +20,11 @@ class Slots:
         self._line: dict[Key, None] = {}
 
     def free_for(self, key: Key) -> bool:
-        """Whether ``key`` may start, or go on with, a rollout."""
+        """Whether ``key`` may start or continue a rollout."""
         return key in self._taken or len(self._taken) < self._limit
 
     def note(self, key: Key, in_flight: bool, waits: bool = False) -> None:
-        """Takes or gives back the slot of ``key``, or has it wait for one."""
+        """Takes or releases the slot of ``key``, or puts the key in the queue for one."""
         if in_flight:
             self._taken.add(key)
         else:
@@ -33,8 +33,8 @@ class Slots:
             self._line.pop(key, None)
         elif key not in self._line:
             self._line[key] = None
-            return  # it has just looked
-        # also where no slot was given back: one that was called may have left a free slot behind
+            return  # it was reconciled just now
+        # even if no slot was released, because a key that was called may not have used its free slot
         for waiting in list(islice(self._line, max(0, self._limit - len(self._taken)))):
             if waiting != key:
                 self._call(waiting)

@@ -1,4 +1,4 @@
-"""What works beside the reconciler: what it needs of each part, and how it is told what a plan wants."""
+"""The background services of the reconciler: their interfaces, and the handover of a plan to them."""
 
 from __future__ import annotations
 
@@ -16,82 +16,82 @@ from model_operator.registry import RegistryId, WantedModel
 
 
 class Answers(Protocol):
-    """The registries' answers, as far as a reconcile asks for them."""
+    """The resolver's interface for a reconcile."""
 
     def want(self, key: Key, wanted: WantedModel | None) -> None:
-        """Registers what the key follows; None forgets it."""
+        """Registers the model and reference that the key follows. None removes the key."""
         ...
 
     def answer(self, key: Key) -> Resolution:
-        """The present answer; never waits."""
+        """The current answer. Never waits."""
         ...
 
     def watch_closely(self, key: Key, closely: bool) -> None:
-        """Whether each poll should read the version's tags anew."""
+        """Sets whether each poll reads the version's tags again."""
         ...
 
 
 class VerdictTags(Protocol):
-    """What writes to the registries, as far as a reconcile tells it."""
+    """The interface of the writer of tags for a reconcile."""
 
     def note(
         self, key: Key, registry_name: str, tags: Sequence[VersionTag], known: ResolvedVersion | None = None
     ) -> None:
-        """What the registry should say from now on; ``known`` is what it says already. Never waits."""
+        """Sets the tags that the registry should have. ``known`` is its current state. Never waits."""
         ...
 
     def forget(self, key: Key) -> None:
-        """The key is gone."""
+        """Drop a key whose ModelDeployment was deleted."""
         ...
 
 
 class Counts(Protocol):
-    """What counts the requests of watched pods, as far as a reconcile uses it."""
+    """The interface of the counter of requests to pods for a reconcile."""
 
     def follow(self, key: Key, revision: str, pods: Sequence[Pod]) -> None:
-        """Count for that revision from now on."""
+        """Start to count for that revision."""
         ...
 
     def forget(self, key: Key) -> None:
-        """Count no longer."""
+        """Stop counting."""
         ...
 
     def traffic(self, key: Key, revision: str = "") -> Traffic:
-        """What was counted; nothing when that revision is not followed."""
+        """The counts so far. They are empty if that revision is not followed."""
         ...
 
 
 class Facts(Protocol):
-    """What reads for the gates, as far as a reconcile uses it."""
+    """The interface of the reader of facts, which gates need, for a reconcile."""
 
     def follow(self, key: Key, registry: RegistryId, wanted: Sequence[FactsWanted]) -> None:
-        """Find that out from now on."""
+        """Start to read those facts."""
         ...
 
     def forget(self, key: Key) -> None:
-        """Find nothing out any more."""
+        """Stop reading facts."""
         ...
 
     def look_up(self, key: Key) -> Mapping[VersionId, VersionFacts]:
-        """What was found out so far; never waits."""
+        """The facts that are known so far. Never waits."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What works beside the reconciler, and is only told or read."""
+    """The background services. The reconciler hands them data and reads their results, and never waits for them."""
 
     answers: Answers
     tags: VerdictTags
     counts: Counts
     facts: Facts
     look_at: Callable[[Key], object]
-    """Has a key looked at as soon as may be."""
+    """Enqueues a key for a reconcile as soon as possible."""
     happened: Callable[[RolloutTransition], None] = lambda transition: None
-    """Is told what came of rollouts."""
+    """Called for each transition of a rollout."""
 
     def note(self, world: World, decided: Plan) -> None:
-        """Tells what a plan wants of everybody."""
+        """Hands the requests of a plan to each service."""
         if decided.watched:
             self.counts.follow(world.key, decided.watched, world.children.pods)
         else:
@@ -104,7 +104,7 @@ class Services:
         self.answers.watch_closely(world.key, decided.kept_out)
 
     def forget(self, key: Key) -> None:
-        """The key is gone."""
+        """Drop a key whose ModelDeployment was deleted."""
         self.answers.want(key, None)
         self.tags.forget(key)
         self.counts.forget(key)
@@ -112,7 +112,7 @@ class Services:
 
 
 def registry_id(namespace: str, registry: RegistrySpec) -> RegistryId:
-    """The registry that a spec means: an entry of the configuration, or one of its own with its namespace's access."""
+    """The registry of a spec: an entry of the configuration, or a URL with the access of the namespace."""
     if not registry.url:
         return RegistryId(registry.name)
     return RegistryId(

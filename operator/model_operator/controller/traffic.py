@@ -1,7 +1,7 @@
-"""Counts what the pods of a watched revision answer, from the figures that ``pod/serve.py`` shows.
+"""Counts the answers of pods during a watch window, from the metrics of ``pod/serve.py``.
 
-Pods are not trusted: what they show is bounded in time and size, and only three figures of it are read. A pod that
-shows nothing (a server that isn't ours) counts as nothing.
+Pods are not trusted. Each scrape has a limit of time and size, and only three metrics are read. A pod without these
+metrics (a custom server) is not counted.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ TIMEOUT_SECONDS = 2.0
 PARALLEL = 20
 MAX_BYTES = 256 * 1024
 MAX_LINES = 200
-"""Of the metrics that are read; serve.py shows one line per status code and two more."""
+"""Limit for the three metrics. serve.py has one line per status code, and two more."""
 MAX_LINE = 512
 SATURATED_SCRAPES = 2
-"""A pod that was full in so many scrapes in a row is saturated."""
+"""A pod that was full in this many scrapes in a row is saturated."""
 STALE_SECONDS = 60.0
-"""For so long a pod that can't be scraped any more counts as full as it was."""
+"""After a failed scrape, the last result of a pod counts for this long."""
 ABSENT_ROUNDS = 12
-"""A pod that has no figures is asked again only after so many rounds."""
+"""A pod without metrics is scraped again after this many rounds."""
 
 REQUESTS = "model_server_requests_total"
 IN_FLIGHT = "model_server_requests_in_flight"
@@ -57,24 +57,24 @@ class ScrapeResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one pod shows, since its container started."""
+    """The metrics of one pod since its container started."""
 
     requests: float
     errors: float
     full: bool
-    """Whether it works on as many requests as it can."""
+    """Whether it handles as many requests at once as it can."""
 
 
 class UnusableFiguresError(ValueError):
-    """The text is not what serve.py shows; the message says why, without quoting it."""
+    """The text is not the format of serve.py. The message has the reason without a quote."""
 
 
 @dataclass(slots=True)
 class _Counted:
-    """One pod, as far as it was counted."""
+    """The counts of one pod."""
 
     url: str = ""
-    """Where it is scraped; empty while it is not."""
+    """The URL to scrape. Empty while the pod is not scraped."""
     present: bool = True
     last: Figures | None = None
     requests: float = 0.0
@@ -84,9 +84,9 @@ class _Counted:
     rounds_to_skip: int = 0
 
     def count(self, figures: Figures, now: float) -> None:
-        """Take another scrape in; the first one is only what later ones are compared with."""
+        """Add a scrape. The first one only sets the baseline."""
         if (last := self.last) is not None:
-            # a counter that went back belongs to a container that started meanwhile
+            # a counter that decreased belongs to a restarted container
             fresh = figures.requests < last.requests or figures.errors < last.errors
             self.requests += figures.requests - (0.0 if fresh else last.requests)
             self.errors += figures.errors - (0.0 if fresh else last.errors)
@@ -95,14 +95,14 @@ class _Counted:
         self.scraped_at = now
 
     def saturated(self, now: float) -> bool:
-        """Whether it was full twice in a row, not long ago."""
+        """Whether it was full twice in a row recently."""
         recent = now - self.scraped_at < STALE_SECONDS
         return self.present and recent and self.full_scrapes >= SATURATED_SCRAPES
 
 
 @dataclass(slots=True)
 class _Followed:
-    """The pods of one revision, by uid, and the sum of those that are gone."""
+    """The pods of one revision, by uid, and the sums of deleted pods."""
 
     revision: str
     pods: dict[str, _Counted] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class _Followed:
     reported: Traffic = field(default_factory=Traffic)
 
     def let_go(self, uid: str) -> None:
-        """That pod does not exist any more; what it answered counts on."""
+        """Remove a deleted pod. Its answers still count."""
         pod = self.pods.pop(uid)
         pod.present = False
         self.gone_requests += pod.requests
@@ -127,9 +127,9 @@ class _Followed:
 
 
 class TrafficCounter:
-    """Scrapes the pods of the revisions that are followed, every five seconds.
+    """Scrapes the pods of the followed revisions every five seconds.
 
-    All methods but ``run`` return at once, and belong into the event loop that runs ``run``.
+    All methods except ``run`` and ``scrape`` return at once. Call them in the event loop of ``run``.
     """
 
     def __init__(
@@ -138,8 +138,8 @@ class TrafficCounter:
         scraped: Callable[[str], None] = lambda result: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``wake`` is called for a key whose figures changed so much that another look is worthwhile: errors, or
-        saturation, or requests past a power of two. ``scraped`` hears how each scrape ended.
+        """``wake`` is called for a key that needs a reconcile, because its errors or its saturation changed, or its
+        requests passed a power of two. ``scraped`` is called with the result of each scrape.
         """
         self._wake = wake
         self._scraped = scraped
@@ -149,10 +149,10 @@ class TrafficCounter:
         self._something = asyncio.Event()
 
     def follow(self, key: Key, revision: str, pods: Sequence[Pod]) -> None:
-        """Count for ``key`` what these pods answer, as far as they are of that revision.
+        """Count for ``key`` the answers of those pods that run this revision.
 
-        A pod is scraped from when it is ready until it is deleted: one that lost its readiness again may have done
-        so because it is saturated. Another revision than before starts from nothing.
+        A pod is scraped from the time when it is ready until it is deleted, since a pod may lose its readiness because
+        it is saturated. A new revision starts from zero.
         """
         followed = self._followed.get(key)
         if followed is None or followed.revision != revision:
@@ -172,18 +172,18 @@ class TrafficCounter:
         self._something.set()
 
     def forget(self, key: Key) -> None:
-        """Count nothing more for ``key``."""
+        """Stop counting for ``key``."""
         self._followed.pop(key, None)
 
     def traffic(self, key: Key, revision: str = "") -> Traffic:
-        """What was counted since ``key`` is followed; nothing while it, or ``revision`` if given, is not."""
+        """The counts since ``key`` is followed. They are empty if it, or the given ``revision``, is not followed."""
         followed = self._followed.get(key)
         if followed is None or (revision and followed.revision != revision):
             return Traffic()
         return followed.traffic(self._clock())
 
     async def run(self) -> None:
-        """Scrape until cancelled. No pod ends it."""
+        """Scrape until cancelled. No pod can end it."""
         async with _client() as http:
             while True:
                 if not self._followed:
@@ -193,7 +193,7 @@ class TrafficCounter:
                 await asyncio.sleep(SCRAPE_SECONDS)
 
     async def scrape(self, http: httpx.AsyncClient | None = None) -> None:
-        """Scrape all pods once, and wake whom that concerns."""
+        """Scrape all pods once, and wake the keys that need a reconcile."""
         if http is None:
             async with _client() as own:
                 return await self.scrape(own)
@@ -233,13 +233,13 @@ class TrafficCounter:
 
 
 def figures_of(text: str) -> Figures:
-    """Read what serve.py shows. Raises UnusableFiguresError when a figure is missing or can't be true."""
+    """Parse the metrics of serve.py. Raises UnusableFiguresError if they are missing or impossible."""
     requests = errors = in_flight = concurrency = 0.0
     seen: set[str] = set()
     for line in _relevant(text):
         for name, labels, value in _samples(line):
             if not (math.isfinite(value) and 0 <= value <= _LARGEST):
-                raise UnusableFiguresError(f"{name} is negative, endless or no number")
+                raise UnusableFiguresError(f"{name} is negative, infinite or not a number")
             seen.add(name)
             if name == REQUESTS:
                 requests += value
@@ -249,14 +249,14 @@ def figures_of(text: str) -> Figures:
             elif name == CONCURRENCY:
                 concurrency += value
     if not seen:
-        raise UnusableFiguresError("none of the figures is there")
+        raise UnusableFiguresError("none of the metrics is present")
     if requests > _LARGEST:
-        raise UnusableFiguresError(f"the sum of {REQUESTS} is beyond reason")
+        raise UnusableFiguresError(f"the sum of {REQUESTS} is impossibly large")
     return Figures(requests, errors, full=0 < concurrency <= in_flight)
 
 
 def _relevant(text: str) -> Iterator[str]:
-    """The few lines that are read; everything else would only cost time to parse."""
+    """The lines of the three metrics. To parse the others would only cost time."""
     count = 0
     for line in text.split("\n"):
         if not line.startswith(_READ):
@@ -264,7 +264,7 @@ def _relevant(text: str) -> Iterator[str]:
         count += 1
         if count > MAX_LINES or len(line) > MAX_LINE:
             raise UnusableFiguresError(
-                f"more than {MAX_LINES} lines of figures, or one over {MAX_LINE} characters"
+                f"more than {MAX_LINES} lines of metrics, or a line over {MAX_LINE} characters"
             )
         yield line
 
@@ -278,8 +278,8 @@ def _samples(line: str) -> list[tuple[str, dict[str, str], float]]:
             if sample.name in _READ
         ]
     except Exception as error:
-        # the parser promises no particular exception for a text that somebody made up
-        raise UnusableFiguresError(f"a line of figures can't be parsed ({type(error).__name__})") from None
+        # the parser documents no exception for a malformed text
+        raise UnusableFiguresError(f"a line of metrics can't be parsed ({type(error).__name__})") from None
 
 
 def _is_error(code: str) -> bool:
@@ -296,16 +296,16 @@ async def _fetch(http: httpx.AsyncClient, url: str) -> tuple[ScrapeResult, Figur
             raise UnusableFiguresError(f"the answer is {status}")
         return ScrapeResult.OK, figures_of(body.decode("utf-8", "replace"))
     except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, UnusableFiguresError) as error:
-        log.debug("no figures from %s: %s %s", url, type(error).__name__, error)
+        log.debug("no metrics from %s: %s %s", url, type(error).__name__, error)
         return ScrapeResult.FAILED, None
     except Exception:
-        # one odd pod must not end the counting of all others, and the process with it
-        log.exception("a defect while reading the figures of %s", url)
+        # one malformed pod must not end the scrapes of all others and then the process
+        log.exception("a defect while reading the metrics of %s", url)
         return ScrapeResult.FAILED, None
 
 
 async def _get(http: httpx.AsyncClient, url: str) -> tuple[int, bytes]:
-    # a connection that is kept would be one more for the pod to drain; a packed body unfolds to gigabytes
+    # a kept connection is one more to drain for the pod, and a compressed body can expand to gigabytes
     headers = {"accept": "text/plain", "accept-encoding": "identity", "connection": "close"}
     async with http.stream("GET", url, headers=headers) as response:
         if response.status_code != 200:
@@ -320,24 +320,24 @@ async def _get(http: httpx.AsyncClient, url: str) -> tuple[int, bytes]:
 
 def _client() -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        # pods are reached directly, whatever leads out of the cluster
+        # pods are reached directly, not through a proxy of the environment
         trust_env=False,
         follow_redirects=False,
         timeout=TIMEOUT_SECONDS,
         limits=httpx.Limits(max_connections=PARALLEL, max_keepalive_connections=0),
-        # pods speak plain HTTP: authorities that nobody asks for need not be read
+        # pods use plain HTTP, so no CA certificates are loaded
         verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
     )
 
 
 def _url(pod: Pod) -> str:
-    """Where the pod shows its figures; empty when it has no address of its own or no port of that name."""
+    """The URL of the pod's metrics. Empty if the pod has no address of its own or no port of that name."""
     try:
         address = ipaddress.ip_address(pod.ip)
     except ValueError:
         return ""
     if address.is_link_local or address.is_multicast or address.is_unspecified:
-        return ""  # no pod's: a cloud's metadata service answers there
+        return ""  # never a pod's address: a cloud's metadata service answers there
     port = pod.ports.get(PORT_NAME, 0)
     if not port:
         return ""

@@ -1,8 +1,8 @@
-"""kopf's events become keys in the queue. Nothing is decided or written here.
+"""Turns kopf's events into keys in the queue. This module decides nothing and writes nothing.
 
-Only ``on.event`` handlers are used, which need no finalizer and leave no annotation. The objects that kopf lists
-before a watch go into the cache by the page, not by the handlers. This module uses only kopf's public names. The
-private ones belong in ``kopf_pump``.
+It uses only ``on.event`` handlers, which need no finalizer and leave no annotation. The objects that kopf lists before
+a watch go into the cache by the page, not through the handlers. This module uses only kopf's public names. The private
+ones belong in ``kopf_pump``.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from model_operator.kube.resources import collection_path, group_and_plural
 log = logging.getLogger(__name__)
 
 
-_NEW_BEGINNINGS = 6
-"""In a row; then only a new process may help."""
-_NEW_BEGINNING = Backoff(first=1.0, longest=30.0)
+_MAX_RESTARTS = 6
+"""In a row. After that, only a new process may help."""
+_RESTART_BACKOFF = Backoff(first=1.0, longest=30.0)
 _STEADY_SECONDS = 60.0
-"""Watches that went well for so long have not failed in a row."""
+"""A failure after this many healthy seconds counts as the first one."""
 _WORDS = 500
 
 
 def watch_registry(
     kube: KubeClient, cache: Cache, enqueue: Enqueue, liveness: Liveness
 ) -> kopf.OperatorRegistry:
-    """The handlers: put what was seen into the cache, enqueue the keys that it concerns.
+    """The handlers. They put each object into the cache and enqueue the affected keys.
 
-    ``liveness`` is told the path of every list and watch that the API server answers well.
+    ``liveness`` gets the path of every list and watch that the API server answers with success.
     """
     registry = kopf.OperatorRegistry()
 
@@ -101,12 +101,11 @@ async def watch(
     liveness: Liveness | None = None,
     silence_seconds: float = 70.0,
 ) -> None:
-    """Run kopf's watches; returns or raises when any of them is lost for good.
+    """Run kopf's watches. Returns or raises if one of them fails for good.
 
-    What may pass (an answer that makes no sense, an API server that is out of order for minutes) is not lost for
-    good: all watches are begun anew, a few times in a row with growing pauses.
-    ``started`` is called once kopf's tasks exist, and after it has taken the process's signals for itself;
-    ``liveness`` is told of every sign of life. A watch that is silent for so many seconds is asked for anew.
+    After a failure that may pass (a malformed response, or minutes without an API server), all watches restart, a few
+    times in a row with growing pauses. ``started`` is called when kopf's tasks exist and kopf has set its signal
+    handlers. ``liveness`` gets every sign of life. A watch that is silent for ``silence_seconds`` is restarted.
     """
     liveness = liveness or Liveness(lambda: 0.0)
     liveness.expect(collection_path(kind, space) for kind in WATCHED_KINDS for space in namespaces or (None,))
@@ -119,11 +118,11 @@ async def watch(
             )
         except Exception as error:
             failures = 1 if time.monotonic() - began > _STEADY_SECONDS else failures + 1
-            if failures > _NEW_BEGINNINGS or not may_pass(error):
+            if failures > _MAX_RESTARTS or not may_pass(error):
                 raise
-            pause = _NEW_BEGINNING.after(failures)
+            pause = _RESTART_BACKOFF.after(failures)
             why = (str(error) or repr(error))[:_WORDS]
-            log.warning("the watches broke off; beginning anew in %.1f s: %s", pause, why)
+            log.warning("the watches failed, restarting them in %.1f s: %s", pause, why)
         await asyncio.sleep(pause)
 
 
@@ -133,7 +132,7 @@ async def _watch_until_lost(
     namespaces: Sequence[str],
     started: Callable[[], None],
 ) -> None:
-    """Let kopf watch until one of its tasks ends; it leaves nothing running."""
+    """Run kopf's watches until one of its tasks ends, then stop all of them."""
     tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=watch_settings(silence_seconds),
@@ -143,14 +142,14 @@ async def _watch_until_lost(
         namespaces=list(namespaces),
     )
     started()
-    # not kopf.run_tasks: at its end that one cancels every task of the event loop that is younger than it
+    # not kopf.run_tasks, which at its end cancels every newer task of the event loop
     try:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
     finally:
-        # when one watch fails, kopf leaves the others running; and they end well only while their helpers live
+        # if one watch fails, kopf leaves the others running, and they end cleanly only while their helpers run
         watchers = {task for task in asyncio.all_tasks() if is_watcher(task)}
         await end(watchers.union(tasks))
-        # when one request of its discovery fails, too
+        # kopf also leaves tasks running if a request of its discovery fails
         await end({task for task in asyncio.all_tasks() if is_of_kopf(task)})

@@ -1,10 +1,10 @@
-"""A queue of keys with the semantics of client-go's: every key at most once in line and once in work.
+"""A queue of keys with the semantics of client-go's: each key is at most once in the queue and once in work.
 
-Adding a key says "look at this one", no matter how often or why. A key that is added while it is in work is
-handed out again afterwards, never to two workers at once. Delays and failures only decide when.
+To add a key requests a reconcile, no matter how often or why. A key that is added while it is in work is handed out
+again afterwards, and never to two workers at once. Delays and failures only change the time.
 
-One thing is not client-go's: keys stand in line by groups, of which each has its turn, so that a group with
-thousands of keys does not keep the others waiting.
+One difference from client-go: keys wait in groups, and the groups take turns. A group with thousands of keys does not
+delay the others.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ class ShutDown(Exception):  # noqa: N818 - not a fault
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Growing delays of a key that keeps failing, in seconds."""
+    """Growing delays for a key that keeps failing, in seconds."""
 
     first: float = 0.5
     longest: float = 300.0
 
     def after(self, failures: int) -> float:
-        """The delay after that many failures in a row (from 1): doubled each time, jittered by half."""
+        """The delay after that many failures in a row (from 1). It doubles each time, with a jitter of up to half."""
         ceiling = min(self.longest, self.first * 2.0 ** min(failures - 1, 32))
         return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
 class WorkQueue(Generic[K]):
-    """One event loop's queue; not safe across threads.
+    """The queue of one event loop. Not thread-safe.
 
-    ``clock`` gives monotonic seconds; ``on_wait`` learns how many seconds a key stood in line. ``group_of`` names the
-    group of a key; by default all are in one.
+    ``clock`` returns monotonic seconds. ``on_wait`` is called with the seconds that a key has waited. ``group_of``
+    returns the group of a key. By default, all keys are in one group.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class WorkQueue(Generic[K]):
         self._on_wait = on_wait
         self._group_of = group_of
         self._ready: OrderedDict[Hashable, deque[K]] = OrderedDict()
-        """The lines, none of them empty; the group whose turn it is stands first."""
+        """The queues of the groups, none of them empty. The first group is next."""
         self._depth = 0
         self._ready_since: dict[K, float] = {}
-        """The dirty set: keys that wait in line or will once their present turn is over."""
+        """The dirty set: keys that wait, or will wait when their current work is done."""
         self._working_since: dict[K, float] = {}
         self._due: dict[K, float] = {}
         self._agenda: list[tuple[float, int, K]] = []
@@ -75,7 +75,7 @@ class WorkQueue(Generic[K]):
         self._shut = False
 
     def add(self, key: K) -> None:
-        """Have the key looked at as soon as a worker is free. An earlier wish to look later stays."""
+        """Enqueue the key for the next free worker. A delay that was set before stays."""
         if self._shut or key in self._ready_since:
             return
         self._ready_since[key] = self._clock()
@@ -83,7 +83,7 @@ class WorkQueue(Generic[K]):
             self._stand_in_line(key)
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Have the key looked at after that time; of several such wishes the earliest counts."""
+        """Enqueue the key after that time. Of several calls, the earliest time counts."""
         if seconds <= 0:
             self.add(key)
             return
@@ -95,22 +95,22 @@ class WorkQueue(Generic[K]):
         self._set_alarm()
 
     def add_rate_limited(self, key: K) -> float:
-        """Have the key looked at again after a failure; returns the delay in seconds."""
+        """Enqueue the key again after a failure. Returns the delay in seconds."""
         self._failures[key] = self._failures.get(key, 0) + 1
         delay = self._backoff.after(self._failures[key])
         self.add_after(key, delay)
         return delay
 
     def forget(self, key: K) -> None:
-        """The key went well: its next failure is its first."""
+        """Reset the failures of a key after a success."""
         self._failures.pop(key, None)
 
     def failures(self, key: K) -> int:
-        """How often in a row the key has failed."""
+        """The number of failures of the key in a row."""
         return self._failures.get(key, 0)
 
     async def get(self) -> K:
-        """Wait for a key and take it into work; ``done`` must follow. Raises ShutDown."""
+        """Wait for a key and take it. Call ``done`` afterwards. Raises ShutDown."""
         while not self._shut and not self._ready:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -118,7 +118,7 @@ class WorkQueue(Generic[K]):
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    self._call_next()  # this worker was called but has left
+                    self._call_next()  # this worker was called but is cancelled
                 raise
         if self._shut:
             raise ShutDown
@@ -130,7 +130,7 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """The key is out of work; if it was added meanwhile, it stands in line again."""
+        """Finish the work on a key. If the key was added meanwhile, it waits again."""
         del self._working_since[key]
         if key in self._ready_since and not self._shut:
             self._stand_in_line(key)
@@ -138,7 +138,7 @@ class WorkQueue(Generic[K]):
             self._idle.set()
 
     def shut_down(self) -> None:
-        """Hand out no more keys and take none; what is in work goes on."""
+        """Hand out no more keys and accept none. Keys in work continue."""
         self._shut = True
         if self._alarm is not None:
             self._alarm.cancel()
@@ -146,30 +146,30 @@ class WorkQueue(Generic[K]):
             self._call_next()
 
     async def drained(self) -> None:
-        """Wait until nothing is in work."""
+        """Wait until no key is in work."""
         await self._idle.wait()
 
     @property
     def depth(self) -> int:
-        """How many keys stand in line."""
+        """The number of keys that wait."""
         return self._depth
 
     @property
     def in_work(self) -> int:
-        """How many keys workers hold."""
+        """The number of keys in work."""
         return len(self._working_since)
 
     @property
     def longest_work_seconds(self) -> float:
-        """How long the key that has been in work for the longest time has been."""
+        """The seconds since the oldest key in work was taken."""
         return self._clock() - min(self._working_since.values()) if self._working_since else 0.0
 
     def release_due(self) -> None:
-        """Put the keys whose time has come in line; called by the queue's own timer."""
+        """Enqueue the keys that are due. Called by the queue's own timer."""
         now = self._clock()
         while self._agenda and self._agenda[0][0] <= now:
             due, _, key = heapq.heappop(self._agenda)
-            if self._due.get(key) == due:  # else an earlier time was agreed after this one
+            if self._due.get(key) == due:  # otherwise an earlier time was set after this one
                 del self._due[key]
                 self.add(key)
         self._set_alarm()
@@ -208,10 +208,10 @@ async def work(
     reconcile: Callable[[K], Awaitable[float | None]],
     on_error: Callable[[K, Exception, float], None],
 ) -> None:
-    """One worker: reconcile keys until the queue shuts down.
+    """Run one worker: reconcile keys until the queue shuts down.
 
-    ``reconcile`` returns the seconds after which it wants to see the key again, or None. When it raises, the
-    key comes again with growing delay and ``on_error`` gets key, error and delay in seconds.
+    ``reconcile`` returns the seconds until the next reconcile of the key, or None. If it raises an error, the key is
+    retried with growing delay, and ``on_error`` gets the key, the error and the delay in seconds.
     """
     while True:
         try:
@@ -228,6 +228,6 @@ async def work(
                 queue.add_after(key, look_again)
         finally:
             queue.done(key)
-        # neither a key that is there nor a look that finds nothing to do waits for anything: at a start with
-        # thousands of keys the event loop would stand still until the last of them
+        # a reconcile without work to do never yields to the event loop, so at a start with thousands of keys it would
+        # block until the last of them
         await asyncio.sleep(0)

@@ -21,7 +21,9 @@ def test_a_watch_that_is_silent_while_the_api_server_answers_is_stuck_and_named(
     clock.now += WATCH_SECONDS + 1
     liveness.heard("/api/v1/services")
     liveness.answered()
-    assert liveness.trouble() == "the watch /api/v1/pods is silent for 301 s while the API server answers"
+    assert (
+        liveness.trouble() == "the watch /api/v1/pods has been silent for 301 s while the API server answers"
+    )
     liveness.heard("/api/v1/pods")
     assert liveness.trouble() == ""
 
@@ -51,14 +53,14 @@ def test_a_reconcile_that_does_not_come_back_is_stuck() -> None:
     clock.working = WORK_SECONDS
     assert liveness.trouble() == ""
     clock.working = WORK_SECONDS + 1
-    assert liveness.trouble() == "a reconcile is stuck for 121 s"
+    assert liveness.trouble() == "a reconcile has been stuck for 121 s"
 
 
 def test_a_watch_that_begins_anew_with_a_list_may_have_missed_a_deletion() -> None:
     liveness = Clock().liveness()
     liveness.listed("/api/v1/pods")
-    assert not liveness.began_anew.is_set(), "it has only begun"
+    assert not liveness.relisted.is_set(), "it has only begun"
     liveness.heard("/api/v1/pods")
-    assert not liveness.began_anew.is_set(), "it went on where it was"
+    assert not liveness.relisted.is_set(), "it went on where it was"
     liveness.listed("/api/v1/pods")
-    assert liveness.began_anew.is_set()
+    assert liveness.relisted.is_set()

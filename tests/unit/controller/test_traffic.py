@@ -454,5 +454,5 @@ def test_lines_that_are_not_ours_do_not_matter() -> None:
 
 
 def test_figures_of_somebody_else_are_no_figures() -> None:
-    with pytest.raises(UnusableFiguresError, match="none of the figures"):
+    with pytest.raises(UnusableFiguresError, match="none of the metrics"):
         figures_of("http_requests_total 5\n")

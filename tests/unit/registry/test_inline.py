@@ -263,7 +263,7 @@ async def test_only_secrets_of_known_names_are_read() -> None:
     told = await objects.read("Secret", "crm", "database")
     assert told == (
         "spec.registry.credentialsSecret: database is not one of inlineRegistries.secretNames in the operator's "
-        "configuration; there is: mlflow"
+        "configuration, which are: mlflow"
     )
     assert kube.read == ["Secret mlflow of crm"]
 
