@@ -1,1 +1,1 @@
-"""The steps of the plan. Each takes the decision so far and gives it on."""
+"""The steps of the plan. Each takes the decision so far and returns the next one."""

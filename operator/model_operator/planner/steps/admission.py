@@ -1,4 +1,7 @@
-"""Whether the gates let a version start. What serves is never asked, nor what a person holds or has begun."""
+"""Whether the gates let a version start.
+
+The serving version, a revision that a person holds, and a rollout under way pass no gate again.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from model_operator.planner.gates import GateReport, Subject, facts_wanted, run_
 
 
 def admit(world: World, decision: Decision, desired: Revision) -> Decision:
-    """Asks the gates about ``desired``, and says what they have to know; ``decision.admission`` is their answer.
+    """Runs the gates on ``desired``.
 
-    No answer means that there was nothing to ask.
+    Sets ``decision.admission`` to their results and ``decision.facts`` to the facts that they need from the registry.
+    ``admission`` stays None if no gate has to run.
     """
     version, spec = world.resolution.version, world.spec
     if version is None or decision.held:
@@ -25,7 +29,7 @@ def admit(world: World, decision: Decision, desired: Revision) -> Decision:
         return decision
     serving = _serving(world, decision)
     if serving and serving.id == VersionId(desired.target.model, desired.target.version):
-        return decision  # the version was admitted; its pods are only shaped anew
+        return decision  # the version was admitted before, only its pod settings changed
     wanted = facts_wanted(spec.gates, version, serving)
     subject = Subject(
         version,
@@ -38,7 +42,7 @@ def admit(world: World, decision: Decision, desired: Revision) -> Decision:
 
 
 def _serving(world: World, decision: Decision) -> FactsWanted | None:
-    """The version that serves, where the registry that is followed now is its own."""
+    """The serving version. None if it came from another registry than the one that the spec names now."""
     state = decision.state
     revision = decision.revision(state.serving.revision) if state.serving else None
     if revision is None or revision.target.registry_url != world.resolution.registry_url:
@@ -48,14 +52,17 @@ def _serving(world: World, decision: Decision) -> FactsWanted | None:
 
 
 def turn_away(decision: Decision, report: GateReport) -> Decision:
-    """What happens to a candidate when the version that is wanted in its place may not start (yet)."""
+    """Drops the candidate when a gate stops the version that the alias names now.
+
+    A pending gate drops nothing. A rollout under way continues as long as no other revision serves.
+    """
     state, candidate = decision.state, decision.state.candidate
     if candidate is None or report.refusal is None:
         return decision
     if not candidate.phase.in_flight:
         return decision.with_state(replace(state, candidate=None))
     if state.serving is None:
-        return decision  # nothing else serves, so what is under way goes on
+        return decision  # no other revision serves, so the rollout continues
     text = (
         f"version {candidate.version} is no longer wanted, so version {state.serving.version} keeps serving"
     )

@@ -1,4 +1,4 @@
-"""The life of a candidate: judged by its pods, it goes live, is rejected, or is withdrawn without blame."""
+"""The rollout of a candidate. Its pods decide: it goes live, is rejected, or is withdrawn without a verdict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from model_operator.planner.target import find_held_revision
 
 
 def judge_candidate(world: World, decision: Decision) -> Decision:
-    """Looks at the pods of the candidate, if a Deployment carries one, and draws the consequence."""
+    """Judges the candidate by its pods, if a Deployment runs it, and ends or continues the rollout."""
     candidate = decision.state.candidate
     if candidate is None or not candidate.phase.carried:
         return decision
@@ -47,7 +47,7 @@ def judge_candidate(world: World, decision: Decision) -> Decision:
             return _hold(decision, candidate, hold)
         return _go_live(world, decision, candidate, judgement)
     if candidate.phase is Phase.FAILED:
-        return decision  # the kubelet keeps trying; what it was rejected for still stands
+        return decision  # the kubelet keeps trying, but the verdict stays
     stuck = _stuck(world, decision, judgement)
     failure = stuck or judgement.failure
     if failure and (stuck or failure.side is Side.ENVIRONMENT):
@@ -65,7 +65,7 @@ def judge_candidate(world: World, decision: Decision) -> Decision:
 
 
 def candidate_moments(world: World, decision: Decision) -> Iterator[datetime]:
-    """When the candidate misses a deadline of its pods, or of all their phases together."""
+    """When the candidate misses the deadline of a phase, or of all phases of a pod together."""
     candidate = decision.state.candidate
     if candidate is None:
         return
@@ -76,7 +76,10 @@ def candidate_moments(world: World, decision: Decision) -> Iterator[datetime]:
 
 
 def judge_refused_template(world: World, decision: Decision) -> Decision:
-    """A template that the API server refuses is the spec's fault; the Deployment still has the one before."""
+    """Rejects a candidate whose pod template the API server rejected as invalid: the spec is at fault.
+
+    The Deployment still has the previous template. After any other refusal the write is retried.
+    """
     candidate = decision.state.candidate
     if candidate is None or not candidate.phase.in_flight:
         return decision
@@ -91,20 +94,23 @@ def judge_refused_template(world: World, decision: Decision) -> Decision:
         message = f"the API server rejected the pod template: {refused.message}"
         if refused.kind is RefusalKind.INVALID:
             return reject(world, decision, candidate, health_failure("FieldRefused", message))
-        # a policy or a quota may change its mind; nothing has moved yet, so asking again costs nothing
+        # a policy or a quota may allow it later, and nothing has moved yet, so a retry costs nothing
         held_up = replace(candidate, reason="Refused", message=message)
         return decision.with_state(replace(decision.state, candidate=held_up))
     return decision
 
 
 def time_for_a_pod(spec: ModelDeploymentSpec) -> timedelta:
-    """How long the phases of one pod may take together."""
+    """How long one pod may take for scheduling, fetch and startup together."""
     limits = spec.rollout
     return timedelta(seconds=limits.scheduling_seconds + limits.fetch_seconds + limits.startup_seconds)
 
 
 def _stuck(world: World, decision: Decision, judgement: Judgement) -> Failure | None:
-    """Pods that are replaced again and again (evicted, say) never miss a deadline of their own."""
+    """The failure of a candidate that has had no ready pod for the time of all phases.
+
+    It covers pods that are replaced again and again, by evictions for example: each new pod starts with new deadlines.
+    """
     candidate, spec = decision.state.candidate, world.spec
     if candidate is None or decision.state.serving is None or judgement.live:
         return None
@@ -115,12 +121,12 @@ def _stuck(world: World, decision: Decision, judgement: Judgement) -> Failure | 
     known = REASONS.get(judgement.hint)
     if known and known.side is Side.ENVIRONMENT:
         return replace(health_failure(judgement.hint), message=message[:MESSAGE_LIMIT])
-    # what hinders them may be anybody's fault; that nothing comes of it is the environment's
+    # the hint may concern any side, but a rollout without progress is a fault of the environment
     return health_failure("NoProgress", message)
 
 
 def _as_big_as_needed(world: World, state: RolloutState, candidate: Candidate) -> bool:
-    """Beside a serving track, all pods are there only when it has the size of that track."""
+    """Whether the candidate's track has enough replicas: beside a serving track, as many as that one should have."""
     if state.serving is None or candidate.track == state.serving.track:
         return True
     return world.track(candidate.track).replicas >= desired_replicas(world, state.serving)
@@ -130,25 +136,25 @@ def _as_big_as_needed(world: World, state: RolloutState, candidate: Candidate) -
 
 
 def is_approved(spec: ModelDeploymentSpec, version: str, revision: str) -> bool:
-    """Whether a reviewed commit agrees to that version or revision, or nobody has to."""
+    """Whether ``gates.approval.approved`` names that version or revision, or no approval is required."""
     approval = spec.gates.approval
     return approval.mode == "Automatic" or approval.approved in (version, revision)
 
 
 def _waits_for_traffic(world: World, decision: Decision, candidate: Candidate) -> bool:
-    """Whether it takes no requests yet and a person has to agree first; one who holds it has agreed."""
+    """Whether a candidate without requests waits for an approval. A revision that a person holds needs none."""
     spec, serving = world.spec, decision.state.serving
     if is_approved(spec, candidate.version, candidate.revision):
         return False
     if _is_held(world, decision, candidate):
         return False
-    # a commit that moves the gate must not let through what stands behind it
+    # a commit that changes approval.at must not let a waiting candidate pass
     hidden = is_approved_before_traffic(spec)
     return hidden or _is_beside(serving, candidate) or candidate.phase is Phase.READY
 
 
 def _is_held(world: World, decision: Decision, candidate: Candidate) -> bool:
-    """Whether a person asked for it by the annotation revert."""
+    """Whether a person holds it by the annotation revert."""
     held = find_held_revision(decision.revisions, read_request(world, "revert"))
     return held is not None and held.name == candidate.revision
 
@@ -165,16 +171,16 @@ def _show(spec: ModelDeploymentSpec, decision: Decision, candidate: Candidate) -
     return decision.with_state(replace(decision.state, candidate=shown), *events)
 
 
-# --- what a strategy waits for ---------------------------------------------------------------------
+# --- the hold of a strategy ------------------------------------------------------------------------
 
 
 def _is_beside(serving: Serving | None, candidate: Candidate) -> bool:
-    """Whether it has a track of its own beside the version that serves."""
+    """Whether the candidate runs on another track than the serving revision."""
     return serving is not None and candidate.track != serving.track
 
 
 def _find_hold(world: World, decision: Decision, candidate: Candidate) -> Hold | None:
-    """What its strategy waits for before it goes live; nothing where a person holds it by the annotation revert."""
+    """The reason why its strategy delays going live. None if there is none, or if a person holds the candidate."""
     if _is_held(world, decision, candidate):
         return None
     strategy = followed_strategy(world.spec, beside=_is_beside(decision.state.serving, candidate))
@@ -207,7 +213,7 @@ def _go_live(world: World, decision: Decision, candidate: Candidate, judgement: 
         world.now,
         "" if empty else describe_self_test(spec, judgement.self_test),
         track=candidate.track,
-        # without a pod there is nothing to be seen; the watch window begins with the first one
+        # there is nothing to watch without pods, so the watch window begins with the first one
         settled=not window and not empty,
         watch_ends=None if empty or not window else world.now + window,
     )
@@ -227,7 +233,11 @@ def _go_live(world: World, decision: Decision, candidate: Candidate, judgement: 
 
 
 def reject(world: World, decision: Decision, candidate: Candidate, failure: Failure) -> Decision:
-    """Remembers the failure and goes back, or stays where there is nothing to go back to."""
+    """Records the verdict and drops the candidate, so that the serving revision is restored.
+
+    The candidate stays as Failed if no revision serves, or if ``revert.policy`` is Never. A failure that may have
+    been an accident gets a time for the next attempt.
+    """
     state = decision.state
     again = _find_retry_delay(world, state, candidate, failure)
     message = failure.message
@@ -271,7 +281,7 @@ def reject(world: World, decision: Decision, candidate: Candidate, failure: Fail
 def _find_retry_delay(
     world: World, state: RolloutState, candidate: Candidate, failure: Failure
 ) -> timedelta | None:
-    """When a failure that may have been an accident is tried again; None when it is not."""
+    """The delay until a failure that may have been an accident is retried. None: it isn't retried."""
     if failure.definite or state.serving is None or candidate.attempts >= ATTEMPTS:
         return None
     never = world.spec.revert.policy == "Never"
@@ -281,7 +291,10 @@ def _find_retry_delay(
 
 
 def withdraw(world: World, decision: Decision, candidate: Candidate, failure: Failure) -> Decision:
-    """Takes the candidate back without blame, to be tried again; stays where nothing else could serve."""
+    """Ends the rollout without a verdict and schedules the next attempt.
+
+    The candidate stays in place if no other revision serves.
+    """
     state = decision.state
     if state.serving is None:
         phase = decision.judgement.phase if decision.judgement else candidate.phase
@@ -290,7 +303,7 @@ def withdraw(world: World, decision: Decision, candidate: Candidate, failure: Fa
         )
         return decision.with_state(replace(state, candidate=waiting))
     message = failure.message
-    # without a surge each try takes a serving pod away, so only a person may ask for the next one
+    # without a surge each attempt takes away a serving pod, so only a person starts the next one
     retried = not costs_a_serving_pod(world, state, candidate.track)
     if not retried:
         message += (

@@ -1,4 +1,4 @@
-"""The desired revision: found or rendered; and the one that a commit brings in where it may not start."""
+"""Finds or renders the desired revision, and the interim one that applies a commit while that may not start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from model_operator.planner.target import build_target, digest_problem, find_hel
 
 
 def find_desired(world: World, decision: Decision) -> Decision:
-    """Finds the desired revision: held by a person, or named by the registry; rendered where it is new."""
+    """Sets ``decision.desired``: the revision that a person holds, or the one that spec and alias ask for now.
+
+    A new one is rendered. It stays None if the registry names no version, or with a ``decision.problem``, such as a
+    missing image tag.
+    """
     if read_request(world, "revert"):
         return _hold_revision(world, decision)
     version = world.resolution.version
@@ -40,7 +44,7 @@ def find_desired(world: World, decision: Decision) -> Decision:
 
 
 def find_kept_desired(world: World, decision: Decision) -> Revision | None:
-    """The kept revision that is wanted, where there is one; renders nothing."""
+    """The desired revision if it is kept already. Renders nothing."""
     if read_request(world, "revert"):
         return find_held_revision(decision.revisions, read_request(world, "revert"))
     version = world.resolution.version
@@ -48,7 +52,10 @@ def find_kept_desired(world: World, decision: Decision) -> Revision | None:
 
 
 def _hold_revision(world: World, decision: Decision) -> Decision:
-    """A person holds a kept revision; this needs no registry. What it was rejected for is forgiven once."""
+    """The revision that the annotation revert names. It needs no registry.
+
+    A new value of the annotation removes the verdict on that revision once.
+    """
     value = read_request(world, "revert")
     found = find_held_revision(decision.revisions, value)
     if found is None:
@@ -63,7 +70,7 @@ def _hold_revision(world: World, decision: Decision) -> Decision:
 
 
 def _make_desired_startable(world: World, decision: Decision) -> Decision:
-    """A revision whose scripts are lost is rendered anew before it starts; what has started is left alone."""
+    """Renders a revision again whose scripts' ConfigMap is lost, before it starts. One that runs stays as it is."""
     desired, state = decision.desired, decision.state
     candidate = state.candidate
     if desired is None or desired.name in state.carried().values() or state.rejection_of(desired.name):
@@ -79,21 +86,21 @@ def _make_desired_startable(world: World, decision: Decision) -> Decision:
 
 
 def _answer_retry(world: World, decision: Decision) -> Decision:
-    """A person asks by annotation: the version that is wanted is tried again, whatever it was rejected for."""
+    """Removes the verdict on the desired version if the annotation retry has a new value."""
     value = read_unanswered(world, "retry")
     if decision.desired is None or not value:
         return decision
     for revision in decision.revisions:
-        # else the verdict on an earlier shape of its pods would be carried over
+        # else inherit_rejection would carry over the verdict on its earlier pod settings
         if same_version(revision.target, decision.desired.target):
             decision = replace(decision, state=without_rejection(decision, revision.name))
     return replace(decision, state=retry_now(world, decision.state)).with_answer("retry", value)
 
 
 def _restart(world: World, decision: Decision, desired: Revision | None) -> tuple[Decision, Target | None]:
-    """The target to render anew because a person asks for a restart; None when nobody does, or it was done.
+    """The target of the restart that the annotation restart requests. None if there is no request left to serve.
 
-    It is answered when the new revision is kept: an operator that dies before renders it again.
+    The request is answered only after the new revision is kept. An operator that dies before that renders it again.
     """
     value = read_request(world, "restart")
     if not value or desired is None:
@@ -111,7 +118,7 @@ def _restart(world: World, decision: Decision, desired: Revision | None) -> tupl
 
 
 def _find_restarted(world: World, decision: Decision, desired: Revision) -> Target:
-    """What a restart is about: what is wanted, or what serves where that is rejected."""
+    """The target that a restart restarts: the desired one or, if that is rejected, the serving one."""
     state = decision.state
     if state.serving is None or not state.rejection_of(desired.name):
         return desired.target
@@ -120,7 +127,7 @@ def _find_restarted(world: World, decision: Decision, desired: Revision) -> Targ
 
 
 def _find_kept(decision: Decision, target: Target) -> Revision | None:
-    """The newest kept revision of the same target; a target is never rendered a second time unasked."""
+    """The newest kept revision of the same target. A target is rendered a second time only for a restart."""
     return next((r for r in reversed(decision.revisions) if same_target(r.target, target)), None)
 
 
@@ -128,11 +135,10 @@ def _find_kept(decision: Decision, target: Target) -> Revision | None:
 
 
 def find_interim(world: World, decision: Decision) -> Decision:
-    """Finds what brings a commit into force while the desired version may not start.
+    """Sets ``decision.interim``: the serving version with the pod settings of the new commit.
 
-    That is the version that serves, with its pods shaped as the spec says now: ``decision.interim``. There is none
-    where the spec itself names the version, since then all of the commit speaks of that version, nor where what
-    serves has this shape already.
+    It applies the commit while the desired version may not start. There is none if the spec pins a version, since
+    the whole commit is then about that version, or if the serving revision has these pod settings already.
     """
     desired = decision.desired
     target = _build_interim_target(world, decision, desired) if desired else None
@@ -152,7 +158,7 @@ def find_interim(world: World, decision: Decision) -> Decision:
 
 
 def _build_interim_target(world: World, decision: Decision, desired: Revision) -> Target | None:
-    """The target for the version that serves in the shape that the spec has now; None where that is not asked for."""
+    """The target of the serving version with the spec's present pod settings. None if there is no need for it."""
     serving = decision.revision(decision.state.serving.revision) if decision.state.serving else None
     if serving is None or decision.held:
         return None

@@ -1,4 +1,4 @@
-"""Verdicts across commits: which one a commit may have fixed, and which one it inherits."""
+"""Verdicts across commits: a commit may fix the cause, or its revision inherits the verdict on the version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from model_operator.planner.revisions import field_of
 
 
 def forgive_configuration_rejections(world: World, decision: Decision) -> Decision:
-    """A commit may have fixed what was the manifest's fault, also outside the part that shapes the pods."""
+    """Removes the verdicts with side Configuration at each new commit.
+
+    The commit may have fixed the cause, also outside of the pod settings.
+    """
     if not _is_new_commit(world):
         return decision
     rejected = tuple(r for r in decision.state.rejected if r.side is not Side.CONFIGURATION)
@@ -25,16 +28,16 @@ def forgive_configuration_rejections(world: World, decision: Decision) -> Decisi
 
 
 def _is_new_commit(world: World) -> bool:
-    """Whether this plan is the first to see the spec as it is now; a lost status tells nothing."""
+    """Whether this plan is the first for this generation of the spec. No if the status is lost."""
     seen = world.status.get("observedGeneration")
     return seen is not None and seen != world.generation
 
 
 def inherit_rejection(decision: Decision, desired: Revision) -> Decision:
-    """A verdict on the version itself outlives a commit that can't have fixed what it was rejected for.
+    """Copies the verdict on the same version to ``desired``, unless the commit may have fixed the cause.
 
-    Else each commit would try a version again that has the wrong files, or bring one back to live requests that
-    failed there.
+    Without this, each commit would retry a version with bad files, or send live requests again to a version that
+    failed on them.
     """
     state = decision.state
     candidate = state.candidate
@@ -44,7 +47,7 @@ def inherit_rejection(decision: Decision, desired: Revision) -> Decision:
         return decision  # it has a verdict of its own
     kin = [r for r in decision.revisions if r.name != desired.name and same_version(r.target, desired.target)]
     if any(r.name == state.serving.revision for r in kin):
-        return decision  # the version is well; what failed was a shape of its pods
+        return decision  # the version works, only some of its pod settings failed
     judged = [(at, number, r) for number, r in enumerate(kin) if (at := _judged_at(state, r))]
     if not judged:
         return decision
@@ -57,7 +60,7 @@ def inherit_rejection(decision: Decision, desired: Revision) -> Decision:
 
 
 def _judged_at(state: RolloutState, revision: Revision) -> datetime | None:
-    """When it was rejected or, unless it was, went live; None when it never did."""
+    """When the revision was rejected or, without a rejection, went live. None if neither happened."""
     if rejection := state.rejection_of(revision.name):
         return rejection.at
     verdict = revision.verdict
@@ -65,13 +68,13 @@ def _judged_at(state: RolloutState, revision: Revision) -> datetime | None:
 
 
 def _may_be_fixed(rejection: Rejection, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a commit between those two shapes may have removed what the version was rejected for."""
+    """Whether the change between those pod settings may have removed the cause of the rejection."""
     known = REASONS.get(rejection.reason)
     if known is None or rejection.side is not Side.MODEL or rejection.retry_at:
         return True
     if known.of_files:
         return any(before.get(part) != now.get(part) for part in ("fetch", "registry"))
-    # each further try of what failed on live requests would be one on live requests
+    # a version that failed on live requests would be tried on live requests again
     return not rejection.served or (
         known.fixed_by != "" and field_of(before, known.fixed_by) != field_of(now, known.fixed_by)
     )

@@ -19,20 +19,20 @@ from model_operator.planner.strategy.strategies import is_approved_before_traffi
 from model_operator.planner.strategy.tracks import candidate_track, is_still_reached
 
 SLOT_RETRY = timedelta(minutes=1)
-"""Who waits for a slot is called when one comes free; this is for the case that the call was lost."""
+"""A free slot wakes the waiting rollouts. This poll is for the case that the signal was lost."""
 CREDENTIALS_RETRY = timedelta(seconds=30)
 
 
 def follow_target(world: World, decision: Decision) -> Decision:
-    """Starts, supersedes or drops a candidate so that the desired revision becomes the serving one."""
+    """Starts, replaces or drops the candidate so that the desired revision becomes the serving one."""
     decision = find_desired(world, decision)
     state, desired = decision.state, decision.desired
     if desired is None:
-        return decision  # what is under way goes on; nothing new starts on an answer that we do not have
+        return decision  # a rollout under way continues, but no new one starts on an unknown target
     agreed = _is_agreed(world, decision, desired)
     candidate = state.candidate
     if candidate and candidate.phase is Phase.FAILED and candidate.revision == desired.name and state.serving:
-        # left in place; only a person or a commit tries it again
+        # it stays in place (revert.policy Never) until a person or a commit retries it
         return _start(world, decision, desired, agreed=agreed)
     if state.serving and decision.is_served:
         return _drop_candidate(decision, replace(state.serving, alias=world.spec.model.reference().display))
@@ -51,7 +51,7 @@ def follow_target(world: World, decision: Decision) -> Decision:
 
 
 def start_moments(world: World, decision: Decision) -> Iterator[datetime]:
-    """When what waits, was withdrawn or rejected may be tried (again)."""
+    """When a waiting, withdrawn or rejected revision may be tried."""
     candidate, problem = decision.state.candidate, decision.problem
     if candidate and candidate.retry_at:
         yield candidate.retry_at
@@ -65,9 +65,9 @@ def start_moments(world: World, decision: Decision) -> Iterator[datetime]:
 
 
 def _start_interim(world: World, decision: Decision) -> Decision:
-    """While the desired version may not start, a commit is brought into force with the version that serves.
+    """Applies a commit to the serving version while the desired version may not start.
 
-    ``decision.interim`` stays empty where there is nothing to bring in.
+    ``decision.interim`` stays None if there is nothing to apply.
     """
     decision = find_interim(world, decision)
     state = decision.state
@@ -80,7 +80,7 @@ def _start_interim(world: World, decision: Decision) -> Decision:
 
 
 def _drop_candidate(decision: Decision, serving: Serving) -> Decision:
-    """What serves stays; a candidate that was on its way is dropped."""
+    """Drops the candidate, if any, and keeps ``serving`` as the serving revision."""
     state = decision.state
     kept = replace(state, candidate=None, serving=serving)
     if state.candidate is None:
@@ -92,7 +92,11 @@ def _drop_candidate(decision: Decision, serving: Serving) -> Decision:
 
 
 def _start(world: World, decision: Decision, desired: Revision, *, agreed: bool) -> Decision:
-    """Makes ``desired`` the candidate, once it is ``agreed`` to, a slot is free and it has waited long enough."""
+    """Makes ``desired`` the candidate.
+
+    It starts after its retry delay, when it is approved (``agreed``), the Service's endpoints have left its track, and
+    a slot is free.
+    """
     state, alias = decision.state, world.spec.model.reference().display
     before = state.candidate
     in_flight = before is not None and before.phase.in_flight
@@ -102,7 +106,7 @@ def _start(world: World, decision: Decision, desired: Revision, *, agreed: bool)
         problem = Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
         return replace(decision, problem=problem)
     attempts = _count_attempts(state, desired)
-    # what is tried again is not rejected meanwhile
+    # a revision can't be rejected while it is being retried
     state = without_rejection(decision, desired.name)
     decision = replace(decision, state=state)
     track = candidate_track(world, state)
@@ -135,7 +139,7 @@ def _start(world: World, decision: Decision, desired: Revision, *, agreed: bool)
 
 
 def _may_start(world: World, candidate: Candidate) -> bool:
-    """Whether a candidate that is wanted still may start (again) now."""
+    """Whether a candidate for the desired revision may start now."""
     if candidate.phase in (Phase.WITHDRAWN, Phase.FAILED):
         return candidate.retry_at is not None and world.now >= candidate.retry_at
     return candidate.phase in (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_APPROVAL)
@@ -146,17 +150,17 @@ def _may_retry(world: World, rejection: Rejection) -> bool:
 
 
 def _count_attempts(state: RolloutState, desired: Revision) -> int:
-    """The how manyth try of ``desired`` the next one is."""
+    """The number of the next attempt of ``desired``, counted from 1."""
     before, verdict = state.candidate, desired.verdict
     waiting = (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_APPROVAL)
     if before and before.revision == desired.name:
         return before.attempts + (before.phase not in waiting)
-    # the rejection itself may have been forgiven a moment ago
+    # the rejection in the state may have been removed a moment ago
     return verdict.attempts + 1 if verdict and verdict.state is VerdictState.REJECTED else 1
 
 
 def _is_agreed(world: World, decision: Decision, revision: Revision) -> bool:
-    """Whether no person has to agree (any more) before anything starts; one who holds a revision has agreed."""
+    """Whether the revision needs no approval before it starts. A revision that a person holds needs none."""
     later = is_approved_before_traffic(world.spec)
     return later or decision.held or is_approved(world.spec, revision.target.version, revision.name)
 

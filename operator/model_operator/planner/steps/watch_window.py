@@ -1,4 +1,4 @@
-"""The life of what serves: watched for a while after it went live, then settled; or sent back for the one before."""
+"""The watch window of the serving revision: it settles, or fails and the operator reverts to an earlier one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ from model_operator.planner.strategy.tracks import restored_track
 
 
 def judge_serving(world: World, decision: Decision) -> Decision:
-    """Judges the serving revision while its watch window lasts, and a restored one while its rejection is young."""
+    """Judges the serving revision during its watch window.
+
+    A settled revision is judged for ``watchSeconds`` after the newest rejection: if it fails in the same way, the
+    verdict is removed.
+    """
     state, spec = decision.state, world.spec
     serving = state.serving
     if serving is None or (state.candidate and state.candidate.phase.carried):
         return decision
     live = world.track(serving.track)
     if live.revision != serving.revision:
-        return decision  # it is still being put back
+        return decision  # its track doesn't run it yet
     serving = _with_self_test(world, decision, serving)
     state = replace(state, serving=serving)
     decision = decision.with_state(state)
@@ -60,7 +64,7 @@ def judge_serving(world: World, decision: Decision) -> Decision:
 
 
 def serving_moments(world: World, decision: Decision) -> Iterator[datetime]:
-    """When the watch window ends, or what is wrong with what serves becomes a failure."""
+    """When the watch window ends, or a problem of the serving revision becomes a failure."""
     serving = decision.state.serving
     moments = [serving.watch_ends, _find_deadline(world, serving)] if serving else []
     if decision.watched:
@@ -69,7 +73,7 @@ def serving_moments(world: World, decision: Decision) -> Iterator[datetime]:
 
 
 def _with_self_test(world: World, decision: Decision, serving: Serving) -> Serving:
-    """With the outcome of its self-test, which its pods tell: they may be seen long after their Deployment."""
+    """Adds the self-test's outcome from its pods. The cache may have the pods long after their Deployment."""
     revision = decision.revision(serving.revision)
     if serving.self_test or revision is None:
         return serving
@@ -82,13 +86,13 @@ def _with_self_test(world: World, decision: Decision, serving: Serving) -> Servi
 
 
 def _judge_pods(world: World, serving: Serving, since: datetime) -> ServingJudgement:
-    """What can be held against the serving revision since a moment."""
+    """Judges the pods of the serving revision by everything that happened after ``since``."""
     load = Load(world.traffic, world.children.autoscaler)
     return judge_serving_pods(serving.revision, world.track(serving.track), load, since, world.now)
 
 
 def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) -> Decision:
-    """Goes back to the last revision that settled; without one, or where that is not wanted, only says so."""
+    """Reverts to the last settled revision. Only reports the failure if there is none, or with policy Never."""
     state = decision.state
     earlier = revert_target(state, decision.revisions)
     never = world.spec.revert.policy == "Never"
@@ -97,14 +101,14 @@ def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) 
         message = f"{failure.message}. Nothing was changed, because {why}"
         reported = replace(serving, reason=failure.reason, message=message)
         events = [] if serving.reason == failure.reason else [Event(True, failure.reason, reported.message)]
-        # the words of a failure may change with each look; the status need not
+        # the message may change with each reconcile, and the status must not change with it
         kept = serving if serving.reason == failure.reason else reported
         return decision.with_state(replace(state, serving=kept), *events)
     restored = make_startable(world, decision.revisions, earlier)
     if isinstance(restored, Revision):
         added = () if decision.revision(restored.name) else (restored,)
         decision, earlier = replace(decision, revisions=(*decision.revisions, *added)), restored
-    # quarantined even where it may have been an accident: each further try would be one on live requests
+    # rejected even if it may have been an accident: each retry would be one on live requests
     rejection = Rejection(
         serving.revision,
         serving.version,
@@ -135,19 +139,19 @@ def _restore(world: World, state: RolloutState, earlier: Revision) -> Serving:
         departed.alias if departed else "",
         world.now,
         track=restored_track(world, state, earlier.name),
-        # a revert target is never reverted further
+        # the operator never reverts a revision that it has reverted to
         settled=True,
     )
 
 
 def _count_attempts(state: RolloutState, serving: Serving) -> int:
-    """The how manyth time it was live: it left before because it failed, as the history has it."""
+    """How often the revision was live: each failure in the history, and this time."""
     left = [p for p in state.history if p.revision == serving.revision and p.reason in REASONS]
     return len(left) + 1
 
 
 def _find_deadline(world: World, serving: Serving) -> datetime | None:
-    """When the pods of what serves, none of which is available, will have missed a deadline."""
+    """When the serving pods, none of which is available, will miss a deadline. None if one is available."""
     live = world.track(serving.track)
     if not live.replicas or live.available:
         return None
@@ -158,17 +162,17 @@ def _find_deadline(world: World, serving: Serving) -> datetime | None:
 
 
 def _find_restored_window_end(world: World, state: RolloutState) -> datetime | None:
-    """Until when the newest rejection may still turn out to be nobody's fault; None when it may not."""
+    """Until when the newest verdict may be removed. None if no revision serves, or none was rejected."""
     if state.serving is None or not state.rejected:
         return None
     return state.rejected[0].at + timedelta(seconds=world.spec.rollout.watch_seconds)
 
 
 def _judge_restored(world: World, decision: Decision, serving: Serving) -> Decision:
-    """Takes a verdict back when the revision that was gone back to fails in the same way.
+    """Removes the newest verdict if the serving revision then fails with the same reason.
 
-    Then it is not the version's doing, and it is tried again after a while, like after any fault of the
-    environment.
+    The rejected version is then not at fault. It becomes a withdrawn candidate and is retried after a delay, as
+    after any failure of the environment.
     """
     state = decision.state
     ends = _find_restored_window_end(world, state)

@@ -1,4 +1,4 @@
-"""What a strategy is: how a candidate takes over from the version that serves."""
+"""The type of a strategy: how a candidate takes over from the serving revision."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from model_operator.domain.world import World
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a candidate that is ready does not take over yet. What serves goes on serving meanwhile."""
+    """The reason why a ready candidate does not go live yet. The serving revision keeps serving meanwhile."""
 
     reason: str
     """One word, for the status."""
     message: str
     until: datetime | None = None
-    """When to look again; None where time alone changes nothing."""
+    """When to check again. None if time alone changes nothing."""
 
 
 def _never(_world: World, _candidate: Candidate) -> Hold | None:
@@ -28,24 +28,23 @@ def _never(_world: World, _candidate: Candidate) -> Hold | None:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """How a candidate takes over. The rules of the spec are its row in api/choices.py.
+    """How a candidate takes over. Its rules for the spec are its row in api/choices.py.
 
-    Sizes, the Service and the way back are common to all and follow from the tracks (tracks.py). A first version,
-    beside which nothing serves, is started in the same way by all.
+    Sizes, the Service and reverts are common to all strategies and follow from the tracks (tracks.py). All strategies
+    start a first version in the same way.
     """
 
     name: str
-    """As ``spec.rollout.strategy`` and ``status.plan`` call it."""
+    """The value in ``spec.rollout.strategy`` and ``status.plan``."""
     beside: bool
-    """Whether a candidate comes up on the other track, which is kept for it, or replaces pods on the one that serves.
-    """
+    """True: a candidate starts on the other track. False: it replaces pods on the serving track."""
     extra_pods: Callable[[ModelDeploymentSpec, int], int]
-    """How many pods run at most above the number that serve."""
+    """The number of extra pods during a rollout at most, from the spec and the number of serving pods."""
     describe: Callable[[ModelDeploymentSpec, int], str]
-    """What the rollout does to that number of pods, as a sentence for ``status.plan``."""
+    """A sentence for ``status.plan`` about the rollout of that number of pods."""
     hold: Callable[[World, Candidate], Hold | None] = _never
-    """What a candidate waits for whose pods are all ready and which is approved; None: it goes live now.
+    """Why an approved candidate with all pods ready does not go live now. None: it does.
 
-    Asked at each look. A candidate that is held is in phase ReadyForTraffic, with the hold's reason, and ``until`` is
-    its deadline.
+    It is evaluated at each reconcile. A held candidate is in phase ReadyForTraffic with the hold's reason, and
+    ``until`` is its deadline.
     """

@@ -1,4 +1,4 @@
-"""BlueGreen: the candidate comes up in full size beside the version that serves, then the Service moves to it."""
+"""BlueGreen: the candidate starts in full size beside the serving revision, then the Service moves to it."""
 
 from __future__ import annotations
 

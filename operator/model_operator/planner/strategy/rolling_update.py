@@ -1,4 +1,4 @@
-"""RollingUpdate: pods are replaced a few at a time within the track that serves."""
+"""RollingUpdate: pods are replaced a few at a time within the serving track."""
 
 from __future__ import annotations
 

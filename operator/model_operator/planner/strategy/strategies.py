@@ -1,4 +1,4 @@
-"""The strategies by name, and which of them a rollout follows."""
+"""The strategies by name, and the choice of one for a rollout."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def chosen_strategy(spec: ModelDeploymentSpec) -> Strategy:
 
 
 def followed_strategy(spec: ModelDeploymentSpec, *, beside: bool) -> Strategy:
-    """The strategy of a candidate that is beside the version that serves, or takes its track.
+    """The strategy of a candidate that is ``beside`` the serving revision, or on its track.
 
-    That of the spec, unless it puts candidates elsewhere: a rollout that has begun goes on as it began.
+    It is the strategy of the spec if that one uses the same track. A rollout under way keeps the strategy that it
+    started with.
     """
     chosen = chosen_strategy(spec)
     if chosen.beside == beside:
@@ -28,6 +29,6 @@ def followed_strategy(spec: ModelDeploymentSpec, *, beside: bool) -> Strategy:
 
 
 def is_approved_before_traffic(spec: ModelDeploymentSpec) -> bool:
-    """Whether a person is asked when every pod is ready and takes no requests yet, and not before the start."""
+    """Whether the approval is required after all pods are ready and before traffic, and not before the start."""
     before_traffic = choices.STRATEGIES[spec.rollout.strategy].before_traffic
     return before_traffic and spec.gates.approval.at == "BeforeTraffic"

@@ -1,8 +1,8 @@
-"""Which track serves, which one a candidate takes, how big each has to be, and when traffic may move.
+"""The track of the serving revision and of a candidate, their sizes, and when the Service may move.
 
-A track is a Deployment. A strategy replaces pods within the track that serves, or brings the candidate up on the
-other one, and the Service moves when every pod is ready. Everything here follows from what is live, so an operator
-that starts in the middle of a switch goes on with it.
+A track is a Deployment. A strategy replaces pods within the serving track, or starts the candidate on the other one,
+and the Service moves when every pod is ready. Everything here follows from the live objects, so an operator that
+restarts in the middle of a switch continues it.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from model_operator.planner.strategy.strategies import chosen_strategy
 
 
 def other_track(world: World, track: str) -> str:
-    """The track beside ``track``; there are two."""
+    """The other one of the two tracks."""
     second = f"{world.name}{names.SECOND_TRACK_SUFFIX}"
     return second if track == world.name else world.name
 
 
 def candidate_track(world: World, state: RolloutState) -> str:
-    """Where a candidate that starts now comes up."""
+    """The name of the track for a candidate that starts now."""
     if state.serving is None:
-        # nothing serves that it could disturb; what failed there before is replaced
+        # no serving revision could be disturbed, and a failed candidate is replaced on its track
         return state.candidate.track if state.candidate else world.name
     beside = other_track(world, state.serving.track)
     if not chosen_strategy(world.spec).beside:
         return state.serving.track
     if world.service_track == beside and world.track(beside).exists:
-        # requests have not come back from there yet, so the track that should serve is the one without any
+        # the Service still points at the other track, so the track of the serving revision gets no requests
         return state.serving.track
     return beside
 
 
 def restored_track(world: World, state: RolloutState, revision: str) -> str:
-    """Where a revision that served before comes back: on the track that kept it warm, if there is one."""
+    """The name of the track for a revert to ``revision``: the one that kept it warm, if there is one."""
     serving = state.serving
     if serving is None:
         return world.name
@@ -52,11 +52,11 @@ def restored_track(world: World, state: RolloutState, revision: str) -> str:
 
 
 def desired_replicas(world: World, serving: Serving | None) -> int:
-    """How many pods the track that serves should have: as the spec says, or as it was scaled."""
+    """The number of pods that the serving track should have: ``spec.replicas``, or its present scale."""
     spec = world.spec
     if spec.replicas is not None:
         return spec.replicas
-    # the track whose size others follow first
+    # first the track whose size the others follow
     for name in (world.service_track, serving.track if serving else "", world.name):
         if (live := world.track(name)).exists:
             return live.replicas
@@ -64,14 +64,15 @@ def desired_replicas(world: World, serving: Serving | None) -> int:
     before = world.status.get("replicas")
     if spec.autoscaling is None or not isinstance(before, int):
         return start
-    # a Deployment that was deleted comes back at the size that its autoscaler had reached
+    # a deleted Deployment is created again at the size that its autoscaler had reached
     return max(start, min(before, spec.autoscaling.max_replicas))
 
 
 def idle_replicas(world: World, state: RolloutState, track: str) -> int:
-    """How many pods a track keeps that neither serves nor carries a candidate.
+    """The number of pods that a track keeps which neither serves nor runs a candidate.
 
-    While the watch window lasts it could take over at once; then ``warmReplicas`` stay until ``warmSeconds`` are over.
+    During the watch window it keeps its full size, for an immediate revert. Then ``warmReplicas`` stay until
+    ``warmSeconds`` after the serving revision went live.
     """
     serving, spec = state.serving, world.spec
     if serving is None:
@@ -87,7 +88,7 @@ def idle_replicas(world: World, state: RolloutState, track: str) -> int:
 
 
 def warm_until(spec: ModelDeploymentSpec, serving: Serving) -> datetime:
-    """When the track that served before may go to nothing."""
+    """When the track of the previous revision may be scaled to 0."""
     return serving.since + timedelta(seconds=spec.rollout.warm_seconds)
 
 
@@ -95,16 +96,16 @@ def warm_until(spec: ModelDeploymentSpec, serving: Serving) -> datetime:
 
 
 def traffic_track(world: World, state: RolloutState) -> str:
-    """The track that the Service should send requests to now; empty while it must not exist yet.
+    """The track that the Service should select now. Empty while the Service must not exist yet.
 
-    It follows the serving revision as soon as that can carry the load, and stays where it is until then.
+    The Service moves to the serving revision's track when enough of its pods are ready, and stays until then.
     """
     serving, pointed = state.serving, world.track(world.service_track)
     if serving is None:
         if world.children.service is None and _is_hidden(world):
             return ""
         first = state.candidate.track if state.candidate else world.name
-        # what serves may be unknown for a moment, and answer all the same
+        # the serving revision may be unknown for a moment while its pods still answer
         return pointed.name if pointed.available and not world.track(first).available else first
     if not pointed.exists:
         return _best_track(world, state, serving)
@@ -120,7 +121,7 @@ def traffic_track(world: World, state: RolloutState) -> str:
 
 
 def _best_track(world: World, state: RolloutState, serving: Serving) -> str:
-    """Where requests go that go nowhere now: to pods that may have them, though they be those of the track before."""
+    """The track for a Service whose track is gone: one with available pods, even the track of the previous revision."""
     beside = world.track(other_track(world, serving.track))
     tried = state.candidate is not None and beside.revision == state.candidate.revision
     if tried or world.track(serving.track).available:
@@ -129,13 +130,13 @@ def _best_track(world: World, state: RolloutState, serving: Serving) -> str:
 
 
 def _is_hidden(world: World) -> bool:
-    """Whether a first version must not take requests before a person agrees."""
+    """Whether a first version must not get requests before its approval."""
     approval = world.spec.gates.approval
     return approval.mode == "Manual" and approval.at == "BeforeTraffic"
 
 
 def is_confirmed(world: World, track: str) -> bool:
-    """Whether requests really go to ``track``: the endpoints of the Service say so, and no others are ready."""
+    """Whether the Service selects ``track`` and all ready endpoints are pods of that track."""
     if world.service_track != track:
         return False
     if world.track(track).replicas == 0:
@@ -145,10 +146,9 @@ def is_confirmed(world: World, track: str) -> bool:
 
 
 def is_still_reached(world: World, state: RolloutState, track: str) -> bool:
-    """Whether requests go to ``track`` for a moment yet: the Service is about to leave it, or has just left.
+    """Whether requests still go to ``track`` for a moment: the Service is about to leave it, or has just left.
 
-    False where the Service stays because the serving track can't take over: whoever waited for that might wait
-    for ever.
+    False if the Service stays there because the serving track can't take over. Waiting for that could take forever.
     """
     if world.service_track == track:
         return traffic_track(world, state) != track
@@ -161,6 +161,6 @@ def _pod_names(world: World, track: str) -> set[str]:
 
 
 def _ready_endpoints(world: World) -> list[str]:
-    """The names of the pods to which the Service's endpoints send requests."""
+    """The names of the pods behind the Service's ready endpoints."""
     slices = [s for s in world.children.endpoint_slices if s.service == world.name]
     return [name for found in slices for name in found.ready]
