@@ -1,1 +1,1 @@
-"""The child objects: their owners, and the writes that bring them to the revision that should run."""
+"""The child objects: their owners, and the writes that make them run the right revision."""

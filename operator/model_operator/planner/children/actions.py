@@ -1,4 +1,4 @@
-"""The actions that make the child objects what the active revision asks for."""
+"""The actions that bring the child objects to the state of the rollout."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ REFUSAL_RETRY = timedelta(seconds=30)
 def child_actions(
     world: World, state: RolloutState, revisions: Sequence[Revision], desired: Sequence[Revision] = ()
 ) -> tuple[Action, ...]:
-    """The writes that are still missing, in the order in which they must happen.
+    """The writes that are still missing, in their order. Empty if nothing has to change.
 
-    ``revisions`` are the kept ones and the one that this plan makes; ``desired`` are the one that is wanted
-    and what stands in for it, none while that is not known. Empty when everything is as it should be.
-    A revert needs nothing special here: the serving revision is another one again, its kept template differs from
-    what its track carries, and the Service follows when that track can take the load.
+    ``revisions`` are the kept ones and the one that this plan renders. ``desired`` are the desired revision and the
+    interim one, and empty while they are unknown.
+    A revert needs no special case here: the serving revision changed, so its kept template differs from the one on its
+    track, and the Service follows when that track can take the load.
     """
     named = {r.name: r for r in revisions}
-    # a candidate that was in the status but never kept can't be carried
+    # a candidate in the status whose revision was never kept has no template to run
     carried = {track: named[name] for track, name in state.carried().items() if name in named}
     if state.serving and state.serving.track not in carried and state.serving.revision in named:
         carried[state.serving.track] = named[state.serving.revision]
-    # verdicts come first: a revert must be remembered before the first write that carries it out
+    # verdicts come first: a crash between a revert's writes must not lose the reason for it
     return (
         *_verdicts(world, state),
         *(_tend(world, state, carried) if carried else ()),
@@ -63,7 +63,7 @@ def child_actions(
 
 
 def child_moments(world: World, state: RolloutState) -> Iterator[datetime]:
-    """When time alone makes other writes necessary."""
+    """When time alone changes the writes: the end of warmSeconds, and the retry of a refused write."""
     if state.serving and len(world.children.deployments) > 1:
         yield warm_until(world.spec, state.serving)
     if world.refused_writes:
@@ -71,7 +71,7 @@ def child_moments(world: World, state: RolloutState) -> Iterator[datetime]:
 
 
 def _tend(world: World, state: RolloutState, carried: Mapping[str, Revision]) -> Iterator[Action]:
-    """What brings the children to the revisions that the tracks should carry, and traffic to the right track."""
+    """The writes that make each track run its revision and the Service select the right track."""
     owner, spec = Owner(world.namespace, world.name, world.uid), world.spec
     for revision in carried.values():
         yield from _revision_objects(world, owner, revision)
@@ -80,7 +80,7 @@ def _tend(world: World, state: RolloutState, carried: Mapping[str, Revision]) ->
     settled = track if not track or is_confirmed(world, track) else _scaled_track(world) or track
     hpa, live_hpa = autoscaler(owner, spec, settled or world.name), world.children.autoscaler
     if hpa is None and live_hpa is not None and not live_hpa.leaving:
-        # before the scale below, or the autoscaler would undo it
+        # before the scale below, or the autoscaler would revert it
         yield delete(world, live_hpa)
     for name, revision in carried.items():
         in_traffic = name in (track, world.service_track) or state.serving is None
@@ -101,14 +101,14 @@ def _tend(world: World, state: RolloutState, carried: Mapping[str, Revision]) ->
 
 
 def _scaled_track(world: World) -> str:
-    """The track that the autoscaler or, without one, the budget is about; empty when its Deployment is gone."""
+    """The track of the autoscaler or, without one, of the disruption budget. Empty if its Deployment is gone."""
     scaler, budget = world.children.autoscaler, world.children.disruption_budget
     track = (scaler.track if scaler else "") or (budget.track if budget else "")
     return track if world.track(track).exists else ""
 
 
 def _preview(world: World, owner: Owner, state: RolloutState) -> Iterator[Action]:
-    """The Service that shows a candidate to those who have to agree to it."""
+    """The writes of the Service for testing a candidate before its approval."""
     live, candidate = world.children.preview, state.candidate
     if candidate is not None and candidate.phase is Phase.READY:
         body = preview_service(owner, world.spec, candidate.track)
@@ -118,11 +118,11 @@ def _preview(world: World, owner: Owner, state: RolloutState) -> Iterator[Action
 
 
 def _idle(world: World, state: RolloutState, carried: Mapping[str, Revision]) -> Iterator[Action]:
-    """Tracks that neither serve nor carry a candidate keep what a revert needs, and then nothing."""
+    """The writes for idle tracks: the size that a revert needs, later 0 or a deletion."""
     if state.serving is None or not is_confirmed(world, state.serving.track):
         return  # requests may still go there
     for track, live in world.children.deployments.items():
-        # the revision that serves may be kept no longer, and so not be among what is carried
+        # the ControllerRevision of the serving revision may be gone, so carried may lack its track
         if track in carried or track == state.serving.track or live.leaving:
             continue
         if live.controller is None:
@@ -137,7 +137,7 @@ def _idle(world: World, state: RolloutState, carried: Mapping[str, Revision]) ->
 def _revision_objects(world: World, owner: Owner, active: Revision) -> Iterator[Action]:
     if not any(scripts.name == active.config_map for scripts in world.children.config_maps):
         body = scripts_config_map(owner, world.defaults.scripts)
-        # an older revision's scripts that somebody deleted can't be made again from today's code
+        # an older revision's deleted scripts can't be created again from today's code
         if name_of(body) == active.config_map:
             yield Create(world.ref(Kind.CONFIG_MAP, active.config_map), body)
     if not any(r.name == active.name for r in world.children.revisions):
@@ -150,7 +150,7 @@ def _keep(world: World, owner: Owner, revision: Revision) -> Create:
 
 
 def _deployment(world: World, state: RolloutState, body: Object, *, moves: bool) -> Iterator[Action]:
-    """A track's Deployment: its body, and its size where that is ours to say."""
+    """The writes of a track's Deployment: its body, and its size if the operator sets it."""
     live, desired = world.track(name_of(body)).deployment, desired_replicas(world, state.serving)
     if live is None:
         yield create(world, Kind.DEPLOYMENT, with_replicas(body, desired))
@@ -160,26 +160,27 @@ def _deployment(world: World, state: RolloutState, body: Object, *, moves: bool)
         yield applied
     size = None if live.leaving else _new_size(world, live, desired)
     if size is not None:
-        # an apply changes the version: bound to that of before, the scale would be refused
+        # the apply changes resourceVersion: a scale that names the old one would be a conflict
         version = "" if applied else live.resource_version
         yield Scale(world.ref(Kind.DEPLOYMENT, name_of(body)), size, version)
 
 
 def _new_size(world: World, live: Deployment, desired: int) -> int | None:
-    """The size that a track has to be brought to; None where it has it, or somebody else decides."""
+    """The size to set on a track. None if it has that size, or if an autoscaler or a person sets it."""
     spec, followed = world.spec, world.service_track or live.name
     if spec.autoscaling is not None and live.name == followed:
-        # an autoscaler leaves a Deployment alone that stands at 0: so does a person who put it there
+        # an autoscaler ignores a Deployment with 0 replicas, so a new one can't start it. With an autoscaler there,
+        # a person scaled it to 0 and it stays
         asleep = live.replicas == 0 and world.children.autoscaler is None
         return initial_replicas(spec) if asleep else None
     if spec.replicas is not None:
         return desired if live.replicas != desired else None
-    # what is to take over has to have the size of what it takes over from
+    # the track that takes over needs the size of the one that serves
     return desired if live.name != followed and live.replicas < desired else None
 
 
 def _adoptions(world: World) -> Iterator[Action]:
-    """Orphans of the kinds that are never applied again get their owner back."""
+    """The owner references for orphans of the kinds that are never applied again."""
     for live in (*world.children.config_maps, *world.children.revision_objects):
         if live.controller is None and not live.leaving:
             yield adopt(world, live)
@@ -189,12 +190,12 @@ def _adoptions(world: World) -> Iterator[Action]:
 
 
 def _verdicts(world: World, state: RolloutState) -> Iterator[RecordVerdict]:
-    """What the state holds and the kept revisions do not say yet."""
+    """The verdicts of the state that the kept revisions do not have yet."""
     for revision in world.children.revisions:
         desired = verdict_on(state, revision.name)
         kept = revision.verdict
         if desired is None and (kept is None or kept.state is not VerdictState.REJECTED):
-            continue  # that it served once stays true
+            continue  # a revision that was live keeps that record
         if desired and kept and _same_verdict(kept, desired):
             continue
         ref = world.ref(Kind.REVISION, f"{world.name}-{revision.name}")
@@ -206,7 +207,7 @@ def _same_verdict(a: Verdict, b: Verdict) -> bool:
 
 
 def _rejected_unseen(world: World, state: RolloutState, desired: Sequence[Revision]) -> Iterator[Create]:
-    """A revision that shares the verdict on its version is kept, too, though no track ever carried it."""
+    """Keeps a desired revision that inherited the verdict on its version, even though no track ever ran it."""
     owner, kept = Owner(world.namespace, world.name, world.uid), {r.name for r in world.children.revisions}
     for revision in desired:
         if revision.name not in kept and state.rejection_of(revision.name):

@@ -1,4 +1,4 @@
-"""Tidying up: revisions over the limit, and scripts that nothing mounts."""
+"""Cleanup: revisions above ``revert.historyLimit``, and scripts that no pod mounts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from model_operator.planner.children.writes import delete
 def delete_unneeded(
     world: World, state: RolloutState, revisions: Sequence[Revision], desired: Sequence[Revision]
 ) -> Iterator[Delete]:
-    """Revisions over the limit, and scripts that nothing mounts."""
+    """The deletions. None while the desired revision is unknown (``desired`` is empty)."""
     if not desired:
-        return  # the verdict on the present target must outlive the status, and which that is is not known
+        return  # one of the revisions may hold the verdict on the present target, which must outlive the status
     needed = {*(r.name for r in desired), *(d.revision for d in world.children.deployments.values())}
     needed |= {r.revision for r in state.rejected[:1]}
     needed |= {state.serving.revision} if state.serving else set()
@@ -34,7 +34,7 @@ def delete_unneeded(
             yield Delete(ref, revision.uid, revision.resource_version)
     mounted = {r.config_map for r in kept}
     for live in world.children.deployments.values():
-        # also of a revision that can't be read
+        # also the mounts of a revision that can't be read
         mounted |= live.mounted
     for scripts in world.children.config_maps:
         if scripts.name not in mounted and not scripts.leaving:

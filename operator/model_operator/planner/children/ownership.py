@@ -1,4 +1,4 @@
-"""Whose the child objects are."""
+"""The owners of the child objects."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from model_operator.domain.world import World
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Whose the objects are that carry our labels; texts such as ``Deployment churn``."""
+    """The objects with our labels that this ModelDeployment does not own, as texts such as ``Deployment churn``."""
 
     conflicts: Sequence[str] = ()
-    """Controlled by something else: never touched."""
+    """Controlled by another object. The operator never touches them."""
     going_away: Sequence[str] = ()
     """Children of an earlier ModelDeployment of this name, which the garbage collector will remove."""
 
 
 def ownership_of(world: World) -> Ownership:
-    """Tells the children's owners apart. An orphan (no controller at all) counts as ours: it is adopted."""
+    """Finds the children with another controller. An orphan, without any controller, is ours to adopt."""
     conflicts, going_away = [], []
     for child in _children(world):
         controller = child.controller

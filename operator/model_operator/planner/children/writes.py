@@ -1,4 +1,4 @@
-"""The writes to one child object. Each is bound to the object that was seen."""
+"""The writes to one child object. Each is bound to the object as it was read."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from model_operator.planner.manifests import Owner, differs, name_of
 
 
 def create(world: World, kind: Kind, body: Object) -> Create:
-    """Creates it, or takes it over where a person allows that."""
+    """Creates the object, or takes over an existing one if the annotation adopt names it."""
     ref = world.ref(kind, name_of(body))
     return Create(ref, body, adopt=ref.kubectl_name in read_adoptions(world))
 
 
 def apply(world: World, body: Object, live: Child, *, moves: bool) -> Apply | None:
-    """Makes it what the body says, where it is not; one that is being deleted is left alone.
+    """The apply of ``body``. None if ``live`` matches it or is being deleted.
 
-    ``moves``: it moves requests, a revision or an autoscaler, and does not only put back what somebody changed.
+    ``moves``: the write moves requests, a revision or an autoscaler. Without it, the write only repairs drift.
     """
     if live.leaving or not differs(body, live.raw):
         return None
@@ -30,7 +30,7 @@ def apply(world: World, body: Object, live: Child, *, moves: bool) -> Apply | No
 def create_or_apply(
     world: World, kind: Kind, body: Object, live: Child | None, *, moves: bool = False
 ) -> Iterator[Action]:
-    """What makes the child of that kind say what the body says; nothing where it does."""
+    """The write that makes the child match ``body``. None if it does."""
     if live is None:
         yield create(world, kind, body)
     elif applied := apply(world, body, live, moves=moves):
@@ -44,7 +44,7 @@ def adopt(world: World, live: Child) -> Adopt:
 
 
 def delete(world: World, live: Child) -> Delete:
-    """Deletes it as it was seen."""
+    """Deletes the object if it is still as it was read."""
     return Delete(_ref(world, live), live.uid, live.resource_version)
 
 

@@ -1,4 +1,4 @@
-"""Builders of the child objects, and the comparison of what they say with what the cluster has. All pure."""
+"""Builders of the child objects, and their comparison with the live objects. All functions are pure."""
 
 from model_operator.planner.manifests.children import (
     ANNOTATION_REVISION,

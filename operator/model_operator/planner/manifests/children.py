@@ -1,4 +1,4 @@
-"""The Deployment and what stands around it: Service, HorizontalPodAutoscaler, PodDisruptionBudget."""
+"""The Deployment and the objects around it: Service, HorizontalPodAutoscaler, PodDisruptionBudget."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ANNOTATION_REVISION = names.LABEL_REVISION
 
 DEFAULT_CPU_UTILIZATION = 70
 
-# An old pod may go only when the new one's endpoint has had time to reach the nodes; also catches a server
-# that dies right after its first answer. Each step of a rollout waits as long, so it is short.
+# Gives a new pod's endpoint time to reach the nodes before an old pod stops, and catches a server that dies right
+# after its first answer. Each step of a rollout waits that long, so it is short.
 _MIN_READY_SECONDS = 3
-# our revisions are the history; ReplicaSets are kept for a look back by kubectl
+# our revisions are the history, ReplicaSets are kept only for kubectl
 _REVISION_HISTORY = 2
 _AFTER_OUR_DEADLINES_SECONDS = 60
 # of a track without requests
@@ -35,12 +35,12 @@ def deployment(
     *,
     in_traffic: bool = True,
 ) -> dict[str, Any]:
-    """The Deployment of a track, running ``revision``'s template as it was rendered, under the track's label.
+    """The Deployment of a track, with the stored template of ``revision`` under the track's label.
 
-    ``track`` is the Deployment's name, None the first track. A track that is not ``in_traffic`` replaces its
-    pods all at once and takes no room for more. Without ``spec.replicas``: they go through the scale
-    subresource (an apply that once held the field and drops it would reset it to 1). A POST of this body
-    starts with one replica unless the caller adds them.
+    ``track`` is the Deployment's name, None for the first track. A track that is not ``in_traffic`` replaces all its
+    pods at once, without a surge. The body has no ``spec.replicas``, because an apply that owned the field and drops
+    it would reset it to 1. The operator sets the size through the scale subresource. A POST of this body starts with
+    one replica unless the caller adds them (``with_replicas``).
     """
     rollout = spec.rollout
     rolling = {"maxSurge": rollout.max_surge, "maxUnavailable": rollout.max_unavailable}
@@ -62,7 +62,7 @@ def deployment(
             },
             "minReadySeconds": _MIN_READY_SECONDS,
             "revisionHistoryLimit": _REVISION_HISTORY,
-            # the operator's own deadlines judge, per pod and phase; this one only must not come before them
+            # the operator judges by its own deadlines per pod and phase, and this one must not come before them
             "progressDeadlineSeconds": rollout.scheduling_seconds
             + rollout.fetch_seconds
             + rollout.startup_seconds
@@ -80,14 +80,14 @@ def _template(owner: Owner, revision: Revision, track: str | None) -> dict[str, 
 
 
 def _copied(value: Any) -> Any:
-    """A copy of a JSON value; each reconcile makes one of a whole template, for which deepcopy is slow."""
+    """A copy of a JSON value. Each reconcile copies a whole template, for which deepcopy is slow."""
     if isinstance(value, dict):
         return {key: _copied(part) for key, part in value.items()}
     return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def initial_replicas(spec: ModelDeploymentSpec) -> int:
-    """How many pods a Deployment starts with when it is created."""
+    """The number of pods of a Deployment when it is created."""
     if spec.replicas is not None:
         return spec.replicas
     return spec.autoscaling.min_replicas if spec.autoscaling else 1
@@ -105,9 +105,9 @@ def without_replicas(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def patch_over(found: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The merge patch that makes the body of what was found, with a selector that is ours alone from this write on.
+    """The merge patch that turns the object ``found`` into ``body`` and removes the old keys of its selector.
 
-    Merged with that of before it would select no pod at all, until the apply that follows.
+    A selector merged from both would select no pod until the next apply.
     """
     spec, before = body.get("spec") or {}, (found.get("spec") or {}).get("selector") or {}
     if "selector" not in spec:
@@ -116,7 +116,7 @@ def patch_over(found: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str
 
 
 def service(owner: Owner, spec: ModelDeploymentSpec, track: str | None = None) -> dict[str, Any]:
-    """The Service in front of the serving track; None is the first one."""
+    """The Service in front of the serving track. ``track`` None is the first track."""
     body = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -129,10 +129,10 @@ def service(owner: Owner, spec: ModelDeploymentSpec, track: str | None = None) -
 
 
 def preview_service(owner: Owner, spec: ModelDeploymentSpec, track: str) -> dict[str, Any]:
-    """The Service that shows a candidate on ``track`` before it takes traffic.
+    """The Service for testing a candidate on ``track`` before it gets traffic.
 
-    Only within the cluster and without the annotations of people: those may put it on the internet, or take
-    the real Service's address away from it.
+    It is a ClusterIP without the annotations of the spec. Those could expose it to the internet, or take over the
+    address of the real Service.
     """
     body = {
         "apiVersion": "v1",
@@ -182,7 +182,7 @@ def autoscaler(owner: Owner, spec: ModelDeploymentSpec, track: str | None = None
 
 
 def disruption_budget(owner: Owner, spec: ModelDeploymentSpec, track: str | None = None) -> dict[str, Any]:
-    """The PodDisruptionBudget of a track: a drain takes one pod at a time and never waits for a sick one."""
+    """The PodDisruptionBudget of a track: a drain evicts one pod at a time and never waits for an unready one."""
     body = {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",

@@ -1,4 +1,4 @@
-"""What the containers of a serving pod are made of: the directories in it, mounts and variables."""
+"""Parts of the containers of a serving pod: directories, mounts and variables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TMP_DIR = "/tmp"  # noqa: S108 - a mount point in the pod, not a file of this pr
 PAYLOAD_DIR = "/opt/model-operator-payload"
 PAYLOAD_FILE = f"{PAYLOAD_DIR}/payload.json"
 
-# endpoints lag behind a pod's deletion; meanwhile the old pod goes on answering
+# endpoints lag behind a pod's deletion, so the old pod keeps answering meanwhile
 PRE_STOP_SECONDS = 5
 
 
@@ -22,5 +22,5 @@ def mount(volume: str, path: str, *, read_only: bool = False) -> dict[str, Any]:
 
 def variable(name: str, value: str) -> dict[str, Any]:
     """An environment variable with exactly that value."""
-    # the kubelet would take $(OTHER) in a model's name for a reference to another variable
+    # without the escape, the kubelet would expand $(OTHER) in a model's name
     return {"name": name, "value": value.replace("$", "$$")}

@@ -1,13 +1,12 @@
-"""Whether a live object still says what we applied.
+"""Drift: whether a live object still matches the body that we applied.
 
-The answer decides that nothing is written at steady state: a difference that the API server would not keep
-makes a hot loop of writes, and one that is overlooked is drift which nobody repairs. So the comparison knows
-what the server does to an object that it stores: it adds defaults, rewrites quantities, drops empty values of
-some fields, and merges some lists by a key.
+No difference means no write. A difference that the API server does not store would cause a hot loop of writes, and a
+missed one would be drift that stays. So the comparison allows for the server's changes to a stored object: it adds
+defaults, rewrites quantities, drops empty values of some fields, and merges some lists by a key.
 
-Not visible here: a field of ours that we want no longer. It is still in the live object and looks like a
-foreign addition. Builders therefore put a hash of the whole body into an annotation (``owner.py``); it
-differs when the body does, and the apply that follows drops the field through its ownership.
+A field that a body no longer has is not visible here. It is still in the live object and looks like a foreign
+addition. So each body has a hash of itself in an annotation (``owner.py``). When the body changes, the hash differs,
+and the apply drops the field through its field ownership.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ _Step = str | tuple[str | int, ...]
 """The name of a field, or the key of an element."""
 
 
-# True == 1 in Python, not in JSON; inside of these the server's types let no number pass for a truth value
+# True == 1 in Python but not in JSON. Inside of these types, the server accepts no number for a boolean
 _WHOLLY_COMPARED = frozenset({str, dict, list})
 
 
 def _by(*fields: str) -> _Keyed:
-    # as texts: a hostile key may be a map, which can't be looked up
+    # as text, because a hostile key may be a map, which is unhashable
     return lambda item: tuple(str(item.get(field)) for field in fields)
 
 
-# the list-map keys of the API's own schemas, by the name of the list; any other list is atomic
+# the list-map keys of the API's own schemas, by the name of the list. Any other list is atomic
 _LIST_KEYS: dict[str, _Keyed] = {
     "containers": _by("name"),
     "initContainers": _by("name"),
@@ -52,10 +51,10 @@ _LIST_KEYS: dict[str, _Keyed] = {
         str(item.get("protocol", "TCP")),
     ),
 }
-# atomic in the API, but injecting tolerations is what admission add-ons do: ours must be among them
+# atomic in the API, but admission add-ons inject tolerations, so ours only have to be among them
 _AT_LEAST = frozenset({"tolerations"})
 
-# maps of people's own keys: an empty value is a value, and stays
+# maps with keys of the user: an empty value is a value and is stored
 _FREE_MAPS = frozenset(
     {
         "labels",
@@ -68,9 +67,9 @@ _FREE_MAPS = frozenset(
         "selector",
     }
 )
-# an empty map says something in these fields ("select all", "an empty directory") and is stored as it is
+# an empty map has a meaning in these fields ("select all", "an empty directory") and is stored as it is
 _TELLING_WHEN_EMPTY = frozenset({"emptyDir", "labelSelector", "namespaceSelector"})
-# fields that mean something else when absent than when false or 0; the server keeps their zeros
+# fields whose absence differs from false or 0, so the server stores their zeros
 _TELLING_WHEN_ZERO = frozenset(
     {
         "allowPrivilegeEscalation",
@@ -91,7 +90,7 @@ _TELLING_WHEN_ZERO = frozenset(
         "tolerationSeconds",
     }
 )
-# fields in which the server takes an empty value for none and puts its default there
+# fields whose empty value the server replaces with a default
 _DEFAULTED_WHEN_ZERO = frozenset(
     {
         "failureThreshold",
@@ -111,10 +110,10 @@ _NOT_COMPARED = frozenset({"apiVersion", "kind"})
 
 
 def differs(desired: _Object, live: _Object) -> list[str]:
-    """The paths at which ``live`` does not say what ``desired`` says; empty when there is nothing to repair.
+    """The paths at which ``live`` differs from ``desired``. Empty if there is nothing to repair.
 
-    ``desired`` is a body as it is applied, ``live`` the object as the API server returned it. What stands in
-    ``live`` only is left alone: defaults, status, and what others added. A path reads like
+    ``desired`` is a body as it is applied, ``live`` the object as the API server returned it. Fields that only
+    ``live`` has are ignored: defaults, the status, and additions by others. A path looks like
     ``spec.template.spec.containers[server].env[MODEL_NAME].value``.
     """
     return [
@@ -126,7 +125,7 @@ def differs(desired: _Object, live: _Object) -> list[str]:
 
 
 class _Place:
-    """Where a value stands: its path for people, and the names of its own and its parent's field."""
+    """The place of a value: its path for reports, and the names of its own field and of the parent field."""
 
     __slots__ = ("_above", "_step", "field", "parent")
 
@@ -138,7 +137,7 @@ class _Place:
 
     @property
     def path(self) -> str:
-        """Put together only where somebody asks, since nearly all places have no difference to tell of."""
+        """Computed only on request, since nearly all places have no difference to report."""
         step = self._step
         if self._above is None:
             return str(step)
@@ -151,14 +150,14 @@ class _Place:
         return _Place(key, key, self.field, self)
 
     def item(self, *key: str | int) -> _Place:
-        """An element of a list, by its key or its number; it stands for the list's field."""
+        """An element of a list, by its key or its index. Its field name is that of the list."""
         return _Place(key, self.field, self.field, self)
 
 
 def _field(place: _Place, wanted: Any, found: Any) -> list[str]:
     if wanted is None:
         return []
-    # the look at the class first saves time: asking an abstract class takes far longer
+    # the check of the class comes first to save time: isinstance of an abstract class takes far longer
     if wanted.__class__ is dict or isinstance(wanted, Mapping):
         return _map(place, wanted, found)
     if isinstance(wanted, (list, tuple)):
@@ -171,7 +170,7 @@ def _map(place: _Place, wanted: _Object, found: Any) -> list[str]:
         if found is not None:
             return [place.path]
         telling = place.field in _TELLING_WHEN_EMPTY and place.parent not in _FREE_MAPS
-        # with nothing there, only values which equal absence agree
+        # the map is absent, so only values that equal absence match
         inner = _fields(place, wanted, {})
         return [place.path] if inner or telling else []
     return _fields(place, wanted, found)
@@ -181,12 +180,12 @@ def _fields(place: _Place, wanted: _Object, found: _Object) -> list[str]:
     paths = [
         path
         for key, value in wanted.items()
-        # what is equal needs no closer look, which saves most of the work
+        # equal values need no closer comparison, which saves most of the work
         if value.__class__ not in _WHOLLY_COMPARED or value != found.get(key)
         for path in _field(place.child(key), value, found.get(key))
     ]
     if place.field == "env" and "name" in wanted and "valueFrom" not in wanted and found.get("valueFrom"):
-        # an empty value and no value look alike; a reference in its place does not
+        # an empty value equals an absent one, but not a reference
         paths.append(place.child("valueFrom").path)
     return paths
 
@@ -218,7 +217,7 @@ def _list(place: _Place, wanted: Sequence[Any], found: Any) -> list[str]:
 
 
 def _alike(place: _Place, one: Any, other: Any) -> bool:
-    """Whether two elements say the same, either way: for types into which the server puts no defaults."""
+    """Whether two elements are equal, compared in both directions. For types without defaults of the server."""
     return not _element(place, one, other) and not _element(place, other, one)
 
 
@@ -237,7 +236,7 @@ def _list_map(
 
 
 def _element(place: _Place, wanted: Any, found: Any) -> list[str]:
-    """An element of an atomic list: an empty one is not the same as none."""
+    """Compares an element of an atomic list, in which an empty element differs from an absent one."""
     if wanted is None or found is None:
         return [] if wanted is found else [place.path]
     if isinstance(wanted, (Mapping, list, tuple)):
@@ -265,7 +264,7 @@ def _equal(wanted: Any, found: Any) -> bool:
 
 
 def _holds_quantity(place: _Place) -> bool:
-    """Only these fields: elsewhere ``1000m`` is a text of its own."""
+    """Whether the field holds a quantity. In other fields, ``1000m`` and ``1`` are different texts."""
     if place.parent in _FREE_MAPS:
         return place.parent in {"requests", "limits"}
     return place.field in {"sizeLimit", "averageValue", "divisor", "tolerance"} or (

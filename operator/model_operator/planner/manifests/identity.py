@@ -1,4 +1,4 @@
-"""Targets: which part of a spec shapes the pods, when two targets are the same, and what a target is called."""
+"""Targets: the pod settings of a spec, the equality of two targets, and the name of a revision."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from model_operator.domain.revision import Target
 from model_operator.planner.manifests.owner import short_hash
 
 _SHAPING = ("fetch", "server", "pod", "selfTest")
-# any valid reference does; only the shaping parts of the parsed spec are looked at
+# any valid reference, since only the pod settings of the parsed spec are compared
 _SOME_MODEL = {"name": "any", "version": "1"}
 _VERSION_DIGITS = 10
 
 
 def extract_pod_spec(spec_raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a spec that shapes the pods, as it was written, without the fields that were left out.
+    """The pod settings of a spec as they were written, without defaults.
 
-    The registry's entry is always named: two entries may have one URL and other credentials for the pods.
+    The name of the registry's entry is always included: two entries may have the same URL and different credentials
+    for the pods.
     """
     registry = spec_raw.get("registry")
     name = registry.get("name") if isinstance(registry, Mapping) else None
@@ -31,21 +32,20 @@ def extract_pod_spec(spec_raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def same_version(a: Target, b: Target) -> bool:
-    """Whether two targets ask for the same files of the same version, whatever shape the pods have."""
+    """Whether two targets have the same files of the same version. Pod settings may differ."""
     exact_a = (a.registry_url, a.model, a.version, a.run_id, a.source, a.digest)
     return exact_a == (b.registry_url, b.model, b.version, b.run_id, b.source, b.digest)
 
 
 def same_target(a: Target, b: Target) -> bool:
-    """Whether two targets ask for the same pods, as today's code understands them.
+    """Whether two targets give the same pods with today's code.
 
-    ``restart`` does not count: it asks for the same once more. A default that is written out equals one that
-    is left out. A pod spec that today's code does not understand
-    (an older or newer operator's) is compared as it was written.
+    ``restart`` is ignored, since it only repeats a target. A default that is written out equals one that is left out.
+    Pod settings that today's code can't parse, from an older or newer operator, are compared as they were written.
     """
     if not same_version(a, b):
         return False
-    # an operator before this one did not keep the entry's name
+    # older operators did not store the name of the entry
     if (
         "registry" in a.pod_spec
         and "registry" in b.pod_spec
@@ -56,14 +56,14 @@ def same_target(a: Target, b: Target) -> bool:
 
 
 def revision_name(target: Target) -> str:
-    """A name such as ``v8-5d9f8a2b1c``: a valid label value, at most 22 characters."""
+    """A name such as ``v8-5d9f8a2b1c``: a valid label value of at most 22 characters."""
     digits = "".join(letter for letter in target.version if letter in "0123456789")[:_VERSION_DIGITS]
     return f"v{digits}-{short_hash(target_as_json(target))}"
 
 
 def target_as_json(target: Target) -> dict[str, Any]:
-    """The target as it is kept and hashed."""
-    # absent when empty: the names of revisions that are older than the field must not change
+    """The target as it is stored and hashed."""
+    # absent if empty: the names of revisions that are older than the field must not change
     restart = {"restart": target.restart} if target.restart else {}
     return {
         "registryUrl": target.registry_url,

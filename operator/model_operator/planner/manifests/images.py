@@ -1,4 +1,4 @@
-"""Which images a revision's pods run."""
+"""The images of a revision's pods."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _QUOTED = 120
 
 @dataclass(frozen=True, slots=True)
 class ImageProblem:
-    """Why an image can't be used; ``reason`` is CamelCase for a condition, ``message`` names the remedy."""
+    """The reason why an image can't be used. ``reason`` is for a condition, ``message`` includes the remedy."""
 
     reason: str
     message: str
@@ -34,9 +34,9 @@ class ImageProblem:
 def resolve_images(
     spec: ModelDeploymentSpec, defaults: Defaults, tags: Mapping[str, str]
 ) -> dict[str, str] | ImageProblem:
-    """The images by container, ``server`` and ``fetch``; or the first problem with them.
+    """The images by container, ``server`` and ``fetch``, or the first problem.
 
-    ``tags`` are the model version's tags: text that anybody with access to the registry can write.
+    ``tags`` are the model version's tags: untrusted text that anybody with access to the registry can write.
     """
     server = _server_image(spec, defaults, tags)
     if isinstance(server, ImageProblem):
@@ -75,10 +75,10 @@ def _server_image(
 
 
 def is_allowed(image: str, prefixes: Sequence[str]) -> bool:
-    """Whether the image begins with one of the prefixes, and the prefix ends where a name ends.
+    """Whether the image starts with one of the prefixes and the prefix ends at the end of a name.
 
-    ``reg.example.com`` does not allow ``reg.example.com.evil/x``, nor another server at
-    ``reg.example.com:5000/x``; ``reg.example.com/team`` does not allow ``reg.example.com/team-b/x``.
+    ``reg.example.com`` allows neither ``reg.example.com.evil/x`` nor another server at ``reg.example.com:5000/x``.
+    ``reg.example.com/team`` does not allow ``reg.example.com/team-b/x``.
     """
     return any(_begins_with(image, prefix) for prefix in prefixes if prefix)
 
@@ -90,7 +90,7 @@ def _begins_with(image: str, prefix: str) -> bool:
     boundary = prefix[-1] if prefix[-1] in "/:@" else rest[:1]
     if boundary in ("", "/"):
         return True
-    # a tag or a digest holds no slash; what follows a colon and has one is a port, and with it another server
+    # a tag or a digest has no slash. A rest with a slash after a colon starts with a port, so it is another server
     return boundary in ":@" and "/" not in rest
 
 

@@ -1,4 +1,4 @@
-"""What every child object carries: name, labels, owner reference, and a mark of the applied body."""
+"""The metadata of every child object: name, labels, owner reference, and a hash of the applied body."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from model_operator.api import names
 
 ANNOTATION_BODY = f"{names.GROUP}/body"
-"""A hash of the applied body. A field of ours that we want no longer can't be seen in a live object; the
-changed hash is seen, and the apply that follows drops the field."""
+"""A hash of the applied body. It makes the removal of a field visible: the live object still has the field, but the
+hash differs, and the apply drops the field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The ModelDeployment that the children belong to."""
+    """The ModelDeployment that owns the children."""
 
     namespace: str
     name: str
@@ -30,23 +30,23 @@ class Owner:
             "kind": names.KIND,
             "name": self.name,
             "uid": self.uid,
-            # without blockOwnerDeletion: some clusters allow it only to those who may finalize the owner
+            # no blockOwnerDeletion: some clusters require the right to set finalizers on the owner for it
             "controller": True,
         }
 
 
 def canonical_json(value: Any) -> str:
-    """The same text for the same JSON value, whatever the order of keys it was written in."""
+    """The same text for equal JSON values, independent of the order of keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def short_hash(value: Any) -> str:
-    """Ten hex digits that stand for a JSON value in a name."""
+    """Ten hex digits of a JSON value's hash, for names."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:10]
 
 
 def child_labels(owner: Owner) -> dict[str, str]:
-    """The labels by which the operator finds its children; also on every pod."""
+    """The labels by which the operator finds its children. Pods have them too."""
     return {
         names.LABEL_MANAGED_BY: names.MANAGED_BY,
         names.LABEL_APP_NAME: names.APP_NAME,
@@ -56,9 +56,9 @@ def child_labels(owner: Owner) -> dict[str, str]:
 
 
 def track_selector(owner: Owner, track: str | None = None) -> dict[str, str]:
-    """The selector of Deployment, Service and PodDisruptionBudget; immutable in a Deployment.
+    """The selector of Deployment, Service and PodDisruptionBudget. It is immutable in a Deployment.
 
-    ``track`` is the name of the track's Deployment; None is the first track, named like the owner.
+    ``track`` is the name of the track's Deployment. None is the first track, which has the owner's name.
     """
     return {names.LABEL_DEPLOYMENT: owner.name, names.LABEL_TRACK: track or owner.name}
 
@@ -69,7 +69,7 @@ def child_metadata(
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Metadata of a child; ``labels`` come beside those that every child has."""
+    """The metadata of a child. ``labels`` are added to those that every child has."""
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": owner.namespace,
@@ -82,11 +82,11 @@ def child_metadata(
 
 
 def name_of(body: Mapping[str, Any]) -> str:
-    """The name of the object that a body is for."""
+    """The ``metadata.name`` of a body."""
     return str(body["metadata"]["name"])
 
 
 def marked(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with the hash of itself in ``ANNOTATION_BODY``."""
+    """The body with its own hash in ``ANNOTATION_BODY``."""
     annotations = {**body["metadata"].get("annotations", {}), ANNOTATION_BODY: short_hash(body)}
     return {**body, "metadata": {**body["metadata"], "annotations": annotations}}

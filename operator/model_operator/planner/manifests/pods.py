@@ -36,12 +36,11 @@ PORT_NAME = "http"
 USER_ID = 65532
 
 _STARTUP_PERIOD_SECONDS = 2
-# The operator judges a start by rollout.startupSeconds, which is not part of the pod: changing it must not
-# restart anything. So the kubelet waits longer than the longest startupSeconds there is (a week): it must not
-# kill a slow loader before its time.
+# The operator enforces rollout.startupSeconds itself. It is not part of the pod, so changing it restarts nothing.
+# The kubelet must not kill a slow loader before that, so it waits longer than the largest startupSeconds (a week).
 _STARTUP_WINDOW_SECONDS = 8 * 24 * 3600
 
-# an unreachable registry ends the fetch after seconds instead of minutes; the kubelet tries again
+# an unreachable registry ends the fetch after seconds instead of minutes, and the kubelet retries
 _HTTP_RETRIES = "2"
 
 _TIMES_AND_COUNTS_OF_PROBES: dict[str, dict[str, int]] = {
@@ -51,7 +50,7 @@ _TIMES_AND_COUNTS_OF_PROBES: dict[str, dict[str, int]] = {
         "failureThreshold": _STARTUP_WINDOW_SECONDS // _STARTUP_PERIOD_SECONDS,
     },
     "readiness": {"periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
-    # a minute, so that a busy server is not taken for a dead one
+    # a minute, because a busy server must not be restarted as dead
     "liveness": {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
 }
 _PROBE_HANDLERS = frozenset({"httpGet", "tcpSocket", "grpc", "exec"})
@@ -74,9 +73,9 @@ _Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TemplateInputs:
-    """Everything that a pod template is rendered from.
+    """The inputs of a pod template.
 
-    ``images`` holds the resolved images by container, ``config_map`` the name of the scripts' ConfigMap.
+    ``images`` has the resolved image of each container, ``config_map`` is the name of the scripts' ConfigMap.
     """
 
     owner: Owner
@@ -89,7 +88,7 @@ class TemplateInputs:
 
 
 def scripts_config_map(owner: Owner, scripts: Mapping[str, str]) -> _Object:
-    """The ConfigMap with the scripts, named by their hash: pods of an older operator keep theirs."""
+    """The ConfigMap with the scripts. Its name has their hash, so pods of an older operator keep their own."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -101,16 +100,16 @@ def scripts_config_map(owner: Owner, scripts: Mapping[str, str]) -> _Object:
 
 @lru_cache(maxsize=4)
 def _hash_of(scripts: tuple[tuple[str, str], ...]) -> str:
-    # they are the same for everybody, and at each look
+    # cached, because all ModelDeployments and reconciles have the same scripts
     return short_hash(dict(scripts))
 
 
 def pod_template(inputs: TemplateInputs) -> _Object:
-    """The pod template of a revision. Where the spec names what is ours (a reserved variable), ours wins."""
+    """The pod template of a revision. The operator's value wins over the spec's, for example for MODEL_NAME."""
     pod = inputs.spec.pod
     optional: _Object = {
         "serviceAccountName": pod.service_account_name,
-        # a model has no business with the API server, also where its account is one that a cloud knows
+        # a model needs no API token, even if its service account has a cloud identity
         "automountServiceAccountToken": pod.automount_service_account_token,
         "priorityClassName": pod.priority_class_name,
         "runtimeClassName": pod.runtime_class_name,
@@ -141,7 +140,7 @@ def pod_template(inputs: TemplateInputs) -> _Object:
             "volumes": [*_volumes(inputs), *deepcopy(pod.volumes)],
             "securityContext": _merge(_POD_SECURITY, pod.security_context),
             "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
-            # a namespace with many Services would fill the environment with theirs
+            # otherwise a namespace with many Services would fill the environment with their variables
             "enableServiceLinks": False,
             **_drop_empty(optional),
         },
@@ -181,7 +180,7 @@ def _server_container(inputs: TemplateInputs) -> _Object:
     if inputs.spec.self_test.payload:
         ours.append(mount(names.VOLUME_PAYLOAD, PAYLOAD_DIR, read_only=True))
     theirs = _elsewhere(server.volume_mounts, ours)
-    # a bigger or faster /tmp of their own replaces ours
+    # a /tmp of the user, bigger or faster, replaces ours
     if all(str(m.get("mountPath")).rstrip("/") != TMP_DIR for m in theirs):
         ours.append(mount(names.VOLUME_TMP, TMP_DIR))
 
@@ -222,7 +221,7 @@ def _probes(spec: ModelDeploymentSpec, runtime: Runtime) -> _Object:
 
 def _probe(which: str, path: str, given: Mapping[str, Any]) -> _Object:
     handler = {"httpGet": {"path": path, "port": PORT_NAME, "scheme": "HTTP"}}
-    # a probe has one handler: theirs replaces ours, a part of an httpGet changes that part
+    # a probe has one handler: another one of the user replaces ours, parts of an httpGet are merged into it
     if "httpGet" not in given and _PROBE_HANDLERS & given.keys():
         handler = {}
     return _merge({**handler, **_TIMES_AND_COUNTS_OF_PROBES[which]}, given)
@@ -237,14 +236,17 @@ def _model_env(inputs: TemplateInputs) -> list[_Object]:
 
 
 def _digest_env(target: Target) -> list[_Object]:
-    # absent when there is none: templates that were rendered before must come out the same
+    # absent without a digest: a template must render as it did before this field existed
     return [variable("MODEL_DIGEST", target.digest)] if target.digest else []
 
 
 def _environment(
     fixed: Sequence[_Object], defaults: Mapping[str, str], given: Sequence[Mapping[str, Any]]
 ) -> list[_Object]:
-    """Ours first; of theirs what does not name one of ``fixed``; ``defaults`` give way to theirs."""
+    """The variables of a container: ``fixed``, then the ``defaults`` that ``given`` lacks, then ``given``.
+
+    A variable of ``given`` with a name of ``fixed`` is dropped.
+    """
     reserved = {v["name"] for v in fixed}
     theirs = [dict(deepcopy(v)) for v in given if v.get("name") not in reserved]
     chosen = {v.get("name") for v in theirs}
@@ -263,7 +265,7 @@ def _volumes(inputs: TemplateInputs) -> list[_Object]:
         payload = {
             "name": source.name,
             "items": [{"key": source.key, "path": PAYLOAD_FILE.removeprefix(f"{PAYLOAD_DIR}/")}],
-            # the server says at once that it is missing; the kubelet would wait for it without a word
+            # the server reports at once that it is missing. The kubelet would wait for it silently
             "optional": True,
         }
         volumes.append({"name": names.VOLUME_PAYLOAD, "configMap": payload})
@@ -275,13 +277,13 @@ def _scripts_mount() -> _Object:
 
 
 def _elsewhere(theirs: Sequence[Mapping[str, Any]], ours: Sequence[_Object]) -> list[_Object]:
-    """Of a user's mounts those that don't stand where ours do."""
+    """The user's mounts without those at a path of ours."""
     taken = {m["mountPath"] for m in ours}
     return [dict(deepcopy(m)) for m in theirs if str(m.get("mountPath")).rstrip("/") not in taken]
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> _Object:
-    """``over`` laid over ``base``, maps into maps; a null takes a field of ``base`` away."""
+    """``over`` merged into ``base``, maps recursively. A null removes a field of ``base``."""
     result: _Object = deepcopy(dict(base))
     for key, value in over.items():
         if value is None:
@@ -294,5 +296,5 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> _Object:
 
 
 def _drop_empty(fields: Mapping[str, Any]) -> _Object:
-    """The fields that say something."""
+    """The fields without None and empty values."""
     return {key: deepcopy(value) for key, value in fields.items() if value not in (None, [], {}, "")}

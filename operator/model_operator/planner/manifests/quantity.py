@@ -1,4 +1,4 @@
-"""Kubernetes quantities, read into exact numbers so that ``1000m`` and ``1`` can be told to be the same."""
+"""Kubernetes quantities as exact numbers, so that ``1000m`` equals ``1``."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _SCALE: dict[str, Fraction] = {
     **{f"{letter}i": Fraction(2 ** (10 * power)) for power, letter in enumerate("KMGTPE", start=1)},
 }
 _NANO = 10**9
-# longer than any quantity a person writes; keeps a hostile number from costing time
+# longer than any real quantity. It limits the time that a hostile number can cost
 _LONGEST = 64
 
 
 def parse_quantity(value: object) -> Fraction | None:
-    """The exact value of a quantity, or None when it is none.
+    """The exact value of a quantity, or None if it isn't one.
 
-    Numbers are taken as YAML writes them (``cpu: 0.5``). What is finer than a billionth is rounded up, away
-    from zero, as the API server does.
+    Numbers are accepted as YAML has them (``cpu: 0.5``). A value finer than a billionth is rounded up, away from zero,
+    as the API server does.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None

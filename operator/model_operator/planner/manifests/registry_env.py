@@ -1,4 +1,4 @@
-"""How the fetching container reaches a registry of each kind: variables, mounts and the keys of its Secret."""
+"""The fetch container's access to a registry of each kind: variables, mounts and the keys of the Secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model_operator.planner.manifests.containers import mount, variable
 REGISTRY_CA_DIR = "/opt/model-operator-registry-ca"
 REGISTRY_CA_KEY = "ca.crt"
 REGISTRY_CLIENT_DIR = "/opt/model-operator-registry-client"
-# names that no volume of a user's has
+# names that no volume of a user may have
 VOLUME_REGISTRY_CA = "model-operator-registry-ca"
 VOLUME_REGISTRY_CLIENT = "model-operator-registry-client"
 
@@ -22,22 +22,22 @@ _PASSWORD = ("password", "username")
 
 @dataclass(frozen=True, slots=True)
 class RegistryAccess:
-    """What pods need to reach a registry of one kind. Its rules for the configuration are its row in api/choices.py."""
+    """The pods' access to a registry of one kind. Its rules for the configuration are its row in api/choices.py."""
 
     address: Callable[[PodRegistry], Mapping[str, str]]
-    """The variables that say where it is."""
+    """The variables with its address."""
     credentials: Mapping[str, str]
-    """The variable that each key of the Secret becomes."""
+    """The variable for each key of the Secret."""
     missing: Callable[[frozenset[str]], str]
-    """Which keys a Secret with these keys lacks, in words; empty where it has enough."""
+    """The missing keys of a Secret with these keys, as text. Empty if it has enough."""
     ca_variable: str
-    """The variable that names the file of the registry's certificate authority."""
+    """The variable with the path of the registry's CA certificate."""
     client_certificate: bool = False
-    """Whether it may ask for a client certificate, tls.crt with tls.key."""
+    """Whether it supports a client certificate, tls.crt with tls.key."""
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys of a Secret that are of use."""
+        """The keys of a Secret that are used."""
         return frozenset((*self.credentials, *(_CERTIFICATE if self.client_certificate else ())))
 
 
@@ -77,7 +77,7 @@ UNITY_CATALOG = RegistryAccess(
     _address_unity_catalog,
     {"token": "DATABRICKS_TOKEN"},
     lambda keys: "" if "token" in keys else "token",
-    # the workspace's client and those of the clouds read no variable of MLflow's
+    # the clients of the workspace and of the clouds read no variable of MLflow
     "REQUESTS_CA_BUNDLE",
 )
 
@@ -85,7 +85,7 @@ REGISTRY_ACCESS: dict[str, RegistryAccess] = {"MLflow": MLFLOW, "UnityCatalog": 
 
 
 def registry_env(registry: PodRegistry) -> list[dict[str, Any]]:
-    """The variables of the container that fetches."""
+    """The registry's variables in the fetch container."""
     access = REGISTRY_ACCESS[registry.type]
     variables = [variable(name, value) for name, value in access.address(registry).items()]
     variables += _credentials_env(registry, access.credentials)
@@ -97,7 +97,7 @@ def registry_env(registry: PodRegistry) -> list[dict[str, Any]]:
 
 
 def registry_mounts(registry: PodRegistry) -> list[dict[str, Any]]:
-    """The mounts of the container that fetches."""
+    """The registry's mounts in the fetch container."""
     mounts = []
     if registry.ca_config_map:
         mounts.append(mount(VOLUME_REGISTRY_CA, REGISTRY_CA_DIR, read_only=True))
@@ -121,11 +121,11 @@ def registry_volumes(registry: PodRegistry) -> list[dict[str, Any]]:
 
 
 def _credentials_env(registry: PodRegistry, variables: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The variables, by the key of the Secret that each is read from."""
+    """The variables that are read from keys of the Secret."""
     known = registry.secret_keys
     given: list[dict[str, Any]] = []
     for key, name in variables.items() if registry.secret else ():
-        # keys that nobody could look up are all tried; a known key that is gone keeps the pod waiting
+        # if the keys are unknown, all of them are optional. A known key that was removed keeps the pod waiting
         if key in known or not known:
             reference: dict[str, Any] = {"name": registry.secret, "key": key}
             if not known:

@@ -1,4 +1,4 @@
-"""What the pods of a template ask for."""
+"""The resource requests of a template's pods."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from model_operator.planner.manifests.quantity import parse_quantity
 
 
 def sum_requests(template: Mapping[str, Any], pods: int) -> dict[str, str]:
-    """What the scheduler must find for them: per pod the sum of its containers, or the largest init container.
+    """The total requests of that number of pods, by resource, as quantities.
 
-    As the scheduler counts: https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
+    Per pod, it is the sum of the containers or the largest init container, whichever is more. The scheduler counts in
+    the same way:
+    https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
     """
     spec = template.get("spec") or {}
     running: dict[str, Fraction] = {}
@@ -28,7 +30,7 @@ def sum_requests(template: Mapping[str, Any], pods: int) -> dict[str, str]:
 
 def _requests(container: Mapping[str, Any]) -> Iterable[tuple[str, Fraction]]:
     resources = container.get("resources") or {}
-    # what has a limit and no request is reserved at its limit
+    # without a request, the scheduler reserves the limit
     asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
     for name, value in asked.items():
         amount = parse_quantity(value)

@@ -1,4 +1,4 @@
-"""Revisions as they are kept: a ControllerRevision each, with the verdict in an annotation beside it."""
+"""Stored revisions: a ControllerRevision for each, with the verdict in an annotation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA = 1
 
 
 def controller_revision(owner: Owner, revision: Revision) -> dict[str, Any]:
-    """The object that keeps a revision, to be POSTed. Its data is immutable; the verdict is an annotation."""
+    """The ControllerRevision of a revision, for a POST. Its data is immutable, so the verdict is an annotation."""
     target = revision.target
     annotations = {
         names.ANNOTATION_MODEL: target.model,
@@ -35,7 +35,7 @@ def controller_revision(owner: Owner, revision: Revision) -> dict[str, Any]:
         "revision": revision.number,
         "data": {
             "schema": SCHEMA,
-            # also a label, but labels can be changed
+            # it is a label too, but labels can change
             "name": revision.name,
             "wish": target_as_json(target),
             "images": dict(revision.images),
@@ -46,9 +46,9 @@ def controller_revision(owner: Owner, revision: Revision) -> dict[str, Any]:
 
 
 def read_revision(obj: Mapping[str, Any]) -> Revision | None:
-    """The revision that a ControllerRevision keeps, or None where it keeps none that this code can read.
+    """The revision in a ControllerRevision, or None if this code can't read it.
 
-    A verdict that can't be read is none: then the revision counts as never tried.
+    An unreadable verdict counts as none, so the revision counts as never tried.
     """
     data, metadata = _map(obj.get("data")), _map(obj.get("metadata"))
     target = _read_target(_map(data.get("wish")))

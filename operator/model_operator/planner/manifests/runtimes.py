@@ -1,4 +1,4 @@
-"""The runtimes, by what an author of a manifest names as server.runtime: how the server's container differs."""
+"""The runtimes by the value of ``server.runtime``, and how the server container differs between them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def _nothing(_spec: ModelDeploymentSpec) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What one runtime makes of the server's container. The rules of the spec are its row in api/choices.py.
+    """One runtime's part of the server container. Its rules for the spec are its row in api/choices.py.
 
-    Every revision's name and template depend on what this renders: a change restarts the pods that use it.
+    It is part of a revision's template, which is rendered once. A change affects only revisions rendered after it.
     """
 
     command: Callable[[ModelDeploymentSpec], Sequence[str]]
-    """Empty: that of the image. ``server.args`` follow it."""
+    """The command, to which ``server.args`` are added. Empty: that of the image."""
     ready_path: str
-    """Where the startup and the readiness probe ask, unless ``server.probes`` says otherwise."""
+    """The path of the startup and the readiness probe, unless ``server.probes`` sets another one."""
     alive_path: str
-    """Where the liveness probe asks."""
+    """The path of the liveness probe."""
     environment: Callable[[ModelDeploymentSpec], Mapping[str, str]] = _nothing
-    """Variables beside those that every server has: MODEL_NAME, MODEL_VERSION, MODEL_DIR and SERVER_PORT."""
+    """Variables in addition to MODEL_NAME, MODEL_VERSION, MODEL_DIR and SERVER_PORT, which every server has."""
     scripts: bool = False
-    """Whether the operator's scripts are mounted."""
+    """Whether the operator's scripts are mounted into the server container."""
 
 
 def _run_script(_spec: ModelDeploymentSpec) -> Sequence[str]:
