@@ -38,6 +38,13 @@ NAMED = Schema(
 )
 OPTIONAL = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.string, "note", required=False)])
 
+THREE = Schema([ColSpec(DataType.double, name) for name in "abc"])
+UNNAMED = Schema([ColSpec(DataType.double), ColSpec(DataType.double)])
+LISTS = Schema([ColSpec(Array(DataType.double), "scores"), ColSpec(DataType.string, "label")])
+
+ROWS = {"a flat list for one row of two columns": 1, "a flat list where rows can't be counted": None}
+"""How many rows are sent, where it is not two."""
+
 CASES: dict[str, tuple[Model, Any]] = {
     # clear
     "a matrix for a list of numbers": (promising(np.array([1, 2])), np.ones((2, 3))),
@@ -51,6 +58,21 @@ CASES: dict[str, tuple[Model, Any]] = {
     "a column missing": (promising(COLUMNS), TABLE.rename(columns={"share": "score"})),
     "a column missing in records": (promising(COLUMNS), [{"species": "a"}, {"species": "b"}]),
     "three columns for two": (promising(COLUMNS), np.ones((2, 3))),
+    "two columns for three": (promising(THREE), np.ones((2, 2))),
+    "a list of numbers for three columns": (promising(THREE), [1.5, 2.5]),
+    "an array of numbers for three columns": (promising(THREE), np.array([1.5, 2.5])),
+    "a series for three columns": (promising(THREE), pd.Series([1.5, 2.5])),
+    "a list of labels for two columns": (promising(COLUMNS), ["a", "b"]),
+    "a list with gaps for three columns": (promising(THREE), [1.5, None]),
+    "a number for two columns": (promising(COLUMNS), 0.5),
+    "a list for two columns without names": (promising(UNNAMED), [0.5, 0.7]),
+    "a table without names for two columns": (promising(COLUMNS), pd.DataFrame([["a", 0.5]])),
+    "one column of a table": (promising(COLUMNS), TABLE[["share"]]),
+    "rows with a gap, and three columns for two": (promising(COLUMNS), [["a", 0.5, None]]),
+    "other names in one object": (promising(COLUMNS), {"label": ["a"], "share": [0.5]}),
+    "other names where a column holds lists": (promising(LISTS), [{"scores": [0.5], "kind": "a"}]),
+    "a list of labels where a column holds lists": (promising(LISTS), ["a", "b", "c"]),
+    "an array for two named tensors": (promising(NAMED), np.ones((2, 2))),
     "text for numbers": (promising(np.array([1, 2])), np.array(["a", "b"])),
     "numbers for text": (promising(["a", "b"]), [1, 2]),
     "text for numbers in a column": (promising(COLUMNS), TABLE.assign(share=["much", "more"])),
@@ -76,6 +98,18 @@ CASES: dict[str, tuple[Model, Any]] = {
     "an optional column missing": (promising(OPTIONAL), pd.DataFrame({"text": ["a"]})),
     "a column with gaps": (promising(COLUMNS), TABLE.assign(species=["a", None])),
     "an array as wide as the table": (promising(COLUMNS), np.array([["a", 0.5]], dtype=object)),
+    "rows with a gap": (promising(COLUMNS), [["a", None]]),
+    "an array for columns of lists": (promising(LISTS), [[[0.5, 0.7], "a"]]),
+    "two tensors in a list": (promising(NAMED), [np.ones((2, 2)), np.array([1, 2])]),
+    "an array for one named tensor": (
+        promising(Schema([TensorSpec(np.dtype("float64"), (-1, 2), "boxes")])),
+        np.ones((2, 2)),
+    ),
+    "a flat list where rows can't be counted": (promising(COLUMNS), ["a", 0.5]),
+    "a text for two columns": (promising(COLUMNS), '{"species": "a"}'),
+    "an optional column missing in an array": (promising(OPTIONAL), np.array([["a"], ["b"]])),
+    "a list for a column and an optional one": (promising(OPTIONAL), ["a", "b"]),
+    "objects of one's own for two columns": (promising(COLUMNS), [object(), object()]),
     "a series for a column": (promising(pd.DataFrame({"y": [1.0]})), pd.Series([1.0, 2.0])),
     "a flat list for one row of two columns": (promising(COLUMNS), ["a", "b"]),
     "rows of different length": (promising(np.ones((2, 3))), [[1], [2, 3]]),
@@ -96,6 +130,9 @@ CASES: dict[str, tuple[Model, Any]] = {
 
 if __name__ == "__main__":
     json.dump(
-        {case: contradiction(Prediction(2, answer), model) for case, (model, answer) in CASES.items()},
+        {
+            case: contradiction(Prediction(ROWS.get(case, 2), answer), model)
+            for case, (model, answer) in CASES.items()
+        },
         sys.stdout,
     )

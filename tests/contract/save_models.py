@@ -51,6 +51,10 @@ class Obedient(mlflow.pyfunc.PythonModel):
             return [float("nan")]
         if self.on_predict == "three":
             return np.ones((len(model_input), 3))
+        if self.on_predict == "look":
+            rows = np.asarray(model_input).tolist()
+            print(f"asked with {type(model_input).__name__} {rows} {params}", flush=True)
+            return [1.0] * len(rows)
         if "answer" in model_input:
             # what JSON does not know; "object" is not even converted
             answers = {"nan": [float("nan"), 1.5], "infinity": {"NaN": [-np.inf]}, "object": [object()]}
@@ -98,6 +102,12 @@ def main(directory: Path) -> None:
         (directory / name / "serving_input_example.json").write_text(
             f'{{"dataframe_split": {example.to_json(orient="split", index=False)}}}'
         )
+    mlflow.pyfunc.save_model(
+        directory / "looks",
+        python_model=Obedient(on_predict="look"),
+        pip_requirements=[],
+        signature=infer_signature(np.array([[1.5, 2.0, 0.0]]), np.array([1.0]), {"top": 1}),
+    )
     mlflow.pyfunc.save_model(
         directory / "no-example",
         python_model=Obedient(),

@@ -34,7 +34,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 DIGEST_MISMATCH = 40
 ARTIFACT_MISSING = 41
@@ -52,7 +52,6 @@ REASONS = {
 }
 
 MESSAGE_BYTES = 1024
-EXAMPLE = "serving_input_example.json"
 # names in the volume; the marker says what a predecessor fetched completely
 MARKER = ".model-operator-fetched"
 PARTIAL_PREFIX = ".model-operator-partial-"
@@ -625,6 +624,15 @@ def _prepare_environment() -> None:
         os.environ.setdefault(variable, value)
 
 
+def _has_example(model_dir: Path) -> bool:
+    """Whether the server will find an example to test the model with."""
+    if TYPE_CHECKING:
+        from model_operator.pod.serve_example import find_example
+    else:
+        from serve_example import find_example  # beside this file in a pod; --digest runs without it
+    return find_example(model_dir) is not None
+
+
 def _work() -> None:
     """Fetches what the environment names, reports, and ends the process."""
     started = time.monotonic()
@@ -639,7 +647,7 @@ def _work() -> None:
         record: dict[str, Any] = {
             "reason": "Fetched",
             "message": clean(f"{settings.model} in {time.monotonic() - started:.1f} s", os.environ),
-            "inputExample": (settings.model_dir / EXAMPLE).is_file(),
+            "inputExample": _has_example(settings.model_dir),
         }
     except FetchError as failure:
         code = failure.code

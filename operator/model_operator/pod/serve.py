@@ -9,7 +9,7 @@ environment:
     SELF_TEST_MODE               Auto (default): test if there is an example; Required; LoadOnly
     SELF_TEST_TIMEOUT_SECONDS    default 60
     SELF_TEST_PATH               default /invocations
-    SELF_TEST_PAYLOAD_FILE       a request body to use in place of the model's serving_input_example.json
+    SELF_TEST_PAYLOAD_FILE       a request body to use in place of the model's own input example
     MAX_REQUEST_BYTES            a larger request is answered with 413, default 64 MiB
     DRAIN_SECONDS                longest time from SIGTERM to the end, default 30
     CONNECTION_SECONDS           after which a kept connection is closed with its next answer, default 30

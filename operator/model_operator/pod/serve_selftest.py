@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from model_operator.pod.serve_example import describe_absence, find_example
     from model_operator.pod.serve_failure import DefiniteError, describe
     from model_operator.pod.serve_scoring import App, ModelUnderWatch, scoring_app
     from model_operator.pod.serve_shape import contradiction
 else:
+    from serve_example import describe_absence, find_example
     from serve_failure import DefiniteError, describe
     from serve_scoring import App, ModelUnderWatch, scoring_app
     from serve_shape import contradiction
@@ -36,19 +38,20 @@ class SelfTest:
         """Returns Passed, LoadOnly or NoExample. Raises DefiniteError when the model fails the test."""
         if self.mode == "LoadOnly":
             return "LoadOnly"
-        example = self.payload or model_dir / "serving_input_example.json"
-        if not example.is_file():
+        request = self._request(model_dir)
+        if request is None:
+            why = describe_absence(model_dir)
             if self.mode == "Required":
                 raise DefiniteError(
                     "SelfTestMissing",
-                    "spec.selfTest.mode is Required, but the model was logged without an input_example and"
-                    " spec.selfTest.payload is not set",
+                    f"spec.selfTest.mode is Required, but {why} and spec.selfTest.payload is not set",
                     "NoExample",
                 )
+            log.warning("there is nothing to test the model with: %s", why)
             return "NoExample"
         started = time.monotonic()
         model.remembers = True
-        status, body = self._answer(scoring_app(model, self.seconds), example)
+        status, body = self._answer(scoring_app(model, self.seconds), *request)
         what = "the given payload" if self.payload else "the model's own input example"
         if problem := _problem(status, body, what, model.last_error):
             raise DefiniteError("SelfTestFailed", f"self-test failed: {problem}", "Failed")
@@ -63,10 +66,27 @@ class SelfTest:
         log.info("self-test passed in %.2f s", time.monotonic() - started)
         return "Passed"
 
-    def _answer(self, app: App, example: Path) -> tuple[int, bytes]:
-        content_type = b"text/csv" if example.suffix == ".csv" else b"application/json"
+    def _request(self, model_dir: Path) -> tuple[bytes, bytes] | None:
+        """Content type and body of the request to test with; None if there is none."""
+        if self.payload:
+            content_type = b"text/csv" if self.payload.suffix == ".csv" else b"application/json"
+            return content_type, self.payload.read_bytes()
+        example = find_example(model_dir)
+        if example is None:
+            return None
+        try:
+            return b"application/json", example.request()
+        except ValueError as error:
+            raise DefiniteError(
+                "SelfTestFailed",
+                f"self-test failed: the model's own input example, {example.path.name}, can't be made a request"
+                f" of, as {example.form} ({error})",
+                "Failed",
+            ) from error
+
+    def _answer(self, app: App, content_type: bytes, body: bytes) -> tuple[int, bytes]:
         loop = asyncio.new_event_loop()
-        answer = loop.run_until_complete(self._ask(app, content_type, example.read_bytes()))
+        answer = loop.run_until_complete(self._ask(app, content_type, body))
         # not after a request that hangs: its thread can't be stopped, and this would wait for it
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()

@@ -26,9 +26,7 @@ def contradiction(prediction: Prediction, metadata: Any) -> str:
     ``metadata`` is MLflow's description of the model (mlflow.models.Model).
     """
     try:
-        return _rows_lost(prediction, metadata) or _against_schema(
-            metadata.get_output_schema(), prediction.answer
-        )
+        return _rows_lost(prediction, metadata) or _against_schema(metadata.get_output_schema(), prediction)
     except Exception:
         log.info("the form of the prediction is not understood, so it is not judged", exc_info=True)
         return ""
@@ -45,20 +43,30 @@ def _rows_lost(prediction: Prediction, metadata: Any) -> str:
     return f"{prediction.rows} rows were sent and {shape[0]} came back"
 
 
-def _against_schema(schema: Any, answer: Any) -> str:
+def _against_schema(schema: Any, prediction: Prediction) -> str:
+    answer = prediction.answer
     if schema is None or not schema.inputs:
         return ""
     if not schema.is_tensor_spec():
-        return _against_columns(schema.inputs, answer)
+        return _against_columns(schema.inputs, prediction)
     if not schema.has_input_names():
         return _against_tensor(schema.inputs[0], answer, "the answer")
     if not isinstance(answer, Mapping):
-        return ""
+        return _against_one_of_several(schema.inputs, answer)
     missing = [spec.name for spec in schema.inputs if spec.name not in answer]
     if missing:
-        return f"the answer lacks {_list_names(missing)}"
+        return f"the answer lacks {_list_names(missing)}, it has {_list_names(answer)}"
     problems = (_against_tensor(spec, answer[spec.name], repr(spec.name)) for spec in schema.inputs)
     return next(filter(None, problems), "")
+
+
+def _against_one_of_several(tensors: Sequence[Any], answer: Any) -> str:
+    """For named tensors, and an answer without names; a list may hold them in their order."""
+    import numpy as np  # type: ignore[import-not-found,unused-ignore]
+
+    if len(tensors) == 1 or not (isinstance(answer, np.ndarray) or _is_flat(answer)):
+        return ""
+    return f"the signature promises {_list_names(t.name for t in tensors)}, the answer is {_kind(answer)} without names"
 
 
 def _against_tensor(spec: Any, answer: Any, what: str) -> str:
@@ -73,13 +81,13 @@ def _against_tensor(spec: Any, answer: Any, what: str) -> str:
     return _against_type(spec.type, array, what)
 
 
-def _against_columns(columns: Sequence[Any], answer: Any) -> str:
+def _against_columns(columns: Sequence[Any], prediction: Prediction) -> str:
     import pandas as pd  # type: ignore[import-untyped,unused-ignore]
     from mlflow.types import DataType  # type: ignore[import-not-found,unused-ignore]
 
+    answer = prediction.answer
     named = all(column.name is not None for column in columns)
     required = [str(column.name) for column in columns if getattr(column, "required", True)]
-    plain = all(isinstance(column.type, DataType) for column in columns)
     if isinstance(answer, pd.DataFrame) and named:
         if answer.columns.nlevels > 1:
             return ""
@@ -94,19 +102,45 @@ def _against_columns(columns: Sequence[Any], answer: Any) -> str:
             if isinstance(column.type, DataType) and str(column.name) in found
         )
         return next(filter(None, problems), "")
-    if not plain:
-        return ""
     records = [answer] if isinstance(answer, Mapping) else answer
     if isinstance(records, list) and records and all(isinstance(record, Mapping) for record in records):
-        missing = [name for name in required if any(name not in map(str, record) for record in records)]
-        return f"the answer lacks {_list_names(missing)}" if named and missing else ""
+        return _against_names(required, records) if named else ""
+    if problem := _against_width(columns, prediction, len(required) if named else len(columns)):
+        return problem
+    if not all(isinstance(column.type, DataType) for column in columns):
+        return ""
     array = _array(answer)
     if array is None or not array.size or array.ndim == 0:
         return ""
-    if array.ndim > 1 and array.shape[1:] != (len(columns),):
-        count = f"{len(columns)} column" + "s" * (len(columns) > 1)
-        return f"the signature promises {count}, the answer has the shape {_shape(array.shape)}"
     return _against_type(columns[0].type.to_numpy(), array, "the answer") if len(columns) == 1 else ""
+
+
+def _against_names(required: Sequence[str], records: Sequence[Mapping[Any, Any]]) -> str:
+    for record in records:
+        found = [str(name) for name in record]
+        if missing := [name for name in required if name not in found]:
+            return f"the answer lacks {_list_names(missing)}, it has {_list_names(found)}"
+    return ""
+
+
+def _against_width(columns: Sequence[Any], prediction: Prediction, required: int) -> str:
+    """For an answer whose columns have no names: are there as many as promised?"""
+    from mlflow.types import DataType
+
+    answer = prediction.answer
+    count = f"{len(columns)} column" + "s" * (len(columns) > 1)
+    shape = _shape_of(answer)
+    if len(shape) > 1 and all(isinstance(column.type, DataType) for column in columns):
+        # optional columns may be left out
+        if len(shape) == 2 and required <= shape[1] <= len(columns):
+            return ""
+        return f"the signature promises {count}, the answer has the shape {_shape(shape)}"
+    if required < 2 or not _is_flat(answer):
+        return ""
+    # one row may come as a flat list of its columns, unless there is a value for each row that was sent
+    if shape and required <= shape[0] <= len(columns) and shape[0] != prediction.rows:
+        return ""
+    return f"the signature promises {count}, the answer is {_kind(answer)}"
 
 
 def _against_type(promised: Any, array: Any, what: str) -> str:
@@ -132,6 +166,46 @@ def _category(array: Any) -> str:
     ):
         return "text"
     return ""
+
+
+def _is_flat(answer: Any) -> bool:
+    """Whether it is a number, or a list or an array of single values; a lone text may be anything."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(answer, (bool, int, float, np.number, np.bool_)):
+        return True
+    if isinstance(answer, (np.ndarray, pd.Series, list, tuple)):
+        values = answer.tolist() if isinstance(answer, (np.ndarray, pd.Series)) else answer
+        plain = (str, bool, int, float, np.number, np.bool_, type(None))
+        return (
+            len(_shape_of(answer)) <= 1
+            and bool(np.size(answer))
+            and all(isinstance(v, plain) for v in values)
+        )
+    return False
+
+
+def _shape_of(answer: Any) -> tuple[int, ...]:
+    """The lengths of an array, a table or nested lists; () of anything else, and of lists of different lengths."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(answer, (list, tuple)):
+        try:
+            answer = np.asarray(answer, dtype=object)
+        except ValueError:
+            return ()
+    return tuple(answer.shape) if isinstance(answer, (np.ndarray, pd.Series, pd.DataFrame)) else ()
+
+
+def _kind(answer: Any) -> str:
+    shape = _shape_of(answer)
+    if not shape:
+        return "a single value"
+    return (
+        f"a list of {shape[0]} single values" if len(shape) == 1 else f"an array of the shape {_shape(shape)}"
+    )
 
 
 def _array(answer: Any) -> Any:

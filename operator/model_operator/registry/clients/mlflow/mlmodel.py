@@ -15,6 +15,8 @@ MAX_DEPTH = 64
 MAX_COLUMNS = 10_000
 MAX_REQUIREMENTS = 1000
 MAX_LINE = 500
+EXAMPLE_TYPES = ("dataframe", "ndarray", "json_object", "sparse_matrix_csr", "sparse_matrix_csc")
+"""The forms of a saved example that the self-test can use; a test compares them with those of pod/serve_example.py."""
 _MOST_BYTES_OF_A_MODEL = 2**60
 
 # the C parser takes a tenth of the time; it is in every wheel of PyYAML
@@ -45,7 +47,7 @@ def parse_mlmodel(text: bytes, requirements: bytes | None = None) -> ModelDescri
     known = isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _MOST_BYTES_OF_A_MODEL
     return ModelDescription(
         signature=_signature(document.get("signature")),
-        input_example=isinstance(document.get("saved_input_example_info"), dict),
+        input_example=_is_usable_example(document.get("saved_input_example_info")),
         size_bytes=size if known else None,
         python_version=_python_version(document.get("flavors")),
         requirements=None if requirements is None else _lines(requirements),
@@ -75,6 +77,13 @@ def _signature(value: object) -> Mapping[str, Any] | None:
         raise MalformedModelError("has a signature that is no mapping")
     parts = {part: _columns(part, value[part]) for part in ("inputs", "outputs", "params") if value.get(part)}
     return parts or None
+
+
+def _is_usable_example(info: object) -> bool:
+    """Whether the server's self-test can make a request of it: its rule is that of pod/serve_example.py."""
+    if not isinstance(info, dict):
+        return False
+    return isinstance(info.get("serving_input_path"), str) or info.get("type") in EXAMPLE_TYPES
 
 
 def _columns(part: str, value: object) -> list[Any]:

@@ -19,7 +19,7 @@ INPUTS = [{"type": "long", "name": "age", "required": True}]
 GOOD: dict[str, Any] = {
     "flavors": {"python_function": {"python_version": "3.11.9"}},
     "model_size_bytes": 1024,
-    "saved_input_example_info": {"artifact_path": "input_example.json"},
+    "saved_input_example_info": {"artifact_path": "input_example.json", "type": "dataframe"},
     "signature": {"inputs": json.dumps(INPUTS), "outputs": None, "params": None},
 }
 

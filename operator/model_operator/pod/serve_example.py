@@ -1,0 +1,140 @@
+"""The model's own input example as a request to its server: a part of serve.py, and of fetch.py.
+
+MLflow 2.15 and later save the request itself; the name of its file changed with 2.16. Earlier ones save the example
+only, in one of the forms below. The file MLmodel names files and form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REQUEST_FILE = "serving_input_example.json"
+# keys with which MLflow's scoring server takes a body as it is
+LLM_KEYS = ("messages", "prompt", "input")
+# rows of a sparse matrix beyond that many values are left out: they are written in full
+MOST_VALUES = 5_000_000
+
+
+@dataclass(frozen=True)
+class Example:
+    """A file in the model's directory. ``form`` says how to make a request of it, empty where it is one already."""
+
+    path: Path
+    form: str = ""
+    with_params: bool = False
+
+    def request(self) -> bytes:
+        """The body to post. Raises ValueError if the file does not have the form that MLmodel names."""
+        text = self.path.read_bytes()
+        if not self.form:
+            return text
+        try:
+            saved = json.loads(text)
+            body = FORMS[self.form](saved["inputs"] if self.with_params else saved)
+            if self.with_params:
+                # a body that is taken as it is has its parameters beside the input
+                params = saved["params"]
+                body = body | (params if _is_llm_input(body) else {"params": params})
+            return json.dumps(body).encode()
+        except (TypeError, KeyError, IndexError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def find_example(model_dir: Path) -> Example | None:
+    """The example to test the model with; None if it has none that can be used."""
+    info = _saved_info(model_dir)
+    form, path = str(info.get("type")), _file(model_dir, info.get("artifact_path"))
+    saved = Example(path, form, bool(info.get("params"))) if path and form in FORMS else None
+    if saved and saved.form.startswith("sparse_"):
+        # MLflow 2.15 saves a request without the matrix beside it
+        return saved
+    for name in (info.get("serving_input_path"), REQUEST_FILE):
+        if request := _file(model_dir, name):
+            return Example(request)
+    return saved
+
+
+def describe_absence(model_dir: Path) -> str:
+    """Why ``find_example`` finds none, one clause."""
+    info = _saved_info(model_dir)
+    if not info:
+        return "the model was logged without an input_example"
+    name = info.get("serving_input_path") or info.get("artifact_path")
+    if info.get("type") in FORMS or "serving_input_path" in info:
+        return f"the model's MLmodel file names the input example {name!r}, and the model has no such file"
+    return f"the model's input example has the type {info.get('type')!r}, which is unknown to this server"
+
+
+def _saved_info(model_dir: Path) -> Mapping[str, Any]:
+    import yaml  # type: ignore[import-untyped,unused-ignore]  # MLflow brings it
+
+    try:
+        info = yaml.safe_load((model_dir / "MLmodel").read_bytes())["saved_input_example_info"]
+    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError):
+        return {}
+    return info if isinstance(info, Mapping) else {}
+
+
+def _file(model_dir: Path, name: object) -> Path | None:
+    if not isinstance(name, str) or not name:
+        return None
+    path = (model_dir / name).resolve()
+    return path if path.is_relative_to(model_dir.resolve()) and path.is_file() else None
+
+
+def _from_dataframe(saved: Any) -> dict[str, Any]:
+    return {"dataframe_records" if isinstance(saved, list) else "dataframe_split": saved}
+
+
+def _from_tensors(saved: Any) -> dict[str, Any]:
+    # before 2.16 with its key
+    keyed = isinstance(saved, dict) and list(saved) == ["inputs"]
+    return {"inputs": saved["inputs"] if keyed else saved}
+
+
+def _from_json(saved: Any) -> dict[str, Any]:
+    return saved if _is_llm_input(saved) else {"inputs": saved}
+
+
+def _is_llm_input(value: Any) -> bool:
+    return isinstance(value, dict) and any(key in value for key in LLM_KEYS)
+
+
+def _from_rows(saved: Any) -> dict[str, Any]:
+    return {"inputs": _write_out(saved, by_rows=True)}
+
+
+def _from_columns(saved: Any) -> dict[str, Any]:
+    return {"inputs": _write_out(saved, by_rows=False)}
+
+
+def _write_out(saved: Any, by_rows: bool) -> list[list[Any]]:
+    """The matrix in full, as newer MLflow saves it: its scoring server takes no sparse one."""
+    height, width = saved["shape"]
+    height = min(height, max(1, MOST_VALUES // max(1, width)))
+    zero = 0 if all(isinstance(value, int) for value in saved["data"]) else 0.0
+    matrix = [[zero] * width for _ in range(height)]
+    starts = saved["indptr"]
+    for major in range(len(starts) - 1):
+        for position in range(starts[major], starts[major + 1]):
+            minor = saved["indices"][position]
+            row, column = (major, minor) if by_rows else (minor, major)
+            if row < height:
+                # a place that is named twice holds the sum
+                value = saved["data"][position]
+                matrix[row][column] = matrix[row][column] + value if matrix[row][column] else value
+    return matrix
+
+
+FORMS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "dataframe": _from_dataframe,
+    "ndarray": _from_tensors,
+    "json_object": _from_json,
+    "sparse_matrix_csr": _from_rows,
+    "sparse_matrix_csc": _from_columns,
+}
+"""By the type in MLmodel: what makes a request of the saved example."""
