@@ -16,7 +16,7 @@ from tests.monitoring.dashboard import ALERTS, ROOT, queries
 
 TESTS = Path(__file__).with_name("alerts_test.yaml")
 RUNBOOKS = ROOT / "docs" / "operate" / "runbooks"
-PAGE = ROOT / "docs" / "operate" / "monitoring.md"
+PAGE = ROOT / "docs" / "operate" / "alerts.md"
 RULES: dict[str, dict[str, Any]] = {
     rule["alert"]: rule
     for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
