@@ -115,7 +115,12 @@ class ModelDescription:
     python_version: str = ""
     """Such as ``3.11.9``; empty where the file does not say."""
     requirements: Sequence[str] | None = None
-    """The lines of ``requirements.txt`` without comments; None: the model has no such file."""
+    """The requirements of ``requirements.txt`` and of the files that it names, without options such as hashes.
+
+    None: the model has no such file. A file that could not be read stays as a line such as ``-r other.txt``.
+    """
+    constraints: Sequence[str] = ()
+    """The requirements of constraints files, which bound the version of a package without requiring it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -81,6 +82,19 @@ def deleted_original(client: MlflowClient) -> None:
     client.delete_model_version("withdrawn", "1")
 
 
+def constrained() -> None:
+    """Registers a version with a constraints file and hashes, as MLflow writes them."""
+    Path("own-constraints.txt").write_text("pandas<3\nnumpy>=1\n")
+    Path("own.txt").write_text(
+        f"mlflow \\\n  --hash=sha256:{'0' * 64}\npandas  # a comment\n-c own-constraints.txt\n"
+    )
+    where = {"name": "model"} if MAJOR >= 3 else {"artifact_path": "model"}
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(
+            **where, python_model=Constant(), registered_model_name="constrained", pip_requirements="own.txt"
+        )
+
+
 def prompt(client: MlflowClient) -> None:
     """Registers a prompt with an alias, which MLflow keeps beside the models."""
     mlflow.register_prompt("greeting", "Hello {{name}}")
@@ -98,6 +112,7 @@ def main() -> None:
         if name == "orphan":
             client.delete_run(run_id)
     deleted_original(client)
+    constrained()
     client.create_registered_model("elsewhere")
     client.create_model_version("elsewhere", "s3://nowhere/model", run_id=None)
     found = {}

@@ -155,6 +155,13 @@ async def test_the_description_has_what_gates_ask(told: Told) -> None:
     assert model.requirements == ("mlflow", "pandas>=2")
 
 
+async def test_requirements_come_without_hashes_and_with_the_constraints_that_they_name(told: Told) -> None:
+    model = await told.client.description("constrained", "1")
+    names = [line.split("=")[0] for line in model.requirements or ()]
+    assert names == ["mlflow", "pandas"]
+    assert set(model.constraints) == {"pandas<3", "numpy>=1"}
+
+
 async def test_a_model_without_signature_and_example_says_so(told: Told) -> None:
     model = await told.client.description("bare", "1")
     assert (model.signature, model.input_example) == (None, False)

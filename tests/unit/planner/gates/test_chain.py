@@ -175,6 +175,11 @@ def test_requirements_that_the_image_has_not(mode: str, outcome: str) -> None:
     assert said(gates(requirements=mode), unknown) == ("Warned", "ImageUnknown")
 
 
+def test_a_model_without_requirements_is_only_noted() -> None:
+    judged = subject(VersionFacts(description=ModelDescription()), image=ImageContents("3.11.7", {"a": "2"}))
+    assert said(gates(requirements="Enforce"), judged) == ("Warned", "RequirementsUnknown")
+
+
 def signed(kind: str | None) -> VersionFacts:
     signature = {"inputs": [{"type": kind, "name": "age"}]} if kind else None
     return VersionFacts(description=ModelDescription(signature=signature))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_operator.domain.registry import ImageContents, ModelDescription
-from model_operator.planner.gates.requirements import unmet
+from model_operator.planner.gates.requirements import find_unjudged, unmet
 
 IMAGE = ImageContents("3.11.7", {"scikit-learn": "1.7.1", "torch": "2.3.0+cpu", "mlflow": "3.17.2"})
 
@@ -38,12 +38,45 @@ IMAGE = ImageContents("3.11.7", {"scikit-learn": "1.7.1", "torch": "2.3.0+cpu", 
             'tomli; python_version >= "3.11"', "needs tomli, which the image has not", id="for this Python"
         ),
         pytest.param("-r other.txt", "", id="an option"),
-        pytest.param("thing @ https://example.com/thing.whl", "", id="an address"),
+        pytest.param("torch @ https://example.com/torch.whl", "", id="an address of a package that is there"),
+        pytest.param(
+            "thing @ https://example.com/thing.whl",
+            "needs thing, which the image has not",
+            id="an address of a package that is not there",
+        ),
+        pytest.param(
+            "code/churn_features-0.3-py3-none-any.whl",
+            "needs churn-features==0.3, which the image has not",
+            id="a wheel within the model",
+        ),
+        pytest.param(
+            "https://example.com/scikit_learn-1.5.0-py3-none-any.whl#sha256=0",
+            "needs scikit-learn==1.5.0, the image has 1.7.1",
+            id="an address of a wheel",
+        ),
+        pytest.param("./scikit-learn-1.7.1.tar.gz", "", id="a source archive"),
+        pytest.param(
+            "git+https://example.com/churn.git@v1#egg=churn-features&subdirectory=a",
+            "needs churn-features, which the image has not",
+            id="a repository that names its package",
+        ),
+        pytest.param("git+https://example.com/churn.git", "", id="a repository without a name"),
         pytest.param("!!!", "", id="nonsense"),
     ],
 )
 def test_a_requirement(line: str, complaint: str) -> None:
     assert list(unmet(ModelDescription(requirements=(line,)), IMAGE)) == ([complaint] if complaint else [])
+
+
+def test_a_constraint_bounds_a_package_that_is_required_and_requires_none() -> None:
+    constraints = ("scikit-learn==1.5.0", "torch<2", "xgboost==2")
+    model = ModelDescription(requirements=("scikit-learn", "mlflow"), constraints=constraints)
+    assert list(unmet(model, IMAGE)) == ["is constrained to scikit-learn==1.5.0, the image has 1.7.1"]
+
+
+def test_lines_without_a_package_are_named() -> None:
+    model = ModelDescription(requirements=("torch", "-r other.txt", "git+https://example.com/churn.git"))
+    assert list(find_unjudged(model)) == ["-r other.txt", "git+https://example.com/churn.git"]
 
 
 @pytest.mark.parametrize(

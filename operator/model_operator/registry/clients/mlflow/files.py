@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from model_operator.domain.registry import ModelDescription, ResolutionReason
-from model_operator.registry.clients.base import RegistryError
+from model_operator.registry.clients.base import RegistryError, shorten
 from model_operator.registry.clients.http import Answer
 from model_operator.registry.clients.mlflow.mlmodel import MAX_BYTES, MalformedModelError, parse_mlmodel
+from model_operator.registry.clients.mlflow.requirements import FIRST, parse_requirements
 from model_operator.registry.clients.mlflow.rest import MlflowRest, describe_version, error_in
+
+MAX_INCLUDES = 10
+"""So many files are read that requirements.txt, or one of them, names."""
 
 GetFile = Callable[[str, int], Awaitable[Answer]]
 """Asks for one file of the version by its path; the answer is at most so many bytes long."""
@@ -18,7 +23,7 @@ GetFile = Callable[[str, int], Awaitable[Answer]]
 async def read_description(
     rest: MlflowRest, name: str, version: str, get_file: GetFile, remedy: str
 ) -> ModelDescription:
-    """What the files MLmodel and requirements.txt say. Raises RegistryError.
+    """What the file MLmodel and the requirement files say. Raises RegistryError.
 
     ``remedy`` is what to do when the server fails over its store.
     """
@@ -27,15 +32,50 @@ async def read_description(
     text = await _file(rest, "MLmodel", what, get_file, remedy)
     if text is None:
         raise rest.not_found(ResolutionReason.VERSION_NOT_FOUND, what)
-    what_else = f"the file requirements.txt {of_version}"
-    requirements = await _file(rest, "requirements.txt", what_else, get_file, remedy)
     try:
         # not in this thread: a large file takes longer than a turn of the event loop may
-        return await asyncio.to_thread(parse_mlmodel, text, requirements)
+        description = await asyncio.to_thread(parse_mlmodel, text)
     except MalformedModelError as error:
         raise RegistryError(
             ResolutionReason.UNEXPECTED_ANSWER, f"{what} at {rest.url} {error}; log the model again"
         ) from None
+
+    async def read(path: str) -> bytes | None:
+        return await _file(rest, path, f"the file {shorten(path)} {of_version}", get_file, remedy)
+
+    return await _add_requirements(description, read)
+
+
+async def _add_requirements(
+    description: ModelDescription, read: Callable[[str], Awaitable[bytes | None]]
+) -> ModelDescription:
+    """Returns the description with the requirements and constraints of all requirement files.
+
+    A file that does not exist, lies outside of the model, or is one too many stays as a line such as
+    ``-r other.txt``, which nobody can judge.
+    """
+    content = await read(FIRST)
+    if content is None:
+        return description
+    lines: dict[str, list[str]] = {"-r": [], "-c": []}
+    parsed = await asyncio.to_thread(parse_requirements, content)
+    lines["-r"] += parsed.requirements
+    # what a constraints file names by -r constrains, too
+    waiting = [*parsed.includes]
+    seen: set[tuple[str, str]] = {("-r", FIRST)}
+    while waiting:
+        include = waiting.pop(0)
+        if (include.kind, include.path) in seen:
+            continue
+        seen.add((include.kind, include.path))
+        content = await read(include.path) if include.path and len(seen) <= MAX_INCLUDES + 1 else None
+        if content is None:
+            lines["-r"].append(include.text)
+            continue
+        parsed = await asyncio.to_thread(parse_requirements, content, include.path)
+        lines[include.kind] += parsed.requirements
+        waiting += [replace(one, kind="-c") if include.kind == "-c" else one for one in parsed.includes]
+    return replace(description, requirements=tuple(lines["-r"]), constraints=tuple(lines["-c"]))
 
 
 async def _file(rest: MlflowRest, path: str, what: str, get_file: GetFile, remedy: str) -> bytes | None:

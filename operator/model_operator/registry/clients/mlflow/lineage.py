@@ -36,7 +36,7 @@ ReadVersion = Callable[[str, str], Awaitable[VersionRecord]]
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Where the facts of a version are kept; an empty text stands for none."""
+    """The run and the logged model of a version. An empty text stands for none."""
 
     run_id: str
     model_id: str

@@ -13,8 +13,6 @@ from model_operator.domain.registry import ModelDescription
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_COLUMNS = 10_000
-MAX_REQUIREMENTS = 1000
-MAX_LINE = 500
 EXAMPLE_TYPES = ("dataframe", "ndarray", "json_object", "sparse_matrix_csr", "sparse_matrix_csc")
 """The forms of a saved example that the self-test can use; a test compares them with those of pod/serve_example.py."""
 _MOST_BYTES_OF_A_MODEL = 2**60
@@ -27,8 +25,8 @@ class MalformedModelError(ValueError):
     """The file is no MLmodel; the text says in what."""
 
 
-def parse_mlmodel(text: bytes, requirements: bytes | None = None) -> ModelDescription:
-    """What the files ``MLmodel`` and ``requirements.txt`` (None: there is none) say.
+def parse_mlmodel(text: bytes) -> ModelDescription:
+    """What the file ``MLmodel`` says, without the requirements, which other files have.
 
     Raises MalformedModelError, and nothing else whatever the bytes are. Unknown fields are passed over.
     """
@@ -50,7 +48,6 @@ def parse_mlmodel(text: bytes, requirements: bytes | None = None) -> ModelDescri
         input_example=_is_usable_example(document.get("saved_input_example_info")),
         size_bytes=size if known else None,
         python_version=_python_version(document.get("flavors")),
-        requirements=None if requirements is None else _lines(requirements),
     )
 
 
@@ -102,10 +99,3 @@ def _python_version(flavors: object) -> str:
     flavor = flavors.get("python_function") if isinstance(flavors, dict) else None
     version = flavor.get("python_version") if isinstance(flavor, dict) else None
     return version if isinstance(version, str) and len(version) <= 32 and version.isprintable() else ""
-
-
-def _lines(requirements: bytes) -> tuple[str, ...]:
-    text = requirements[:MAX_BYTES].decode("utf-8", "replace")
-    lines = (line.partition(" #")[0].strip() for line in text.splitlines())
-    wanted = [line for line in lines if line and not line.startswith("#") and len(line) <= MAX_LINE]
-    return tuple(wanted[:MAX_REQUIREMENTS])
