@@ -83,6 +83,23 @@ def test_there_is_no_runbook_without_an_alert() -> None:
     assert {page.stem for page in RUNBOOKS.glob("*.md")} == RULES.keys()
 
 
+CRD = yaml.safe_load((ROOT / "crds" / "modeldeployments.yaml").read_text("utf-8"))
+STATUS = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+OF_PODS = ".containerStatuses"
+OF_THE_SERVER = {"model_server_requests_in_flight", "model_server_concurrency"} | SERVER_METRICS
+
+
+@each_alert
+def test_a_runbook_reads_fields_and_metrics_that_exist(name: str) -> None:
+    page = (RUNBOOKS / f"{name}.md").read_text("utf-8")
+    for path in re.findall(r"\.status((?:\.\w+|\[[^\]]*\])+)", page):
+        schema = STATUS
+        # an index or a filter leads from a list to its items
+        for part in re.sub(r"\[[^\]]*\]", ".[]", path).split(".")[1:] if OF_PODS not in path else ():
+            schema = schema["items"] if part == "[]" else schema["properties"][part]
+    assert _names(page) - OF_THE_SERVER <= {metric.name for metric in Metrics().descriptions}
+
+
 def _names(expression: str) -> set[str]:
     found = set(re.findall(r"\bmodel_(?:operator|server)_[a-z_]+", expression))
     return {re.sub(r"_(bucket|count|sum)$", "", name) for name in found}
