@@ -1,4 +1,4 @@
-"""The planner's answer: actions to carry out in order, the status to report, and when to look again.
+"""The planner's result: the ordered actions, the status to report, and the time of the next reconcile.
 
 Plain frozen values.
 """
@@ -17,29 +17,29 @@ from model_operator.domain.revision import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """POST an object that does not exist yet; an object that is there already is a conflict of names."""
+    """POST a new object. An existing object of that name is a name conflict."""
 
     ref: ObjectRef
     body: Object
     adopt: bool = False
-    """Take over an object of that name that nobody controls: a person asked for it."""
+    """Take over an existing object without a controller, as a person requested by annotation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply to an object of ours, bound to the uid and the resourceVersion that were seen."""
+    """Server-side apply to an object of ours, bound to the uid and the resourceVersion that were read."""
 
     ref: ObjectRef
     body: Object
     uid: str
     resource_version: str = ""
     repair: bool = False
-    """It only puts back what somebody changed, and moves nothing on."""
+    """It only repairs drift, and moves no revision, Service or autoscaler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Make ``owner`` the controller of an object that has none; nothing else of it changes."""
+    """Make ``owner`` the controller of an object without one. Nothing else of the object changes."""
 
     ref: ObjectRef
     uid: str
@@ -57,7 +57,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an object of ours, bound to the uid and the resourceVersion that were seen."""
+    """Delete an object of ours, bound to the uid and the resourceVersion that were read."""
 
     ref: ObjectRef
     uid: str
@@ -66,7 +66,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class RecordVerdict:
-    """Write a verdict beside a kept revision, so that it outlives the status."""
+    """Write a verdict to a stored revision, so that it survives the loss of the status."""
 
     ref: ObjectRef
     verdict: Verdict | None
@@ -75,7 +75,7 @@ class RecordVerdict:
 
 @dataclass(frozen=True, slots=True)
 class VersionTag:
-    """What the registry's entry of a model version should say of it."""
+    """The tag for a model version in the registry."""
 
     model: str
     version: str
@@ -99,7 +99,7 @@ Action = Create | Apply | Adopt | Scale | Delete | RecordVerdict
 class Plan:
     """The decision for one ModelDeployment.
 
-    The status is written before the actions are carried out (intent before act).
+    The status is written before the actions are carried out, so that a crash between them loses no intent.
     """
 
     actions: Sequence[Action]
@@ -109,10 +109,10 @@ class Plan:
     rollout_in_flight: bool = False
     """Whether this ModelDeployment takes one of the rollout slots."""
     watched: str = ""
-    """The revision whose pods' requests are to be counted; empty when none is under watch."""
+    """The revision whose pods' requests are counted. Empty if none is watched."""
     tags: Sequence[VersionTag] = ()
-    """What to write back to the registry, best effort."""
+    """The tags to write to the registry, best effort."""
     facts: Sequence[FactsWanted] = ()
-    """What the gates have to know of versions; they are asked for until a plan no longer wants them."""
+    """The facts of versions that the gates need. They are read repeatedly until a plan no longer needs them."""
     kept_out: bool = False
-    """Whether a gate keeps the desired version out, so that each poll should look at its tags."""
+    """Whether the desired version is blocked by a gate, so that each poll reads its tags."""

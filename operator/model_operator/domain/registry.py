@@ -1,7 +1,7 @@
 """The answers of a model registry: the version behind a reference, and the facts of one version.
 
 Plain frozen values. Gates judge the facts before a version may start. Everything here came from the registry and
-was checked for type and size when it was read. Numbers may still be NaN or infinite, and texts say what they like.
+was checked for type and size when it was read. Numbers may still be NaN or infinite, and texts are untrusted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class ResolutionReason(StrEnum):
-    """Why a model reference is, or is not, resolved; these are reasons of the condition ``Resolved``."""
+    """The reasons of the condition ``Resolved``: why a model reference is, or is not, resolved."""
 
     RESOLVED = "Resolved"
     PENDING = "Pending"
@@ -34,7 +34,7 @@ class ResolutionReason(StrEnum):
 
     @property
     def definite(self) -> bool:
-        """True when the answer is a fact about the registry, False when it could not be found out."""
+        """Whether the answer is a fact about the registry. False if the registry gave no answer that counts."""
         return self in _DEFINITE
 
 
@@ -57,9 +57,9 @@ _DEFINITE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ResolvedVersion:
-    """An exact model version, as the registry described it.
+    """An exact model version from the registry.
 
-    ``alias`` is the reference as a person would write it: ``@champion``, ``3``, ``latest``, ``Production``.
+    ``alias`` is the reference as a person writes it: ``@champion``, ``3``, ``latest``, ``Production``.
     """
 
     model: str
@@ -72,7 +72,7 @@ class ResolvedVersion:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The registry's answer for one reference; ``version`` may be the last good one beside a failure."""
+    """The registry's answer for one reference. After a failure, ``version`` may be the last good one."""
 
     reason: ResolutionReason
     message: str
@@ -81,12 +81,12 @@ class Resolution:
 
     @property
     def ok(self) -> bool:
-        """True when ``version`` is what the registry says now."""
+        """Whether ``version`` is the registry's present answer."""
         return self.reason is ResolutionReason.RESOLVED and self.version is not None
 
 
 class VersionId(NamedTuple):
-    """One version of one model of the registry that a ModelDeployment follows."""
+    """One version of one model in the registry of a ModelDeployment."""
 
     model: str
     version: str
@@ -94,26 +94,26 @@ class VersionId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """The last value of one metric; NaN and infinities are kept as they are."""
+    """The last value of one metric. It may be NaN or infinite."""
 
     name: str
     value: float
     dataset: str = ""
-    """The dataset that it was measured on; empty where the registry does not say."""
+    """The dataset that it was measured on. Empty if the registry has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What the model's own file (``MLmodel``) and its list of requirements say."""
+    """The contents of the model's file ``MLmodel`` and of its requirements."""
 
     signature: Mapping[str, Any] | None = None
-    """``inputs``, ``outputs`` and ``params`` as the lists that MLflow writes, each may be absent. None: it has none."""
+    """``inputs``, ``outputs`` and ``params`` as MLflow's lists. Each may be absent. None: there is no signature."""
     input_example: bool = False
-    """Whether the model carries an example that can be put through it."""
+    """Whether the model has an input example that can be sent to it."""
     size_bytes: int | None = None
-    """None where the file does not say."""
+    """None if the file doesn't have it."""
     python_version: str = ""
-    """Such as ``3.11.9``; empty where the file does not say."""
+    """Such as ``3.11.9``. Empty if the file doesn't have it."""
     requirements: Sequence[str] | None = None
     """The requirements of ``requirements.txt`` and of the files that it names, without options such as hashes.
 
@@ -125,19 +125,19 @@ class ModelDescription:
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """What is known of one version so far; what is None is not known (yet), and ``problem`` may say why."""
+    """The facts of one version that have been read so far. None: not read, and the ``_problem`` may have the reason."""
 
     metrics: Sequence[Metric] | None = None
     description: ModelDescription | None = None
     metrics_problem: str = ""
-    """Why the metrics could not be read, in words for the status; empty while they are still being asked for."""
+    """Why the metrics could not be read, as text for the status. Empty while they are still being read."""
     description_problem: str = ""
-    """Why the description could not be read; empty while it is still being asked for."""
+    """Why the description could not be read. Empty while it is still being read."""
 
 
 @dataclass(frozen=True, slots=True)
 class FactsWanted:
-    """What a plan needs to know of one version; it is read again and again while a plan says so."""
+    """The facts of one version that a plan needs. They are read repeatedly while a plan needs them."""
 
     id: VersionId
     run_id: str
@@ -148,7 +148,7 @@ class FactsWanted:
 
 @dataclass(frozen=True, slots=True)
 class ImageContents:
-    """What is installed in a serving image, as far as the operator's configuration says."""
+    """The contents of a serving image, from the operator's configuration (``images.contents``)."""
 
     python_version: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A target, the revision that it becomes, and the verdict on that. Plain frozen values."""
+"""A target, the revision that is rendered from it, and the verdict on that revision. Plain frozen values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model_operator.domain.objects import Object
 
 
 class Side(StrEnum):
-    """Whose fault a failure is; decides between quarantine, revert and retry."""
+    """The side that can fix a failure. It decides between a rejection, a revert and a retry."""
 
     MODEL = "Model"
     CONFIGURATION = "Configuration"
@@ -21,7 +21,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What should run: an exact version of a registry and the pod-shaping part of the spec as written."""
+    """The input of a revision: an exact version of a registry, and the spec's pod settings as they were written."""
 
     registry_url: str
     model: str
@@ -31,11 +31,11 @@ class Target:
     digest: str
     pod_spec: Mapping[str, Any]
     restart: str = ""
-    """The value of a person's request for a restart, by which the same target was rendered anew."""
+    """The value of the request for which the same target was rendered again, such as the annotation restart."""
 
 
 class VerdictState(StrEnum):
-    """How a revision ended up."""
+    """The state in a verdict."""
 
     LIVE = "Live"
     REJECTED = "Rejected"
@@ -43,7 +43,7 @@ class VerdictState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is remembered of a revision: that it served, or why it was refused."""
+    """The record on a revision: that it went live, or why it was rejected."""
 
     state: VerdictState
     at: datetime
@@ -52,28 +52,28 @@ class Verdict:
     message: str = ""
     attempts: int = 1
     settled: bool = False
-    """For ``Live``: it outlived its watch window, so it is what a later failure goes back to."""
+    """For ``Live``: it passed its watch window, so a later failure reverts to it."""
     served: bool = False
-    """For ``Rejected``: it failed on live requests, so no further try is free."""
+    """For ``Rejected``: it failed on live requests, so each retry costs live requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A target that was rendered once; kept in a ControllerRevision and never rendered again."""
+    """A target that was rendered once. It is stored in a ControllerRevision and never rendered again."""
 
     name: str
     """Such as ``v7-5d9f8a2b1c``."""
     number: int
-    """Counts up with each new revision of one ModelDeployment."""
+    """It increases with each new revision of one ModelDeployment."""
     target: Target
     images: Mapping[str, str]
     """The resolved images, by container: ``server`` and ``fetch``."""
     template: Object
     """The pod template, exactly as it was applied."""
     config_map: str
-    """The name of the ConfigMap that holds the scripts which the template mounts."""
+    """The name of the ConfigMap with the scripts that the template mounts."""
     verdict: Verdict | None = None
     uid: str = ""
-    """Of the object that keeps it."""
+    """The uid of its ControllerRevision. Empty if it isn't stored yet."""
     resource_version: str = ""
-    """As which that object was seen."""
+    """The resourceVersion of its ControllerRevision as it was read."""

@@ -1,4 +1,4 @@
-"""A ModelDeployment's life as it is remembered. ``planner.state`` writes it to the status, and reads it back."""
+"""The state of a ModelDeployment's rollouts. ``planner.state`` writes it to the status and reads it back."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from model_operator.domain.revision import Revision, Side, VerdictState
 
 
 class Phase(StrEnum):
-    """Where a candidate stands."""
+    """The phase of a candidate."""
 
     WAITING_FOR_APPROVAL = "WaitingForApproval"
-    """A person has to agree before anything starts."""
+    """It needs an approval before any pod starts."""
     WAITING_FOR_SLOT = "WaitingForSlot"
     APPLYING = "Applying"
     SCHEDULING = "Scheduling"
     FETCHING = "Fetching"
     STARTING = "Starting"
     ROLLING = "Rolling"
-    """At least one pod is ready, more are to come."""
+    """At least one pod is ready, but not all."""
     READY = "ReadyForTraffic"
-    """Every pod is ready beside what serves. A person has to agree, or the strategy waits, before the Service moves."""
+    """Every pod is ready, and the Service has not moved: an approval is missing, or the strategy waits."""
     WITHDRAWN = "Withdrawn"
-    """Taken back because of the environment; will be tried again."""
+    """Withdrawn because of the environment. It will be retried."""
     FAILED = "Failed"
-    """Failed with nothing to go back to; left in place."""
+    """Failed, and left in place because there is no revert (none possible, or ``revert.policy`` Never)."""
 
     @property
     def in_flight(self) -> bool:
-        """Whether a Deployment carries this candidate and its outcome is still open."""
+        """Whether a Deployment runs this candidate and its outcome is still open."""
         return self.carried and self is not Phase.FAILED
 
     @property
     def carried(self) -> bool:
-        """Whether a Deployment carries this candidate."""
+        """Whether a Deployment runs this candidate."""
         return self not in (Phase.WAITING_FOR_APPROVAL, Phase.WAITING_FOR_SLOT, Phase.WITHDRAWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The revision that serves, which is also what a revert goes back to."""
+    """The serving revision. If a candidate fails, the operator reverts to it."""
 
     revision: str
     version: str
@@ -51,17 +51,17 @@ class Serving:
     self_test: str = ""
     track: str = ""
     settled: bool = False
-    """Whether it outlived its watch window, so that no later fault is put down to the version."""
+    """Whether it passed its watch window. Later failures are not blamed on the version."""
     watch_ends: datetime | None = None
-    """None while the watch window is over, or has not begun because another rollout is under way."""
+    """None if the watch window is over, or has not begun, for example during another rollout."""
     reason: str = ""
-    """A failure in the watch window that was only reported."""
+    """The reason of a failure in the watch window that was reported without a revert."""
     message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The revision that is on its way."""
+    """The revision that is being rolled out."""
 
     revision: str
     version: str
@@ -77,13 +77,13 @@ class Candidate:
 
     @property
     def progress(self) -> str:
-        """Where it stands, in words."""
+        """Its progress, as a text for messages."""
         return f"version {self.version}: {self.message or self.phase.value}"
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A revision that was tried and refused."""
+    """A revision that was tried and rejected."""
 
     revision: str
     version: str
@@ -94,14 +94,14 @@ class Rejection:
     at: datetime
     attempts: int = 1
     retry_at: datetime | None = None
-    """When it is tried again all the same; None when it is quarantined."""
+    """When it is retried. None: it isn't."""
     served: bool = False
-    """Whether it had gone live, so that each further try is one on live requests."""
+    """Whether it had gone live, so that each retry costs live requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """A revision that served once: from when to when, and why it left."""
+    """A revision that served earlier: its time, and the reason of its end."""
 
     revision: str
     version: str
@@ -114,7 +114,7 @@ class Departed:
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """The life so far. ``rejected`` and ``history`` are newest first."""
+    """The rollouts so far. ``rejected`` and ``history`` are newest first."""
 
     serving: Serving | None = None
     candidate: Candidate | None = None
@@ -122,11 +122,11 @@ class RolloutState:
     history: Sequence[Departed] = ()
 
     def rejection_of(self, revision: str) -> Rejection | None:
-        """The remembered rejection of that revision, if any."""
+        """The rejection of that revision, if any."""
         return next((r for r in self.rejected if r.revision == revision), None)
 
     def carried(self) -> dict[str, str]:
-        """The revision that the Deployment of each track in use should carry."""
+        """The revision that each track should run, for the serving revision and the candidate, by track."""
         tracks = {self.serving.track: self.serving.revision} if self.serving else {}
         if self.candidate and self.candidate.phase.carried:
             tracks[self.candidate.track] = self.candidate.revision
@@ -134,7 +134,7 @@ class RolloutState:
 
 
 def revert_target(state: RolloutState, revisions: Sequence[Revision]) -> Revision | None:
-    """What is gone back to when the serving revision fails: the last one that settled, or else that served."""
+    """The revision to revert to if the serving one fails: the last settled one, else the last one that went live."""
     now = state.serving.revision if state.serving else ""
     lived = [
         (r.verdict.settled, r.verdict.at, r.number, r)

@@ -1,4 +1,4 @@
-"""Everything that one decision may depend on, gathered beforehand.
+"""All inputs of one decision, gathered before it.
 
 Plain frozen values, no I/O, no clock. Times are aware UTC datetimes.
 """
@@ -33,28 +33,28 @@ from model_operator.domain.revision import Revision
 
 @dataclass(frozen=True, slots=True)
 class PodRegistry:
-    """How the pods of one namespace reach the registry; key names only, never a value."""
+    """The registry access of the pods in one namespace. It has only key names of the Secret, never a value."""
 
     url: str
     secret: str = ""
     secret_keys: frozenset[str] = frozenset()
-    """Which of username, password, token, tls.crt and tls.key the Secret has."""
+    """The keys that the Secret has of username, password, token, tls.crt and tls.key."""
     ca_config_map: str = ""
     workspace: str = ""
     type: str = DEFAULT_REGISTRY_KIND
-    """What kind of registry it is, as the operator's configuration names it."""
+    """The kind of registry, from the operator's configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the operator's configuration adds to a spec when a revision is rendered."""
+    """The defaults of the operator's configuration for rendering a revision."""
 
     server_image: str
     fetch_image: str
     scripts: Mapping[str, str]
-    """File name to text of the scripts that run in the pods."""
+    """The scripts that run in the pods: text by file name."""
     image_contents: Mapping[str, ImageContents] = field(default_factory=dict)
-    """By image, for those whose contents the configuration tells."""
+    """By image, for those whose contents the configuration lists."""
 
 
 # --- the world -------------------------------------------------------------------------------------
@@ -62,28 +62,28 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """The objects that carry this ModelDeployment's labels, as the cache has them."""
+    """The objects with this ModelDeployment's labels, from the cache."""
 
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     """By track: the Deployment of a track has the track's name."""
     service: Service | None = None
     preview: Service | None = None
-    """The Service that shows a candidate which waits for approval."""
+    """The Service for testing a candidate that waits for its approval."""
     autoscaler: Autoscaler | None = None
     disruption_budget: DisruptionBudget | None = None
     config_maps: Sequence[Child] = ()
     revisions: Sequence[Revision] = ()
-    """Kept revisions, oldest first."""
+    """The stored revisions, oldest first."""
     revision_objects: Sequence[Child] = ()
     """The ControllerRevisions that ``revisions`` were read from, and those that could not be read."""
     pods: Sequence[Pod] = ()
     endpoint_slices: Sequence[EndpointSlice] = ()
-    """Of both Services."""
+    """The EndpointSlices of both Services."""
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One track: its Deployment, if there is one, and its pods. Without a Deployment everything counts as none."""
+    """One track: its Deployment, if there is one, and its pods. Without a Deployment, numbers are 0 and texts empty."""
 
     name: str
     deployment: Deployment | None = None
@@ -96,56 +96,56 @@ class Track:
 
     @property
     def revision(self) -> str:
-        """The revision that it carries; empty when it carries none."""
+        """The revision that it runs. Empty if none."""
         return self.deployment.revision if self.deployment else ""
 
     @property
     def replicas(self) -> int:
-        """How many pods it should have."""
+        """The number of pods that it should have."""
         return self.deployment.replicas if self.deployment else 0
 
     @property
     def available(self) -> int:
-        """How many of its pods are available."""
+        """The number of its available pods."""
         return self.deployment.available if self.deployment else 0
 
     @property
     def complete(self) -> bool:
-        """Whether its rollout is complete, by Kubernetes' own test."""
+        """Whether its rollout is complete by Kubernetes' own criteria."""
         return self.deployment is not None and self.deployment.complete
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the pods of the watched revision answered since they are watched, as they counted it themselves."""
+    """The answers of the watched revision's pods since the watch began, as the pods counted them."""
 
     requests: int = 0
     errors: int = 0
-    """Of these, how many were answered with a status of 500 or more."""
+    """The number of requests that were answered with a status of 500 or more."""
     saturated: bool = False
-    """Whether a pod has as many requests at once as it can work on."""
+    """Whether a pod has as many concurrent requests as it can process."""
 
 
 class RefusalKind(StrEnum):
     """Why the API server did not carry out an action."""
 
     NAME_TAKEN = "NameTaken"
-    """An object of that name exists which this ModelDeployment does not control."""
+    """An object of that name exists, and this ModelDeployment does not control it."""
     INVALID = "Invalid"
-    """422: a field of the object is refused."""
+    """422: a field of the object is invalid."""
     FORBIDDEN = "Forbidden"
-    """403: RBAC or an admission policy refuses it."""
+    """403: RBAC or an admission policy denies it."""
     QUOTA = "Quota"
     """403: a resource quota is used up."""
     BROKEN = "Broken"
-    """500, again and again: an admission webhook can't be called, say, or no address is left for a Service."""
+    """Repeatedly 500: for example, an admission webhook can't be called, or no address is left for a Service."""
     CONTESTED = "Contested"
-    """Not refused: postponed, because somebody else keeps undoing it."""
+    """Not refused by the API server, but postponed, because somebody else keeps reverting it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedWrite:
-    """An action that the API server refused for good, as far as retrying at once goes."""
+    """An action that the API server refused, and that an immediate retry would not fix."""
 
     ref: ObjectRef
     kind: RefusalKind
@@ -154,7 +154,7 @@ class RefusedWrite:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that the plan for one ModelDeployment may depend on."""
+    """All inputs of the plan for one ModelDeployment."""
 
     now: datetime
     namespace: str
@@ -162,7 +162,7 @@ class World:
     uid: str
     generation: int
     parsed_spec: ModelDeploymentSpec | None
-    """None when the stored spec could not be read; then ``spec_error`` says why."""
+    """None if the stored spec can't be parsed. Then ``spec_error`` has the reason."""
     spec_raw: Mapping[str, Any]
     status: Mapping[str, Any]
     resolution: Resolution
@@ -172,19 +172,19 @@ class World:
     annotations: Mapping[str, str] = field(default_factory=dict)
     spec_error: str = ""
     credentials_error: str = ""
-    """Why the pods' credentials can't be used; empty when they can or none are needed."""
+    """Why the pods' credentials can't be used. Empty if they can, or if none are needed."""
     slot_free: bool = True
     """Whether one more rollout may start now."""
     refused_writes: Sequence[RefusedWrite] = ()
-    """What the API server refused while this plan's predecessor was carried out."""
+    """The actions of the previous plan that the API server refused."""
     traffic: Traffic = Traffic()
-    """Of the revision that the plan before this one said to watch."""
+    """The traffic of the revision that the previous plan named as watched."""
     facts: Mapping[VersionId, VersionFacts] = field(default_factory=dict)
-    """What is known of the versions that the plan before this one wanted to know about."""
+    """The facts of the versions that the previous plan requested."""
 
     @property
     def spec(self) -> ModelDeploymentSpec:
-        """The spec. Raises ValueError where it can't be read: the plan leaves before anything asks for it."""
+        """The spec. Raises ValueError if it can't be parsed. The plan returns before any use of it in that case."""
         if self.parsed_spec is None:
             raise ValueError(f"the spec of {self.name} can't be read: {self.spec_error}")
         return self.parsed_spec
@@ -196,15 +196,15 @@ class World:
 
     def track(self, name: str) -> Track:
         """The track of that name, whether it has a Deployment or not."""
-        # a pod that does not say whose it is belongs to the first track
+        # a pod without a track's label belongs to the first track
         pods = [pod for pod in self.children.pods if (pod.track or self.name) == name]
         return Track(name, self.children.deployments.get(name), pods)
 
     @property
     def service_track(self) -> str:
-        """The track that the Service sends requests to; empty when there is none."""
+        """The track that the Service selects. Empty without a Service."""
         return self.children.service.track if self.children.service else ""
 
     def ref(self, kind: Kind, name: str = "") -> ObjectRef:
-        """The child of that kind that is named like the ModelDeployment, or ``name``."""
+        """The reference to a child of that kind with the given name, by default the ModelDeployment's."""
         return ObjectRef(kind, self.namespace, name or self.name)

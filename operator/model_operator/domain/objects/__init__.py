@@ -1,7 +1,7 @@
 """Objects of the cluster as frozen views, each read once from the JSON of the API server. All pure.
 
-This is the only place that knows how Kubernetes' objects look. Any field may be missing or of another type than it
-should be: the readers raise nothing, and what makes no sense counts as absent.
+Only these modules know the fields of Kubernetes objects. Any field may be missing or have the wrong type. The readers
+raise nothing, and an invalid value counts as absent.
 """
 
 from model_operator.domain.objects.children import Child, Controller, read_child

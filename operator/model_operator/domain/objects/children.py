@@ -1,4 +1,4 @@
-"""What all children of a ModelDeployment have in common, and the kinds of which no more is read."""
+"""The common fields of all children, and the view of the kinds that need no others."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Controller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """An object of the cluster, as far as it matters whose it is and as which it was seen."""
+    """An object of the cluster: its identity, its owner, and the resourceVersion at which it was read."""
 
     kind: Kind
     name: str
     uid: str
     resource_version: str
-    """Every write to an object is bound to it, so that a stale actor gets a conflict instead of its way."""
+    """Every write to the object is bound to it, so that a write from stale data is a conflict."""
     leaving: bool
     """Whether it is being deleted."""
     controller: Controller | None
     """None for an orphan."""
     labelled_for: str
-    """The ModelDeployment whose child it is by its labels; empty when they don't say so."""
+    """The ModelDeployment in its labels. Empty if the labels are not those of a child."""
     raw: Object = field(repr=False)
-    """The JSON that it was read from, to be compared with the body that is applied."""
+    """The JSON that it was read from, for the comparison with the body to apply."""
 
 
 def read_child(kind: Kind, raw: Object) -> Child:

@@ -11,13 +11,13 @@ from model_operator.domain.objects.fields import Object, objects, read_time, tex
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition; a missing one has an empty status, so that it is neither true nor false."""
+    """One condition. A missing one has an empty status, so it is neither true nor false."""
 
     status: str = ""
     reason: str = ""
     message: str = ""
     since: datetime | None = None
-    """When it took its present status."""
+    """The time of its last change of status."""
 
     @property
     def is_true(self) -> bool:
@@ -26,7 +26,7 @@ class Condition:
 
     @property
     def is_false(self) -> bool:
-        """Whether its status is False; a missing one's is not."""
+        """Whether its status is False. A missing condition isn't false."""
         return self.status == "False"
 
 
@@ -34,7 +34,7 @@ MISSING = Condition()
 
 
 def read_conditions(status: Object) -> Mapping[str, Condition]:
-    """The conditions of a status by type; of several of one type the first."""
+    """The conditions of a status by type. Of several with one type, the first counts."""
     found: dict[str, Condition] = {}
     for raw in objects(status.get("conditions")):
         if (kind := text(raw.get("type"))) not in found:

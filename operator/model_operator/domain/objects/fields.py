@@ -1,4 +1,4 @@
-"""Readers of single fields. Any field may be missing or of another type than it should be."""
+"""Readers of single fields. Any field may be missing or have the wrong type."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from datetime import UTC, datetime
 from typing import Any
 
 Object = Mapping[str, Any]
-"""A Kubernetes object (or a part of one) as the JSON that the API server speaks. Read, never changed."""
+"""A Kubernetes object, or a part of one, as parsed JSON. It is read and never changed."""
 
 
 def mapping(value: Any) -> Object:
-    """The value where it is an object, else an empty one."""
-    # the look at the class first saves time: asking an abstract class takes far longer
+    """The value if it is an object, else an empty one."""
+    # the check of the class comes first to save time: isinstance of an abstract class takes far longer
     return value if value.__class__ is dict or isinstance(value, Mapping) else {}
 
 
 def objects(value: Any) -> list[Object]:
-    """The objects of a list; what is no object counts as an empty one."""
+    """The objects of a list. An entry of another type counts as an empty object."""
     return (
         [v if v.__class__ is dict else mapping(v) for v in value] if isinstance(value, (list, tuple)) else []
     )
 
 
 def text(value: Any) -> str:
-    """The value where it is a text, else an empty one."""
+    """The value if it is a text, else an empty one."""
     return value if isinstance(value, str) else ""
 
 
 def number(value: Any) -> int:
-    """The value where it is a whole number, else 0."""
+    """The value if it is a whole number, else 0."""
     return value if isinstance(value, int) else 0
 
 
 def count(value: Any) -> int:
-    """The value where it is a count, else 0."""
+    """The value if it is a positive whole number, else 0."""
     return value if isinstance(value, int) and value > 0 else 0
 
 
 def part(raw: Object, name: str) -> Object:
-    """The object under that name; empty when there is none."""
+    """The object under that name. Empty if there is none."""
     value = raw.get(name)
     return value if value.__class__ is dict else mapping(value)
 
@@ -60,30 +60,30 @@ def status(obj: Object) -> Object:
 
 
 def read_continue(page: Object) -> str:
-    """What asks for the next page of a list; empty after the last one."""
+    """The token for the next page of a list. Empty after the last page."""
     return text(metadata(page).get("continue"))
 
 
 def newest(status: Object, name: str) -> Object:
-    """The first entry of a list of the status that is kept newest first; empty when there is none."""
+    """The first entry of a list of the status whose newest entry comes first. Empty if there is none."""
     found = status.get(name)
     return mapping(found[0]) if isinstance(found, list) and found else {}
 
 
 def rfc3339(moment: datetime) -> str:
-    """``moment`` as the API server writes times: UTC, whole seconds, ``Z``."""
+    """``moment`` in the API server's format: UTC, whole seconds, ``Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_time(text: object) -> datetime | None:
-    """The time in UTC that an RFC 3339 text means, None for anything else."""
+    """The UTC time of an RFC 3339 text. None for anything else."""
     if not isinstance(text, str):
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    # at the ends of the calendar, sums of times would overflow
+    # additions of times at the ends of the calendar would overflow
     if moment.tzinfo is None or not 1900 < moment.year < 9000:
         return None
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""What an installation consists of: the operator's Deployment, the CRD, and what Secrets and ConfigMaps hold."""
+"""The objects of an installation: the operator's Deployment, the CRD, and the data of Secrets and ConfigMaps."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class OperatorDeployment:
     namespace: str
     name: str
     runs_operator: bool
-    """Whether a container is given an operator's configuration; names and labels may be anybody's."""
+    """Whether a container has the variable with an operator's configuration. Names and labels prove nothing."""
     image: str
     replicas: int
     ready: int
     service_account: str
     config_map: str
-    """The ConfigMap with its configuration; empty when it mounts none."""
+    """The ConfigMap with its configuration. Empty if it mounts none."""
     webhook_secret: str
-    """The Secret that webhooks are checked with; empty when it mounts none."""
+    """The Secret for the check of webhooks. Empty if it mounts none."""
 
 
 def read_operator_deployment(raw: Object) -> OperatorDeployment:
@@ -56,11 +56,11 @@ def read_operator_deployment(raw: Object) -> OperatorDeployment:
 
 @dataclass(frozen=True, slots=True)
 class InstalledCrd:
-    """The CustomResourceDefinition of ModelDeployments, as a cluster has it."""
+    """The CustomResourceDefinition of ModelDeployments in a cluster."""
 
     established: bool
     fields: frozenset[str]
-    """The paths of all fields of the version that we speak, such as ``spec.gates.tags[].key``."""
+    """The paths of all fields in our version of the API, such as ``spec.gates.tags[].key``."""
 
 
 def read_crd(raw: Object) -> InstalledCrd:
@@ -74,7 +74,7 @@ def read_crd(raw: Object) -> InstalledCrd:
 
 def _list_fields(schema: Object, path: str) -> Iterator[str]:
     for name, field in part(schema, "properties").items():
-        # metadata is the API server's own
+        # the API server defines metadata
         if (here := f"{path}.{name}".lstrip(".")) != "metadata":
             yield here
             yield from _list_fields(mapping(field), here)
@@ -83,10 +83,10 @@ def _list_fields(schema: Object, path: str) -> Iterator[str]:
 
 
 def read_data(raw: Object) -> Object:
-    """What a ConfigMap or a Secret holds, by key."""
+    """The data of a ConfigMap or a Secret, by key."""
     return part(raw, "data")
 
 
 def read_is_allowed(review: Object) -> bool:
-    """What the API server answered to a review of access."""
+    """Whether a review of access allows the request."""
     return status(review).get("allowed") is True

@@ -1,4 +1,4 @@
-"""The kinds of object that the operator touches, and the names of single ones."""
+"""The kinds of objects that the operator reads or writes, and references to single objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Key = tuple[str, str]
 
 
 class Kind(StrEnum):
-    """The kinds of object that the operator touches."""
+    """The kinds of objects that the operator reads or writes."""
 
     MODEL_DEPLOYMENT = "ModelDeployment"
     DEPLOYMENT = "Deployment"
@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """One object in the cluster, by kind, namespace and name."""
+    """A reference to one object by kind, namespace and name."""
 
     kind: Kind
     namespace: str
@@ -39,5 +39,5 @@ class ObjectRef:
 
     @property
     def kubectl_name(self) -> str:
-        """Such as ``Service/churn``, as people write it for kubectl and in annotations."""
+        """Such as ``Service/churn``, the form for kubectl and for annotations."""
         return f"{self.kind}/{self.name}"

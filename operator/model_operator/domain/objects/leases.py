@@ -1,4 +1,4 @@
-"""Leases: who leads, and for how long others have to believe it."""
+"""Leases: the leader, and how long its lease is valid."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from model_operator.domain.objects.fields import Object, count, metadata, spec, 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A Lease as it was seen."""
+    """A Lease as it was read."""
 
     resource_version: str
     holder: str
-    """Who holds it; empty when nobody does."""
+    """The identity of its holder. Empty if nobody holds it."""
     transitions: int
-    """How often it changed hands."""
+    """The number of changes of its holder."""
     duration_seconds: int
-    """What its holder promised; 0 when that is not said."""
+    """The validity that its holder wrote. 0 if it is missing."""
     spec: Object
-    """All that its holder writes: any change of it is a sign of life."""
+    """All fields that its holder writes. Any change of them is a renewal."""
 
 
 def read_lease(raw: Object) -> Lease:

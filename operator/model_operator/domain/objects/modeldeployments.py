@@ -1,4 +1,4 @@
-"""ModelDeployments: what a reconcile needs of one beside its parsed spec, and what its status reports."""
+"""ModelDeployments: the fields that a reconcile needs in addition to the parsed spec, and the report of a status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from model_operator.domain.objects.fields import (
 
 @dataclass(frozen=True, slots=True)
 class ModelDeployment:
-    """A ModelDeployment as it was seen."""
+    """A ModelDeployment as it was read."""
 
     namespace: str
     name: str
@@ -39,7 +39,7 @@ class ModelDeployment:
     spec: Object
     status: Object
     raw: Object = field(repr=False)
-    """The JSON that it was read from, to be parsed strictly."""
+    """The JSON that it was read from, for strict parsing."""
 
 
 def read_modeldeployment(raw: Object) -> ModelDeployment:
@@ -61,12 +61,12 @@ def read_modeldeployment(raw: Object) -> ModelDeployment:
     )
 
 
-# --- what a status reports -----------------------------------------------------------------------------
+# --- the report of a status ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedCondition:
-    """A condition, in the texts of the status."""
+    """A condition, with the texts of the status."""
 
     type: str
     status: str
@@ -75,46 +75,46 @@ class ReportedCondition:
 
 @dataclass(frozen=True, slots=True)
 class ReportedVersion:
-    """A version that serves, is on its way, was rejected, or is named by the registry; what is absent is empty."""
+    """A serving, candidate, rejected or resolved version of the status. Missing fields are empty."""
 
     version: str
     at: datetime | None
-    """Since when it is so."""
+    """The time since which it has this role."""
     phase: str = ""
     side: str = ""
     reason: str = ""
     settled: bool = False
     was_live: bool = False
-    """Of a rejected one: whether it had served until then."""
+    """Of a rejected version: whether it was serving until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a ModelDeployment's status says, with what its spec says of that."""
+    """The report of a ModelDeployment for metrics: its status, and some fields of its spec."""
 
     namespace: str
     name: str
     model: str
     alias: str
     registry: str
-    """The registry of the configuration that the spec names; empty when it names none."""
+    """The registry of the configuration that the spec names. Empty if it names none."""
     has_own_registry: bool
-    """Whether the spec brings a registry's URL of its own."""
+    """Whether the spec has the URL of a registry."""
     strategy: str
     suspended: bool
     conditions: Sequence[ReportedCondition]
     serving: ReportedVersion
     candidate: ReportedVersion
     rejected: ReportedVersion
-    """The version that the registry names, where it was rejected; else the newest one that was."""
+    """The resolved version if it was rejected, else the newest rejected one."""
     resolved: ReportedVersion
-    """The version that the registry names."""
+    """The version that the registry named last."""
     replicas: int
     ready_replicas: int
 
 
 def read_report(raw: Object) -> Report:
-    """What a ModelDeployment reports."""
+    """The report of a ModelDeployment."""
     meta, wanted, said = metadata(raw), spec(raw), status(raw)
     registry, serving = part(wanted, "registry"), part(said, "serving")
     candidate, resolved = part(said, "candidate"), part(said, "resolved")
@@ -156,7 +156,7 @@ def _read_reported_conditions(said: Object) -> list[ReportedCondition]:
 def _read_rejected(said: Object, wanted: object) -> ReportedVersion:
     of_wanted = (raw for raw in _entries(said, "rejected") if raw.get("version") == wanted)
     rejected = next(of_wanted, None) or newest(said, "rejected")
-    # the history was written at the same moment
+    # a revert writes both with the same time
     left = [(raw.get("revision"), raw.get("to")) for raw in _entries(said, "history")]
     return ReportedVersion(
         text(rejected.get("version")),

@@ -1,4 +1,4 @@
-"""Pods: how far they came, and how their containers ended."""
+"""Pods: their progress, and the ends of their containers."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from model_operator.domain.objects.fields import (
 
 @dataclass(frozen=True, slots=True)
 class ContainerEnd:
-    """How one run of a container ended."""
+    """The end of one run of a container."""
 
     exit_code: int | None
     reason: str
     message: str
-    """Its last words: a JSON line of our scripts, or the end of its log."""
+    """The termination message: a JSON line of our scripts, or the end of the log."""
     started: datetime | None
     finished: datetime | None
     said: str = ""
-    """What our scripts' last words say to people."""
+    """The text in our scripts' termination message."""
     input_example: bool | None = None
-    """Whether the model has an input example, where our scripts' last words tell."""
+    """Whether the model has an input example. None if our scripts' termination message doesn't have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The status of one container; all is empty while it has none."""
+    """The status of one container. All fields are empty while it has none."""
 
     name: str
     image: str = ""
@@ -53,21 +53,21 @@ class Container:
     running: bool = False
     running_since: datetime | None = None
     waiting_for: str = ""
-    """The reason why it waits."""
+    """The reason of its state Waiting."""
     waiting_message: str = ""
     end: ContainerEnd | None = None
-    """How it ended, where it is not running now."""
+    """Its end, if it isn't running now."""
     last_end: ContainerEnd | None = None
-    """How the run before ended."""
+    """The end of its previous run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerRequests:
-    """What one container asks for."""
+    """The resource requests of one container."""
 
     container: str
     amounts: Mapping[str, str]
-    """By resource, as they were written."""
+    """Quantities by resource, as they were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,9 @@ class Pod:
     name: str
     uid: str
     revision: str
-    """The revision that its label names; empty when it names none."""
+    """The revision in its label. Empty without the label."""
     track: str
-    """The track that its label names; empty when it names none."""
+    """The track in its label. Empty without the label."""
     runtime: str
     created: datetime | None
     leaving: bool
@@ -88,29 +88,29 @@ class Pod:
     reason: str
     message: str
     started: datetime | None
-    """When a kubelet took it."""
+    """When a kubelet accepted it."""
     conditions: Mapping[str, Condition]
     fetch: Container
     server: Container
     containers_ready: bool
-    """Whether there are containers, and each of them is ready."""
+    """Whether the status has containers and all of them are ready."""
     requests: Sequence[ContainerRequests]
     ip: str
     ports: Mapping[str, int]
     """The ports of its containers by name."""
 
     def condition(self, kind: str) -> Condition:
-        """The condition of that type; an empty one when it has none."""
+        """The condition of that type. An empty one if there is none."""
         return self.conditions.get(kind, MISSING)
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes requests."""
+        """Whether its condition Ready is true, so that it can get requests."""
         return self.condition("Ready").is_true
 
     @property
     def runs_our_script(self) -> bool:
-        """Whether the server is ours, so that its exit codes are."""
+        """Whether the server is our script, so that its exit codes have our meaning."""
         runtime = RUNTIMES.get(self.runtime)
         return runtime is not None and runtime.our_script
 
@@ -184,7 +184,7 @@ def _read_end(ended: Object) -> ContainerEnd | None:
 
 
 def _read_last_words(message: str) -> Object:
-    """The JSON line that our scripts leave as their last words; empty for anything else."""
+    """The JSON line that our scripts write as termination message. Empty for anything else."""
     try:
         return mapping(json.loads(message)) if message else {}
     except (ValueError, RecursionError):
@@ -206,9 +206,9 @@ def _read_ports(containers: Sequence[Object]) -> Mapping[str, int]:
 
 
 def change_messages(pod: Object, change: Callable[[str], str]) -> Object:
-    """The JSON of a pod with every message of its status changed.
+    """The JSON of a pod with ``change`` applied to every message in its status.
 
-    Only messages: what else a status says are Kubernetes' own words.
+    Only messages have foreign text. All other texts of a status are Kubernetes' own.
     """
     return {**pod, "status": _with_messages(pod.get("status") or {}, change)}
 
@@ -229,12 +229,12 @@ def _with_messages(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def read_pod_version(raw: Object) -> str:
-    """The model's version that the pod's annotation names; empty when it names none."""
+    """The model's version in the pod's annotation. Empty without the annotation."""
     return str(part(metadata(raw), "annotations").get(names.ANNOTATION_VERSION, ""))
 
 
 def read_restarts(raw: Object) -> int:
-    """How often containers of the pod were started again, those of sidecars too."""
+    """The number of restarts of all containers of the pod, including sidecars."""
     seen = status(raw)
     lists = (objects(seen.get(field)) for field in ("initContainerStatuses", "containerStatuses"))
     return sum(count(container.get("restartCount")) for found in lists for container in found)

@@ -1,7 +1,7 @@
-"""What is kept of an object between two reconciles, and by which names it is found again.
+"""The parts of an object that the cache keeps between two reconciles, and the names for its lookup.
 
-Unlike the views, all this is read of each object that a watch shows. These objects come from the API server, so their
-metadata is there and of its type.
+Unlike the views, these functions run on each object of a watch. The objects come from the API server, so their
+metadata exists and has the right type.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from model_operator.domain.objects.kinds import Key, Kind, ObjectRef
 SLIMMED = frozenset(
     {Kind.POD, Kind.ENDPOINT_SLICE, Kind.AUTOSCALER, Kind.DISRUPTION_BUDGET, Kind.CONFIG_MAP},
 )
-"""Of these, a change is no news unless it changes what is kept: an autoscaler tells its metrics four times a minute."""
+"""The kinds whose changes count only if they change the kept part. An autoscaler, for example, writes its metrics four
+times a minute."""
 
 
 def ref_of(kind: Kind, body: Object) -> ObjectRef:
-    """The object that a body is of."""
+    """The reference to the object of a body."""
     metadata = body["metadata"]
     return ObjectRef(kind, str(metadata.get("namespace", "")), str(metadata["name"]))
 
 
 def uid_of(body: Object) -> str:
-    """The uid of the object that a body is of; empty when it has none yet."""
+    """The uid of a body. Empty if it has none yet."""
     return str(body["metadata"].get("uid", ""))
 
 
 def resource_version_of(body: Object) -> str:
-    """The state of the object that a body shows; empty when it does not say."""
+    """The resourceVersion of a body. Empty if it has none."""
     return str(body["metadata"].get("resourceVersion", ""))
 
 
 def with_resource_version(body: Object, resource_version: str) -> dict[str, Any]:
-    """The body as it was at that resourceVersion; without one when that is empty."""
+    """The body with that resourceVersion, or without one if that is empty."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "resourceVersion"}
     if resource_version:
         metadata["resourceVersion"] = resource_version
@@ -44,7 +45,7 @@ def with_resource_version(body: Object, resource_version: str) -> dict[str, Any]
 
 
 def owner_of(kind: Kind, body: Object) -> Key | None:
-    """The key that an object belongs to: its own, or that of its label; None when it is not ours."""
+    """The key of the ModelDeployment that an object belongs to: itself, or the one in its label. None if not ours."""
     metadata = body.get("metadata") or {}
     namespace = str(metadata.get("namespace", ""))
     if kind is Kind.MODEL_DEPLOYMENT:
@@ -55,11 +56,11 @@ def owner_of(kind: Kind, body: Object) -> Key | None:
 
 
 def project(kind: Kind, body: Object) -> Object:
-    """What is kept of an object: all that its view is read from.
+    """The kept part of an object: all fields that its view reads.
 
-    Of pods that is the little that verdicts need, of EndpointSlices which pods are in them and whether these are ready,
-    of autoscalers whether they are at their end, of disruption budgets no status, of ConfigMaps only the metadata, of
-    others all but managedFields.
+    Pods keep the fields for verdicts, EndpointSlices the names and readiness of their pods, autoscalers whether they
+    are at their maximum. Disruption budgets lose the status, ConfigMaps all but the metadata, and other kinds only
+    managedFields.
     """
     if kind is Kind.POD:
         return _slim_pod(body)
@@ -67,7 +68,7 @@ def project(kind: Kind, body: Object) -> Object:
         return _slim_endpoint_slice(body)
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
     if kind is Kind.CONFIG_MAP:
-        # the scripts in there never change under one name, and are most of what a ModelDeployment weighs
+        # the scripts never change under one name, and they are most of a ModelDeployment's memory
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
     slim = {**body, "metadata": metadata}
     if kind is Kind.DISRUPTION_BUDGET:
@@ -121,7 +122,7 @@ def _slim_pod(body: Object) -> Object:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": _pick(body["metadata"], _POD_METADATA)
-        # which runtime it is says whose the exit codes are
+        # the runtime decides on the meaning of exit codes
         | {"annotations": _pick(body["metadata"].get("annotations") or {}, (ANNOTATION_RUNTIME,))},
         "spec": slim_spec,
         "status": slim_status,
@@ -142,7 +143,7 @@ def _slim_endpoint_slice(body: Object) -> Object:
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": _pick(body["metadata"], _SLICE_METADATA),
-        # their order says nothing and changes by itself
+        # their order has no meaning and changes by itself
         "endpoints": sorted(endpoints, key=lambda endpoint: endpoint.get("addresses") or []),
     }
 

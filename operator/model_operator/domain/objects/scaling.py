@@ -1,4 +1,4 @@
-"""What stands around a track: its autoscaler and its disruption budget."""
+"""The autoscaler and the disruption budget of a track."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Autoscaler(Child):
     """A HorizontalPodAutoscaler."""
 
     track: str
-    """The Deployment that it scales; empty when it names none."""
+    """The Deployment that it scales. Empty if it names none."""
     at_maximum: bool
-    """Whether it would add more pods if it might."""
+    """Whether it would add more pods but has reached ``maxReplicas``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class DisruptionBudget(Child):
     """A PodDisruptionBudget."""
 
     track: str
-    """The track that it is about; empty when it names none."""
+    """The track in its selector. Empty if there is none."""
 
 
 def read_autoscaler(raw: Object) -> Autoscaler:

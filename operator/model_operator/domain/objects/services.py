@@ -10,7 +10,7 @@ from model_operator.domain.objects.children import Child, child_fields
 from model_operator.domain.objects.fields import Object, metadata, part, spec, text
 from model_operator.domain.objects.kinds import Kind
 
-# on every EndpointSlice: the Service that it is of
+# on every EndpointSlice: the name of its Service
 _LABEL_SERVICE = "kubernetes.io/service-name"
 
 
@@ -19,7 +19,7 @@ class Service(Child):
     """A Service of ours."""
 
     track: str
-    """The track that it sends requests to; empty when it selects none."""
+    """The track that it selects. Empty if it selects none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class EndpointSlice:
     service: str
     """The name of the Service."""
     ready: Sequence[str]
-    """The names of the pods that requests are sent to."""
+    """The names of the pods that get requests."""
 
 
 def read_service(raw: Object) -> Service:
@@ -39,7 +39,7 @@ def read_service(raw: Object) -> Service:
 
 
 def read_endpoint_slice(raw: Object) -> EndpointSlice:
-    """The view of an EndpointSlice. An endpoint that does not say whether it is ready is."""
+    """The view of an EndpointSlice. An endpoint without the condition ready counts as ready."""
     found = raw.get("endpoints")
     endpoints = [e for e in found if isinstance(e, Mapping)] if isinstance(found, list) else []
     return EndpointSlice(

@@ -1,4 +1,4 @@
-"""Deployments: what they carry, and how far their rollout is."""
+"""Deployments: their revision, and the progress of their rollout."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ class Deployment(Child):
     """The Deployment of a track."""
 
     revision: str
-    """The revision that its pod template names; empty when it names none."""
+    """The revision in the label of its pod template. Empty without the label."""
     replicas: int
-    """How many pods it should have."""
+    """The number of pods that it should have."""
     current: int
-    """How many it has, of any revision."""
+    """The number of its pods, of any revision."""
     ready: int
     available: int
     observed: bool
     """Whether its controller has seen its present spec."""
     complete: bool
-    """Kubernetes' own test of a finished rollout: observed, all updated and available, and nothing old left."""
+    """Whether the rollout is complete by Kubernetes' own criteria: observed, all pods updated and available, no old
+    ones left."""
     paused: bool
     refused_pods: Condition
-    """ReplicaFailure: why the API server refuses its new pods."""
+    """The condition ReplicaFailure: why the API server refuses its new pods."""
     mounted: frozenset[str]
     """The ConfigMaps that its pods mount."""
 
@@ -44,7 +45,7 @@ def read_deployment(raw: Object) -> Deployment:
     """The view of a Deployment."""
     wanted, counts = spec(raw), status(raw)
     template = part(wanted, "template")
-    # the API server fills it in; without it there would be one pod
+    # the API server sets the field, and its default is one pod
     replicas = wanted.get("replicas", 1)
     observed = _is_observed(metadata(raw), counts)
     reached = [counts.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]

@@ -1,4 +1,4 @@
-"""What a version must pass before anything of it starts: an ordered chain of small pure functions."""
+"""The gates that a version must pass before any of its pods starts: an ordered chain of small pure functions."""
 
 from model_operator.planner.gates.base import GateOutcome, GateResult, Subject
 from model_operator.planner.gates.chain import GateReport, asks_anything, facts_wanted, run_chain

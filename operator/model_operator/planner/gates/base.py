@@ -1,4 +1,4 @@
-"""What a gate is, what it judges, and what it says of one version."""
+"""The types of a gate, of its input and of its result, and their constructors."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ OVERRIDE_REMEDY = "or let this one pass with an entry in spec.gates.overrides"
 
 
 class GateOutcome(StrEnum):
-    """How a gate decided."""
+    """The outcome of a gate."""
 
     PASSED = "Passed"
     FAILED = "Failed"
     OVERRIDDEN = "Overridden"
-    """It failed, and a person let this version pass all the same."""
+    """It failed, and an override lets this version pass."""
     WARNED = "Warned"
-    """It would have failed, or could not be judged, and only tells."""
+    """It failed or could not be judged, and does not block the version."""
     PENDING = "Pending"
-    """The registry has not yet answered what it needs to know."""
+    """The facts have not been read from the registry yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """The decision of one gate; ``reason`` is one word, ``message`` names the value and the bound."""
+    """The result of one gate. ``reason`` is for a condition, ``message`` has the value and the bound."""
 
     gate: str
     outcome: GateOutcome
     message: str
     reason: str = ""
     differences: Sequence[str] = ()
-    """For the signature: what differs, like a diff."""
+    """Only for the signature: the differences, as lines of a diff."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The version that wants to start, and what it is judged against."""
+    """The input of a gate: the version that is to start, and the serving version and image to compare it with."""
 
     version: ResolvedVersion
     revision: str
-    """The name of the revision that it would be."""
+    """The name of its revision."""
     facts: VersionFacts
     serving: VersionFacts | None = None
-    """What is known of the version that serves; None while nothing serves."""
+    """The facts of the serving version. None if no version serves."""
     image: ImageContents | None = None
-    """What is in the serving image; None where nobody says."""
+    """The contents of the serving image. None if the operator's configuration doesn't list them."""
 
 
 class Fact(StrEnum):
-    """What the registry can be asked of one version; of what is not asked for, nothing is read."""
+    """The kinds of facts of a version in the registry. Only the kinds that a gate needs are read."""
 
     METRICS = "metrics"
     DESCRIPTION = "description"
@@ -64,49 +64,49 @@ def _never(_gates: GatesSpec) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One gate. It is asked when the spec sets it, and gets the facts that it needs, or why they can't be had."""
+    """One gate. It runs if the spec sets it, and gets the facts that it needs or the reason why they are missing."""
 
     name: str
-    """As ``spec.gates.overrides`` and the status call it; a row of ``GATES`` in api/spec_gates.py."""
+    """The name in ``spec.gates.overrides`` and in the status: a key of ``GATES`` in api/choices.py."""
     is_set: Callable[[GatesSpec], bool]
-    """Whether the spec asks for it."""
+    """Whether the spec sets it."""
     judge: Callable[[GatesSpec, Subject], GateResult]
-    """Its decision. Pure, and asked only where the spec sets it."""
+    """Judges a version. It is pure, and called only if the spec sets the gate."""
     needs: frozenset[Fact] = field(default_factory=frozenset)
-    """The facts of the version that it judges. Empty: the tags will do."""
+    """The facts that it needs of the version. Empty: it needs only the tags."""
     compares: Callable[[GatesSpec], bool] = _never
     """Whether it needs the same facts of the serving version."""
 
 
 def passed(gate: str, message: str) -> GateResult:
-    """The version passes."""
+    """The result for a version that passes."""
     return GateResult(gate, GateOutcome.PASSED, message)
 
 
 def failed(gate: str, reason: str, message: str) -> GateResult:
-    """The version does not pass."""
+    """The result for a version that does not pass."""
     return GateResult(gate, GateOutcome.FAILED, message, reason)
 
 
 def pending(gate: str, what: str) -> GateResult:
-    """It is not known yet."""
+    """The result while ``what``, the name of some facts, is not read yet."""
     return GateResult(gate, GateOutcome.PENDING, f"waiting for {what} from the registry", "GatesPending")
 
 
 def unreadable(gate: str, problem: str) -> GateResult:
-    """The registry does not tell; without knowing, nothing passes."""
+    """The result if the facts can't be read: the version does not pass."""
     message = f"the facts for this gate can't be read: {problem}"
     return failed(gate, "FactsUnreadable", f"{message}. Fix the cause, {OVERRIDE_REMEDY}")
 
 
 def warned(result: GateResult, *, only_warn: bool) -> GateResult:
-    """The same decision, where a failure is only to be told: Warned in place of Failed."""
+    """The same result, with Warned in place of Failed if ``only_warn``."""
     failed = result.outcome is GateOutcome.FAILED
     return replace(result, outcome=GateOutcome.WARNED) if only_warn and failed else result
 
 
 def find_description(gate: str, facts: VersionFacts) -> ModelDescription | GateResult:
-    """The description, or what a gate says that does not get it."""
+    """The model's description, or the gate's result if it is missing."""
     if facts.description is not None:
         return facts.description
     if facts.description_problem:

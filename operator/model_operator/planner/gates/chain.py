@@ -1,4 +1,4 @@
-"""The gates in their order: those that need only tags first, then those that ask the registry for more."""
+"""The gates in their order: first the tags, then those that need more facts from the registry."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ CHAIN: tuple[Gate, ...] = (TAGS, METRICS, INPUT_EXAMPLE, MODEL_SIZE, SIGNATURE, 
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What every gate that the spec asks for said, in their order."""
+    """The results of all gates that the spec sets, in their order."""
 
     results: Sequence[GateResult] = ()
 
     @property
     def refusal(self) -> GateResult | None:
-        """The first gate that the version does not pass."""
+        """The result of the first gate that stops the version."""
         return next((r for r in self.results if r.outcome is GateOutcome.FAILED), None)
 
     @property
     def pending(self) -> GateResult | None:
-        """The first gate that can't be judged yet."""
+        """The result of the first gate that waits for facts."""
         return next((r for r in self.results if r.outcome is GateOutcome.PENDING), None)
 
     @property
     def admitted(self) -> bool:
-        """Whether the version may start, as far as gates go."""
+        """Whether no gate stops the version."""
         return self.refusal is None and self.pending is None
 
 
 def run_chain(gates: GatesSpec, subject: Subject) -> GateReport:
-    """Asks each gate that the spec sets; a failed one that a person overrides for this version is Overridden."""
+    """Runs each gate that the spec sets. With an override for this version, Failed and Pending become Overridden."""
     results = (gate.judge(gates, subject) for gate in _find_set(gates))
     return GateReport(tuple(_override(gates, subject, result) for result in results))
 
@@ -54,9 +54,9 @@ def asks_anything(gates: GatesSpec) -> bool:
 def facts_wanted(
     gates: GatesSpec, version: ResolvedVersion, serving: FactsWanted | None
 ) -> tuple[FactsWanted, ...]:
-    """What has to be known before these gates can be judged.
+    """The facts that these gates need, for each version.
 
-    ``serving`` names the version that serves, None while nothing does.
+    ``serving`` names the serving version. None if no version serves.
     """
     asked = _find_set(gates)
     candidate = FactsWanted(VersionId(version.model, version.version), version.run_id, version.source)

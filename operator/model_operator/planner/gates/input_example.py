@@ -1,4 +1,4 @@
-"""Whether a version carries an example that its self-test can put through the model."""
+"""The gate InputExample: whether the model has an input example for its self-test."""
 
 from __future__ import annotations
 

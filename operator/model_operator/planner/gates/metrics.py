@@ -1,4 +1,4 @@
-"""Whether a version's metrics lie within their bounds, and are no worse than those of what serves."""
+"""The gate Metrics: whether the metrics are within their bounds and no worse than the serving version's."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def _compares(gates: GatesSpec) -> bool:
 
 
 def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
-    """The first metric that does not pass: MetricMissing, MetricNotFinite, MetricOutOfBounds or MetricWorse.
+    """Fails at the first metric with MetricMissing, MetricNotFinite, MetricOutOfBounds or MetricWorse.
 
-    Where a gate names no dataset, every value of that name has to pass: nobody knows which of them was meant.
+    If a gate names no dataset, the metric has to pass on every dataset, since any of them may be the intended one.
     """
     facts, version = subject.facts, subject.version.version
     if facts.metrics is None:
         return (
             unreadable(_NAME, facts.metrics_problem) if facts.metrics_problem else pending(_NAME, "metrics")
         )
-    told = []
+    values = []
     for gate in gates.metrics:
         found = _of(gate, facts.metrics)
         if not found:
@@ -54,8 +54,8 @@ def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
             result = _compare(gate, found, version, subject.serving)
             if result is not None:
                 return result
-        told += [f"{_show(metric)} {metric.value:g}" for metric in found]
-    return passed(_NAME, f"within their bounds: {', '.join(told[:MAX_NAMED])}")
+        values += [f"{_show(metric)} {metric.value:g}" for metric in found]
+    return passed(_NAME, f"within their bounds: {', '.join(values[:MAX_NAMED])}")
 
 
 def _of(gate: MetricGate, metrics: Sequence[Metric]) -> list[Metric]:

@@ -1,4 +1,4 @@
-"""Whether a version is no larger than it may be."""
+"""The gate ModelSize: whether the size in the model's file MLmodel is at most ``spec.gates.maxModelBytes``."""
 
 from __future__ import annotations
 

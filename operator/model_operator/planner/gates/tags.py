@@ -1,4 +1,4 @@
-"""Whether a version's tags say what they have to say."""
+"""The gate Tags: whether the version's tags have the required values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _is_set(gates: GatesSpec) -> bool:
 
 
 def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
-    """The first tag that is not as it has to be, with reason TagMissing or TagMismatch."""
+    """Fails at the first wrong tag, with the reason TagMissing or TagMismatch."""
     number = subject.version.version
     for gate in gates.tags:
         found = subject.version.tags.get(gate.key)
@@ -29,7 +29,7 @@ def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
 
 
 def _complaint(gate: TagGate, found: str | None) -> str:
-    """What is wrong with the tag, empty when nothing is."""
+    """The fault of the tag, as the rest of a sentence. Empty if it has none."""
     if gate.value is not None and found != gate.value:
         has = "has no tag" if found is None else f"has the tag {gate.key}={_show(found)}, not"
         return f"{has} {gate.key}={_show(gate.value)}"
@@ -43,7 +43,7 @@ def _complaint(gate: TagGate, found: str | None) -> str:
 
 
 def _show(value: str) -> str:
-    """A foreign text that fits into a message."""
+    """An untrusted text, printable and short enough for a message."""
     clean = "".join(c if c.isprintable() else " " for c in value[:MAX_SHOWN])
     return clean + ("..." if len(value) > MAX_SHOWN else "")
 
