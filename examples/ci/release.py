@@ -1,10 +1,10 @@
-"""Train, register, judge, and move the alias: what a pipeline does before the cluster takes over.
+"""Train, register, evaluate, and move the alias. The cluster then rolls the version out.
 
     python release.py --model churn --alias champion --minimum 0.9
 
-It needs mlflow and scikit-learn, and MLFLOW_TRACKING_URI with MLFLOW_TRACKING_USERNAME and _PASSWORD. The last line
-that it prints is version=N. Exit codes: 0 the alias names the new version; 1 the version is registered and was not good
-enough, so the alias stays.
+You need mlflow and scikit-learn, and MLFLOW_TRACKING_URI with MLFLOW_TRACKING_USERNAME and _PASSWORD. The last line of
+output is version=N. Exit codes: 0 if the alias names the new version, 1 if the version is registered but its metric is
+too low. Then the alias stays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 METRIC = "auc"
-# the same key that spec.gates.tags of the ModelDeployment may ask for
+# the key for spec.gates.tags of the ModelDeployment
 TAG = "validation_status"
 
 
@@ -39,10 +39,10 @@ def train(model: str) -> tuple[str, float]:
         logged = mlflow.sklearn.log_model(
             classifier,
             name="model",
-            # what the pods test themselves with before they take requests
+            # the pods use it for their self-test before they get requests
             input_example=holdout.head(2),
             signature=infer_signature(holdout, classifier.predict(holdout)),
-            # said instead of found out by loading the model once more; the gate `requirements` reads it
+            # saves MLflow from loading the model to find them. The gate `requirements` reads them
             pip_requirements=[f"mlflow=={mlflow.__version__}", f"scikit-learn=={sklearn.__version__}"],
             registered_model_name=model,
         )
@@ -51,7 +51,7 @@ def train(model: str) -> tuple[str, float]:
 
 
 def serving_metric(client: mlflow.MlflowClient, model: str, alias: str) -> float | None:
-    """The metric of the version that the alias names now; None for the first."""
+    """The metric of the version behind the alias, or None for the first version."""
     try:
         current = client.get_model_version_by_alias(model, alias)
     except MlflowException:
@@ -66,9 +66,9 @@ def main() -> int:
     )
     parser.add_argument("--model", required=True, help="name of the registered model")
     parser.add_argument("--alias", default="champion", help="the alias that the ModelDeployment follows")
-    parser.add_argument("--minimum", type=float, default=0.9, help=f"the least {METRIC} that passes")
+    parser.add_argument("--minimum", type=float, default=0.9, help=f"the lowest {METRIC} that passes")
     parser.add_argument(
-        "--tolerance", type=float, default=0.01, help="how much worse than the present one it may be"
+        "--tolerance", type=float, default=0.01, help="how much worse than the present version it may be"
     )
     given = parser.parse_args()
     client = mlflow.MlflowClient()
@@ -79,7 +79,7 @@ def main() -> int:
     client.set_model_version_tag(given.model, version, TAG, "approved" if passed else "rejected")
     if not passed:
         print(
-            f"version {version} has {METRIC} {auc:.4f}, and {least:.4f} is the least: the alias stays",
+            f"version {version} has {METRIC} {auc:.4f}, below the minimum of {least:.4f}: the alias stays",
             file=sys.stderr,
         )
         return 1

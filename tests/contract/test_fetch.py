@@ -367,8 +367,8 @@ INTEGRITY = Path(__file__).parents[2] / "docs" / "guides" / "integrity.md"
 
 
 def by_the_documented_command(directory: Path) -> str:
-    """The digest as a person computes it: the first command of the page on integrity."""
-    command = re.search(r"^```sh\n(.*?)\n```$", INTEGRITY.read_text(), re.DOTALL | re.MULTILINE)
+    """The digest as a person computes it, by the command of the page on integrity."""
+    command = re.search(r"^```sh\n(find .*?)\n```$", INTEGRITY.read_text(), re.DOTALL | re.MULTILINE)
     assert command
     done = subprocess.run(
         ["sh", "-euc", command.group(1)],

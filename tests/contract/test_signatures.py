@@ -27,7 +27,7 @@ class Case(NamedTuple):
     stricter: bool = False
     """We refuse although this request survives, since others don't, or since its values would change."""
     lenient: bool = False
-    """We accept although this request is refused: its form is rare, and docs/guides/gates.md says so."""
+    """We accept although this request is refused: its form is rare, and docs/guides/signatures.md says so."""
 
 
 def column(name: str, kind: str = "long", required: bool = True, **more: Any) -> Json:

@@ -19,25 +19,25 @@ HEALTH = (ARGOCD / "health.lua").read_text("utf-8")
 Json = dict[str, Any]
 
 EXPECTED = {
-    "the operator has not seen it yet": "Progressing",
-    "the first version is rolled out": "Progressing",
+    "the operator has not seen the ModelDeployment yet": "Progressing",
+    "the first version is being rolled out": "Progressing",
     "the first version fails": "Degraded",
     "the alias does not exist": "Degraded",
-    "the registry is down before anything serves": "Progressing",
-    "a version serves": "Healthy",
+    "the registry is down, and no version serves yet": "Progressing",
+    "a version is serving": "Healthy",
     "there are no replicas": "Healthy",
-    "the alias has moved and the version is rolled out": "Healthy",
-    "the alias has moved to a version that was rejected": "Healthy",
-    "the alias has moved and there is no room": "Healthy",
-    "the alias has moved and a person has to agree": "Healthy",
-    "the alias was deleted while a version serves": "Healthy",
-    "the registry is down while a version serves": "Healthy",
-    "a commit was not seen yet": "Progressing",
-    "a commit is rolled out": "Progressing",
+    "the alias moved, and the version is being rolled out": "Healthy",
+    "the alias moved to a version that was rejected": "Healthy",
+    "the alias moved, and there is no room": "Healthy",
+    "the alias moved, and the version waits for an approval": "Healthy",
+    "the alias was deleted while a version is serving": "Healthy",
+    "the registry is down while a version is serving": "Healthy",
+    "the operator has not seen a commit yet": "Progressing",
+    "a commit is being rolled out": "Progressing",
     "a commit was rejected": "Degraded",
-    "a commit waits for a person": "Suspended",
-    "it is suspended": "Suspended",
-    "every pod was lost": "Degraded",
+    "a commit waits for an approval": "Suspended",
+    "the ModelDeployment is suspended": "Suspended",
+    "all pods are lost": "Degraded",
 }
 
 
@@ -84,7 +84,7 @@ def test_a_bad_commit_says_why() -> None:
     ],
 )
 def test_an_odd_status_is_progress_and_no_error(status: Json) -> None:
-    found = seen_as("a version serves") | {"status": status}
+    found = seen_as("a version is serving") | {"status": status}
     assert health(found)[0] == "Progressing"
 
 

@@ -12,26 +12,26 @@ from tests.gitops.states import STATES, seen_as
 
 EXPECTED = {
     # kstatus waits for nothing where there is no status; the operator writes the first one at once
-    "the operator has not seen it yet": "Current",
-    "the first version is rolled out": "InProgress",
+    "the operator has not seen the ModelDeployment yet": "Current",
+    "the first version is being rolled out": "InProgress",
     "the first version fails": "Failed",
     "the alias does not exist": "Failed",
-    "the registry is down before anything serves": "InProgress",
-    "a version serves": "Current",
+    "the registry is down, and no version serves yet": "InProgress",
+    "a version is serving": "Current",
     "there are no replicas": "Current",
     # whatever is under way is in progress for kstatus, also what the registry began
-    "the alias has moved and the version is rolled out": "InProgress",
-    "the alias has moved to a version that was rejected": "Current",
-    "the alias has moved and there is no room": "InProgress",
-    "the alias has moved and a person has to agree": "InProgress",
-    "the alias was deleted while a version serves": "Current",
-    "the registry is down while a version serves": "Current",
-    "a commit was not seen yet": "InProgress",
-    "a commit is rolled out": "InProgress",
+    "the alias moved, and the version is being rolled out": "InProgress",
+    "the alias moved to a version that was rejected": "Current",
+    "the alias moved, and there is no room": "InProgress",
+    "the alias moved, and the version waits for an approval": "InProgress",
+    "the alias was deleted while a version is serving": "Current",
+    "the registry is down while a version is serving": "Current",
+    "the operator has not seen a commit yet": "InProgress",
+    "a commit is being rolled out": "InProgress",
     "a commit was rejected": "Failed",
-    "a commit waits for a person": "InProgress",
-    "it is suspended": "Current",
-    "every pod was lost": "InProgress",
+    "a commit waits for an approval": "InProgress",
+    "the ModelDeployment is suspended": "Current",
+    "all pods are lost": "InProgress",
 }
 
 
@@ -59,5 +59,5 @@ def test_the_status_of_a_model_deployment_when(state: str, computed: dict[str, s
 def test_a_rejected_alias_move_never_fails_a_wait_and_a_rejected_commit_does(
     computed: dict[str, str],
 ) -> None:
-    assert computed["the alias has moved to a version that was rejected"] == "Current"
+    assert computed["the alias moved to a version that was rejected"] == "Current"
     assert computed["a commit was rejected"] == "Failed"

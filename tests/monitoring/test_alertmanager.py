@@ -100,5 +100,5 @@ def test_a_message_says_what_happened_where_and_what_helps(tmp_path: Path) -> No
         '--template.text={{ template "model.title" . }}: {{ template "model.text" . }}',
     )
     assert message.startswith("[1 firing] crm/churn: - ModelReverted it is\n  It failed in its watch window")
-    assert "What helps: https://wiki.example.com/ModelReverted.md" in message
-    assert "- over: ModelNotCurrent it is" in message
+    assert "Runbook: https://wiki.example.com/ModelReverted.md" in message
+    assert "- resolved: ModelNotCurrent it is" in message

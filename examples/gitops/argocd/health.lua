@@ -1,6 +1,6 @@
--- The health of a ModelDeployment, for Argo CD. It goes by what the commit asks for (Ready) and not by where the alias has
--- moved meanwhile (Current): a rejected alias move beside a healthy service is Healthy, and its message tells of it. So
--- a sync, and the waves after this one, wait for a bad commit and never for a bad alias.
+-- The health of a ModelDeployment, for Argo CD. It uses the state of the commit (Ready) and not that of a moved alias
+-- (Current). If a moved alias is rejected while the service is healthy, the health is Healthy and the message has the
+-- reason. So a bad commit stops a sync and the waves after this one, and a bad alias does not.
 local health = { status = "Progressing", message = "the operator has not seen it yet" }
 local status = obj.status
 if status == nil or status.conditions == nil then
@@ -39,7 +39,7 @@ elseif ready ~= nil and ready.status == "True" then
     health.message = health.message .. "; not current: " .. said(current)
   end
 elseif ready ~= nil and ready.reason == "WaitingForApproval" then
-  -- like a paused rollout: it waits for a person
+  -- like a paused rollout, it waits for a person
   health.status = "Suspended"
   health.message = said(ready)
 elseif ready ~= nil and ready.reason == "PodsUnavailable" then
