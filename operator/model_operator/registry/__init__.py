@@ -1,4 +1,4 @@
-"""The model registry: clients, one poller per entry, an answer for every ModelDeployment, tags written back."""
+"""Model registries: clients, one poller per registry, resolutions for ModelDeployments, and tags for verdicts."""
 
 from model_operator.registry.client_pool import ClientPool
 from model_operator.registry.clients.base import RegistryClient, RegistryConfig, RegistryError, resolve

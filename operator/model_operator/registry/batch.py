@@ -1,4 +1,4 @@
-"""Asks one registry for many references at once, with as few requests as that takes."""
+"""Resolves many references of one registry at once, with few requests."""
 
 from __future__ import annotations
 
@@ -25,63 +25,62 @@ from model_operator.registry.clients.base import (
 
 PARALLEL = 4
 SLOW_ROUNDS = 10
-"""Within so many rounds every version's details are read again, and every absence is confirmed again."""
+"""Within this many rounds, the details of each version are read again, and each absence is confirmed again."""
 MAX_REFRESHED = 50
-"""So many versions' details are read again in one round at most, the oldest first."""
+"""Limit of versions whose details are read again in one round, the oldest first."""
 MAX_SINGLE = 200
-"""For so many models single GETs are tried when the listing fails; for more of them the round has failed."""
+"""If the listing fails, up to this many models are read by single GETs. With more models, the round fails."""
 ROWS_PER_REQUEST = 50
-"""That many rows of a listing cost the registry as much as one GET of a single model."""
+"""This many rows of a listing cost the registry as much as one GET of a model."""
 FIRST_LISTING_COST = 3.0
-"""What a listing is thought to cost before there was one: a small registry's one page."""
+"""The assumed cost before the first listing: that of one page in a small registry."""
 NAMES_IN_ONE_GO = 20
-"""So many models that need no request are gone through before others get their turn; a millisecond or two."""
+"""The number of models without requests before a worker yields to the event loop: one or two milliseconds."""
 HOPELESS_AFTER = 8
-"""When so many models failed in a round and none was answered, the rest isn't asked."""
+"""After this many failed models in a round without any answer, the round stops."""
 
 VersionId = tuple[str, str]
 Row = TypeVar("Row", ModelRecord, VersionRecord)
 Id = TypeVar("Id")
-# a listing shows such a model as soon as it appears, or becomes readable
+# a listing contains such a model as soon as it exists or is readable
 _UNSEEN = frozenset({ResolutionReason.MODEL_NOT_FOUND, ResolutionReason.FORBIDDEN})
 
 
 @dataclass(slots=True)
 class _Round:
-    """One batch under way."""
+    """One batch in progress."""
 
     answered: Callable[[ModelReference, Resolution], None]
     known: Mapping[ModelReference, Resolution]
     number: int | None
-    """Counts the rounds for all references; None: nothing may come from memory."""
+    """The number of this round for all references. None: nothing may come from memory."""
     due: frozenset[VersionId] = frozenset()
-    """Versions whose details are to be read again."""
+    """Versions whose details must be read again."""
     read: set[VersionId] = field(default_factory=set)
     listed: dict[str, ModelRecord] | None = None
     used: set[VersionId] = field(default_factory=set)
     failed: list[RegistryError] = field(default_factory=list)
-    """Failures to find out, so far."""
+    """Failures without an answer so far."""
     replies: int = 0
-    """Answers that the registry gave, so far, liked or not."""
+    """Answers of the registry so far, positive or negative."""
     hopeless: RegistryError | None = None
 
     def confirms(self, name: str) -> bool:
-        """Whether this is one of the rounds in which that model's absence is confirmed once more."""
+        """Whether this round confirms the absence of that model again."""
         return self.number is None or (self.number + zlib.crc32(name.encode())) % SLOW_ROUNDS == 0
 
     def may_remember(self, key: VersionId) -> bool:
-        """Whether details from memory will do in this round."""
+        """Whether this round may use details from memory."""
         return key in self.read or (self.number is not None and key not in self.due)
 
 
 class Batch:
-    """Turns references into resolutions, and remembers what never changes by itself: the details of versions.
+    """Turns references into resolutions, and caches the details of versions, which rarely change.
 
-    The rule for batches: a listing of R models in P pages costs the registry about as much as P + R / 50
-    single GETs. Models are listed when the last listing cost less than one GET for each model that is asked
-    for, and a listing is given up as soon as it has cost as much. The details of versions that aren't known
-    yet are read by the same rule. A model that a listing does not have is confirmed by a single GET, since a
-    page may miss a row.
+    The rule for batches: a listing of R models in P pages costs the registry about as much as P + R / 50 single GETs.
+    Models are listed if the last listing cost less than one GET per wanted model. A listing stops as soon as its cost
+    reaches that limit. Unknown details of versions are read by the same rule. If a listing lacks a model, a single GET
+    confirms it, since a page may miss a row.
     """
 
     def __init__(self, client: RegistryClient) -> None:
@@ -96,17 +95,17 @@ class Batch:
         known: Mapping[ModelReference, Resolution],
         answered: Callable[[ModelReference, Resolution], None],
     ) -> None:
-        """Ask for all references that are wanted at all, in one round; each answer goes to ``answered``.
+        """Resolve all wanted references in one round. Each answer goes to ``answered``.
 
-        ``known`` are the present answers. Raises RegistryError when the registry as a whole does not answer;
-        some references may have been answered by then.
+        ``known`` has the current answers. Raises RegistryError if the registry as a whole does not answer. Some
+        references may have an answer by then.
         """
         self._rounds += 1
         due = min(MAX_REFRESHED, -(-len(self._versions) // SLOW_ROUNDS))
-        # the memory is in the order of reading
+        # the cache is in the order of reading
         this = _Round(answered, known, self._rounds, frozenset(itertools.islice(self._versions, due)))
         await self._ask(references, this)
-        # aliases move on; what they left behind is not needed any more
+        # drop versions that no reference needs after its alias moved
         self._versions = {key: record for key, record in self._versions.items() if key in this.used}
 
     async def ask_afresh(
@@ -114,7 +113,7 @@ class Batch:
         references: Collection[ModelReference],
         answered: Callable[[ModelReference, Resolution], None],
     ) -> None:
-        """Like ``ask_all`` for some references, nothing taken from memory."""
+        """Like ``ask_all`` for some references, without the cache."""
         await self._ask(references, _Round(answered, {}, None))
 
     async def _ask(self, references: Collection[ModelReference], this: _Round) -> None:
@@ -125,7 +124,7 @@ class Batch:
         if self._client.lists_models and len(followed) > self._listing_cost:
             this.listed = await self._list_models(followed)
         await self._list_versions(self._unknown_versions(references, this), this)
-        # every worker takes the next model from here
+        # each worker takes the next model from this queue
         queue = iter(_rotate(list(by_name.items()), self._rounds))
         async with asyncio.TaskGroup() as workers:
             for _ in range(min(PARALLEL, len(by_name))):
@@ -138,7 +137,7 @@ class Batch:
     async def _work(self, queue: Iterator[tuple[str, list[ModelReference]]], this: _Round) -> None:
         for count, (name, references) in enumerate(queue):
             if count % NAMES_IN_ONE_GO == 0:
-                # thousands that a listing answered would hold up the event loop
+                # thousands of models from a listing would block the event loop
                 await asyncio.sleep(0)
             for reference in references:
                 if this.hopeless is not None:
@@ -186,7 +185,7 @@ class Batch:
             if remembered is None or error.reason in SAID_NO or error.concerns_whole_registry:
                 self._versions.pop(key, None)
                 raise
-            # a version's run and source can't change; its tags can wait
+            # a version's run and source can't change, and its tags may be late
             return self._remember(remembered, this)
 
     def _remember(self, record: VersionRecord, this: _Round) -> VersionRecord:
@@ -207,10 +206,10 @@ class Batch:
         return found
 
     async def _list_versions(self, wanted: set[VersionId], this: _Round) -> None:
-        # there are more versions than models, so a listing of them costs no less
+        # there are more versions than models, so a listing of versions costs at least as much
         if not self._client.lists_models or len(wanted) <= self._listing_cost:
             return
-        # what it does not have is asked for singly, and that fails where the registry does
+        # missing versions are read by single GETs, which report a failure of the registry
         with suppress(RegistryError):
             found, _ = await _search(self._client.versions(), wanted, lambda row: (row.model, row.version))
             for record in found.values():
@@ -237,7 +236,7 @@ class Batch:
 async def _search(
     pages: AsyncGenerator[Sequence[Row], None], wanted: set[Id], identify: Callable[[Row], Id]
 ) -> tuple[dict[Id, Row], float]:
-    """Read pages until all are found or single GETs for the rest are cheaper; returns them and the cost."""
+    """Read pages until all rows are found or single GETs are cheaper. Returns the found rows and the cost."""
     found: dict[Id, Row] = {}
     cost = 0.0
     async with aclosing(pages):
@@ -261,6 +260,6 @@ def _count_failure(error: RegistryError, this: _Round) -> None:
 
 
 def _rotate(items: list[tuple[str, list[ModelReference]]], by: int) -> list[tuple[str, list[ModelReference]]]:
-    """Another order each round, so that eight broken models can't hide the others for good."""
+    """Change the order in each round, so eight broken models can't block the others permanently."""
     start = (by * (HOPELESS_AFTER + 1)) % len(items) if items else 0
     return items[start:] + items[:start]

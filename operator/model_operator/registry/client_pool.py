@@ -1,4 +1,4 @@
-"""The clients of all registries: one for each, whoever asks through it."""
+"""The clients of all registries. Each registry has one client, which all its users share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from model_operator.registry.clients.credentials import Access, ObjectAccess, Re
 from model_operator.registry.ids import INLINE_ENTRY, InlineConfig, RegistryId
 
 Connect = Callable[[str, RegistryConfig, Access | None], RegistryClient]
-"""Makes a client from an entry's name, its configuration, and what is in place of its files; does no I/O."""
+"""Creates a client from an entry's name, its configuration, and an access that replaces its files. Does no I/O."""
 
 
 class ClientPool:
-    """Makes the client of a registry when it is first wanted. Implements ``ids.Clients``."""
+    """Creates the client of a registry on first use. Implements ``ids.Clients``."""
 
     def __init__(
         self,
@@ -22,8 +22,8 @@ class ClientPool:
         allowed: Collection[str] = (),
         read_object: ReadObject | None = None,
     ) -> None:
-        """``registries`` are the entries of the configuration; ``allowed`` are the URLs that a spec may name, and
-        ``read_object`` reads the Secrets and ConfigMaps that it names with them.
+        """``registries`` are the entries of the configuration. ``allowed`` are the URLs that a spec may name.
+        ``read_object`` reads the Secrets and ConfigMaps of such a spec.
         """
         self._registries = registries
         self._connect = connect
@@ -47,7 +47,7 @@ class ClientPool:
         return {entry: client for entry, client in clients if client is not None}
 
     def release(self, registry: RegistryId) -> None:
-        """See ids.Clients; the client of an entry is kept."""
+        """See ids.Clients. Keeps the client of an entry."""
         if not registry.entry:
             self._clients.pop(registry, None)
 

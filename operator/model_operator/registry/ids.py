@@ -1,4 +1,4 @@
-"""Which registry is meant, and with whose access: what tells one poller, and one tenant's answers, from another's."""
+"""The identity of a registry with its credentials, which separates pollers and the answers for different tenants."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from model_operator.api.reference import ModelReference
 from model_operator.registry.clients.base import RegistryClient
 
 INLINE_ENTRY = "spec.registry"
-"""What a registry is called in messages and metrics that a spec describes itself."""
+"""The name, in messages and metrics, of registries that specs describe."""
 INLINE_REQUESTS_PER_SECOND = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryId:
-    """One registry as one tenant sees it: an entry of the configuration, or what a spec says of its own.
+    """One registry for one tenant: an entry of the configuration, or a registry that a spec describes.
 
-    Two ModelDeployments share a client, its answers and its pace exactly when their ids are equal.
+    Two ModelDeployments share a client, its answers and its rate if and only if their ids are equal.
     """
 
     entry: str = ""
-    """Name in the operator's configuration; empty for a registry that a spec describes itself."""
+    """Name in the operator's configuration. Empty for a registry that a spec describes."""
     url: str = ""
-    """From here on: only without an entry."""
+    """This and the next fields are only set without an entry."""
     type: str = ""
     namespace: str = ""
-    """Whose Secret and ConfigMap are meant."""
+    """The namespace of the Secret and the ConfigMap."""
     credentials_secret: str = ""
     ca_config_map: str = ""
 
@@ -37,7 +37,7 @@ class RegistryId:
 
 @dataclass(frozen=True, slots=True)
 class WantedModel:
-    """What one ModelDeployment follows: a reference in that registry."""
+    """The reference that one ModelDeployment follows, with its registry."""
 
     registry: RegistryId
     reference: ModelReference
@@ -45,7 +45,7 @@ class WantedModel:
 
 @dataclass(frozen=True, slots=True)
 class InlineConfig:
-    """A registry that a spec describes, in the form of an entry of the configuration: no file of the operator's."""
+    """A registry that a spec describes, in the form of a configuration entry without files."""
 
     url: str
     type: str
@@ -56,14 +56,14 @@ class InlineConfig:
 
 
 class Clients(Protocol):
-    """Clients by registry, shared by everything that asks a registry. No method does I/O."""
+    """Clients by registry, shared by all users of a registry. No method does I/O."""
 
     def open(self, registry: RegistryId) -> RegistryClient | None:
-        """The client; None when the configuration has no such entry, or does not allow the URL."""
+        """The client, or None if the configuration has no such entry or does not allow the URL."""
         ...
 
     def client(self, registry: RegistryId) -> RegistryClient | None:
-        """The client; None also for a registry that a spec describes itself, and that nobody follows."""
+        """The client. None also for a registry of a spec that no ModelDeployment follows."""
         ...
 
     def entries(self) -> Mapping[str, RegistryClient]:
@@ -71,5 +71,5 @@ class Clients(Protocol):
         ...
 
     def release(self, registry: RegistryId) -> None:
-        """Nobody follows that registry any more; its client may be closed by now."""
+        """Drop a registry that no ModelDeployment follows. Its client may be closed already."""
         ...

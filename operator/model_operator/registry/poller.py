@@ -1,4 +1,4 @@
-"""Polls one registry for all references that somebody follows in it, and tells when an answer changed."""
+"""Polls one registry for all followed references, and reports changed answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model_operator.registry.clients.base import SAID_NO, RegistryClient, Regist
 
 log = logging.getLogger(__name__)
 
-# what the server or the network says may be worded differently each time; that is no news
+# their messages quote a server or the network, and a different wording is not a change
 _QUOTING = frozenset(
     {ResolutionReason.UNREACHABLE, ResolutionReason.REGISTRY_ERROR, ResolutionReason.UNEXPECTED_ANSWER}
 )
@@ -26,26 +26,26 @@ _QUOTING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When a registry is asked; all in seconds."""
+    """The intervals of requests to a registry, in seconds."""
 
     poll_seconds: float = 15.0
     longest_backoff_seconds: float = 120.0
     coalesce_seconds: float = 0.05
-    """How long a newly wanted reference waits for others that are wanted in the same breath."""
+    """A new reference waits this long for others that arrive at the same time."""
     hint_seconds: float = 1.0
-    """From the end of one round for hints to the next one; longer where such a round takes longer."""
+    """The pause between two rounds for hints. It is longer if such a round takes longer."""
     jitter: float = 0.1
-    """The share by which an interval is longer or shorter at random."""
+    """The random share by which an interval is longer or shorter."""
 
     def until_next(self, failures: int) -> float:
-        """Seconds to the next round after so many failed ones in a row."""
+        """Seconds to the next round after this many failures in a row."""
         longest = max(self.longest_backoff_seconds, self.poll_seconds)
         seconds = min(self.poll_seconds * 2.0 ** min(failures, 16), longest)
         return seconds * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - spreads load
 
 
 class Poller:
-    """One registry with one set of credentials. ``run`` asks; everything else only reads or notes."""
+    """Polls one registry with one set of credentials. Only ``run`` sends requests."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Poller:
         clock: Callable[[], float] = time.monotonic,
         quiet_tags: str = RESERVED_KEY_PREFIX,
     ) -> None:
-        """``changed`` is called with a reference whose answer is another than before, also for its first.
+        """``changed`` is called with a reference when its answer changes, and for its first answer.
 
-        Tags whose keys begin with ``quiet_tags`` come along in answers, but are no news when they change.
+        Answers contain tags whose keys begin with ``quiet_tags``, but a change of such a tag does not count.
         """
         self._client = client
         self._batch = Batch(client)
@@ -86,11 +86,11 @@ class Poller:
         return self._client.url
 
     def answer(self, reference: ModelReference) -> Resolution | None:
-        """The present answer; None before the first."""
+        """The current answer, or None before the first one."""
         return self._answers.get(reference)
 
     def add(self, reference: ModelReference) -> None:
-        """Follow this reference, ask for it at once (while the registry fails: within a poll's interval)."""
+        """Follow this reference and poll it at once. If the registry fails, poll it within one interval."""
         if reference in self._wanted:
             return
         self._wanted.add(reference)
@@ -103,7 +103,7 @@ class Poller:
         self._wake.set()
 
     def discard(self, reference: ModelReference) -> None:
-        """Follow this reference no longer, and forget its answer."""
+        """Stop following this reference, and drop its answer."""
         if reference not in self._wanted:
             return
         self._wanted.remove(reference)
@@ -116,7 +116,7 @@ class Poller:
         self._last_good.pop(reference, None)
 
     def refresh(self, reference: ModelReference) -> None:
-        """Ask again soon, whatever is remembered."""
+        """Poll this reference again soon, without the cache."""
         if reference not in self._wanted:
             return
         if self._failure is not None:
@@ -126,13 +126,13 @@ class Poller:
         self._wake.set()
 
     def watch_closely(self, reference: ModelReference, closely: bool) -> None:
-        """Whether each round asks for this reference afresh, so that a changed tag is seen by the next one."""
+        """Set whether each round reads this reference without the cache, so the next round sees a changed tag."""
         (self._closely.add if closely else self._closely.discard)(reference)
 
     def hint(self, model: str) -> int:
-        """Somebody says that this model changed: ask again, however many say so at most once a second.
+        """Poll a model again after a hint that it changed. All hints together cause at most one round per second.
 
-        A registry that fails is asked within a poll's interval. Returns how many references are asked for.
+        If the registry fails, it is polled within one interval. Returns the number of affected references.
         """
         if (concerned := self._names[model]) == 0:
             return 0
@@ -144,7 +144,7 @@ class Poller:
         return concerned
 
     async def run(self) -> None:
-        """Poll until cancelled. No failure of the registry, nor of this code, ends it."""
+        """Poll until cancelled. Failures of the registry and defects of this code do not end it."""
         try:
             while True:
                 await self.wait()
@@ -153,7 +153,7 @@ class Poller:
             await self._client.aclose()
 
     async def wait(self) -> None:
-        """Return when a round is due; while nothing is wanted none is."""
+        """Return when a round is due. Without references, no round is due."""
         while (seconds := self._seconds_to_wait()) > 0:
             self._wake.clear()
             try:
@@ -165,7 +165,7 @@ class Poller:
             await asyncio.sleep(self._pace.coalesce_seconds)
 
     async def step(self) -> None:
-        """Make the round that is due: for all references, or only for those that can't wait for that."""
+        """Run the round that is due, for all references or only for the urgent ones."""
         started = self._clock()
         regular = started >= self._next_at
         soon, self._soon = frozenset(self._soon), set()
@@ -177,7 +177,7 @@ class Poller:
             soon |= {reference for reference in self._wanted if reference.name in hinted}
         good = not soon or await self._round(soon, afresh=True)
         if hinted:
-            # so that hints alone take a slow registry half of its time at most
+            # hints may use at most half of the time of a slow registry
             took = self._clock() - started
             self._hints_at = self._clock() + max(self._pace.hint_seconds, took)
         if regular and good and (rest := frozenset(self._wanted - soon)):
@@ -187,7 +187,7 @@ class Poller:
             self._next_at = self._asked_at + self._pace.until_next(self._failures)
 
     async def _round(self, asked: frozenset[ModelReference], afresh: bool) -> bool:
-        """Ask for these; returns False when that failed for more than single models."""
+        """Poll these references. Returns False if more than single models failed."""
         self._answered_now = set()
         try:
             if afresh:
@@ -197,10 +197,10 @@ class Poller:
         except RegistryError as error:
             return self._note_failure(error, asked, afresh)
         except Exception:
-            log.exception("a defect while asking registry %s", self.url)
+            log.exception("a defect while polling registry %s", self.url)
             defect = RegistryError(
                 ResolutionReason.UNEXPECTED_ANSWER,
-                f"the operator could not handle an answer of {self.url}; see the operator's log",
+                f"the operator could not handle an answer of {self.url}. See the operator's log",
             )
             return self._note_failure(defect, asked, afresh)
         self._failure, self._failures = None, 0
@@ -213,7 +213,7 @@ class Poller:
             if reference not in self._answered_now:
                 self._note(reference, self._to_resolution(error))
         if afresh and not whole:
-            # a few new references say little about all the others
+            # a failure of a few new references does not mean that the others fail
             return True
         self._failure = error if whole else None
         self._failures += 1
@@ -255,7 +255,7 @@ class Poller:
         return before == answer
 
     def _news(self, resolution: Resolution) -> Resolution:
-        """The part of an answer that is worth telling: all but the tags that we write ourselves."""
+        """The answer without the tags that the operator writes itself."""
         version = resolution.version
         if version is None or not any(key.startswith(self._quiet_tags) for key in version.tags):
             return resolution

@@ -1,4 +1,4 @@
-"""The answers of all registries, by the ModelDeployment that wants them."""
+"""The resolutions of all ModelDeployments, from all registries."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from model_operator.registry.poller import Pace, Poller
 
 
 class Resolver:
-    """Knows what each ModelDeployment follows, and the registry's present answer for it.
+    """Keeps the reference of each ModelDeployment, and the registry's current answer.
 
-    References that several keys want are asked for once. All methods but ``run`` return at once, and belong
-    into the event loop that runs ``run``.
+    A reference of several keys is polled once. All methods except ``run`` return at once. Call them in the event loop
+    of ``run``.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Resolver:
         clock: Callable[[], float] = time.monotonic,
         quiet_tags: str = RESERVED_KEY_PREFIX,
     ) -> None:
-        """``clients`` has the clients of the configuration's entries, and those of registries that specs describe
-        themselves. ``poll_seconds`` is the time between two polls.
+        """``clients`` has the clients of the configuration's entries and of registries in specs.
+        ``poll_seconds`` is the time between two polls.
 
-        ``on_change`` is called for a key whose answer became another one; never twice for the same answer,
-        and not for an answer that is there by the time that ``want`` returns. A tag whose key begins with
-        ``quiet_tags`` makes no difference.
+        ``on_change`` is called for a key when its answer changes. It is not called twice for one answer, and not for
+        an answer that exists when ``want`` returns. A change of a tag whose key begins with ``quiet_tags`` does not
+        count.
         """
         self._on_change = on_change
         self._clients = clients
@@ -49,14 +49,14 @@ class Resolver:
         self._entries = sorted(clients.entries())
         self._pollers: dict[RegistryId, Poller] = {}
         self._inline: Counter[RegistryId] = Counter()
-        """Of the registries that specs describe: how many references are followed in each."""
+        """The number of followed references in each registry that a spec describes."""
         self._tasks: dict[RegistryId, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         for entry in self._entries:
             self._poll(RegistryId(entry))
 
     def want(self, key: Key, wanted: WantedModel | None) -> None:
-        """Let ``key`` follow ``wanted`` from now on, or nothing (None). Saying it again changes nothing."""
+        """Let ``key`` follow ``wanted``, or nothing (None). Idempotent."""
         before = self._wants.get(key)
         if before == wanted:
             return
@@ -76,9 +76,9 @@ class Resolver:
             self._leave(key, before)
 
     def answer(self, key: Key) -> Resolution:
-        """The present answer for what ``key`` follows; Pending before the first one.
+        """The current answer for the reference of ``key``. Pending before the first answer.
 
-        Where the registry can't be asked any more, the reason says so and ``version`` is the last good one.
+        If the registry stops answering, the reason is that failure, and ``version`` is the last good one.
         """
         wanted = self._wants.get(key)
         if wanted is None:
@@ -88,17 +88,17 @@ class Resolver:
             return Resolution(ResolutionReason.UNKNOWN_REGISTRY, self._unknown(wanted.registry))
         answer = poller.answer(wanted.reference)
         if answer is None:
-            return Resolution(ResolutionReason.PENDING, f"{poller.url} was not asked yet", poller.url)
+            return Resolution(ResolutionReason.PENDING, f"{poller.url} was not polled yet", poller.url)
         return answer
 
     def refresh(self, key: Key) -> None:
-        """Ask for what ``key`` follows again, soon and not from memory."""
+        """Poll the reference of ``key`` again soon, without the cache."""
         wanted = self._wants.get(key)
         if wanted is not None and (poller := self._pollers.get(wanted.registry)) is not None:
             poller.refresh(wanted.reference)
 
     def watch_closely(self, key: Key, closely: bool) -> None:
-        """Let each poll read the details (tags) of what ``key`` follows anew, or only now and then, as usual."""
+        """Set whether each poll reads the tags of the version that ``key`` follows, or only some polls do, as usual."""
         if closely == (key in self._closely):
             return
         (self._closely.add if closely else self._closely.discard)(key)
@@ -111,24 +111,24 @@ class Resolver:
             poller.watch_closely(wanted.reference, closely)
 
     def hint(self, entry: str, model: str) -> int:
-        """Somebody says that this model of that registry may have changed: ask again soon for who follows it.
+        """Poll a model again soon, after a hint that it may have changed in that registry.
 
-        Nothing is believed of it. Returns how many references are asked for.
+        The hint itself is not trusted. Returns the number of affected references.
         """
         poller = self._pollers.get(RegistryId(entry))
         return poller.hint(model) if poller is not None else 0
 
     async def run(self) -> None:
-        """Poll all registries until cancelled. A registry that fails does not hold up the others."""
+        """Poll all registries until cancelled. A failing registry does not delay the others."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             for registry in self._pollers:
                 self._run(registry, group)
-            # specs bring further registries, as long as this runs
+            # specs may add registries while this runs
             await asyncio.Event().wait()
 
     def _poll(self, registry: RegistryId) -> None:
-        """Let there be a poller for that registry, where the configuration allows it."""
+        """Create a poller for that registry, if the configuration allows it."""
         if (client := self._clients.open(registry)) is None:
             return
         announce = self._announcer(registry)
@@ -147,7 +147,7 @@ class Resolver:
             self._poll(registry)
 
     def _exit(self, registry: RegistryId) -> None:
-        """The last one who leaves a registry of a spec turns its poller off, which closes the client."""
+        """Stop the poller of a registry in specs with its last follower, which closes the client."""
         if registry.entry:
             return
         self._inline[registry] -= 1
@@ -162,11 +162,11 @@ class Resolver:
         known = ", ".join(self._entries) or "none"
         if registry.entry:
             return (
-                f"registry '{shorten(registry.entry)}' is not configured in the operator; there is: {known}"
+                f"registry '{shorten(registry.entry)}' is not configured in the operator, which has: {known}"
             )
         return (
             f"spec.registry.url: {shorten(registry.url)} is not one of inlineRegistries.allowedUrls in the operator's "
-            f"configuration; ask for it there, or name a registry that it knows: {known}"
+            f"configuration. Request it there, or name a configured registry: {known}"
         )
 
     def _leave(self, key: Key, wanted: WantedModel) -> None:

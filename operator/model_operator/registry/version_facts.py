@@ -1,4 +1,4 @@
-"""Reads what gates have to know of versions, for as long as a plan says so: once for all who want the same."""
+"""Reads the facts of versions that gates need, while a plan wants them. Equal requests share one read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARALLEL = 4
 LONGEST_PAUSE_SECONDS = 300.0
 JITTER = 0.1
 MAX_DESCRIPTIONS = 1000
-"""So many descriptions are remembered; the files of a version never change."""
+"""Limit of cached descriptions. The files of a version never change."""
 
 
 class _Part(Enum):
@@ -39,7 +39,7 @@ class _Part(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """One thing to know about one version, whoever wants to."""
+    """One kind of fact of one version, shared by all keys."""
 
     registry: RegistryId
     id: VersionId
@@ -55,14 +55,14 @@ class _Answer:
     value: Sequence[Metric] | ModelDescription | None = None
     problem: str = ""
     failure: object = None
-    """The reason of the last failure; a failure that is only worded differently is no news."""
+    """The reason of the last failure. A different wording with the same reason is not a change."""
     failures: int = 0
 
 
 class FactsReader:
-    """Knows of each followed version what it was asked to find out.
+    """Reads and keeps the wanted facts of each followed version.
 
-    All methods but ``run`` return at once, and belong into the event loop that runs ``run``.
+    All methods except ``run`` return at once. Call them in the event loop of ``run``.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class FactsReader:
         on_change: Callable[[Key], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Metrics are read again every ``poll_seconds``; ``on_change`` is called for keys whose facts changed."""
+        """Metrics are read again every ``poll_seconds``. ``on_change`` is called for keys whose facts changed."""
         self._clients = clients
         self._poll_seconds = poll_seconds
         self._on_change = on_change
@@ -83,7 +83,7 @@ class FactsReader:
         self._wake = asyncio.Event()
 
     def follow(self, key: Key, registry: RegistryId, wanted: Sequence[FactsWanted]) -> None:
-        """Find that out for ``key``, and nothing else. Saying it again changes nothing."""
+        """Set the wanted facts of ``key``. Idempotent."""
         if not wanted:
             self.forget(key)
             return
@@ -98,18 +98,18 @@ class FactsReader:
         self._leave(key, before - topics)
 
     def forget(self, key: Key) -> None:
-        """Nothing is wanted for ``key`` any more."""
+        """Drop the wanted facts of ``key``."""
         topics = self._topics(key)
         self._wanted.pop(key, None)
         self._leave(key, topics)
 
     def look_up(self, key: Key) -> Mapping[VersionId, VersionFacts]:
-        """What is known so far of each version that ``key`` wants to know about."""
+        """The known facts of each version that ``key`` wants facts of."""
         registry, wanted = self._wanted.get(key, (RegistryId(), ()))
         return {want.id: self._facts(registry, want) for want in wanted}
 
     async def run(self) -> None:
-        """Ask until cancelled. No failure of a registry, nor of this code, ends it."""
+        """Read until cancelled. Failures of a registry and defects of this code do not end it."""
         while True:
             due = [topic for topic, answer in self._answers.items() if answer.due <= self._clock()]
             if due:
@@ -161,7 +161,7 @@ class FactsReader:
                 metrics = answer.value
         return VersionFacts(metrics, description, problems[_Part.METRICS], problems[_Part.DESCRIPTION])
 
-    # --- asking ----------------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
     async def _ask(self, topic: _Topic, limit: asyncio.Semaphore) -> None:
         client = self._clients.client(topic.registry)
@@ -174,7 +174,7 @@ class FactsReader:
             self._take_failure(topic, error.reason, error.message)
         except Exception:
             log.exception("a defect while reading %s of %s", topic.part.value, topic.id)
-            self._take_failure(topic, "defect", "the operator could not handle an answer; see its log")
+            self._take_failure(topic, "defect", "the operator could not handle an answer. See its log")
         else:
             self._take_answer(topic, value)
 
@@ -185,13 +185,13 @@ class FactsReader:
                 self._descriptions.popitem(last=False)
         answer = self._answers.get(topic)
         if answer is None:
-            return  # nobody wants to know any more
+            return  # no key wants it any more
         pause = self._poll_seconds if topic.part is _Part.METRICS else float("inf")
         answer.due = self._clock() + _spread(pause)
-        # by what it says: NaN is not equal to itself
+        # compared by repr, since NaN is not equal to itself
         news = repr(answer.value) != repr(value) or bool(answer.problem)
         answer.value, answer.problem, answer.failure, answer.failures = value, "", None, 0
-        self._tell(answer if news else None)
+        self._report_change(answer if news else None)
 
     def _take_failure(self, topic: _Topic, failure: object, message: str) -> None:
         answer = self._answers.get(topic)
@@ -201,11 +201,11 @@ class FactsReader:
         pause = min(self._poll_seconds * 2.0 ** min(answer.failures - 1, 16), LONGEST_PAUSE_SECONDS)
         answer.due = self._clock() + _spread(pause)
         if answer.value is not None or answer.failure == failure:
-            return  # what was known goes on counting
+            return  # known facts stay valid
         answer.problem, answer.failure = message, failure
-        self._tell(answer)
+        self._report_change(answer)
 
-    def _tell(self, answer: _Answer | None) -> None:
+    def _report_change(self, answer: _Answer | None) -> None:
         for key in sorted(answer.followers) if answer else ():
             self._on_change(key)
 

@@ -1,6 +1,6 @@
-"""Writes the verdicts on model versions back to their registry, as tags: late, politely, and never twice.
+"""Writes verdicts on model versions back to their registry as tags, with pauses, and each tag once.
 
-Nothing waits for it and nothing depends on it. A registry that can't be written to costs one line in the log.
+Nothing waits for the tags or depends on them. If a registry denies writes, the operator logs one warning.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 PARALLEL = 2
 MAX_VALUE = 500
 MAX_REMEMBERED = 64
-"""Versions of one ModelDeployment whose tags are remembered as written; older ones are read again."""
+"""Limit of versions per ModelDeployment with a known tag. Tags of older versions are read again."""
 
 _GONE = frozenset({ResolutionReason.MODEL_NOT_FOUND, ResolutionReason.VERSION_NOT_FOUND})
-# these are answered by a person, not by waiting
+# only a person can fix these
 _REFUSED = frozenset(
     {ResolutionReason.FORBIDDEN, ResolutionReason.UNAUTHORIZED, ResolutionReason.HOST_HEADER_REFUSED}
 )
@@ -36,24 +36,24 @@ _REFUSED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How failed writes are tried again; all in seconds."""
+    """The retries of failed writes, in seconds."""
 
     first_seconds: float = 2.0
-    """The pause after a first failure; it doubles with each further one."""
+    """The pause after the first failure. It doubles with each further one."""
     longest_seconds: float = 3600.0
     tries: int = 12
-    """After so many failures of one tag it is dropped, until the reconciler names it again."""
+    """After this many failures, a tag is dropped until the reconciler requests it again."""
     refused_seconds: float = 3600.0
-    """How long a model (or a whole registry) that we may not write to is left alone."""
+    """The pause for a model, or a whole registry, that denies writes."""
     jitter: float = 0.2
-    """The share by which a pause is longer or shorter at random."""
+    """The random share by which a pause is longer or shorter."""
 
     def pause(self, failures: int) -> float:
-        """Seconds to the next try after so many failures in a row."""
+        """Seconds to the next attempt after this many failures in a row."""
         return self._spread(min(self.first_seconds * 2.0 ** min(failures - 1, 16), self.longest_seconds))
 
     def pause_refused(self) -> float:
-        """Seconds to the next try where we were not let in."""
+        """Seconds to the next attempt after access was denied."""
         return self._spread(self.refused_seconds)
 
     def _spread(self, seconds: float) -> float:
@@ -61,7 +61,7 @@ class Patience:
 
 
 class _Place(NamedTuple):
-    """One version, as far as one ModelDeployment has something to say of it."""
+    """One version with the ModelDeployment that writes its tag."""
 
     key: Key
     model: str
@@ -73,19 +73,19 @@ class _Wanted:
     value: str
     due: float
     tried: bool = False
-    """Whether anything was sent, so that nobody knows for sure what the registry says now."""
+    """Whether a write was sent, so the value in the registry is uncertain."""
     failures: int = 0
 
 
 def tag_prefix(cluster: str) -> str:
-    """What the keys of all tags begin with that the operator of that cluster writes."""
+    """The prefix of all tag keys that the operator of that cluster writes."""
     return f"{RESERVED_KEY_PREFIX}{cluster}/"
 
 
 class TagWriter:
-    """Keeps the tags of model versions as the reconciler wants them.
+    """Keeps the tags of model versions at the values that the reconciler requests.
 
-    All methods but ``run`` return at once, and belong into the event loop that runs ``run``.
+    All methods except ``run`` and ``step`` return at once. Call them in the event loop of ``run``.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class TagWriter:
         clock: Callable[[], float] = time.monotonic,
         patience: Patience | None = None,
     ) -> None:
-        """``registries`` are the clients of the entries of the configuration: what a spec describes itself gets no
-        tags. ``cluster`` is a part of the tags' keys.
+        """``registries`` has the clients of the configuration's entries. A registry that a spec describes gets no tags.
+        ``cluster`` is a part of the tags' keys.
         """
         self._outboxes = {
             entry: _Outbox(entry, client, tag_prefix(cluster), patience or Patience(), clock)
@@ -107,10 +107,10 @@ class TagWriter:
     def note(
         self, key: Key, registry_name: str, tags: Sequence[VersionTag], known: ResolvedVersion | None = None
     ) -> None:
-        """Let the registry say these tags, and for each version only the newest of them.
+        """Request these tags, and for each version only the newest one.
 
-        ``known`` is the resolved version as the poller has it; what its tags say already is not written. No
-        tags at all also calls off what was not written yet. An unknown registry is told by the resolver.
+        ``known`` is the resolved version from the poller. Tags that it has already are not written. An empty list also
+        cancels tags that are not written yet. The resolver reports an unknown registry.
         """
         before = self._written_to.get(key)
         if before is not None and before != registry_name:
@@ -129,29 +129,29 @@ class TagWriter:
             outbox.want(place, shorten(tag.value, MAX_VALUE), known.tags if known and same else {})
 
     def forget(self, key: Key) -> None:
-        """Write nothing more for that ModelDeployment; what is written stays."""
+        """Stop writing for that ModelDeployment. Written tags stay."""
         if (registry_name := self._written_to.pop(key, None)) is not None:
             self._outboxes[registry_name].forget(key)
 
     @property
     def waiting(self) -> int:
-        """How many tags are not written yet."""
+        """The number of tags that are not written yet."""
         return sum(outbox.waiting for outbox in self._outboxes.values())
 
     async def run(self) -> None:
-        """Write until cancelled; what is not written by then is wanted again by the next operator."""
+        """Write until cancelled. The next operator requests tags that are not written by then."""
         async with asyncio.TaskGroup() as group:
             for outbox in self._outboxes.values():
                 group.create_task(outbox.run())
 
     async def step(self) -> None:
-        """Write all that is due now."""
+        """Write all tags that are due."""
         for outbox in self._outboxes.values():
             await outbox.step()
 
 
 class _Outbox:
-    """What one registry should say and does not yet."""
+    """The tags that one registry should have and lacks."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class _Outbox:
         self._in_flight: set[_Place] = set()
         self._said: dict[Key, OrderedDict[_Place, str]] = {}
         self._refused: dict[str, float] = {}
-        """Models that we may not write to, and until when they are left alone."""
+        """Models that deny writes, with the time of the next attempt."""
         self._paused_until = float("-inf")
         self._failures = 0
         self._warned = False
@@ -189,7 +189,7 @@ class _Outbox:
             self._wanted[place] = _Wanted(value, self._clock())
             self._wake.set()
         else:
-            # the pause after a failure goes on, however often the value changes
+            # a pause after a failure continues even if the value changes
             wanted.value = value
 
     def call_off(self, key: Key) -> None:
@@ -209,7 +209,7 @@ class _Outbox:
             await self._client.aclose()
 
     async def wait(self) -> None:
-        """Return when something is due."""
+        """Return when a tag is due."""
         while (seconds := self._seconds_to_wait()) > 0:
             self._wake.clear()
             try:
@@ -251,9 +251,9 @@ class _Outbox:
     async def _send(self, place: _Place, wanted: _Wanted) -> None:
         value = wanted.value
         try:
-            if not await self._says(place, value):
+            if not await self._has_tag(place, value):
                 if self._wanted.get(place) is not wanted or wanted.value != value:
-                    return  # no longer wanted, or another value is: that one is due at once
+                    return  # no longer wanted, or a new value is wanted, which is due at once
                 wanted.tried = True
                 self._forget_certain(place)
                 await self._client.set_version_tag(place.model, place.version, self._tag(place), value)
@@ -268,7 +268,7 @@ class _Outbox:
             return
         self._failures = 0
         if self._wanted.get(place) is not wanted:
-            return  # forgotten meanwhile
+            return  # dropped meanwhile
         said = self._said.setdefault(place.key, OrderedDict())
         said[place] = value
         if len(said) > MAX_REMEMBERED:
@@ -276,16 +276,16 @@ class _Outbox:
         if wanted.value == value:
             del self._wanted[place]
 
-    async def _says(self, place: _Place, value: str) -> bool:
-        """Whether the registry has that tag; asked only where it isn't known, once per version."""
+    async def _has_tag(self, place: _Place, value: str) -> bool:
+        """Whether the registry has that tag. Read only if it is unknown, once per version."""
         if self._find_certain(place) is not None:
             return False
-        # an equal tag would still start whatever the registry's webhooks start
+        # writing an equal tag would still trigger the registry's webhooks
         record = await self._client.version(place.model, place.version)
         return record.tags.get(self._tag(place)) == value
 
     def _find_certain(self, place: _Place) -> str | None:
-        """What the registry says for sure: we wrote it, or read it, and have sent nothing since."""
+        """The known value in the registry, which was written or read without any write since."""
         said = self._said.get(place.key)
         return None if said is None else said.get(place)
 
@@ -306,7 +306,7 @@ class _Outbox:
                 self._refused[place.model] = until
             self._warn(error)
         elif error.concerns_whole_registry:
-            # the poller tells of an outage; all tags wait together
+            # the poller reports an outage, and all tags wait together
             self._failures += 1
             self._paused_until = self._clock() + self._patience.pause(self._failures)
             log.debug("tags wait for registry %s: %s", self._entry, error.message)
@@ -317,11 +317,11 @@ class _Outbox:
         wanted.failures += 1
         wanted.due = self._clock() + self._patience.pause(wanted.failures)
         if wanted.failures < self._patience.tries or self._wanted.get(place) is not wanted:
-            log.debug("tag of %s version %s again later: %s", shorten(place.model), place.version, why)
+            log.debug("tag of %s version %s is retried later: %s", shorten(place.model), place.version, why)
             return
         del self._wanted[place]
         log.warning(
-            "registry '%s': the verdict on version %s of '%s' was not written after %d tries: %s",
+            "registry '%s': the verdict on version %s of '%s' was not written after %d attempts: %s",
             *(self._entry, place.version, shorten(place.model), wanted.failures, why),
         )
 
@@ -330,8 +330,8 @@ class _Outbox:
         self._warned = True
         log.log(
             level,
-            "registry '%s': verdicts can't be written back as tags: %s. Writing them needs EDIT on the model; "
-            "revert.tagVersion: Never does without. Tried again in an hour, and said once",
+            "registry '%s': verdicts can't be written back as tags: %s. Writing them needs EDIT on the model. "
+            "revert.tagVersion: Never turns them off. The operator retries in an hour, and logs this once",
             *(self._entry, error.message),
         )
 

@@ -326,7 +326,7 @@ async def test_a_defect_of_our_own_is_reported_and_does_not_end_the_polling(
     bench.registry.fail = refuse(ZeroDivisionError())
     await bench.poll()
     assert bench.reason() is ResolutionReason.UNEXPECTED_ANSWER
-    assert "a defect while asking" in caplog.text
+    assert "a defect while polling" in caplog.text
     bench.registry.fail = lambda request: None
     bench.clock.now += 200
     assert await bench.poll() == [CHURN]

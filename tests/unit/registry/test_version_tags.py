@@ -249,7 +249,7 @@ async def test_a_failure_is_tried_again_later_and_later_and_then_given_up(
         pauses.append(pause)
     assert pauses[:4] == [2.0, 4.0, 8.0, 16.0]
     assert len(pauses) == Patience().tries
-    assert caplog.text.count("not written after 12 tries") == 1
+    assert caplog.text.count("not written after 12 attempts") == 1
 
 
 async def test_a_value_that_keeps_changing_does_not_shorten_the_pause_after_a_failure(bench: Bench) -> None:
