@@ -1,4 +1,4 @@
-"""The queries of the committed dashboard, as a person's browser would send them."""
+"""The queries of the committed dashboard, in the form that a browser sends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run with MLflow's interpreter, which has matplotlib: draws what Prometheus answered for each panel into a PNG."""
+"""Run with MLflow's interpreter, which has matplotlib: draws the results of Prometheus for each panel into a PNG."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`python -m tests.monitoring.picture FILE.png`: the dashboard's panels, with what a real Prometheus answers.
+"""`python -m tests.monitoring.picture FILE.png`: the dashboard's panels, with the results of a real Prometheus.
 
-A real API server, a real registry, the operator as a process, three models to which things happen, one real serving
-pod. It takes about five minutes.
+It runs a real API server, a real registry, the operator as a process, three models with rollouts and failures, and one
+real serving pod. It takes about five minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMESPACE = "crm"
 WINDOW = "20s"
 STEP_SECONDS = 2
 CALM_SECONDS = 25
-"""Between two things that happen, so that the lines have a shape."""
+"""The pause between two events of the scene, so that the lines have a shape."""
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _play(directory: Path) -> list[dict[str, Any]]:
-    """Lets things happen, then asks every query of every panel."""
+    """Plays the scene, then runs every query of every panel."""
     operator_port, server_port = free_ports(2)
     labels = {"namespace": NAMESPACE, "modeldeployment": "churn", "revision": "v2"}
     targets = [Target(operator_port), Target(server_port, labels)]

@@ -21,14 +21,14 @@ PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Target:
-    """What is scraped, and the labels that the chart's monitors would put to it."""
+    """One target, and the labels that the chart's monitors add to it."""
 
     port: int
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Prometheus:
-    """Its HTTP API. Raises AssertionError for queries that it refuses."""
+    """Its HTTP API. Raises AssertionError for queries that it rejects."""
 
     def __init__(self, port: int, log: Path) -> None:
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30, trust_env=False)
@@ -51,7 +51,7 @@ class Prometheus:
         return {rule["name"]: rule for group in groups for rule in group["rules"]}
 
     def scrapes(self, number: int) -> bool:
-        """Whether so many targets answer."""
+        """Whether that number of targets is up."""
         return sum(series["value"][1] == "1" for series in self.query("up")) == number
 
     def ready(self) -> bool:
@@ -119,7 +119,7 @@ def scraping(
 
 
 def without_patience(rules: Path, directory: Path) -> Path:
-    """A copy of a rules file in which no alert waits, so that a test sees at once what fires."""
+    """A copy of a rules file without ``for``, so that each alert fires at once."""
     content = yaml.safe_load(rules.read_text("utf-8"))
     for group in content["groups"]:
         for rule in group["rules"]:

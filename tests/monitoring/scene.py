@@ -1,4 +1,4 @@
-"""A few ModelDeployments to which the things happen that a dashboard and alerts have to show."""
+"""A few ModelDeployments that go through the failures that the dashboard and the alerts show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SAVE_MODELS = Path(__file__).parents[1] / "contract" / "save_models.py"
 
 
 class Scene:
-    """``churn`` is refused its version 3, ``fraud`` loses version 2 in its watch, ``price`` finds no room for 2."""
+    """``churn`` has its version 3 rejected, ``fraud`` loses version 2 in its watch, ``price`` finds no room for 2."""
 
     def __init__(self, bench: Bench, suffix: str | None = None) -> None:
         """Names of models end with ``suffix``; None takes one that no other test has."""
@@ -52,7 +52,7 @@ class Scene:
 
     def take_back(self) -> None:
         """Version 2 of fraud runs out of memory in its watch."""
-        # what a pod did in the second in which it went live is not held against it
+        # the watch window ignores everything in the second in which the version goes live
         self._bench.until_a_later_second()
         self._script("fraud", 2, OUT_OF_MEMORY)
         self._bench.until_condition("fraud", "Current", "False", "VersionRejected")
@@ -99,7 +99,7 @@ def serving_pod(directory: Path, port: int, model: str) -> Iterator[Container]:
 
 @contextlib.contextmanager
 def requests(server: Container, every_seconds: float, failing: Callable[[int], bool]) -> Iterator[None]:
-    """Asks for predictions while the block runs; the model raises for the how manyth ``failing`` says so."""
+    """Sends requests while the block runs. The model raises an error for each request number that ``failing`` names."""
     over = threading.Event()
 
     def ask() -> None:
@@ -107,7 +107,7 @@ def requests(server: Container, every_seconds: float, failing: Callable[[int], b
             number = 0
             while not over.wait(every_seconds):
                 number += 1
-                # the server closes a connection now and then, as it should
+                # the server closes old connections by design
                 with contextlib.suppress(httpx.TransportError):
                     client.post(
                         "/invocations", content=_request(-1 if failing(number) else 0.005), headers=_JSON

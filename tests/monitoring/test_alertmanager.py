@@ -1,4 +1,4 @@
-"""The example for Alertmanager, checked by Alertmanager's own tool."""
+"""Checks the example for Alertmanager with Alertmanager's own tool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLE = ROOT / "examples" / "monitoring"
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """The example with the templates beside it."""
+    """The example, with the path of its templates replaced."""
     text = (EXAMPLE / "alertmanager.yml").read_text("utf-8")
     file = tmp_path / "alertmanager.yml"
     file.write_text(text.replace("/etc/alertmanager/*.tmpl", str(EXAMPLE / "*.tmpl")))
@@ -69,7 +69,7 @@ def test_every_alert_that_the_example_names_exists() -> None:
 
 
 def alert(name: str, status: str = "firing", **labels: str) -> dict[str, Any]:
-    """One as Alertmanager gives it to a template."""
+    """One alert in the form that Alertmanager passes to a template."""
     return {
         "status": status,
         "labels": {"alertname": name, **labels},

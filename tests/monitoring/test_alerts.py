@@ -1,4 +1,4 @@
-"""The alerts: what Prometheus' own tools say of them, and that people find a page for each."""
+"""Checks the alerts with Prometheus' own tools, and that each has a runbook."""
 
 from __future__ import annotations
 
