@@ -21,6 +21,7 @@ from model_operator.planner.health.serving import ENOUGH_REQUESTS, ERROR_RATIO, 
 from model_operator.planner.plan import STEPS
 
 WIDTH = 960
+LINE_HEIGHT = 15
 _CHARACTER = 6.7
 """Width of a character of the small font, in the widest of the fonts that may be chosen."""
 
@@ -114,16 +115,21 @@ class Diagram:
     words: Sequence[Words] = field(default_factory=tuple)
 
 
-def render(operator_manifest: str) -> dict[str, str]:
-    """The diagrams by file name; ``operator_manifest`` is the rendered chart, for the rights."""
-    diagrams = {
+def make_diagrams(operator_manifest: str) -> dict[str, Diagram]:
+    """Returns the diagrams by file name. ``operator_manifest`` is the rendered chart, which has the rights."""
+    return {
         "decision.svg": _decision(),
         "rollout-life.svg": _rollout_life(),
         "revert-life.svg": _revert_life(),
         "canary-planned.svg": _canary(),
         "rights.svg": _rights(operator_manifest),
     }
-    return {name: "\n".join(_svg(diagram)) + "\n" for name, diagram in diagrams.items()}
+
+
+def render(operator_manifest: str) -> dict[str, str]:
+    """Returns the text of each diagram by file name."""
+    made = make_diagrams(operator_manifest)
+    return {name: "\n".join(_svg(diagram)) + "\n" for name, diagram in made.items()}
 
 
 # --- the decision ------------------------------------------------------------------------------------------
@@ -462,12 +468,16 @@ def _rectangle(box: Box) -> str:
     )
 
 
-def _box_text(box: Box) -> Iterator[str]:
-    """The name and the wrapped text, together in the middle of the box."""
-    lines = [("name", box.name)] if box.name else []
+def wrap_text(box: Box) -> list[tuple[str, str]]:
+    """Returns the lines in a box, each with its look: the name, then the text."""
     room = max(4, int((box.width - 10) / _CHARACTER))
-    lines += [("small", line) for line in wrap(box.text, room, break_long_words=False)]
+    lines = [("name", box.name)] if box.name else []
+    return [*lines, *(("small", line) for line in wrap(box.text, room, break_long_words=False))]
+
+
+def _box_text(box: Box) -> Iterator[str]:
+    lines = wrap_text(box)
     for number, (look, line) in enumerate(lines):
-        y = box.y + box.height / 2 + 4.5 + (number - (len(lines) - 1) / 2) * 15
+        y = box.y + box.height / 2 + 4.5 + (number - (len(lines) - 1) / 2) * LINE_HEIGHT
         x = box.x + box.width / 2
         yield f'  <text class="{look}" x="{x:g}" y="{y:g}" text-anchor="middle">{escape(line)}</text>'
