@@ -86,6 +86,25 @@ def test_a_manifest_in_the_pages_is_valid(manifest: dict[str, Any]) -> None:
     assert parse(manifest).metadata.name
 
 
+def _parts_of_a_spec() -> Iterator[Any]:
+    for page in PAGES:
+        for text in _blocks(page, "yaml"):
+            document = yaml.safe_load(text) if text.startswith("spec:") else None
+            if document is not None:
+                yield pytest.param(document["spec"], id=f"{page.name} {len(text)}")
+
+
+@pytest.mark.parametrize("spec", list(_parts_of_a_spec()))
+def test_a_part_of_a_spec_in_the_pages_is_valid_beside_a_model(spec: dict[str, Any]) -> None:
+    manifest = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": "churn", "namespace": "default"},
+        "spec": {"model": {"name": "churn", "alias": "champion"}, **spec},
+    }
+    assert parse(manifest).metadata.name
+
+
 def test_the_readme_shows_manifests() -> None:
     assert list(_blocks(ROOT / "README.md", "yaml"))
     assert len(list(_manifests())) >= 3
