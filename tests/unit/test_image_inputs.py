@@ -47,4 +47,4 @@ def test_the_server_images_contents_go_into_the_configuration_and_are_judged() -
         ModelDescription(python_version="3.11.9", requirements=["mlflow>=3", "scikit_learn>=1", "xgboost"]),
         ImageContents(contents.python_version, contents.packages),
     )
-    assert list(found) == ["needs xgboost, which the image has not"]
+    assert list(found) == ["needs xgboost, which the image lacks"]

@@ -1,4 +1,4 @@
-"""Whether the serving image has the packages that a model requires."""
+"""The gate Requirements: whether the serving image has the packages that a model requires."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_UNMET = 8
 MAX_UNJUDGED = 3
 MAX_LINES = 500
 MAX_LINE = 300
-# MLflow pins itself to the last digit in every model that it logs, and loads those of all its minor versions
+# MLflow pins its own exact version in every model that it logs, and loads the models of all its minor versions
 _MLFLOW = frozenset({"mlflow", "mlflow-skinny"})
 _MAJOR_MINOR = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(?=\.|$)")
 
@@ -116,7 +116,7 @@ def _find_gap(verb: str, requirement: Requirement, contents: ImageContents) -> I
     found = contents.packages.get(canonicalize_name(requirement.name))
     if found is None:
         if verb == "needs":
-            yield f"needs {requirement.name}{requirement.specifier}, which the image has not"
+            yield f"needs {requirement.name}{requirement.specifier}, which the image lacks"
     elif not _fits(requirement, found):
         yield f"{verb} {requirement.name}{requirement.specifier}, the image has {found}"
 

@@ -1,11 +1,14 @@
-"""Whether a new version accepts every request that the serving one accepts, and answers in the same shape.
+"""The gate Signature: whether a new version accepts every request that the serving one accepts, with equal answers.
 
-What MLflow's own check of requests lets through is the measure (MLflow 3.17): columns that a request has and the
-model does not ask for are dropped, so a removed input is harmless; an unknown key inside an object is refused;
-integer passes for long and double, and float for double; an unknown parameter is ignored. Some of its ways
-are easily missed: a tensor takes tables only while all its dimensions but the first are fixed; the first column of
-arrays or objects changes how requests with ``inputs`` or ``instances`` are read; a single column takes values without
-its name, one of two does not. tests/contract/test_signatures.py asks MLflow.
+The rules are those of MLflow's own check of requests (MLflow 3.17). tests/contract/test_signatures.py compares them
+with MLflow:
+- Columns of a request that the model does not have are dropped, so a removed input is harmless.
+- An unknown key inside an object is rejected.
+- Integer is accepted as long and double, and float as double.
+- An unknown parameter is ignored.
+- A tensor accepts tables only if all its dimensions but the first are fixed.
+- If a column has arrays or objects, ``inputs`` and ``instances`` of a request are read as one row, else as several.
+- A single column accepts values without its name. With two columns, names are required.
 """
 
 from __future__ import annotations
@@ -44,13 +47,13 @@ _SCALARS = frozenset({"boolean", "integer", "long", "float", "double", "string",
 
 @dataclass(frozen=True, slots=True)
 class SignatureComparison:
-    """What a change of signatures means for callers."""
+    """The effect of a change of signatures on callers."""
 
     compatible: bool
     missing: str = ""
-    """Which side has no signature (or none of its inputs), in words; then nothing can be compared."""
+    """The sides without a signature of inputs, as text. If there are any, nothing can be compared."""
     differences: Sequence[str] = ()
-    """Lines like a diff's: ``-`` as it was, ``+`` as it would be, bounded in number and length."""
+    """Lines of a diff, bounded in number and length: ``-`` for the serving version, ``+`` for the new one."""
 
 
 class _Line(NamedTuple):
@@ -59,7 +62,7 @@ class _Line(NamedTuple):
 
 
 class _MalformedError(ValueError):
-    """A part of a signature that is none that we know."""
+    """A part of a signature has an unknown form."""
 
 
 def _is_set(gates: GatesSpec) -> bool:
@@ -68,7 +71,7 @@ def _is_set(gates: GatesSpec) -> bool:
 
 def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
     if subject.serving is None:
-        return passed(_NAME, "nothing serves yet that it would have to fit")
+        return passed(_NAME, "no version serves yet, so there is nothing to compare with")
     return warned(_fit(subject, subject.serving), only_warn=gates.signature == "Warn")
 
 
@@ -83,20 +86,20 @@ def _fit(subject: Subject, serving: VersionFacts) -> GateResult:
     if found.missing:
         return GateResult(_NAME, GateOutcome.WARNED, found.missing, "SignatureMissing", found.differences)
     if found.compatible:
-        accepts = passed(_NAME, "accepts what the serving version accepts")
+        accepts = passed(_NAME, "accepts every request that the serving version accepts")
         return replace(accepts, differences=found.differences)
     text = (
-        f"version {subject.version.version} does not fit the callers of the serving version: "
-        f"{'; '.join(found.differences[:3])} (all in status.plan.signature); register a version that does, "
+        f"version {subject.version.version} breaks callers of the serving version: "
+        f"{'; '.join(found.differences[:3])} (all in status.plan.signature). Register a compatible version, "
         f"{OVERRIDE_REMEDY}"
     )
     return replace(failed(_NAME, "SignatureIncompatible", text), differences=found.differences)
 
 
 def compare(serving: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None) -> SignatureComparison:
-    """Compares two signatures as ``ModelDescription`` has them. Raises nothing, whatever they hold.
+    """Compares two signatures of a ``ModelDescription``. Raises nothing for any content.
 
-    A part that can't be read is a breaking difference when it changed, and none when both sides have it alike.
+    An unreadable part is a breaking difference if it changed, and no difference if both sides have the same.
     """
     absent = [
         name
@@ -112,7 +115,7 @@ def compare(serving: Mapping[str, Any] | None, candidate: Mapping[str, Any] | No
         if old == new:
             continue
         try:
-            # a signature has at most a few thousand columns; what is shown is far less
+            # a signature has at most a few thousand columns, and the report shows far fewer
             lines += islice(differ(old, new), 10_000)
         except _MalformedError as problem:
             lines.append(_Line(f"~ {part} can't be compared: {problem}", True))
@@ -124,7 +127,7 @@ def _has(absent: Sequence[str]) -> str:
 
 
 def _limit_lines(lines: Sequence[_Line]) -> tuple[str, ...]:
-    """Breaking ones first, so that they are not what is left out."""
+    """The lines to show. Breaking ones come first, so that the limit drops the others."""
     ordered = [line for line in lines if line.breaking] + [line for line in lines if not line.breaking]
     shown = [_cut(line.text) + (_BREAKING if line.breaking else "") for line in ordered[:MAX_LINES]]
     if len(ordered) > MAX_LINES:
@@ -150,7 +153,7 @@ class _Field(NamedTuple):
 
 
 def _fields(value: object) -> dict[str | int, _Field]:
-    """The fields by name, or by position where they have none."""
+    """The fields by name, or by position if they have no name."""
     if value is None:
         return {}
     if not isinstance(value, list):
@@ -165,13 +168,13 @@ def _fields(value: object) -> dict[str | int, _Field]:
                 raise _MalformedError(f"two entries are named {name[:60]}")
             fields[name] = _Field(name, item, _is_required(item))
         else:
-            # nothing can be left out where only the position counts
+            # if only the position counts, no field can be left out
             fields[position] = _Field(f"#{position}", item, True, nameless=True)
     return fields
 
 
 def _pairs(old: object, new: object) -> Iterator[tuple[_Field | None, _Field | None]]:
-    """Each field as it was and as it would be."""
+    """Each field of the serving version with that of the new one. None on the side without it."""
     before, after = _fields(old), _fields(new)
     for name in [*before, *(added for added in after if added not in before)]:
         yield before.get(name), after.get(name)
@@ -179,15 +182,15 @@ def _pairs(old: object, new: object) -> Iterator[tuple[_Field | None, _Field | N
 
 def _is_required(item: Mapping[str, Any]) -> bool:
     if item.get("type") == "tensor":
-        return True  # MLflow has no optional tensors, whatever the entry says
-    # before MLflow 2.5 a signature said "optional"
+        return True  # MLflow has no optional tensors and ignores such an entry
+    # signatures before MLflow 2.5 have "optional"
     return item.get("required", True) is not False and item.get("optional", False) is not True
 
 
 def _inputs(old: object, new: object) -> Iterator[_Line]:
     for was, now in _pairs(old, new):
         if now is None and was is not None:
-            # a request goes on sending it, and the server drops it
+            # callers keep sending it, and the server drops it
             yield _Line(f"- input {_describe(was)}", was.nameless)
         elif was is None and now is not None:
             yield _Line(f"+ input {_describe(now)}", now.required)
@@ -200,20 +203,20 @@ def _inputs(old: object, new: object) -> Iterator[_Line]:
         change = "several rows, no longer as one" if _one_row(before) else "one row, no longer as several"
         yield _Line(f"~ inputs and instances of a request are read as {change}", True)
     if len(after) > 1 and [field.nameless for field in before.values()] == [False]:
-        yield _Line("~ values without a column's name are refused where there is more than one column", True)
+        yield _Line("~ values without a column's name are rejected if there is more than one column", True)
 
 
 def _one_row(fields: Mapping[str | int, _Field]) -> bool:
-    """Whether MLflow reads an object of named values as one row, and not as columns of several."""
+    """Whether MLflow reads an object of named values as one row, and not as columns of several rows."""
     return any(field.spec.get("type") in ("array", "object") for field in fields.values())
 
 
 def _outputs(old: object, new: object) -> Iterator[_Line]:
     if new is None:
-        yield _Line("- outputs: the new version does not say what it answers", False)
+        yield _Line("- outputs: the new version declares none", False)
         return
     if old is None:
-        yield _Line("+ outputs: the serving version does not say what it answers", False)
+        yield _Line("+ outputs: the serving version declares none", False)
         return
     for was, now in _pairs(old, new):
         if was is not None and now is not None and _same(was, now):
@@ -228,7 +231,7 @@ def _outputs(old: object, new: object) -> Iterator[_Line]:
 
 
 def _same(was: _Field, now: _Field) -> bool:
-    """Whether an answer keeps its shape: each accepts the other, and what was always there still is."""
+    """Whether an output is unchanged for callers: both types accept each other, and it is still always there."""
     return (
         _accepts(now.spec, was.spec)
         and _accepts(was.spec, now.spec)
@@ -276,7 +279,7 @@ def _wider(was: str, now: str) -> bool:
 
 
 def _accepts(now: object, was: object, depth: int = 0) -> bool:
-    """Whether everything of the type ``was`` is also of the type ``now``; raises _MalformedError for unknown types."""
+    """Whether every value of the type ``was`` is one of the type ``now``. Raises _MalformedError for unknown types."""
     if depth > MAX_DEPTH:
         raise _MalformedError("nested too deeply")
     if not isinstance(now, dict) or not isinstance(was, dict):
@@ -305,7 +308,7 @@ def _object_accepts(now: object, was: object, depth: int) -> bool:
     if not isinstance(now, dict) or not isinstance(was, dict):
         raise _MalformedError("an object without properties")
     if was.keys() - now.keys():
-        return False  # unlike a column, an unknown key of an object is refused
+        return False  # unlike an unknown column, an unknown key of an object is rejected
     for name, spec in now.items():
         required = _is_required(spec) if isinstance(spec, dict) else True
         before = was.get(name)
@@ -331,12 +334,12 @@ def _tensor_accepts(now: object, was: object) -> bool:
 
 
 def _takes_tables(shape: Sequence[object]) -> bool:
-    """Whether MLflow fits a table's rows into a tensor of this shape."""
+    """Whether MLflow converts a table to a tensor of this shape."""
     return shape[:1] == [-1] and -1 not in shape[1:]
 
 
 def _describe(field: _Field) -> str:
-    """A field in words, such as ``age: long (required)``."""
+    """The text for a field, such as ``age: long (required)``."""
     needed = "required" if field.required else "optional"
     return f"{field.name}: {_spell(field.spec)} ({needed})"
 

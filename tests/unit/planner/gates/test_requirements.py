@@ -21,7 +21,7 @@ IMAGE = ImageContents("3.11.7", {"scikit-learn": "1.7.1", "torch": "2.3.0+cpu", 
         pytest.param(
             "scikit-learn==1.5.0", "needs scikit-learn==1.5.0, the image has 1.7.1", id="another version"
         ),
-        pytest.param("xgboost==2.0", "needs xgboost==2.0, which the image has not", id="not installed"),
+        pytest.param("xgboost==2.0", "needs xgboost==2.0, which the image lacks", id="not installed"),
         pytest.param("torch==2.3.0", "", id="how it was built does not matter"),
         pytest.param("torch==2.3.0+cpu", "", id="it was built as asked for"),
         pytest.param("torch<=2.3.0", "", id="how it was built does not make it newer"),
@@ -35,18 +35,18 @@ IMAGE = ImageContents("3.11.7", {"scikit-learn": "1.7.1", "torch": "2.3.0+cpu", 
         pytest.param('pywin32>=300; sys_platform == "win32"', "", id="for another system"),
         pytest.param('tomli; python_version < "3.11"', "", id="for another Python"),
         pytest.param(
-            'tomli; python_version >= "3.11"', "needs tomli, which the image has not", id="for this Python"
+            'tomli; python_version >= "3.11"', "needs tomli, which the image lacks", id="for this Python"
         ),
         pytest.param("-r other.txt", "", id="an option"),
         pytest.param("torch @ https://example.com/torch.whl", "", id="an address of a package that is there"),
         pytest.param(
             "thing @ https://example.com/thing.whl",
-            "needs thing, which the image has not",
+            "needs thing, which the image lacks",
             id="an address of a package that is not there",
         ),
         pytest.param(
             "code/churn_features-0.3-py3-none-any.whl",
-            "needs churn-features==0.3, which the image has not",
+            "needs churn-features==0.3, which the image lacks",
             id="a wheel within the model",
         ),
         pytest.param(
@@ -57,7 +57,7 @@ IMAGE = ImageContents("3.11.7", {"scikit-learn": "1.7.1", "torch": "2.3.0+cpu", 
         pytest.param("./scikit-learn-1.7.1.tar.gz", "", id="a source archive"),
         pytest.param(
             "git+https://example.com/churn.git@v1#egg=churn-features&subdirectory=a",
-            "needs churn-features, which the image has not",
+            "needs churn-features, which the image lacks",
             id="a repository that names its package",
         ),
         pytest.param("git+https://example.com/churn.git", "", id="a repository without a name"),
