@@ -317,15 +317,15 @@ PICTURES: dict[str, Callable[[], str]] = {
                 Finding(Level.GOOD, "cluster", "Kubernetes v1.36.3 answers"),
                 Finding(Level.NOTE, "webhooks", "off: a moved alias is seen within 15 s, by polling"),
                 Finding(
-                    Level.UNKNOWN, "operator", "its rights could not be asked for: you may not review access"
+                    Level.UNKNOWN, "operator", "its rights could not be checked: you may not review access"
                 ),
                 Finding(
-                    Level.WARNING, "CRD", "it is older than this program; it lacks spec.new", "helm upgrade"
+                    Level.WARNING, "CRD", "it is older than this program and lacks spec.new", "helm upgrade"
                 ),
                 Finding(
                     Level.PROBLEM,
                     "registry default",
-                    "MLflow refuses to be called mlflow.mlflow.svc:5000 (its guard of the Host header)",
+                    "MLflow rejects the host name mlflow.mlflow.svc:5000 (its check of the Host header)",
                     "start MLflow with --allowed-hosts and mlflow.mlflow.svc:5000 in it",
                 ),
             ],

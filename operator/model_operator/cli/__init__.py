@@ -1,5 +1,5 @@
-"""``kubectl model``: what a person (or a pipeline) asks of ModelDeployments, and sees of them.
+"""``kubectl model``: the commands with which people and pipelines read and change ModelDeployments.
 
-What is shown is decided by pure functions (``outcome``, ``tree``, ``tables``, ``lint``, ``doctor.findings``); they get
-objects and the time, and give back what a test can read. The rest talks to the cluster.
+Pure functions in ``summary``, ``tree``, ``tables``, ``lint`` and ``doctor.findings`` turn objects and the time into the
+output, and tests call them directly. The other modules read from the cluster and write to it.
 """

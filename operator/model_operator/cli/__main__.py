@@ -8,7 +8,7 @@ _NEEDED = ("typer", "rich", "celpy", "jsonschema", "re2")
 
 
 def main() -> None:
-    """Runs the plugin; says what is missing where the package was installed without it."""
+    """Runs the plugin. Names the missing library and exits with 2 if the extra ``cli`` is not installed."""
     try:
         from model_operator.cli.app import main as run
     except ModuleNotFoundError as missing:

@@ -52,10 +52,13 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """See and steer ModelDeployments: which version of a model serves, which one is wanted, and why not.
+    """See which version of a model serves, and why another one does not. Roll back, approve, wait, check.
 
     kubectl model get -A
     kubectl model status churn --watch
+    kubectl model revert churn --to 7
+
+    Each command has examples: kubectl model COMMAND --help
     """
     remember(ctx, kubeconfig, kube_context, namespace, no_color)
 
@@ -66,7 +69,7 @@ def _add(functions: Sequence[Callable[..., Any]], panel: str) -> None:
 
 
 def _reflow(function: Callable[..., Any]) -> str:
-    """The docstring as help: paragraphs wrap where the terminal ends, examples stay as they are."""
+    """Returns the docstring as help: paragraphs wrap at the width of the terminal, examples keep their lines."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     shown = [text if _is_example(text) else " ".join(text.split()) for text in paragraphs]
     return "\n\n".join(shown)
@@ -86,7 +89,7 @@ app.command(help=_reflow(completion.completion), rich_help_panel=CHECK)(completi
 
 
 def main() -> None:
-    """Runs a command; ends the process with one of the documented exit codes."""
+    """Runs a command and ends the process with one of the documented exit codes."""
     try:
         app(prog_name=PROGRAM)
     except CommandError as error:

@@ -16,10 +16,10 @@ _NAMES_SECONDS = 3.0
 
 
 def suggest_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The ModelDeployments that a name on the command line may mean. Silent where the cluster is."""
+    """Returns the names of ModelDeployments that begin with ``incomplete``. Empty if the cluster does not answer."""
     try:
         found = asyncio.run(_list_names(_read_context(ctx)))
-    except Exception:  # a completion has no place for words
+    except Exception:  # a completion can't show an error
         return []
     return [name for name in found if name.startswith(incomplete)]
 
@@ -39,32 +39,33 @@ def _read_context(ctx: typer.Context) -> Context:
 
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The ModelDeployment.", autocompletion=suggest_names)
+    str, typer.Argument(metavar="NAME", help="Name of the ModelDeployment.", autocompletion=suggest_names)
 ]
 Within = Annotated[
-    str, typer.Option("--timeout", metavar="TIME", help="Longest time to wait: 90s, 10m, 1h30m.")
+    str, typer.Option("--timeout", metavar="TIME", help="Longest time to wait, such as 90s, 10m or 1h30m.")
 ]
 Wait = Annotated[
-    bool, typer.Option("--wait", help="Wait for what comes of it, and end like `status --wait`.")
+    bool, typer.Option("--wait", help="Wait for the result, with the exit codes of `status --wait`.")
 ]
-Watched = Annotated[
-    bool, typer.Option("--watch", "-w", help="Draw it again as things change; Ctrl-C ends it.")
-]
+Watched = Annotated[bool, typer.Option("--watch", "-w", help="Redraw on each change, until Ctrl-C.")]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Change nothing; print what to commit. The API server judges it."),
+    typer.Option(
+        "--dry-run",
+        help="Change nothing. The API server validates the change, and you get the YAML to commit.",
+    ),
 ]
 
 
 class Format(StrEnum):
-    """Output for programs."""
+    """Formats for programs."""
 
     JSON = "json"
     YAML = "yaml"
 
 
 class TableFormat(StrEnum):
-    """Output of a table."""
+    """Formats of a table."""
 
     WIDE = "wide"
     JSON = "json"
@@ -72,11 +73,11 @@ class TableFormat(StrEnum):
 
 
 class ReportFormat(StrEnum):
-    """Output of a report."""
+    """Formats of a report."""
 
     TEXT = "text"
     JSON = "json"
 
 
-Output = Annotated[Format | None, typer.Option("--output", "-o", help="For programs.")]
-Report = Annotated[ReportFormat, typer.Option("--output", "-o", help="For people, or for programs.")]
+Output = Annotated[Format | None, typer.Option("--output", "-o", help="Output for programs.")]
+Report = Annotated[ReportFormat, typer.Option("--output", "-o", help="Output for people, or for programs.")]

@@ -1,4 +1,4 @@
-"""What the commands ask of the API server, as the user that the kubeconfig names."""
+"""Reads and patches objects for the commands, as the user of the kubeconfig."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model_operator.cli.errors import CommandError, ExitCode
 from model_operator.domain.objects import Kind, Object, ObjectRef, read_continue, read_modeldeployment
 from model_operator.kube.resources import collection_path, object_path
 
-if TYPE_CHECKING:  # Kubernetes' client takes a while to load, and help, lint and digest do without
+if TYPE_CHECKING:  # loading Kubernetes' client is slow, and help, lint and digest don't need it
     from model_operator.kube.transport import Transport
 
 FIELD_MANAGER = "kubectl-model"
@@ -29,31 +29,34 @@ _DEFAULT_KUBECONFIG = "~/.kube/config"
 
 
 class Cluster:
-    """Reads and patches objects as plain JSON. Every method raises ApiError's subclasses."""
+    """Reads and patches objects as plain JSON. Every method may raise a subclass of ApiError."""
 
     def __init__(self, transport: Transport, namespace: str) -> None:
         self._transport = transport
         self.namespace = namespace
-        """The namespace that was chosen, or the context's own."""
+        """The namespace of the options, or else of the kubeconfig's context."""
 
     async def deployment(self, name: str) -> dict[str, Any]:
-        """One ModelDeployment."""
+        """Returns one ModelDeployment."""
         return await self.get(object_path(self._ref(name)))
 
     async def deployments(self, namespace: str | None, fresh: bool = True) -> list[dict[str, Any]]:
-        """All ModelDeployments of a namespace, or (None) of the cluster; not ``fresh``: from the server's cache."""
+        """Returns all ModelDeployments of a namespace, or (None) of the cluster.
+
+        If not ``fresh``, they come from the API server's cache.
+        """
         return await self.items(collection_path(Kind.MODEL_DEPLOYMENT, namespace), fresh=fresh)
 
     async def pods(self, name: str) -> list[dict[str, Any]]:
-        """The pods of a ModelDeployment."""
+        """Returns the pods of a ModelDeployment."""
         return await self._children(Kind.POD, name)
 
     async def revisions(self, name: str) -> list[dict[str, Any]]:
-        """The kept ControllerRevisions of a ModelDeployment."""
+        """Returns the kept ControllerRevisions of a ModelDeployment."""
         return await self._children(Kind.REVISION, name)
 
     async def namespaces_with(self, name: str) -> list[str]:
-        """The namespaces that have a ModelDeployment of this name."""
+        """Returns the namespaces that have a ModelDeployment of this name."""
         path = collection_path(Kind.MODEL_DEPLOYMENT, None)
         found = await self.items(path, {"fieldSelector": f"metadata.name={name}"})
         return sorted(read_modeldeployment(item).namespace for item in found)
@@ -68,13 +71,13 @@ class Cluster:
         )
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Whatever JSON object stands at a path of the API."""
+        """Returns the JSON object at a path of the API."""
         return await self._send("GET", path, query or {})
 
     async def items(
         self, path: str, query: Mapping[str, str] | None = None, *, fresh: bool = True
     ) -> list[dict[str, Any]]:
-        """All objects of a collection, read in pages; from the server's cache in one."""
+        """Returns all objects of a collection: in pages if ``fresh``, otherwise at once from the API server's cache."""
         asked = {**(query or {}), **({"limit": str(PAGE)} if fresh else {"resourceVersion": "0"})}
         found: list[dict[str, Any]] = []
         token = ""
@@ -86,7 +89,7 @@ class Cluster:
                 return found
 
     async def create(self, path: str, body: Object) -> dict[str, Any]:
-        """POSTs what is answered and not kept: a review of access."""
+        """POSTs a review of access and returns the answer. The API server does not store it."""
         return await self._send("POST", path, {}, body)
 
     async def _children(self, kind: Kind, name: str) -> list[dict[str, Any]]:
@@ -113,7 +116,7 @@ class Cluster:
 
 @asynccontextmanager
 async def connect(context: Context) -> AsyncIterator[Cluster]:
-    """The cluster that the options name. Raises CommandError where there is none to connect to."""
+    """Connects to the cluster of the options. Raises CommandError if the kubeconfig can't be used."""
     from kubernetes.aio import config
 
     from model_operator.kube.transport import RetryPolicy, Transport, load_configuration
@@ -123,12 +126,12 @@ async def connect(context: Context) -> AsyncIterator[Cluster]:
         load = partial(load_configuration, context.kubeconfig, context.kube_context)
         configuration = await load()
     except (config.ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        # types and attributes: the client trips over a file that is empty, or a list
+        # the client raises TypeError or AttributeError for a file that is empty or a list
         odd = isinstance(error, TypeError | AttributeError)
         raise CommandError(
             ExitCode.USAGE,
             f"the kubeconfig can't be used: {'it is empty or no mapping' if odd else ' '.join(str(error).split())}",
-            "kubectl config view shows what it says; --kubeconfig chooses another",
+            "check it with kubectl config view, or choose another with --kubeconfig",
         ) from None
     transport = Transport(
         configuration,
@@ -142,7 +145,7 @@ async def connect(context: Context) -> AsyncIterator[Cluster]:
 
 
 def _namespace_of_context(context: Context) -> str:
-    """Where a command without -n looks. Raises CommandError if no such context, or no kubeconfig, is there."""
+    """Returns the namespace for a command without -n. Raises CommandError if context or kubeconfig is missing."""
     from kubernetes.aio import config
 
     from model_operator.kube.transport import in_pod

@@ -8,13 +8,13 @@ import sys
 from model_operator.cli.app import app
 from model_operator.cli.commands.completion import PROGRAM, VARIABLE, complete
 
-# Cobra's directives, which kubectl goes by: file names are not offered, or they are
+# Cobra's directives for kubectl: don't offer file names, or offer them
 _NO_FILES, _FILES = 4, 0
 _TAKE_FILES = frozenset({"lint", "digest"})
 
 
 def main() -> None:
-    """kubectl gives the words, the last one unfinished. Prints what may stand there, and Cobra's directive."""
+    """Prints the candidates for the last word of the command line, which is unfinished, and Cobra's directive."""
     words = sys.argv[1:] or [""]
     for candidate in _list_candidates(words):
         print(candidate)

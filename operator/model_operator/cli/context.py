@@ -1,4 +1,4 @@
-"""Which cluster and which namespace: the options that every command has, as kubectl has them."""
+"""The options for cluster, namespace and colours that every command has, named as in kubectl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PANEL = "Cluster and output"
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a command looks, and how it shows what it found. Empty: as the kubeconfig says."""
+    """The cluster, the namespace and the colours of a command. Empty fields have the kubeconfig's values."""
 
     kubeconfig: Path | None = None
     kube_context: str = ""
@@ -29,11 +29,11 @@ class Context:
     color: bool = True
 
     def terminal(self) -> Terminal:
-        """Where the output goes."""
+        """Returns the terminal for the output."""
         return standard_terminal(self.color, os.environ)
 
     def flags(self, namespace: str = "") -> str:
-        """The options that choose the same cluster and namespace, for a suggested command; begins with a blank."""
+        """Returns the options for the same cluster and namespace, with a leading space, for a suggested command."""
         chosen = namespace or self.namespace
         namespaced = f" -n {chosen}" if chosen else ""
         return namespaced + (f" --context {self.kube_context}" if self.kube_context else "")
@@ -49,14 +49,16 @@ KubeContext = Annotated[
 Namespace = Annotated[
     str,
     typer.Option(
-        "--namespace", "-n", metavar="NAME", help="Namespace; else the context's.", rich_help_panel=PANEL
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="Namespace, by default the context's.",
+        rich_help_panel=PANEL,
     ),
 ]
 NoColor = Annotated[
     bool,
-    typer.Option(
-        "--no-color", help="No colours; the variable NO_COLOR does the same.", rich_help_panel=PANEL
-    ),
+    typer.Option("--no-color", help="No colours, as with the variable NO_COLOR.", rich_help_panel=PANEL),
 ]
 
 _OPTIONS = {
@@ -70,14 +72,14 @@ _OPTIONS = {
 def remember(
     ctx: typer.Context, kubeconfig: Path | None, kube_context: str, namespace: str, no_color: bool
 ) -> None:
-    """Keeps options that were written before the command's name."""
+    """Stores the options before the command's name."""
     ctx.obj = Context(kubeconfig, kube_context, namespace, not no_color)
 
 
 def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command, whose first parameter is a Context, the options that make one.
+    """Returns a command, whose first parameter is a Context, with the options of a Context instead.
 
-    A coroutine function is run to its end. Options after the command's name win over those before it.
+    A coroutine function is run to its end. Options after the command's name override those before it.
     """
     signature = inspect.signature(function, eval_str=True)
     own = [parameter for name, parameter in signature.parameters.items() if name != "context"]

@@ -1,4 +1,4 @@
-"""One ModelDeployment and its pods at one moment, and how they are read. Pure: what is shown is made of this."""
+"""One ModelDeployment and its pods at one moment, with their fields as the output needs them. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GITOPS = {
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The object as the API server gave it, its pods (None: they may not be read), and when that was."""
+    """The object from the API server, the time of the read, and its pods (None if the user may not read them)."""
 
     raw: Mapping[str, Any]
     now: datetime
@@ -63,7 +63,7 @@ class Snapshot:
 
     @property
     def spec(self) -> ModelDeploymentSpec | None:
-        """The spec; None where this program can't read it."""
+        """The spec, or None if this program can't read it."""
         try:
             return parse(self.raw).spec
         except SpecError:
@@ -71,7 +71,7 @@ class Snapshot:
 
     @property
     def reference(self) -> str:
-        """What is followed, such as ``churn@champion``; as the spec says."""
+        """The spec's reference, such as ``churn@champion``. From the status if the spec can't be read."""
         if spec := self.spec:
             found = spec.model.reference()
             shown = found.display
@@ -94,7 +94,7 @@ class Snapshot:
         return found is not None and found.status == "True"
 
     def manager(self) -> str:
-        """What keeps the object as Git has it, such as ``the Flux Kustomization apps``; empty: nobody that is known."""
+        """Returns the GitOps object that manages this one, such as ``the Flux Kustomization apps``. May be empty."""
         for key, tool in _GITOPS.items():
             if found := self.seen.labels.get(key) or self.annotations.get(key):
                 return f"{tool} {str(found).partition(':')[0]}"
@@ -103,7 +103,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class PodLine:
-    """One pod as it is shown."""
+    """One pod as the output shows it."""
 
     name: str
     track: str
@@ -119,7 +119,7 @@ class PodLine:
 
 
 def pod_lines(snapshot: Snapshot) -> list[PodLine]:
-    """The pods that are there: those that are not ready first, then the youngest."""
+    """Returns the pods: those that are not ready first, then the youngest."""
     lines = [_pod_line(pod, snapshot.now) for pod in snapshot.pods or ()]
     return sorted(lines, key=lambda line: (line.ready, -(line.since or snapshot.now).timestamp(), line.name))
 
@@ -151,14 +151,14 @@ def _phase(found: PodState | None) -> str:
 
 
 def age(since: datetime | None, now: datetime, *, short: bool = False) -> str:
-    """How long ago, or (in the future) how long from now, in one or (not ``short``) two units, like kubectl's."""
+    """Returns the time between ``since`` and ``now`` as kubectl writes it, in two units or (``short``) one."""
     if since is None:
         return "?"
     seconds = int(abs((now - since).total_seconds()))
     for size, unit, below, lesser in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if seconds >= size:
             whole, rest = divmod(seconds, size)
-            # from ten units on, the lesser one says nothing any more
+            # from ten units on, the smaller unit adds nothing
             return f"{whole}{unit}" + (
                 f"{rest // below}{lesser}" if whole < 10 and rest // below and not short else ""
             )

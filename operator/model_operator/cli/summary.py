@@ -1,4 +1,4 @@
-"""What a ModelDeployment amounts to in one sentence, for people, and for the pipeline that waits. Pure."""
+"""Sums up a ModelDeployment in one sentence, for people and for a pipeline that waits. Pure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from model_operator.cli.snapshot import Snapshot
 
 
 class Verdict(StrEnum):
-    """Whether waiting is over."""
+    """Whether there is a reason to wait longer."""
 
     CURRENT = "Current"
-    """What is wanted serves."""
+    """The wanted version is serving."""
     PENDING = "Pending"
-    """It may yet come by itself, or a person is expected to agree."""
+    """It may still come by itself, or it waits for an approval."""
     FAILED = "Failed"
-    """It stays so until somebody acts."""
+    """Nothing changes until a person acts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The verdict, its reason in one word, what happened, and the command or deed that comes next."""
+    """The verdict, its reason in one word, an explanation, and the next command or step."""
 
     verdict: Verdict
     reason: str
@@ -32,26 +32,26 @@ class Summary:
 
     @property
     def icon(self) -> str:
-        """The name of its sign: what a person holds, or has to agree to, is no failure."""
+        """The name of its sign. A state that a person chose or has to approve is no failure."""
         if self.reason in (_APPROVAL, "RevisionHeld", "Suspended"):
             return "waiting"
         return {Verdict.CURRENT: "good", Verdict.PENDING: "moving", Verdict.FAILED: "bad"}[self.verdict]
 
 
 _APPROVAL = "WaitingForApproval"
-# said of Current; nothing comes of these by itself, whatever else is under way
+# reasons of Current that end only when a person acts, even if something else is under way
 _HELD = frozenset({"RevisionHeld", "RevisionNotFound", "Suspended"})
 _ON_THEIR_WAY = frozenset(
     {"RollingOut", "WaitingForSlot", "Switching", "Pending", "GatesPending", "WaitingForDeletion", _APPROVAL}
 )
-# the registry may be asked again with another answer: an alias is set, a version becomes ready
-_ASKED_AGAIN = frozenset({"RegistryUnreachable", "RegistryError", "UnexpectedAnswer", "AnswerTooLarge"})
+# the next poll of the registry may end these
+_POLLED_AGAIN = frozenset({"RegistryUnreachable", "RegistryError", "UnexpectedAnswer", "AnswerTooLarge"})
 
 
 def summarise(snapshot: Snapshot, version: str = "", flags: str = "") -> Summary:
-    """What the status amounts to. ``flags`` go into the commands that are suggested.
+    """Returns the summary of the status. ``flags`` are added to suggested commands.
 
-    With ``version`` it is about that version: until the operator has seen that it is wanted, nothing is decided.
+    With ``version``, the summary is about that version. It is pending until the operator wants that version.
     """
     status = snapshot.status
     if status.observed_generation is None:
@@ -66,7 +66,7 @@ def summarise(snapshot: Snapshot, version: str = "", flags: str = "") -> Summary
         return _explain_unwanted(snapshot, version, resolved)
     ready, current = snapshot.condition("Ready"), snapshot.condition("Current")
     if ready is None or current is None:
-        return Summary(Verdict.PENDING, "NotObserved", "the operator has not judged it yet")
+        return Summary(Verdict.PENDING, "NotObserved", "the operator has not reported its state yet")
     if ready.status == current.status == "True":
         return Summary(Verdict.CURRENT, ready.reason, ready.message)
     told = current if current.status != "True" else ready
@@ -79,7 +79,10 @@ def _explain_unwanted(snapshot: Snapshot, version: str, resolved: str) -> Summar
         return Summary(Verdict.PENDING, found.reason, found.message)
     text = f"{snapshot.reference} is still version {resolved or '?'} for the operator, not {version}"
     return Summary(
-        Verdict.PENDING, "NotWanted", text, "move the alias, or change the manifest; the registry is polled"
+        Verdict.PENDING,
+        "NotWanted",
+        text,
+        "move the alias or change the manifest, then wait for the next poll of the registry",
     )
 
 
@@ -90,16 +93,16 @@ def _verdict(snapshot: Snapshot, told: Condition) -> Verdict:
         return Verdict.PENDING if _comes_again(snapshot) else Verdict.FAILED
     if snapshot.is_true("Stalled"):
         return Verdict.FAILED
-    if told.reason in _ON_THEIR_WAY | _ASKED_AGAIN or snapshot.is_true("Reconciling"):
+    if told.reason in _ON_THEIR_WAY | _POLLED_AGAIN or snapshot.is_true("Reconciling"):
         return Verdict.PENDING
     if told.type == "Ready":
-        return Verdict.PENDING  # not stalled: pods come back, a field is put right again
-    # a gate, a registry that says no, missing credentials: what serves is well, and somebody has to act
+        return Verdict.PENDING  # not stalled: pods may become ready again, or a drift is repaired
+    # a gate, an error of the registry, missing credentials: a person has to act, although a version serves
     return Verdict.FAILED
 
 
 def _comes_again(snapshot: Snapshot) -> bool:
-    """Whether the rejection of what is wanted has a time when it is tried again."""
+    """Whether the wanted version was rejected with a time for the next try."""
     wanted = snapshot.status.resolved
     newest = next(
         (found for found in snapshot.status.rejected if wanted and found.version == wanted.version), None
@@ -117,9 +120,9 @@ def _remedy(snapshot: Snapshot, reason: str, flags: str) -> str:
     if reason == "Suspended":
         return f"kubectl model resume {name}{flags}"
     if reason in ("VersionRejected", "FirstVersionFailed"):
-        return f"move the alias to a fixed version; the same one again: kubectl model retry {name}{flags}"
+        return f"move the alias to a fixed version, or retry the same one: kubectl model retry {name}{flags}"
     if candidate and candidate.phase == "Withdrawn":
-        return f"it is tried again by itself; at once: kubectl model retry {name}{flags}"
+        return f"wait for the next try, or retry now: kubectl model retry {name}{flags}"
     if reason == "NameConflict":
-        return f"rename one of the two, or give it away with the annotation {names.REQUEST_ADOPT}"
+        return f"rename one of the two, or let the operator take it over: annotation {names.REQUEST_ADOPT}"
     return ""

@@ -1,4 +1,4 @@
-"""One look at a ModelDeployment, many, and waiting: shared by `get`, `status` and the commands that steer."""
+"""Reads a ModelDeployment once or repeatedly, or until a goal. For `get`, `status` and the steering commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from model_operator.domain.objects import read_modeldeployment
 from model_operator.kube.errors import ApiError, Forbidden, NotFound, Unavailable
 
 LOOK_SECONDS = 1.0
-"""Between two looks at one ModelDeployment; lists are looked at half as often."""
+"""Between two reads of one ModelDeployment. Lists are read half as often."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -33,15 +33,15 @@ T = TypeVar("T")
 
 
 def seconds(text: str) -> float:
-    """A time such as 90s, 10m or 1h30m, as kubectl writes it. Raises CommandError for anything else."""
+    """Parses a duration such as 90s, 10m or 1h30m into seconds. Raises CommandError for anything else."""
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise CommandError(ExitCode.USAGE, f"{text!r} is no time", "write 90s, 10m or 1h30m")
+        raise CommandError(ExitCode.USAGE, f"{text!r} is not a duration", "write 90s, 10m or 1h30m")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 async def look(cluster: Cluster, name: str) -> Snapshot:
-    """The ModelDeployment and its pods, now. Raises CommandError."""
+    """Reads the ModelDeployment and its pods. Raises CommandError."""
     what = f"read {name} in {cluster.namespace}"
     try:
         raw = await cluster.deployment(name)
@@ -57,27 +57,27 @@ async def look(cluster: Cluster, name: str) -> Snapshot:
 
 
 def no_crd() -> CommandError:
-    """The API server does not know the kind."""
+    """Returns the error for an API server that does not know the kind."""
     text = "this cluster has no ModelDeployments: the CRD is not installed"
-    return CommandError(ExitCode.NOT_FOUND, text, "kubectl model doctor tells what is missing")
+    return CommandError(ExitCode.NOT_FOUND, text, "check the installation with kubectl model doctor")
 
 
 async def _not_found(name: str, cluster: Cluster) -> CommandError:
     try:
         remedy = await _suggest_names(name, cluster)
-    except NotFound:  # a list that is not there: it is the kind that is missing
+    except NotFound:  # no list either: the CRD is missing
         return no_crd()
     except ApiError:
         remedy = ""
     return CommandError(
         ExitCode.NOT_FOUND,
         f"there is no ModelDeployment {name} in namespace {cluster.namespace}",
-        remedy or "kubectl model get -A shows all; -n names the namespace",
+        remedy or "kubectl model get -A lists all of them, and -n chooses the namespace",
     )
 
 
 async def _suggest_names(name: str, cluster: Cluster) -> str:
-    """What may have been meant: a name like it in this namespace, or the same name in another. Raises ApiError."""
+    """Returns a suggestion: a similar name in this namespace, or the same name in another. Raises ApiError."""
     there = await cluster.deployments(cluster.namespace, fresh=False)
     if like := difflib.get_close_matches(name, [read_modeldeployment(item).name for item in there]):
         return f"did you mean {' or '.join(like)}?"
@@ -87,25 +87,25 @@ async def _suggest_names(name: str, cluster: Cluster) -> str:
 
 @dataclass
 class Watch(Generic[T]):
-    """Looks again until it is over, and shows what changed.
+    """Reads again until ``over`` or ``deadline`` (of ``time.monotonic``), and shows the changes.
 
-    On a terminal the picture is drawn over; elsewhere each change is printed once. A short silence of the API server
-    is waited out; ``deadline`` is that of ``time.monotonic``.
+    On a terminal, each picture replaces the last one. Elsewhere, each change is printed once. A short outage of the API
+    server does not end it.
     """
 
     terminal: Terminal
     see: Callable[[], Awaitable[T]]
     draw: Callable[[T], RenderableType]
     changed: Callable[[T], object]
-    """What of it counts as a change where nothing can be drawn over."""
+    """Returns the part of the state whose change is printed if the output can't be redrawn."""
     over: Callable[[T], bool] = field(default=lambda _: False)
     pause: float = LOOK_SECONDS
     deadline: float = float("inf")
     note: Callable[[T], RenderableType] | None = None
-    """What is printed for a change where nothing can be drawn over; left out: the picture."""
+    """Renders a change if the output can't be redrawn. None: as ``draw``."""
 
     async def run(self) -> T | None:
-        """The last thing that was seen; None when not even one look succeeded before the deadline."""
+        """Returns the last state, or None if no read succeeded before the deadline."""
         if self.terminal.live:
             with Live(console=self.terminal.out, auto_refresh=False, transient=True) as live:
                 return await self._until_over(lambda seen: live.update(self.draw(seen), refresh=True))
@@ -131,7 +131,7 @@ class Watch(Generic[T]):
             except CommandError as error:
                 if not isinstance(error.__cause__, Unavailable) or time.monotonic() >= self.deadline:
                     raise
-                self.terminal.err.print(Text(self.terminal.signs.words(f"{error.message}; trying again")))
+                self.terminal.err.print(Text(self.terminal.signs.words(f"{error.message}, trying again")))
             else:
                 show(last)
                 if self.over(last):
@@ -147,14 +147,14 @@ class Goal:
     """The version to wait for, and for how long."""
 
     version: str = ""
-    """Empty: the version that is wanted."""
+    """Empty: the wanted version."""
     flags: str = ""
     """The options of suggested commands."""
     seconds: float | None = None
-    """Longest time to wait; None: watch for ever, whatever is reached."""
+    """Longest time to wait. None: watch without an end, even if the goal is reached."""
 
     def summarise(self, snapshot: Snapshot) -> Summary:
-        """How far it is."""
+        """Returns the summary of the snapshot with regard to the goal."""
         return summarise(snapshot, self.version, self.flags)
 
     def is_over(self, snapshot: Snapshot) -> bool:
@@ -163,7 +163,7 @@ class Goal:
 
 
 def exit_code(found: Summary) -> ExitCode:
-    """What a command that waited ends with; still pending: the time is up."""
+    """Returns the exit code of a command that waited. Pending means that the time is up."""
     return {
         Verdict.CURRENT: ExitCode.FINE,
         Verdict.FAILED: ExitCode.FAILED,
@@ -174,20 +174,22 @@ def exit_code(found: Summary) -> ExitCode:
 async def follow(
     cluster: Cluster, name: str, goal: Goal, terminal: Terminal, *, quiet: bool = False
 ) -> Snapshot:
-    """Watches one ModelDeployment as ``watch_deployment`` does, to the end. Raises CommandError.
+    """Watches one ModelDeployment to the end, as ``watch_deployment``, and returns the last snapshot.
 
-    Returns what was seen last.
+    Raises CommandError.
     """
     last = await watch_deployment(cluster, name, goal, terminal, quiet=quiet).run()
     if last is None:
-        raise CommandError(ExitCode.TIMEOUT, f"{name} could not be read in time", "give more with --timeout")
+        raise CommandError(
+            ExitCode.TIMEOUT, f"{name} could not be read in time", "wait longer with --timeout"
+        )
     return last
 
 
 def watch_deployment(
     cluster: Cluster, name: str, goal: Goal, terminal: Terminal, *, quiet: bool = False
 ) -> Watch[Snapshot]:
-    """Watches one ModelDeployment: for ever, or until the goal is reached, out of reach, or its time is up."""
+    """Returns a watch that ends when the goal is reached, can't be reached, or its time is up, if it has a time."""
     ends = goal.seconds is not None
 
     async def see() -> Snapshot:
@@ -217,10 +219,10 @@ def _pods(snapshot: Snapshot) -> list[tuple[str, str]]:
 
 
 def conclude(found: Summary, within: str) -> None:
-    """Ends a command that waited, with the exit code of what came out."""
+    """Ends a command that waited, with the exit code for the result. Raises CommandError unless that is 0."""
     code = exit_code(found)
     if code is ExitCode.TIMEOUT:
         text = f"not within {within}: {found.reason}: {found.message}"
-        raise CommandError(code, text, found.remedy or "give more time with --timeout")
+        raise CommandError(code, text, found.remedy or "wait longer with --timeout")
     if code is not ExitCode.FINE:
         raise CommandError(code, f"{found.reason}: {found.message}", found.remedy)

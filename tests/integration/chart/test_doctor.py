@@ -41,7 +41,7 @@ def test_the_doctor_asks_for_the_rights_that_the_chart_gives(plane, api, install
     found = _doctor(plane)
     good = " ".join(finding["message"] for finding in found["good"])
     assert "it has the rights that it needs" in good, found["problem"]
-    assert "v1alpha1 is served, in step with this program" in good
+    assert "v1alpha1 is served and matches this program" in good
     problems = " ".join(f"{finding['subject']}: {finding['message']}" for finding in found["problem"])
     # nothing runs on this control plane, and there is neither a registry nor a Secret
     assert "operator model-operator-system/model-operator: none of 1 pods is ready" in problems
@@ -59,11 +59,11 @@ def test_the_doctor_meets_the_guard_of_the_host_header(plane, install, tmp_path)
     install("registries.default.url=http://mlflow.example.com:5000")
     found = _doctor(plane, "--registry-at", shared_servers.with_users().url)
     [refused] = [f for f in found["problem"] if f["subject"] == "registry default"]
-    assert "MLflow refuses to be called mlflow.example.com:5000" in refused["message"]
+    assert "MLflow rejects the host name mlflow.example.com:5000" in refused["message"]
     assert "--allowed-hosts and mlflow.example.com:5000" in refused["remedy"]
     server = MlflowServer.start(tmp_path / "again", allowed_hosts=["mlflow.example.com:5000"])
     try:
         found = _doctor(plane, "--registry-at", server.url)
     finally:
         server.stop()
-    assert "answers when it is called mlflow.example.com:5000" in {f["message"] for f in found["good"]}
+    assert "answers to the host name mlflow.example.com:5000" in {f["message"] for f in found["good"]}

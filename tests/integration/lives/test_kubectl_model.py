@@ -141,7 +141,7 @@ def test_a_rejected_version_is_tried_again_when_a_person_asks(
 ) -> None:
     code, said = kubectl("retry", "churn")
     assert code == FINE
-    assert "nothing to try again" in said
+    assert "nothing to retry" in said
     bench.kubelet.scripts[(churn, "2")] = LOAD_FAILED
     bench.alias(churn, "champion", 2)
     bench.until_condition("churn", "Current", "False", "VersionRejected")
@@ -150,14 +150,14 @@ def test_a_rejected_version_is_tried_again_when_a_person_asks(
     del bench.kubelet.scripts[(churn, "2")]
     code, said = kubectl("retry", "churn", "--wait", "--timeout", "60s")
     assert code == FINE, said
-    assert "the operator has heard it" in said
+    assert "the operator has accepted the request" in said
     assert bench.status("churn")["serving"]["version"] == "2"
 
 
 def test_a_person_goes_back_holds_and_lets_go(bench: Bench, kubectl: Kubectl, churn: str) -> None:
     code, said = kubectl("revert", "churn")
     assert code == FAILED
-    assert "nothing served before" in words(said)
+    assert "has no earlier version" in words(said)
     bench.alias(churn, "champion", 2)
     bench.until_serving("churn", 2)
     bench.until_at_rest("churn")
@@ -171,15 +171,15 @@ def test_a_person_goes_back_holds_and_lets_go(bench: Bench, kubectl: Kubectl, ch
         code, said = kubectl("revert", "churn", *to, "--wait", "--timeout", "60s")
         assert code == FINE, said
         assert bench.status("churn")["serving"]["version"] == "1"
-        assert "held until: kubectl model release churn" in words(said)
+        assert "held until you run: kubectl model release churn" in words(said)
         code, said = kubectl("restart", "churn")
         assert code == FAILED
-        assert "a restart waits until it is let go" in words(said)
+        assert "a restart waits until you release it" in words(said)
         code, said = kubectl("release", "churn", "--wait", "--timeout", "60s")
         assert code == FINE, said
         assert bench.status("churn")["serving"]["version"] == "2"
         bench.until_at_rest("churn")
-    assert "nothing to let go" in kubectl("release", "churn")[1]
+    assert "nothing to release" in kubectl("release", "churn")[1]
 
     before = bench.pod_uids()
     assert kubectl("restart", "churn")[0] == FINE
@@ -207,7 +207,7 @@ def test_a_person_agrees_suspends_and_lets_go_on(bench: Bench, kubectl: Kubectl,
 
     code, said = kubectl("approve", "churn")
     assert code == FINE
-    assert "the Flux Kustomization apps keeps this object as Git has it" in words(said)
+    assert "the Flux Kustomization apps manages this object" in words(said)
     bench.until_serving("churn", 1)
     written = bench.get("ModelDeployment", "churn")
     assert written
@@ -233,7 +233,7 @@ def test_a_request_that_nobody_hears_is_told(bench: Bench, kubectl: Kubectl, chu
     bench.until_observed("churn")
     code, said = kubectl("restart", "churn")
     assert code == FAILED
-    assert "is suspended: the request stands" in words(said)
+    assert "is suspended: the operator handles the request" in words(said)
 
 
 def test_a_user_without_rights_gets_a_sentence(
@@ -257,7 +257,7 @@ def test_a_user_without_rights_gets_a_sentence(
         code, said = kubectl(*command, "--kubeconfig", str(stranger))
         assert code == NO_ANSWER
         assert "is forbidden" in words(said)
-        assert "ask for that right" in words(said)
+        assert "request that right" in words(said)
 
 
 def test_the_doctor_finds_no_operator_where_none_is_installed(
@@ -266,7 +266,7 @@ def test_the_doctor_finds_no_operator_where_none_is_installed(
     code, said = kubectl("doctor")
     assert code == FAILED
     assert "no Deployment of an operator was found" in words(said)
-    assert "v1alpha1 is served, in step with this program" in words(said)
+    assert "v1alpha1 is served and matches this program" in words(said)
 
 
 def test_a_digest_is_written_to_the_registry_once(
@@ -290,7 +290,7 @@ def test_a_digest_is_written_to_the_registry_once(
     (directory / "MLmodel").write_text("flavors: {changed: {}}\n")
     code, said = kubectl(*tag, **registry)
     assert code == FAILED
-    assert "says something else" in words(said)
+    assert "has another value" in words(said)
     assert bench.tags(model, 1)["sha256"] == digest
     assert kubectl(*tag, "--force", **registry)[0] == FINE
     assert bench.tags(model, 1)["sha256"] != digest
@@ -299,5 +299,5 @@ def test_a_digest_is_written_to_the_registry_once(
     assert code == NOT_FOUND
     code, said = kubectl(*tag, **(registry | {"MLFLOW_TRACKING_PASSWORD": "hunter2"}))
     assert code == NO_ANSWER
-    assert "does not know who is asking" in words(said)
+    assert "requires valid credentials" in words(said)
     assert "hunter2" not in said

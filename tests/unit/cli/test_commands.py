@@ -190,7 +190,7 @@ def test_lint_ends_with_1_where_a_manifest_would_be_refused(run: Run, tmp_path: 
     (tmp_path / "template.yaml").write_text(TEMPLATE)
     code, out, err = run("lint", str(tmp_path / "good.yaml"), str(tmp_path / "template.yaml"))
     assert (code, out) == (0, "")
-    assert "1 ModelDeployment judged, 1 other object passed over: no problems" in err
+    assert "1 ModelDeployment checked, 1 other object skipped: no problems" in err
     code, out, _ = run("lint", str(tmp_path))
     assert code == 1
     assert out.startswith(f"{tmp_path}/bad.yaml:9: document 2 (churn): spec.model.alias: ")
@@ -213,7 +213,7 @@ def test_lint_refuses_a_broken_file_only_if_it_may_hold_one_of_ours(run: Run, tm
     code, out, _ = run("lint", str(broken))
     assert code == 1
     assert "broken.yaml:" in out
-    assert "is no YAML" in out
+    assert "is not YAML" in out
     for bad in (b"\xff\xfe", b"x" * (6 * 1024 * 1024)):
         broken.write_bytes(bad)
         assert run("lint", str(broken))[0] == 2

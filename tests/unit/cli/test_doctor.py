@@ -99,7 +99,7 @@ TROUBLES: dict[str, tuple[Facts, Level, str, str]] = {
         "not established",
         "describe crd",
     ),
-    "an older CRD": (replace(HEALTHY, crd=_older()), Level.WARNING, "it lacks spec.gates", "upgrade the CRD"),
+    "an older CRD": (replace(HEALTHY, crd=_older()), Level.WARNING, "lacks spec.gates", "upgrade the CRD"),
     "a newer CRD": (replace(HEALTHY, crd=_newer()), Level.WARNING, "spec.canary", "pip install -U"),
     "a CRD that may not be read": (
         replace(HEALTHY, crd=None, crd_readable=False),
@@ -147,7 +147,7 @@ TROUBLES: dict[str, tuple[Facts, Level, str, str]] = {
     "the Host header is refused here": (
         replace(HEALTHY, probes=[Probe("default", "mlflow.mlflow.svc:5000", Answer.HOST_REFUSED)]),
         Level.PROBLEM,
-        "refuses to be called mlflow.mlflow.svc:5000",
+        "rejects the host name mlflow.mlflow.svc:5000",
         "--allowed-hosts and mlflow.mlflow.svc:5000",
     ),
     "the Host header is refused to the operator": (
@@ -159,7 +159,7 @@ TROUBLES: dict[str, tuple[Facts, Level, str, str]] = {
     "a registry that can't be asked from here": (
         replace(HEALTHY, probes=[Probe("default", "mlflow.mlflow.svc:5000", Answer.SILENT, "no such name")]),
         Level.UNKNOWN,
-        "says nothing about the cluster",
+        "but maybe from the cluster",
         "--registry-at",
     ),
     "a registry's Service is missing": (
@@ -183,8 +183,8 @@ TROUBLES: dict[str, tuple[Facts, Level, str, str]] = {
     "a Secret of the pods lacks its password": (
         replace(HEALTHY, secrets={("crm", "mlflow-reader"): frozenset({"username"})}),
         Level.PROBLEM,
-        "it holds username",
-        "anew",
+        "it has username",
+        "again",
     ),
     "a CA of the pods is missing": (
         replace(HEALTHY, config_maps={("crm", "company-ca"): None}),
@@ -202,7 +202,7 @@ TROUBLES: dict[str, tuple[Facts, Level, str, str]] = {
             ],
         ),
         Level.PROBLEM,
-        "all are refused",
+        "all are rejected",
         "webhooks.secretName",
     ),
     "webhooks without a Service": (

@@ -123,8 +123,8 @@ def test_problems_name_document_and_line() -> None:
 @pytest.mark.parametrize(
     ("text", "says", "line"),
     [
-        ("a: 1\nb: [1, 2\nc: 3\n", "is no YAML", 3),
-        ("a: 1\na: 2\n", "the key 'a' stands twice", 2),
+        ("a: 1\nb: [1, 2\nc: 3\n", "is not YAML", 3),
+        ("a: 1\na: 2\n", "the key 'a' is duplicated", 2),
         ("{[1, 2]: 3}", "a key must be a text", 1),
         (
             "a: &a [x, x]\nb: &b [*a, *a]\n"
@@ -137,7 +137,7 @@ def test_problems_name_document_and_line() -> None:
         ),
         ("[" * 2500, "nested too deeply", 1),
         ("a: !!python/object:os.system {}", "has the tag", 1),
-        ("a: \x00", "is no YAML", 1),
+        ("a: \x00", "is not YAML", 1),
     ],
     ids=[
         "broken",

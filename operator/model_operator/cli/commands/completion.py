@@ -23,8 +23,8 @@ def completion(
 
     source <(kubectl model completion bash)
 
-    `kubectl model` itself needs nothing but kubectl's own completion: that asks the program
-    `kubectl_complete-model`, which is installed beside this one.
+    For `kubectl model` itself, you only need kubectl's own completion. It runs the program
+    `kubectl_complete-model`, which is installed with this one.
     """
     if shell not in ("bash", "zsh", "fish", "powershell", "pwsh"):
         raise typer.BadParameter(f"{shell!r}: one of bash, zsh, fish, powershell", param_hint="SHELL")
@@ -32,11 +32,11 @@ def completion(
 
 
 def complete(program: Callable[..., object], environment: Mapping[str, str]) -> str:
-    """Runs the program as a shell does that completes a line, and returns its output.
+    """Runs the program as a shell does for a completion, and returns its output.
 
-    ``environment`` holds the variables by which typer's scripts ask.
+    ``environment`` has the variables that typer's completion scripts set.
     """
-    # makes the shells known; typer does so by itself only for its options --install- and --show-completion
+    # registers the shells, which typer itself does only for its options --install- and --show-completion
     get_completion_inspect_parameters()
     before = dict(os.environ)
     os.environ |= environment

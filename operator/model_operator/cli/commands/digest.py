@@ -1,4 +1,4 @@
-"""The command digest: the canonical digest of a model's files, and the tag that says so in the registry."""
+"""The command digest: the canonical digest of a model's files, and its tag in the registry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from model_operator.domain.registry import ResolutionReason
 from model_operator.pod.fetch import UncoveredError, digest_of
 from model_operator.settings import RegistryConfig
 
-if TYPE_CHECKING:  # the client of a registry takes a while to load, and the other commands do without
+if TYPE_CHECKING:  # loading a registry's client is slow, and the other commands don't need it
     from model_operator.registry.clients.base import RegistryError
     from model_operator.registry.clients.mlflow.client import MlflowClient
 
@@ -36,28 +36,31 @@ _MISSING = frozenset({ResolutionReason.MODEL_NOT_FOUND, ResolutionReason.VERSION
 async def digest(
     context: Context,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIRECTORY", help="The model's files, with MLmodel among them.")
+        Path, typer.Argument(metavar="DIRECTORY", help="Directory of the model, with the file MLmodel.")
     ],
     tag: Annotated[
-        str, typer.Option("--tag", metavar="models:/NAME/VERSION", help="Write it to this version's tag.")
+        str,
+        typer.Option(
+            "--tag", metavar="models:/NAME/VERSION", help="Write the digest to a tag of this version."
+        ),
     ] = "",
     tag_name: Annotated[
-        str, typer.Option("--tag-name", metavar="TAG", help="The tag (gates.integrity.digestTag).")
+        str, typer.Option("--tag-name", metavar="TAG", help="Key of the tag (gates.integrity.digestTag).")
     ] = "sha256",
     registry: Annotated[
-        str, typer.Option("--registry", metavar="URL", envvar=URL_VARIABLE, help="The MLflow server.")
+        str, typer.Option("--registry", metavar="URL", envvar=URL_VARIABLE, help="URL of the MLflow server.")
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace a tag that says something else.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a tag that has another value.")] = False,
 ) -> None:
-    """Print the canonical digest of a model's files; with --tag, write it to the registry.
+    """Print the canonical digest of a model's files. With --tag, write it to the registry, too.
 
     mlflow artifacts download --artifact-uri models:/churn/8 --dst-path ./model
     kubectl model digest ./model
     kubectl model digest ./model --tag models:/churn/8
 
-    Credentials come from MLflow's own variables: MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN. It ends with 1
-    where no digest can be made, or the tag says something else already; 4 where there is no such version; 5 where the
-    registry can't be reached or refuses.
+    The credentials come from MLflow's own variables: MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN. The exit code
+    is 1 if the files can't have a digest or the tag has another value, 4 if there is no such version, and 5 if the
+    registry can't be reached or denies access.
     """
     found = _digest(directory)
     if tag:
@@ -65,7 +68,7 @@ async def digest(
         async with _connect(registry, os.environ) as client:
             await _write(client, (name, version, tag_name), found, force)
         terminal = context.terminal()
-        terminal.err.print(Text(terminal.signs.words(f"the tag {tag_name} of {tag} says so")))
+        terminal.err.print(Text(terminal.signs.words(f"the tag {tag_name} of {tag} has this digest")))
     typer.echo(found)
 
 
@@ -73,8 +76,8 @@ def _digest(directory: Path) -> str:
     if not (directory / "MLmodel").is_file():
         raise CommandError(
             ExitCode.USAGE,
-            f"{directory} is no directory with a model: it has no file MLmodel",
-            "name the directory that MLmodel stands in; mlflow artifacts download makes one",
+            f"{directory} is not the directory of a model: it has no file MLmodel",
+            "name the directory with MLmodel, such as one from mlflow artifacts download",
         )
     try:
         return digest_of(directory)
@@ -82,11 +85,11 @@ def _digest(directory: Path) -> str:
         raise CommandError(
             ExitCode.FAILED,
             f"{directory} can't have a digest: {error}",
-            "take it out, or rename it; see docs/guides/integrity.md",
+            "remove or rename it (see docs/guides/integrity.md)",
         ) from None
     except OSError as error:
         raise CommandError(
-            ExitCode.FAILED, f"{error.filename} can't be read: {error.strerror}", "see to its permissions"
+            ExitCode.FAILED, f"{error.filename} can't be read: {error.strerror}", "check its permissions"
         ) from None
 
 
@@ -98,7 +101,7 @@ def _version(tag: str) -> tuple[str, str]:
     if reference.version is None:
         raise CommandError(
             ExitCode.USAGE,
-            f"--tag {tag}: names no exact version, and could move meanwhile",
+            f"--tag {tag}: names no exact version, so the digest could get to another one",
             "write models:/NAME/VERSION",
         )
     return reference.name, reference.version
@@ -115,8 +118,8 @@ async def _write(client: MlflowClient, target: tuple[str, str, str], found: str,
         if before and not force:
             raise CommandError(
                 ExitCode.FAILED,
-                f"the tag {key} of version {version} of {name} says something else: {before}; the files have {found}",
-                "find out which is right; --force replaces the tag, and where the version serves it is rolled out anew",
+                f"the tag {key} of version {version} of {name} has another value: {before}, but the files have {found}",
+                "find out which one is right (--force replaces the tag, and a serving version is rolled out again)",
             )
         await client.set_version_tag(name, version, key, found)
     except RegistryError as error:
@@ -125,29 +128,29 @@ async def _write(client: MlflowClient, target: tuple[str, str, str], found: str,
 
 def _from_registry(error: RegistryError) -> CommandError:
     if error.reason in _MISSING:
-        return CommandError(ExitCode.NOT_FOUND, error.message, "see the name, the version and --registry")
+        return CommandError(ExitCode.NOT_FOUND, error.message, "check the name, the version and --registry")
     remedies = {
         ResolutionReason.UNAUTHORIZED: "set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
-        ResolutionReason.FORBIDDEN: "to write a tag the user needs the permission EDIT on the model",
+        ResolutionReason.FORBIDDEN: "give the user the permission EDIT on the model, which is needed to write a tag",
         ResolutionReason.HOST_HEADER_REFUSED: "start MLflow with --allowed-hosts and this name",
     }
     message = error.message
     if error.reason is ResolutionReason.UNAUTHORIZED:
-        # its words are meant for whoever configures the operator
-        message = "the registry does not know who is asking (401)"
+        # the client's own message is about the operator's configuration
+        message = "the registry requires valid credentials (401)"
     return CommandError(
-        ExitCode.NO_ANSWER, message, remedies.get(error.reason, "see --registry and the network")
+        ExitCode.NO_ANSWER, message, remedies.get(error.reason, "check --registry and the network")
     )
 
 
 @asynccontextmanager
 async def _connect(url: str, environ: Mapping[str, str]) -> AsyncIterator[MlflowClient]:
-    """A client with the credentials that MLflow's own client would use."""
+    """Yields a client with the credentials that MLflow's own client would use."""
     from model_operator.registry.clients.mlflow.client import MlflowClient
 
     if not url:
         raise CommandError(
-            ExitCode.USAGE, "which registry has the version?", f"give --registry, or set {URL_VARIABLE}"
+            ExitCode.USAGE, "--tag needs a registry", f"pass --registry, or set {URL_VARIABLE}"
         )
     given = {key: environ[name] for key, name in _CREDENTIALS.items() if environ.get(name)}
     if "username" in given and "password" in given:
@@ -167,7 +170,7 @@ async def _connect(url: str, environ: Mapping[str, str]) -> AsyncIterator[Mlflow
             text = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix(
                 "Value error, "
             )
-            raise CommandError(ExitCode.USAGE, f"the registry's URL {text}", "see --registry") from None
+            raise CommandError(ExitCode.USAGE, f"the registry's URL {text}", "correct --registry") from None
         client = MlflowClient("command-line", config)
         try:
             yield client

@@ -32,25 +32,25 @@ async def doctor(
     context: Context,
     registry_at: Annotated[
         str,
-        typer.Option(
-            "--registry-at", metavar="URL", help="Where the MLflow server answers from here; see below."
-        ),
+        typer.Option("--registry-at", metavar="URL", help="URL of the MLflow server from your machine."),
     ] = "",
     output: Report = ReportFormat.TEXT,
 ) -> None:
-    """Examine the installation: cluster, rights, CRD, operator, registries, Secrets, webhooks; with remedies.
+    """Check the installation: cluster, rights, CRD, operator, registries, Secrets, webhooks. Print remedies.
 
     kubectl model doctor
+
+    MLflow 3.5 and newer rejects host names that it does not know. To test the names that your operator and pods use:
+
     kubectl -n mlflow port-forward svc/mlflow 5000 &
     kubectl model doctor --registry-at http://127.0.0.1:5000
 
-    The second asks the MLflow server by every name that operator and pods call it by: newer ones refuse names that
-    they do not know. Nothing is changed, and no value of a Secret is read out. It ends with 0 when there is no
-    problem (warnings may be), 1 when there is one, 5 when the API server can't be reached.
+    The command changes nothing and prints no value of a Secret. The exit code is 0 if there is no problem (but maybe
+    warnings), 1 if there is one, and 5 if the API server can't be reached.
     """
     terminal = context.terminal()
     if registry_at and not registry_at.startswith(("http://", "https://")):
-        raise CommandError(ExitCode.USAGE, f"{registry_at!r} is no URL", "write http://127.0.0.1:5000")
+        raise CommandError(ExitCode.USAGE, f"{registry_at!r} is not a URL", "write http://127.0.0.1:5000")
     async with connect(context) as cluster:
         try:
             found = findings(await examine(cluster, registry_at))
@@ -72,7 +72,7 @@ async def doctor(
 
 
 def report(found: list[Finding], terminal: Terminal) -> RenderableType:
-    """One entry for each finding: icon, what was looked at, what was found, what helps. Pure."""
+    """Returns one entry for each finding: icon, subject, message and remedy. Pure."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

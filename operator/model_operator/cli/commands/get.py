@@ -26,18 +26,22 @@ LIST_SECONDS = 2.0
 
 async def get(
     context: Context,
-    name: Annotated[str | None, typer.Argument(help="Only this one.", autocompletion=suggest_names)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show only this one.", autocompletion=suggest_names)
+    ] = None,
     all_namespaces: Annotated[
-        bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")
+        bool, typer.Option("--all-namespaces", "-A", help="List all namespaces.")
     ] = False,
     watch: Watched = False,
     output: Annotated[
-        TableFormat | None, typer.Option("--output", "-o", help="wide, or for programs.")
+        TableFormat | None, typer.Option("--output", "-o", help="More columns, or output for programs.")
     ] = None,
 ) -> None:
-    """Show all ModelDeployments: what they follow, what serves, what is wanted, and the state.
+    """List ModelDeployments: model and alias, serving and wanted version, pods, state.
 
+    kubectl model get
     kubectl model get -A --watch
+    kubectl model get churn -o json
     """
     terminal = context.terminal()
     if watch and output in (TableFormat.JSON, TableFormat.YAML):
@@ -89,4 +93,4 @@ async def _all(cluster: Cluster, name: str | None, namespace: str | None, fresh:
 def _explain_nothing(cluster: Cluster, everywhere: bool) -> str:
     if everywhere:
         return "there is no ModelDeployment in this cluster"
-    return f"there is no ModelDeployment in namespace {cluster.namespace}; -A looks in all"
+    return f"there is no ModelDeployment in namespace {cluster.namespace} (-A lists all namespaces)"

@@ -13,7 +13,7 @@ from model_operator.cli.watch import look
 
 
 async def history(context: Context, name: Name, output: Output = None) -> None:
-    """Show what served when and why it left, and what was rejected; newest first.
+    """Show the versions that served, why each of them stopped, and the rejected versions. Newest first.
 
     kubectl model history churn
     """
@@ -26,4 +26,4 @@ async def history(context: Context, name: Name, output: Output = None) -> None:
     elif found.status.serving or found.status.history or found.status.rejected:
         terminal.wide().print(history_table(found, terminal))
     else:
-        terminal.err.print(Text("nothing served yet, and nothing was rejected"))
+        terminal.err.print(Text("no version has served or was rejected yet"))

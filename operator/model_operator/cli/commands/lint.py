@@ -37,17 +37,17 @@ def lint(
     context: Context,
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="YAML files, directories of them, or - for standard input."),
+        typer.Argument(metavar="FILE...", help="YAML files, directories, or - for standard input."),
     ],
     output: Report = ReportFormat.TEXT,
 ) -> None:
-    """Judge manifests without a cluster, as the API server would: types, bounds, unknown fields, CEL rules.
+    """Validate manifests without a cluster, as the API server does: types, bounds, unknown fields, CEL rules.
 
     kubectl model lint deploy/*.yaml
     kustomize build apps/churn | kubectl model lint -
 
-    Objects of other kinds are passed over. It ends with 0 when all is well, 1 when a manifest would be refused, 2 when
-    a file can't be read. It knows the CRD of its own release.
+    Objects of other kinds are skipped. The rules are those of the CRD in this release. The exit code is 0 if all
+    manifests are valid, 1 if the API server would reject one, and 2 if a file can't be read.
     """
     report = _Report()
     for name, text in _texts(files):
@@ -76,14 +76,14 @@ def _sentence(name: str, problem: Problem) -> str:
 
 def _summary(report: _Report) -> str:
     found, judged, others = len(report.problems), report.judged, report.passed_over
-    words = f"{judged} ModelDeployment{'' if judged == 1 else 's'} judged"
+    words = f"{judged} ModelDeployment{'' if judged == 1 else 's'} checked"
     if others:
-        words += f", {others} other object{'' if others == 1 else 's'} passed over"
+        words += f", {others} other object{'' if others == 1 else 's'} skipped"
     return f"{words}: {found or 'no'} problem{'' if found == 1 else 's'}"
 
 
 def _judge(name: str, text: str, report: _Report) -> None:
-    # not at the top: CEL takes a while to load, and the other commands do without
+    # not at the top: loading CEL is slow, and the other commands don't need it
     from model_operator.cli.lint import DocumentError, Problem, documents, judge
 
     try:
@@ -96,7 +96,7 @@ def _judge(name: str, text: str, report: _Report) -> None:
                 report.problems += [(name, problem) for problem in problems]
     except DocumentError as error:
         if not _OURS.search(text):
-            # such as a template of a chart among the files of a commit
+            # for example a template of a chart among the files of a commit
             report.passed_over += 1
             return
         report.problems.append((name, Problem(error.document, error.line, "", "", str(error))))
@@ -112,7 +112,7 @@ def _texts(files: list[str]) -> Iterator[tuple[str, str]]:
             )
             if not found:
                 raise CommandError(
-                    ExitCode.USAGE, f"{name} holds no YAML file", "name files, or another directory"
+                    ExitCode.USAGE, f"{name} has no YAML file", "name files, or another directory"
                 )
             yield from ((str(path), _read(path)) for path in found)
         else:
@@ -125,15 +125,13 @@ def _read(path: Path) -> str:
             return _decode(str(path), file.read(MAX_BYTES + 1))
     except OSError as error:
         raise CommandError(
-            ExitCode.USAGE, f"{path} can't be read: {error.strerror}", "name a file that is there"
+            ExitCode.USAGE, f"{path} can't be read: {error.strerror}", "check its path and permissions"
         ) from None
 
 
 def _decode(name: str, raw: bytes) -> str:
     if len(raw) > MAX_BYTES:
-        raise CommandError(
-            ExitCode.USAGE, f"{name} is larger than {MAX_BYTES} bytes", "name the manifests alone"
-        )
+        raise CommandError(ExitCode.USAGE, f"{name} is larger than {MAX_BYTES} bytes", "name only manifests")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -14,7 +14,7 @@ from model_operator.cli.watch import Goal, look
 
 
 async def plan(context: Context, name: Name, output: Output = None) -> None:
-    """Show what the next step does before it does it: pods, resources, gates, the signature's changes.
+    """Show the next step before the operator takes it: pods, resources, gates, changes of the signature.
 
     kubectl model plan churn
     """
@@ -26,6 +26,6 @@ async def plan(context: Context, name: Name, output: Output = None) -> None:
     elif found.status.plan is None:
         verdict = Goal(flags=context.flags()).summarise(found)
         words = terminal.signs.words(f"{verdict.reason}: {verdict.message}")
-        terminal.out.print(Group(Text("no step is planned, under way or kept out"), Text(words)))
+        terminal.out.print(Group(Text("no rollout is planned, under way or blocked"), Text(words)))
     else:
         terminal.out.print(plan_tree(found, terminal))

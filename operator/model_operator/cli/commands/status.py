@@ -1,4 +1,4 @@
-"""``kubectl model status``: one ModelDeployment as a tree, once, again and again, or in the end."""
+"""``kubectl model status``: one ModelDeployment as a tree, once, on each change, or at the end of a wait."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ async def status(
     name: Name,
     watch: Watched = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until what is wanted serves, or failed; see the exit codes.")
+        bool, typer.Option("--wait", help="Wait until the wanted version serves or fails.")
     ] = False,
     version: Annotated[
         str,
         typer.Option(
             "--version",
             metavar="VERSION",
-            help="With --wait: until this version serves. Needed after an alias was moved, which the operator "
-            "may not have seen yet.",
+            help="With --wait: wait for this version. Pass it after you moved an alias, because the operator may not "
+            "have seen the move yet.",
         ),
     ] = "",
     within: Within = "10m",
@@ -39,12 +39,12 @@ async def status(
     kubectl model status churn --watch
     kubectl model status churn --wait --version 8 --timeout 20m   # in a pipeline
 
-    With --wait it ends with 0 when the wanted version serves, 1 when it was rejected or can't come without a person,
-    3 when the time is up. Always: 2 for a wrong command line, 4 when there is no such ModelDeployment, 5 when the API
-    server can't be reached or refuses.
+    With --wait, the exit code is 0 if the wanted version serves, 1 if it was rejected or needs a person, and 3 if the
+    time is up. Without it, too: 2 for a wrong command line, 4 if there is no such ModelDeployment, and 5 if the API
+    server can't be reached or denies access.
     """
     if version and not wait:
-        raise CommandError(ExitCode.USAGE, "--version says what --wait waits for", "add --wait")
+        raise CommandError(ExitCode.USAGE, "--version needs --wait", "add --wait")
     terminal = context.terminal()
     goal = Goal(version, context.flags(), seconds(within) if wait else None)
     async with connect(context) as cluster:

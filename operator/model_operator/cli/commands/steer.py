@@ -1,7 +1,7 @@
 """The commands that steer: revert, release, retry, restart, approve, suspend, resume.
 
-The first four ask by an annotation that the operator answers in ``status.handledRequests``. The others change
-the spec as the user. Git may know better.
+The first four write an annotation, and the operator records it in ``status.handledRequests``. The others change
+the spec as the user, and a GitOps sync may undo that.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from model_operator.kube.errors import ApiError, Forbidden
 from model_operator.planner.manifests import read_revision
 
 ANSWER_SECONDS = 60.0
-"""How long the operator may take to hear a request; it hears of it by a watch."""
+"""Longest time until the operator has recorded a request. It gets the request from a watch."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One annotation and the value that it is given; None takes it away."""
+    """One annotation and its new value. None removes it."""
 
     kind: str
     value: str | None
@@ -45,9 +45,9 @@ class _Request:
         return {"metadata": {"annotations": {f"{names.GROUP}/{self.kind}": self.value}}}
 
     def is_answered(self, snapshot: Snapshot) -> bool:
-        """Whether the operator has heard it."""
+        """Whether the operator has recorded the request."""
         handled = snapshot.status.handled_requests.get(self.kind)
-        # nothing answers that an annotation is gone; the hold itself ends
+        # the removal of an annotation is not recorded, but it ends the hold
         return handled == self.value if self.value is not None else not _is_held(snapshot)
 
 
@@ -57,7 +57,7 @@ def _is_held(snapshot: Snapshot) -> bool:
 
 
 async def retry(context: Context, name: Name, wait: Wait = False, within: Within = "10m") -> None:
-    """Have the wanted version tried again, whatever it was rejected or withdrawn for.
+    """Retry the wanted version, even if it was rejected or withdrawn.
 
     kubectl model retry churn --wait
     """
@@ -67,7 +67,7 @@ async def retry(context: Context, name: Name, wait: Wait = False, within: Within
             serving = before.status.serving
             _say(
                 context,
-                f"nothing to try again: version {serving.version if serving else '?'} is wanted and serves",
+                f"nothing to retry: version {serving.version if serving else '?'} is wanted and serves",
             )
             return
         await _ask(context, cluster, name, _Request("retry", _now()))
@@ -75,7 +75,7 @@ async def retry(context: Context, name: Name, wait: Wait = False, within: Within
 
 
 async def restart(context: Context, name: Name, wait: Wait = False, within: Within = "10m") -> None:
-    """Roll out new pods of the same version, rendered by the operator of today.
+    """Roll out new pods of the same version, rendered by the present operator.
 
     kubectl model restart churn --wait
     """
@@ -84,7 +84,7 @@ async def restart(context: Context, name: Name, wait: Wait = False, within: With
         if names.REQUEST_REVERT in before.annotations:
             raise CommandError(
                 ExitCode.FAILED,
-                f"{name} is held at {before.annotations[names.REQUEST_REVERT]}, and a restart waits until it is let go",
+                f"{name} is held at {before.annotations[names.REQUEST_REVERT]}: a restart waits until you release it",
                 f"kubectl model release {name}{context.flags()}",
             )
         await _ask(context, cluster, name, _Request("restart", _now()))
@@ -96,18 +96,20 @@ async def revert(
     name: Name,
     to: Annotated[
         str,
-        typer.Option("--to", metavar="VERSION", help="A version or a revision; else what served before."),
+        typer.Option(
+            "--to", metavar="VERSION", help="Version or revision, by default the previous one that served."
+        ),
     ] = "",
     wait: Wait = False,
     within: Within = "10m",
 ) -> None:
-    """Go back to a kept version and hold it, whatever the alias says, until `release`.
+    """Roll back to a kept version and hold it until `release`, even if the alias moves.
 
-    kubectl model revert churn            # to what served before
-    kubectl model revert churn --to 7
-    kubectl model history churn           # what there is
+    kubectl model history churn           # the versions that served
+    kubectl model revert churn            # to the previous one
+    kubectl model revert churn --to 7 --wait
 
-    It needs neither the registry nor a commit: the kept revision has all. The spec is not touched.
+    This needs neither the registry nor a commit, because the operator has stored the revision. The spec stays the same.
     """
     async with connect(context) as cluster:
         before = await look(cluster, name)
@@ -117,8 +119,8 @@ async def revert(
             shown = ", ".join(f"{revision} (version {version})" for revision, version in kept)
             raise CommandError(
                 ExitCode.FAILED,
-                f"{target} is not kept, so there is nothing to go back to",
-                f"kept are: {shown}",
+                f"{target} is not kept, so you can't roll back to it",
+                f"kept revisions: {shown}",
             )
         await _ask(context, cluster, name, _Request("revert", target))
         terminal = context.terminal()
@@ -140,39 +142,39 @@ async def revert(
             if found is None or not (has_arrived(found) or _find_refusal(found)):
                 raise CommandError(
                     ExitCode.TIMEOUT,
-                    f"not within {within}: {name} is on its way to {target}",
-                    "give more time with --timeout",
+                    f"not within {within}: the rollback of {name} to {target} is under way",
+                    "wait longer with --timeout",
                 )
         else:
             found = await look(cluster, name)
         terminal.out.print(status_tree(found, goal.summarise(found), terminal))
-        _say(context, f"held until: kubectl model release {name}{context.flags()}")
+        _say(context, f"held until you run: kubectl model release {name}{context.flags()}")
 
 
 async def release(context: Context, name: Name, wait: Wait = False, within: Within = "10m") -> None:
-    """Let go of a held version (`revert`), so that the alias is followed again.
+    """End the hold of `revert`. The operator follows the alias again.
 
     kubectl model release churn --wait
     """
     async with connect(context) as cluster:
         before = await look(cluster, name)
         if names.REQUEST_REVERT not in before.annotations:
-            _say(context, f"{name} is not held: there is nothing to let go")
+            _say(context, f"{name} is not held: there is nothing to release")
             return
         await _ask(context, cluster, name, _Request("revert", None))
         await _follow(context, cluster, name, wait, within)
 
 
-# --- asking and waiting ----------------------------------------------------------------------------
+# --- requests --------------------------------------------------------------------------------------
 
 
 async def _ask(context: Context, cluster: Cluster, name: str, request: _Request) -> None:
-    """Writes the request and waits until the operator has heard it. Raises CommandError."""
+    """Writes the request and waits until the operator has recorded it. Raises CommandError."""
     terminal = context.terminal()
     try:
         await cluster.patch(name, request.patch)
     except ApiError as error:
-        raise from_api(error, f"ask for it at {name}") from error
+        raise from_api(error, f"annotate {name}") from error
 
     async def see() -> Snapshot:
         return await look(cluster, name)
@@ -180,35 +182,35 @@ async def _ask(context: Context, cluster: Cluster, name: str, request: _Request)
     waiting = Watch(
         terminal,
         see,
-        draw=lambda _: Text("the operator is asked …"),
+        draw=lambda _: Text("waiting for the operator …"),
         changed=lambda _: None,
         over=lambda s: request.is_answered(s) or _find_refusal(s) is not None or s.suspended,
         deadline=time.monotonic() + ANSWER_SECONDS,
         pause=0.25,
-        note=lambda _: Text(terminal.signs.words("the operator is asked …")),
+        note=lambda _: Text(terminal.signs.words("waiting for the operator …")),
     )
     found = await waiting.run()
     if found is not None and (why := _find_refusal(found)) and request.value is not None:
         raise CommandError(
-            ExitCode.FAILED, why, f"take it back: kubectl model release {name}{context.flags()}"
+            ExitCode.FAILED, why, f"withdraw the request: kubectl model release {name}{context.flags()}"
         )
     if found is not None and found.suspended and not request.is_answered(found):
         raise CommandError(
             ExitCode.FAILED,
-            f"{name} is suspended: the request stands, and is heard when it goes on",
+            f"{name} is suspended: the operator handles the request when you resume it",
             f"kubectl model resume {name}{context.flags()}",
         )
     if found is None or not request.is_answered(found):
         raise CommandError(
             ExitCode.TIMEOUT,
-            f"the operator has not answered in {ANSWER_SECONDS:.0f} s; the request stands, and is heard when it comes",
-            "kubectl model doctor tells whether the operator runs",
+            f"the operator has not answered in {ANSWER_SECONDS:.0f} s, and handles the request when it runs again",
+            "check the operator with kubectl model doctor",
         )
-    _say(context, "the operator has heard it")
+    _say(context, "the operator has accepted the request")
 
 
 async def _follow(context: Context, cluster: Cluster, name: str, wait: bool, within: str) -> None:
-    """Shows what came of a request so far, or (``wait``) in the end."""
+    """Shows the result of a request so far, or (``wait``) at the end."""
     terminal, goal = (
         context.terminal(),
         Goal(flags=context.flags(), seconds=seconds(within) if wait else None),
@@ -220,7 +222,7 @@ async def _follow(context: Context, cluster: Cluster, name: str, wait: bool, wit
 
 
 def _find_refusal(snapshot: Snapshot) -> str | None:
-    """Why the operator does not do what an annotation asks; None where it does."""
+    """Returns the reason why the operator rejects an annotation, or None if it does not."""
     current = snapshot.condition("Current")
     return current.message if current and current.reason == "RevisionNotFound" else None
 
@@ -231,15 +233,15 @@ def _say(context: Context, text: str) -> None:
 
 
 def _now() -> str:
-    """A value that no request had before."""
+    """Returns a value that no earlier request had."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-# --- what there is to go back to -------------------------------------------------------------------
+# --- kept revisions --------------------------------------------------------------------------------
 
 
 async def _list_kept(cluster: Cluster, name: str) -> list[tuple[str, str]] | None:
-    """The kept revisions with their versions, newest first; None where the user may not read them."""
+    """Returns the kept revisions with their versions, newest first, or None if the user may not read them."""
     try:
         found = await cluster.revisions(name)
     except Forbidden:
@@ -255,7 +257,7 @@ async def _list_kept(cluster: Cluster, name: str) -> list[tuple[str, str]] | Non
 
 
 def _find_served_before(snapshot: Snapshot, kept: Sequence[tuple[str, str]] | None) -> str:
-    """The revision that served before the present one, and may serve again. Raises CommandError."""
+    """Returns the revision that served before the present one and was not rejected. Raises CommandError."""
     status = snapshot.status
     avoided = {found.revision for found in status.rejected} | {
         status.serving.revision if status.serving else None
@@ -266,8 +268,8 @@ def _find_served_before(snapshot: Snapshot, kept: Sequence[tuple[str, str]] | No
             return past.revision
     raise CommandError(
         ExitCode.FAILED,
-        f"nothing served before that {snapshot.name} could go back to",
-        "--to names a version or a revision; kubectl model history shows what there was",
+        f"{snapshot.name} has no earlier version that it could roll back to",
+        "name a version or a revision with --to (kubectl model history lists them)",
     )
 
 
@@ -278,17 +280,17 @@ async def approve(
     context: Context,
     name: Name,
     version: Annotated[
-        str, typer.Argument(metavar="[VERSION]", help="A version or a revision; else the one that waits.")
+        str, typer.Argument(metavar="[VERSION]", help="Version or revision, by default the one that waits.")
     ] = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Agree to a version that waits for approval (gates.approval.approved).
+    """Approve a version that waits for approval (gates.approval.approved).
 
-    kubectl model plan churn              # what it is that waits
+    kubectl model plan churn                  # the version that waits
     kubectl model approve churn 8
     kubectl model approve churn 8 --dry-run   # the YAML for a commit
 
-    Where Git holds the manifest, a commit is the right place: the next sync sets back what is changed here.
+    If your manifest is in Git, commit the change there. The next sync undoes a change in the cluster.
     """
     async with connect(context) as cluster:
         before = await look(cluster, name)
@@ -300,7 +302,7 @@ async def approve(
 
 
 async def suspend(context: Context, name: Name, dry_run: DryRun = False) -> None:
-    """Freeze a ModelDeployment: nothing is started, taken back or repaired; what serves goes on.
+    """Pause the operator for a ModelDeployment: no rollout, revert or repair. Its pods keep serving.
 
     kubectl model suspend churn
     """
@@ -308,7 +310,7 @@ async def suspend(context: Context, name: Name, dry_run: DryRun = False) -> None
 
 
 async def resume(context: Context, name: Name, dry_run: DryRun = False) -> None:
-    """Let a suspended ModelDeployment go on.
+    """End the pause of `suspend`. The operator manages the ModelDeployment again.
 
     kubectl model resume churn
     """
@@ -323,18 +325,18 @@ async def _set_suspend(context: Context, name: str, suspend: bool, dry_run: bool
             return
         await _change(context, cluster, before, {"suspend": suspend}, dry_run)
     if not dry_run:
-        _say(context, f"{name} is suspended; its pods serve on" if suspend else f"{name} goes on")
+        _say(context, f"{name} is suspended, and its pods keep serving" if suspend else f"{name} is resumed")
 
 
 def _find_waiting(snapshot: Snapshot) -> str:
-    """The version that waits for approval. Raises CommandError where none does."""
+    """Returns the version that waits for approval. Raises CommandError if none does."""
     candidate = snapshot.status.candidate
     if candidate and (candidate.phase in _WAITING_PHASES or candidate.reason == "WaitingForApproval"):
         return candidate.version
     raise CommandError(
         ExitCode.FAILED,
         f"no version of {snapshot.name} waits for approval",
-        "name one to approve it beforehand: kubectl model approve NAME VERSION",
+        "you can approve a version beforehand: kubectl model approve NAME VERSION",
     )
 
 
@@ -342,7 +344,7 @@ def _check_approval(snapshot: Snapshot, context: Context) -> None:
     spec = snapshot.spec
     if spec is not None and spec.gates.approval.mode != "Manual":
         mode = spec.gates.approval.mode
-        text = f"{snapshot.name} asks for no approval (gates.approval.mode is {mode}); this one is kept all the same"
+        text = f"{snapshot.name} needs no approval (gates.approval.mode is {mode}), but this one is saved"
         terminal = context.terminal()
         terminal.err.print(Text.assemble(("note: ", "bold"), text))
 
@@ -350,7 +352,7 @@ def _check_approval(snapshot: Snapshot, context: Context) -> None:
 async def _change(
     context: Context, cluster: Cluster, before: Snapshot, spec: dict[str, Any], dry_run: bool
 ) -> None:
-    """Patches the spec, or prints the fragment for a commit after the API server has judged it."""
+    """Patches the spec or, after the API server has validated the change, prints the YAML for a commit."""
     try:
         await cluster.patch(before.name, {"spec": spec}, dry_run=dry_run)
     except ApiError as error:
@@ -359,9 +361,9 @@ async def _change(
     if dry_run:
         metadata = {"name": before.name, "namespace": before.namespace}
         fragment = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
-        typer.echo("# nothing was changed; set these fields in the manifest and commit it")
+        typer.echo("# nothing was changed: set these fields in your manifest and commit it")
         typer.echo(yaml.safe_dump(fragment, sort_keys=False, allow_unicode=True), nl=False)
     elif manager:
         terminal = context.terminal()
-        text = f"{manager} keeps this object as Git has it and may set this back; --dry-run prints what to commit"
+        text = f"{manager} manages this object and may undo this change (--dry-run prints the YAML to commit)"
         terminal.err.print(Text.assemble(("note: ", "bold"), terminal.signs.words(text)))

@@ -1,4 +1,4 @@
-"""What is wrong with an installation, and what helps: facts are gathered, then judged."""
+"""Checks an installation: gathers facts, then turns them into findings with remedies."""
 
 from model_operator.cli.doctor.examination import examine
 from model_operator.cli.doctor.facts import Facts, Operator, Probe

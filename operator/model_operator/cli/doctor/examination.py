@@ -1,4 +1,4 @@
-"""Looks at a cluster for the doctor. What the user may not read stays unknown; nothing is changed."""
+"""Gathers facts about a cluster for the doctor. Changes nothing. Facts that the user may not read stay unknown."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _MAX_BODY = 64 * 1024
 
 
 async def examine(cluster: Cluster, registry_at: str = "") -> Facts:
-    """All facts. ``registry_at`` is where a registry answers from here, else its own URL is tried.
+    """Gathers all facts. ``registry_at`` is the URL of a registry from this machine. If empty, its own URL is tried.
 
-    Raises ApiError when the API server does not even tell its version.
+    Raises ApiError if the API server does not even return its version.
     """
     version = str((await cluster.get("/version")).get("gitVersion", "?"))
     yours, (crd, crd_readable), deployments, operators = await asyncio.gather(
@@ -112,7 +112,7 @@ def _is_allowed(answer: Object) -> bool:
 
 
 async def _in_turn(calls: Iterable[Awaitable[bool]]) -> list[bool]:
-    """All answers, with only so many calls at once."""
+    """Returns all answers, with at most PARALLEL calls at once."""
     turn = asyncio.Semaphore(PARALLEL)
 
     async def one(call: Awaitable[bool]) -> bool:
@@ -138,14 +138,14 @@ async def _all_of(cluster: Cluster) -> list[dict[str, Any]] | None:
     try:
         return await cluster.deployments(None)
     except NotFound:
-        return []  # what is said of the CRD says it
+        return []  # the finding about the CRD reports it
     except Forbidden:
         return None
 
 
 async def _operators(cluster: Cluster) -> list[Operator] | None:
     try:
-        # a chart's nameOverride changes the labels, so the command tells
+        # a chart's nameOverride changes the labels, so the container's command identifies an operator
         found = await cluster.items(_DEPLOYMENTS.format(""))
     except Forbidden:
         try:
@@ -194,7 +194,7 @@ async def _settings(cluster: Cluster, seen: OperatorDeployment) -> tuple[Setting
 async def _pods_objects(
     cluster: Cluster, deployments: Sequence[Object], settings: Sequence[Settings]
 ) -> tuple[dict[tuple[str, str], frozenset[str] | None], dict[tuple[str, str], frozenset[str] | None]]:
-    """The Secrets and ConfigMaps that the pods of the ModelDeployments need, by what they hold."""
+    """Returns the keys of the Secrets and ConfigMaps that the pods of the ModelDeployments need."""
     entries = {entry: config for one in settings for entry, config in one.registries.items()}
     secrets: dict[tuple[str, str], frozenset[str] | None] = {}
     config_maps: dict[tuple[str, str], frozenset[str] | None] = {}
@@ -212,7 +212,7 @@ async def _pods_objects(
 
 
 async def _keys(cluster: Cluster, plural: str, space: str, name: str) -> frozenset[str] | None:
-    """The keys that hold something, never a value; None: it does not exist. Raises Forbidden."""
+    """Returns the keys that have a value, or None if the object does not exist. Raises Forbidden."""
     try:
         found = await cluster.get(f"/api/v1/namespaces/{space}/{plural}/{quote(name)}")
     except NotFound:
@@ -234,7 +234,7 @@ async def _exists(cluster: Cluster, path: str) -> bool | None:
 
 
 async def _backends(cluster: Cluster, settings: Sequence[Settings]) -> list[Backend]:
-    """The Services that registries' URLs name, where they are Services of this cluster."""
+    """Returns the Services of this cluster that the registries' URLs name."""
     found = []
     for entry, url in _urls(settings):
         host = (urlsplit(url).hostname or "").split(".")
@@ -257,7 +257,7 @@ async def _backends(cluster: Cluster, settings: Sequence[Settings]) -> list[Back
 
 
 def _urls(settings: Sequence[Settings]) -> list[tuple[str, str]]:
-    """Entry and URL of every registry, by the operator's name for it and by the pods'."""
+    """Returns entry and URL of every registry: the operator's URL and the pods'."""
     pairs = [
         (entry, url)
         for one in settings
@@ -268,11 +268,11 @@ def _urls(settings: Sequence[Settings]) -> list[tuple[str, str]]:
 
 
 async def _probes(settings: Sequence[Settings], registry_at: str) -> list[Probe]:
-    import httpx  # not at the top: the other commands do without
+    import httpx  # not at the top: the other commands don't need it
 
     async with httpx.AsyncClient(timeout=PROBE_SECONDS, verify=False, trust_env=False) as client:  # noqa: S501
-        # no credentials go there, and only the guard of the Host header is asked: the certificate's name is that of
-        # the cluster, while the way there may be a port-forward
+        # the request has no credentials and only tests the check of the Host header. Through a port-forward, the name
+        # in the certificate can't match
         return [await _probe(client, entry, url, registry_at) for entry, url in _urls(settings)]
 
 

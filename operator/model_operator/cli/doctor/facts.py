@@ -1,4 +1,4 @@
-"""What the doctor found out about a cluster, as far as the user may see it."""
+"""The doctor's facts about a cluster, as far as the user may read them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ YOURS: Mapping[Right, str] = {
     (names.GROUP, names.PLURAL, "get"): "status, history, plan",
     (names.GROUP, names.PLURAL, "patch"): "retry, restart, revert, release, approve, suspend, resume",
     ("", "pods", "list"): "status (its pods)",
-    ("apps", "controllerrevisions", "list"): "revert (what there is to go back to)",
+    ("apps", "controllerrevisions", "list"): "revert (the kept revisions)",
 }
-"""What the commands need of the user."""
+"""The user's rights that commands need, with these commands."""
 
 
 def _rights(group: str, resources: str, verbs: str) -> list[Right]:
@@ -41,11 +41,11 @@ OPERATORS: Sequence[Right] = (
     *_rights("discovery.k8s.io", "endpointslices", "list watch"),
     *_rights("", "events", "create patch"),
 )
-"""What the operator needs in every namespace that it serves; a test compares it with the chart."""
+"""The operator's rights in each of its namespaces. A test compares them with the chart."""
 
 
 class Answer(StrEnum):
-    """What came of asking a registry from here."""
+    """Result of a request to a registry from this machine."""
 
     ANSWERED = "answered"
     HOST_REFUSED = "host refused"
@@ -54,7 +54,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The registry was called by the name ``host``, from here."""
+    """A request to the registry under the host name ``host``, from this machine."""
 
     registry: str
     host: str
@@ -64,7 +64,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The Service that a registry's URL names: whether it is there, and how many endpoints are ready."""
+    """The Service in a registry's URL: whether it exists, and how many endpoints are ready."""
 
     registry: str
     service: str
@@ -80,15 +80,15 @@ class Operator:
     settings: Settings | None = None
     settings_error: str = ""
     denied: Sequence[tuple[str, Right]] | None = None
-    """By namespace (empty: the whole cluster) what it may not do; None: it could not be found out."""
+    """Rights that it lacks, with the namespace (empty: the whole cluster). None: they could not be checked."""
     webhook_secret_keys: int | None = None
-    """How many secrets deliveries may be signed with; None: not asked for, or not readable."""
+    """Number of secrets for signed deliveries. None: webhooks are off, or the Secret can't be read."""
     webhook_service: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything. What the user may not read is None."""
+    """All facts. A fact that the user may not read is None."""
 
     server_version: str
     yours: Mapping[Right, bool] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Facts:
     deployments: Sequence[Object] | None = None
     """The ModelDeployments."""
     secrets: Mapping[tuple[str, str], frozenset[str] | None] = field(default_factory=dict)
-    """By namespace and name the keys that hold something; None: there is no such Secret. Unreadable ones are absent."""
+    """Keys with a value by namespace and name. None: there is no such Secret. Those that can't be read are absent."""
     config_maps: Mapping[tuple[str, str], frozenset[str] | None] = field(default_factory=dict)
     probes: Sequence[Probe] = ()
     backends: Sequence[Backend] = ()

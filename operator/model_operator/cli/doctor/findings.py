@@ -1,4 +1,4 @@
-"""The judgement: one finding for each thing that was looked at, each trouble with what helps. Pure."""
+"""Turns facts into findings: one for each checked part, and a remedy for each problem. Pure."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from model_operator.settings import RegistryConfig
 OLDEST = (1, 31)
 _SHOWN = 5
 _REGISTRY_TROUBLES = {
-    "HostHeaderRefused": "start the MLflow server with --allowed-hosts and every name that it is called by",
+    "HostHeaderRefused": "start the MLflow server with --allowed-hosts and every host name that clients use",
     "Unauthorized": "correct the operator's credentials: registries.NAME.credentials in the chart's values",
     "RegistryUnreachable": "check the URL, DNS, network policies and the CA, as seen from the operator's pod",
     "RegistryMisconfigured": "correct the registry's entry in the chart's values",
     "UnknownRegistry": "add the entry to the chart's values, or correct spec.registry.name",
-    "UnexpectedAnswer": "check the URL and its path: something else than MLflow answers",
-    "RegistryError": "see the MLflow server's log",
+    "UnexpectedAnswer": "check the URL and its path: another server than MLflow answers",
+    "RegistryError": "check the MLflow server's log",
     "Forbidden": "give the operator's user READ on the model",
 }
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     GOOD = "good"
     NOTE = "note"
     UNKNOWN = "unknown"
-    """It could not be found out."""
+    """The check could not be done."""
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, what was found, and what helps."""
+    """A checked part, the result, and the remedy."""
 
     level: Level
     subject: str
@@ -58,7 +58,7 @@ class Finding:
 
 
 def findings(facts: Facts) -> list[Finding]:
-    """All findings, in the order in which things depend on each other."""
+    """Returns all findings. A part comes after the parts that it depends on."""
     found = [_cluster(facts), _yours(facts), _crd(facts), *_operators(facts)]
     for operator in facts.operators or ():
         found += _rights(operator)
@@ -78,12 +78,10 @@ def _cluster(facts: Facts) -> Finding:
 def _yours(facts: Facts) -> Finding:
     lacking = [YOURS[right] for right, allowed in facts.yours.items() if not allowed]
     if not facts.yours:
-        return Finding(Level.UNKNOWN, "your rights", "they could not be asked for")
+        return Finding(Level.UNKNOWN, "your rights", "they could not be checked")
     if lacking:
         text = f"in namespace {facts.namespace} you can't use: {'; '.join(lacking)}"
-        return Finding(
-            Level.WARNING, "your rights", text, "ask for a role with these rights on modeldeployments"
-        )
+        return Finding(Level.WARNING, "your rights", text, "request a role with these rights")
     return Finding(Level.GOOD, "your rights", f"every command works for you in namespace {facts.namespace}")
 
 
@@ -103,7 +101,7 @@ def _crd(facts: Facts) -> Finding:
         )
     theirs, ours = installed.fields, read_crd(custom_resource_definition()).fields
     if lacking := sorted(ours - theirs):
-        text = f"it is older than this program; it lacks {_some(lacking)}"
+        text = f"it is older than this program and lacks {_some(lacking)}"
         remedy = "upgrade the CRD: helm upgrade, or kubectl apply --server-side -f crds/"
         return Finding(Level.WARNING, "CRD", text, remedy)
     if unknown := sorted(theirs - ours):
@@ -111,7 +109,7 @@ def _crd(facts: Facts) -> Finding:
         return Finding(
             Level.WARNING, "CRD", text, "upgrade this program: pip install -U 'model-operator[cli]'"
         )
-    return Finding(Level.GOOD, "CRD", f"{names.VERSION} is served, in step with this program")
+    return Finding(Level.GOOD, "CRD", f"{names.VERSION} is served and matches this program")
 
 
 # --- the operator ----------------------------------------------------------------------------------
@@ -119,7 +117,7 @@ def _crd(facts: Facts) -> Finding:
 
 def _operators(facts: Facts) -> Iterator[Finding]:
     if facts.operators is None:
-        yield Finding(Level.UNKNOWN, "operator", "you may not list Deployments, so it was not looked for")
+        yield Finding(Level.UNKNOWN, "operator", "you may not list Deployments, so it could not be checked")
         return
     if not facts.operators:
         yield Finding(
@@ -137,7 +135,7 @@ def _operators(facts: Facts) -> Iterator[Finding]:
     for index, one in enumerate(served):
         for other in served[:index]:
             if not one or not other or one & other:
-                text = "two operators serve the same namespaces and would undo each other's work"
+                text = "two operators manage the same namespaces and undo each other's changes"
                 yield Finding(
                     Level.PROBLEM, "operator", text, "give each its own watchNamespaces, or remove one"
                 )
@@ -150,7 +148,7 @@ def _check_running(operator: Operator) -> Finding:
         text = f"{seen.ready} of {seen.replicas} pods ready, image {seen.image}"
         return Finding(Level.GOOD, _name(operator), text)
     where = f"-n {seen.namespace} deployment/{seen.name}"
-    remedy = f"kubectl describe {where} and kubectl logs {where} say more"
+    remedy = f"run kubectl describe {where} and kubectl logs {where}"
     text = f"none of {seen.replicas} pods is ready, image {seen.image}"
     return Finding(Level.PROBLEM, _name(operator), text, remedy)
 
@@ -163,20 +161,18 @@ def _name(operator: Operator) -> str:
 def _rights(operator: Operator) -> Iterator[Finding]:
     if operator.denied is None:
         yield Finding(
-            Level.UNKNOWN, _name(operator), "its rights could not be asked for: you may not review access"
+            Level.UNKNOWN, _name(operator), "its rights could not be checked: you may not review access"
         )
     elif operator.denied:
-        told = [
+        lacking = [
             f"{verb} {resource}{f'.{group}' if group else ''} {f'in {space}' if space else 'in the cluster'}"
             for space, (group, resource, verb) in operator.denied
         ]
-        text = f"it may not {_some(told, '; ')}"
-        yield Finding(
-            Level.PROBLEM, _name(operator), text, "helm upgrade brings its role up to date (rbac.create)"
-        )
+        text = f"it may not {_some(lacking, '; ')}"
+        yield Finding(Level.PROBLEM, _name(operator), text, "update its role with helm upgrade (rbac.create)")
     else:
         yield Finding(
-            Level.GOOD, _name(operator), f"it has the rights that it needs ({len(OPERATORS)} asked for)"
+            Level.GOOD, _name(operator), f"it has the rights that it needs ({len(OPERATORS)} checked)"
         )
 
 
@@ -191,15 +187,17 @@ def _webhooks(operator: Operator) -> Iterator[Finding]:
         return
     if operator.webhook_service is False:
         text = "the Service that MLflow delivers to is missing"
-        yield Finding(Level.PROBLEM, subject, text, "helm upgrade makes it (webhooks.enabled)")
+        yield Finding(Level.PROBLEM, subject, text, "create it with helm upgrade (webhooks.enabled)")
     if operator.webhook_secret_keys == 0:
-        text = "there is no secret to check deliveries with, so all are refused"
+        text = "there is no secret to check deliveries with, so all are rejected"
         yield Finding(Level.PROBLEM, subject, text, "create the Secret that webhooks.secretName names")
     if not settings.webhooks.certificate_dir:
         text = "deliveries come over plain http"
-        yield Finding(Level.WARNING, subject, text, "set webhooks.tls.secretName, or let an ingress do TLS")
+        yield Finding(
+            Level.WARNING, subject, text, "set webhooks.tls.secretName, or terminate TLS at an ingress"
+        )
     if operator.webhook_service and operator.webhook_secret_keys:
-        yield Finding(Level.GOOD, subject, f"on, at port {settings.webhooks.port}")
+        yield Finding(Level.GOOD, subject, f"on, port {settings.webhooks.port}")
 
 
 # --- registries ------------------------------------------------------------------------------------
@@ -221,7 +219,7 @@ def _entries(facts: Facts) -> dict[str, RegistryConfig | None]:
 
 
 def registry_of(deployment: Object) -> str:
-    """The entry of the registry that a ModelDeployment names, or the URL of one of its own."""
+    """Returns the entry of a ModelDeployment's registry, or the URL if it has its own."""
     registry = part(read_modeldeployment(deployment).spec, "registry")
     return str(registry.get("url") or registry.get("name") or names.DEFAULT_REGISTRY)
 
@@ -234,25 +232,27 @@ def _from_here(facts: Facts, entry: str) -> Iterator[Finding]:
             yield Finding(Level.PROBLEM, subject, text, "correct registries.NAME.url in the chart's values")
         elif backend.registry == entry and not backend.ready:
             text = f"no pod is ready behind its Service {backend.service}"
-            yield Finding(Level.PROBLEM, subject, text, "see to the MLflow server")
+            yield Finding(Level.PROBLEM, subject, text, "check the MLflow server")
     for probe in facts.probes:
         if probe.registry != entry:
             continue
         if probe.answer is Answer.HOST_REFUSED:
-            text = f"MLflow refuses to be called {probe.host} (its guard of the Host header)"
+            text = f"MLflow rejects the host name {probe.host} (its check of the Host header)"
             yield Finding(
                 Level.PROBLEM, subject, text, f"start MLflow with --allowed-hosts and {probe.host} in it"
             )
         elif probe.answer is Answer.ANSWERED:
-            yield Finding(Level.GOOD, subject, f"answers when it is called {probe.host}")
+            yield Finding(Level.GOOD, subject, f"answers to the host name {probe.host}")
         else:
-            text = f"{probe.host} can't be asked from here ({probe.detail}), which says nothing about the cluster"
-            remedy = "kubectl port-forward to the MLflow server and give --registry-at http://127.0.0.1:PORT"
+            text = f"{probe.host} can't be reached from your machine, but maybe from the cluster ({probe.detail})"
+            remedy = (
+                "run kubectl port-forward to the MLflow server, and pass --registry-at http://127.0.0.1:PORT"
+            )
             yield Finding(Level.UNKNOWN, subject, text, remedy)
 
 
 def _as_the_operator_sees_it(facts: Facts, entry: str, config: RegistryConfig | None) -> Iterator[Finding]:
-    """By what the ModelDeployments say of their registry."""
+    """Yields the findings about a registry from the status of its ModelDeployments."""
     troubles: dict[tuple[str, str], int] = {}
     good = 0
     for deployment in facts.deployments or ():
@@ -274,11 +274,11 @@ def _as_the_operator_sees_it(facts: Facts, entry: str, config: RegistryConfig | 
     elif not troubles:
         url = f" {config.url}" if config else ""
         yield Finding(
-            Level.NOTE, subject, f"no ModelDeployment tells yet whether the operator reaches it{url}"
+            Level.NOTE, subject, f"no ModelDeployment shows yet whether the operator reaches it{url}"
         )
 
 
-# --- what pods need, and what the ModelDeployments say ----------------------------------------------
+# --- the pods' Secrets, and the ModelDeployments ---------------------------------------------------
 
 
 def _pods_objects(facts: Facts) -> Iterator[Finding]:
@@ -290,8 +290,8 @@ def _pods_objects(facts: Facts) -> Iterator[Finding]:
             remedy = f"kubectl -n {space} create secret generic {name} {keys_given}"
             yield Finding(Level.PROBLEM, subject, "it does not exist, so no pod can fetch a model", remedy)
         elif not ("token" in keys or {"username", "password"} <= keys):
-            text = f"it holds {', '.join(sorted(keys)) or 'nothing'}; username and password, or token, are needed"
-            yield Finding(Level.PROBLEM, subject, text, "create it anew with these keys")
+            text = f"it has {', '.join(sorted(keys)) or 'no key'}, but needs username and password, or token"
+            yield Finding(Level.PROBLEM, subject, text, "create it again with these keys")
         else:
             present += 1
     for (space, name), keys in sorted(facts.config_maps.items()):
@@ -302,7 +302,7 @@ def _pods_objects(facts: Facts) -> Iterator[Finding]:
         else:
             present += 1
     if present:
-        yield Finding(Level.GOOD, "pods' Secrets", f"{present} looked at and in order")
+        yield Finding(Level.GOOD, "pods' Secrets", f"{present} checked, without a problem")
 
 
 def _deployments(facts: Facts) -> Iterator[Finding]:
@@ -323,7 +323,7 @@ def _deployments(facts: Facts) -> Iterator[Finding]:
             Level.WARNING,
             "ModelDeployments",
             text,
-            "kubectl model status NAME -n NAMESPACE tells what is wrong",
+            "run kubectl model status NAME -n NAMESPACE",
         )
     else:
         yield Finding(Level.GOOD, "ModelDeployments", f"{total}, and none needs a person")

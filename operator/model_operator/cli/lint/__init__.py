@@ -1,4 +1,4 @@
-"""Manifests judged without a cluster, as the API server would judge them."""
+"""Validates manifests without a cluster, with the checks of the API server."""
 
 from model_operator.cli.lint.documents import Document, DocumentError, documents
 from model_operator.cli.lint.judgement import Problem, judge

@@ -1,6 +1,6 @@
-"""YAML read as kubectl reads it, with the line that each field stands in.
+"""Reads YAML as kubectl does, with the line of each field.
 
-Unlike PyYAML's own loader it keeps dates as text, refuses a key that stands twice, and bounds what aliases can blow up.
+Unlike PyYAML's own loader, it keeps dates as text, rejects duplicate keys and limits the expansion of aliases.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Path = tuple[str | int, ...]
 
 
 class DocumentError(ValueError):
-    """The text is no YAML that kubectl would take. ``line`` counts from 1, ``document`` too."""
+    """The text is not YAML that kubectl accepts. ``line`` and ``document`` count from 1."""
 
     def __init__(self, message: str, line: int, document: int) -> None:
         super().__init__(message)
@@ -28,14 +28,14 @@ class DocumentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of a file: its place in the file (from 1), its value, the line of each of its fields."""
+    """One document of a file: its number in the file (from 1), its value, and the line of each field."""
 
     number: int
     value: Any
     lines: dict[Path, int] = field(default_factory=dict)
 
     def line(self, path: Path) -> int:
-        """The line of a field, or of the nearest field above it that is written down."""
+        """Returns the line of a field or, if the file lacks the field, of the nearest one above it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
@@ -45,7 +45,7 @@ _TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 class _Loader(yaml.SafeLoader):
-    """JSON's types only: a date stays the text that it is for kubectl."""
+    """Knows JSON's types only: a date stays a text, as for kubectl."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -55,14 +55,14 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def documents(text: str) -> Iterator[Document]:
-    """The documents of a file, without empty ones. Raises DocumentError where it can't be read on."""
+    """Yields the documents of a file, without empty ones. Raises DocumentError at the first invalid one."""
     number, loader = 0, None
     try:
         loader = _Loader(text)
         while loader.check_node():
             number += 1
             node = loader.get_node()
-            assert node is not None  # noqa: S101 - check_node said so
+            assert node is not None  # noqa: S101 - check_node found it
             reading = _Reading(loader, number)
             value = reading.value(node, ())
             if value is not None:
@@ -70,11 +70,11 @@ def documents(text: str) -> Iterator[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         words = " ".join(part for part in (error.context, error.problem) if part)
-        raise DocumentError(f"is no YAML: {words}", mark.line + 1 if mark else 1, max(number, 1)) from None
+        raise DocumentError(f"is not YAML: {words}", mark.line + 1 if mark else 1, max(number, 1)) from None
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, DocumentError):
             raise
-        raise DocumentError(f"is no YAML: {' '.join(str(error).split())}", 1, max(number, 1)) from None
+        raise DocumentError(f"is not YAML: {' '.join(str(error).split())}", 1, max(number, 1)) from None
     except RecursionError:
         raise DocumentError("is nested too deeply", 1, max(number, 1)) from None
     finally:
@@ -83,7 +83,7 @@ def documents(text: str) -> Iterator[Document]:
 
 
 class _Reading:
-    """One document on its way from nodes to values."""
+    """Converts the nodes of one document to values."""
 
     def __init__(self, loader: _Loader, number: int) -> None:
         self._loader = loader
@@ -97,7 +97,7 @@ class _Reading:
             raise self._error(node, f"has more than {MAX_NODES} values, or is nested deeper than {MAX_DEPTH}")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _TAGS:
-            raise self._error(node, f"has the tag {node.tag}, which JSON has no type for")
+            raise self._error(node, f"has the tag {node.tag}, for which JSON has no type")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -109,9 +109,9 @@ class _Reading:
         for key, _ in node.value:
             name = self._key(key)
             if name in written and name != "<<":
-                raise self._error(key, f"the key {name!r} stands twice")
+                raise self._error(key, f"the key {name!r} is duplicated")
             written.add(name)
-        # the keys of a merge come first, so that what is written beside it wins
+        # the keys of a merge come first, and keys beside it override them
         self._loader.flatten_mapping(node)
         found: dict[str, Any] = {}
         for key, item in node.value:

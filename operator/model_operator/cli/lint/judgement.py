@@ -1,4 +1,4 @@
-"""One document judged as a ModelDeployment: the structure of the CRD, then its CEL rules."""
+"""Validates one document as a ModelDeployment: the structure of the CRD, then its CEL rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model_operator.cli.lint.structure import FieldProblem, Schema, structural_p
 
 _METADATA = frozenset(
     {"name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers"}
-    # what `kubectl get -o yaml` writes, and the API server takes again
+    # fields that `kubectl get -o yaml` prints and the API server accepts
     | {"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "selfLink"}
     | {"deletionGracePeriodSeconds", "managedFields"}
 )
@@ -24,7 +24,7 @@ _METADATA = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong: document and line (both from 1), the object's name, the field, and words."""
+    """One problem: document and line (both from 1), the object's name, the field, and the message."""
 
     document: int
     line: int
@@ -34,9 +34,9 @@ class Problem:
 
 
 def judge(document: Document) -> list[Problem] | None:
-    """What the API server would say against the document; None where it holds no ModelDeployment.
+    """Returns the problems for which the API server would reject the document, or None if it has no ModelDeployment.
 
-    A ``List`` is judged by its items. Problems come in the order of their lines.
+    In a ``List``, each item is checked. Problems are in the order of their lines.
     """
     objects = list(_objects(document.value))
     if not objects:
@@ -72,7 +72,7 @@ def _find_problems(value: dict[str, Any]) -> list[FieldProblem]:
     if value.get("kind") != names.KIND:
         return [FieldProblem(("kind",), f"must be {names.KIND}, the only kind of {names.GROUP}")]
     schema = _schema()
-    # the status is the operator's: what a manifest says of it is dropped, unread
+    # the API server drops the status in a manifest without reading it
     given = {key: item for key, item in value.items() if key != "status"}
     whole = with_defaults(given, schema)
     faults = [*_find_metadata_problems(value.get("metadata")), *structural_problems(whole, schema)]
@@ -85,7 +85,7 @@ def _schema() -> Schema:
     version = custom_resource_definition()["spec"]["versions"][0]
     root = dict(version["schema"]["openAPIV3Schema"])
     properties = {name: part for name, part in root["properties"].items() if name != "status"}
-    # the API server knows metadata by itself; so do we, below
+    # the API server has its own checks of metadata, and so has _find_metadata_problems
     properties["metadata"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return {**root, "properties": properties}
 
@@ -120,7 +120,7 @@ def _name(value: dict[str, Any]) -> str:
 
 
 def _write_path(path: Path) -> str:
-    """A field's path as people write it: ``spec.gates.tags[0].key``; keys with dots in quotes."""
+    """Returns a field's path as people write it: ``spec.gates.tags[0].key``. Keys with dots are in quotes."""
     text = ""
     for part in path:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""The CEL part of the CRD: its own ``x-kubernetes-validations``, evaluated by a CEL library."""
+"""The CEL part of the CRD: evaluates its ``x-kubernetes-validations`` with a CEL library."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from model_operator.cli.lint.documents import Path
 from model_operator.cli.lint.structure import FieldProblem, Schema
 
 _MEMORY_BYTES = 64 * 1024 * 1024
-"""For one pattern: a bounded repetition of a class of Unicode takes more than RE2's default of 8 MiB."""
+"""For one pattern. A bounded repetition of a Unicode class needs more than RE2's default of 8 MiB."""
 
 
 def rule_problems(value: Any, schema: Schema, broken: Sequence[Path]) -> Iterator[FieldProblem]:
-    """What the CEL rules say against a value that has its defaults.
+    """Yields a problem for each CEL rule that a value with its defaults breaks.
 
-    ``broken`` are the fields whose structure is wrong already. What they are part of, or is part of them, is not
-    judged: its rules may count on the structure.
+    ``broken`` are the fields with an invalid structure. Objects that contain one of them or are within one are skipped,
+    because their rules may rely on the structure.
     """
     yield from _walk(value, schema, (), broken)
 
@@ -54,7 +54,7 @@ def _holds(rule: str, value: Any) -> bool:
     try:
         answer = _program(rule).evaluate({"self": json_to_cel(value)})
     except CELEvalError:
-        return False  # as in the API server: a rule that can't be evaluated refuses
+        return False  # as in the API server, a rule that can't be evaluated rejects the object
     return bool(answer)
 
 
@@ -70,7 +70,7 @@ def _matches(text: celtypes.Value, pattern: celtypes.Value) -> celtypes.Value:
 
 @cache
 def _compile(pattern: str) -> Any:
-    # the library's own function has RE2's default memory, and complains on stderr when that is used up
+    # the library's own function has RE2's default memory limit, and logs to stderr when it is reached
     options = re2.Options()
     options.max_mem = _MEMORY_BYTES
     options.log_errors = False

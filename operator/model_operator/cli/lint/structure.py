@@ -1,6 +1,6 @@
-"""The OpenAPI part of the CRD: types, bounds, required and unknown fields; and its defaults.
+"""The OpenAPI part of the CRD: types, bounds, required and unknown fields, and defaults.
 
-The CRD's structural schema becomes a JSON schema that ``jsonschema`` judges; only the words are ours.
+The CRD's structural schema is converted to a JSON schema for ``jsonschema``. Only the messages are our own.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _INT32 = {"minimum": -(2**31), "maximum": 2**31 - 1}
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """What is wrong with one field, and what can be done. No value is quoted: it may be a secret."""
+    """The problem of one field, with the remedy. The message quotes no value, because it may be a secret."""
 
     path: Path
     message: str
 
 
 def with_defaults(value: Any, schema: Schema) -> Any:
-    """The value as the API server keeps it: absent fields have their defaults, and a null counts as absent."""
+    """Returns the value as the API server stores it: with defaults for absent fields. A null counts as absent."""
     if isinstance(value, dict):
         parts, each = schema.get("properties", {}), schema.get("additionalProperties")
         schemas = {
@@ -52,14 +52,14 @@ def with_defaults(value: Any, schema: Schema) -> Any:
 
 
 def structural_problems(value: Any, schema: Schema) -> list[FieldProblem]:
-    """What the types and bounds of the schema say against a value that has its defaults."""
+    """Returns the problems of a value with its defaults: types, bounds, required, unknown and repeated fields."""
     judge = _Judge(_json_schema(schema))
     problems = [problem for error in judge.iter_errors(value) for problem in _describe(error)]
     return [*problems, *_find_repeated(value, schema, ())]
 
 
 def _json_schema(schema: Schema) -> dict[str, Any]:
-    """The same as a JSON schema, where what the API server would drop as unknown is refused."""
+    """Converts the schema to a JSON schema. It rejects unknown fields, which the API server would drop."""
     found: dict[str, Any] = {key: value for key, value in schema.items() if key in _KEPT}
     if schema.get("format") == "int32":
         found = {**_INT32, **found}
@@ -92,7 +92,7 @@ def _describe(error: jsonschema.ValidationError) -> Iterator[FieldProblem]:
     schema: Any = error.schema
     given: Any = error.instance
     if rule == "required":
-        # one error for each missing field; which one stands only in the library's words
+        # one error for each missing field, and only the library's message has its name
         missing = next(name for name in bound if error.message.startswith(repr(name)))
         yield FieldProblem((*path, missing), "is missing: add it")
     elif rule == "additionalProperties":
@@ -141,7 +141,7 @@ def _type_of(value: Any) -> str:
 
 
 def _find_repeated(value: Any, schema: Schema, path: Path) -> Iterator[FieldProblem]:
-    """Entries that stand twice in a list of which the API server keeps each once."""
+    """Yields a problem for each duplicate in a list whose entries must be unique."""
     if isinstance(value, dict):
         for name, part in schema.get("properties", {}).items():
             if name in value:
@@ -155,5 +155,5 @@ def _find_repeated(value: Any, schema: Schema, path: Path) -> Iterator[FieldProb
             continue
         identity = [item.get(key) for key in keys] if keys and isinstance(item, dict) else item
         if identity in seen:
-            yield FieldProblem((*path, index), "stands twice in the list: remove one")
+            yield FieldProblem((*path, index), "is in the list twice: remove one")
         seen.append(identity)

@@ -1,1 +1,1 @@
-"""How ``kubectl model`` shows things: trees, tables, documents, the terminal."""
+"""The output of ``kubectl model``: trees, tables, documents, and the terminal."""

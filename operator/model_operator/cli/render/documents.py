@@ -14,7 +14,7 @@ from model_operator.cli.summary import Summary
 
 
 def document(snapshot: Snapshot, verdict: Summary) -> dict[str, Any]:
-    """What programs get of a ModelDeployment: the verdict, the status as it stands, and its pods."""
+    """Returns a ModelDeployment for programs: the outcome, the status as the API server has it, and the pods."""
     pods = [
         {
             "name": pod.name,
@@ -28,12 +28,12 @@ def document(snapshot: Snapshot, verdict: Summary) -> dict[str, Any]:
         }
         for pod in pod_lines(snapshot)
     ]
-    told = {"verdict": str(verdict.verdict), "reason": verdict.reason, "message": verdict.message}
+    outcome = {"verdict": str(verdict.verdict), "reason": verdict.reason, "message": verdict.message}
     return {
         "name": snapshot.name,
         "namespace": snapshot.namespace,
         "follows": snapshot.reference,
-        "outcome": told | ({"remedy": verdict.remedy} if verdict.remedy else {}),
+        "outcome": outcome | ({"remedy": verdict.remedy} if verdict.remedy else {}),
         "status": snapshot.seen.status,
         **({} if snapshot.pods is None else {"pods": pods}),
     }

@@ -16,7 +16,7 @@ from model_operator.domain.objects import read_time
 def overview(
     found: Sequence[tuple[Snapshot, Summary]], terminal: Terminal, *, namespaces: bool, wide: bool
 ) -> Table:
-    """One row for each ModelDeployment, like `kubectl get mdep` with what it amounts to."""
+    """Returns one row for each ModelDeployment, as `kubectl get mdep`, with its state."""
     words = terminal.signs.words
     table = _table("", *(["NAMESPACE"] if namespaces else []), "NAME", "FOLLOWS", "VERSION", "PODS", "STATE")
     for title in ("AGE", *(["PHASE", "STRATEGY", "REVISION"] if wide else [])):
@@ -47,12 +47,12 @@ def overview(
 
 
 def _versions(serving: str, wanted: str) -> str:
-    """What serves, and what is wanted where that is something else: ``1``, ``1 → 2``, ``- → 1``."""
+    """Returns the serving version, and the wanted one if it differs: ``1``, ``1 → 2``, ``- → 1``."""
     return serving if not wanted or serving == wanted else f"{serving or '-'} → {wanted}"
 
 
 def history(snapshot: Snapshot, terminal: Terminal) -> Table:
-    """What served when and why it left, and what was rejected; newest first."""
+    """Returns the versions that served, why each of them stopped, and the rejected versions. Newest first."""
     table = _table("", "VERSION", "REVISION", "SERVED", "ENDED", "WHY")
     rows = sorted(_history_rows(snapshot), key=lambda row: row[0], reverse=True)
     for _, icon, cells in rows:
@@ -63,7 +63,7 @@ def history(snapshot: Snapshot, terminal: Terminal) -> Table:
 def _history_rows(snapshot: Snapshot) -> Iterable[tuple[str, str, tuple[str, ...]]]:
     status = snapshot.status
     if serving := status.serving:
-        state = "serves, settled" if serving.settled else "serves, in its watch"
+        state = "serves, settled" if serving.settled else "serves, in its watch window"
         yield (
             "~",
             "good",

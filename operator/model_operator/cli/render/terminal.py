@@ -1,4 +1,4 @@
-"""What can be shown where the output goes: colours, the width, and signs beyond ASCII."""
+"""The abilities of the terminal: colours, width, and signs beyond ASCII."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 PIPE_WIDTH = 100
-"""Columns for text that flows where nobody said how wide it may be; rows of tables are never broken in a pipe."""
+"""Columns for text in a pipe, unless COLUMNS is set. Rows of tables are never broken in a pipe."""
 _TABLE_PIPE_WIDTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The icons, and how the rest of a text is written."""
+    """The icons, and the conversion of any other text."""
 
     good: str
     bad: str
@@ -31,9 +31,9 @@ class Signs:
     ascii_only: bool = False
 
     def words(self, text: object) -> str:
-        """A text from the cluster as it may be shown: on one line, without anything that could drive the terminal.
+        """Returns a text from the cluster on one line, without characters that could control the terminal.
 
-        Messages hold the last words of containers, and names come from registries: neither is trusted.
+        Messages contain the output of containers, and names come from registries. Neither is trusted.
         """
         shown = "".join(_harmless(sign) for sign in str(text))
         shown = " ".join(shown.split())
@@ -61,13 +61,13 @@ def _harmless(sign: str) -> str:
     if sign in "\n\r\t":
         return " "
     category = unicodedata.category(sign)
-    # Cc: escape sequences; Cf: what turns the direction of writing, among others
+    # Cc has escape sequences. Cf has, among others, characters that change the direction of writing
     return "�" if category in ("Cc", "Cf", "Cs", "Co") else sign
 
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """Where a command writes: results to ``out``, all else to ``err``."""
+    """The output of a command: results go to ``out``, everything else to ``err``."""
 
     out: Console
     err: Console
@@ -75,22 +75,22 @@ class Terminal:
 
     @property
     def live(self) -> bool:
-        """Whether what was drawn can be drawn over."""
+        """Whether the output can be redrawn in place."""
         return self.out.is_terminal and not self.out.is_dumb_terminal
 
     def wide(self) -> Console:
-        """A console for tables: in a pipe no row is broken, so that grep and awk see all of it."""
+        """Returns a console for tables. In a pipe, it breaks no row, because grep and awk need whole rows."""
         if self.out.is_terminal or "COLUMNS" in self.out._environ:
             return self.out
         return Console(file=self.out.file, width=_TABLE_PIPE_WIDTH, color_system=None)
 
     def icon(self, name: str) -> Text:
-        """One of the signs, in its colour."""
+        """Returns one of the signs, in its colour."""
         return Text(getattr(self.signs, name), style=_STYLES[name])
 
 
 def terminal(color: bool, environ: Mapping[str, str], out: TextIO, err: TextIO) -> Terminal:
-    """The terminal that the two streams lead to. NO_COLOR, TERM and COLUMNS are respected."""
+    """Returns the terminal of the two streams. It respects NO_COLOR, TERM and COLUMNS."""
     ascii_only = not _takes_unicode(environ, out)
     if ascii_only:
         for stream in (out, err):
@@ -114,7 +114,7 @@ def _console(color: bool, environ: Mapping[str, str], stream: TextIO) -> Console
 def _takes_unicode(environ: Mapping[str, str], stream: TextIO) -> bool:
     if not (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf"):
         return False
-    # Python changes a C locale to UTF-8 for itself, and the variable too; the terminal stays what it is
+    # Python changes a C locale to UTF-8 for itself and sets LC_CTYPE, but the terminal does not change
     named = [environ.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG")]
     if named[0] == "" and named[1] == "C.UTF-8" and named[2] in ("C", "POSIX"):
         return False
@@ -123,5 +123,5 @@ def _takes_unicode(environ: Mapping[str, str], stream: TextIO) -> bool:
 
 
 def standard_terminal(color: bool, environ: Mapping[str, str]) -> Terminal:
-    """The process' own."""
+    """Returns the terminal of this process' stdout and stderr."""
     return terminal(color, environ, sys.stdout, sys.stderr)

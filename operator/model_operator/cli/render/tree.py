@@ -1,4 +1,4 @@
-"""The tree of ``kubectl model status``: alias, resolved version, tracks, pods, and what is in the way. Pure."""
+"""The tree of ``kubectl model status``: alias, resolved version, tracks, pods, and the reason for a delay. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WAITING = frozenset({"WaitingForApproval", "ReadyForTraffic", "WaitingForSlot"}
 
 
 def status_tree(snapshot: Snapshot, summary: Summary, terminal: Terminal) -> RenderableType:
-    """The tree, and under it the next step where there is one."""
+    """Returns the tree and, below it, the next step if there is one."""
     painter = _Painter(snapshot, terminal)
     tree = Tree(painter.headline(summary), guide_style="dim")
     tree.add(painter.target())
@@ -54,7 +54,7 @@ def status_tree(snapshot: Snapshot, summary: Summary, terminal: Terminal) -> Ren
 
 
 def plan_tree(snapshot: Snapshot, terminal: Terminal) -> RenderableType:
-    """The next step alone, in full."""
+    """Returns the next step alone, in full."""
     painter = _Painter(snapshot, terminal)
     label, lines = painter.plan()
     tree = Tree(label, guide_style="dim")
@@ -94,8 +94,8 @@ class _Painter:
         return self._line(_CONDITIONS[condition.status], text)
 
     def conditions(self) -> Iterator[RenderableType]:
-        """One line for each thing that is said; conditions that say the same share it."""
-        # Admitted and Reconciling are shown only where they are news
+        """Yields one line for each state. Conditions with the same state share a line."""
+        # Admitted and Reconciling are shown only if they add something
         resolved = self.snapshot.condition("Resolved")
         told = {resolved.message} if resolved and resolved.status != "True" else set()
         said: dict[tuple[str, str, str], list[str]] = {}
@@ -126,12 +126,12 @@ class _Painter:
         return self._line(icon, text)
 
     def _is_shown(self, message: str | None) -> bool:
-        """Whether a condition at the top quotes the message already."""
+        """Whether a condition at the top already has the message."""
         told = [found.message for kind in ("Ready", "Current") if (found := self.snapshot.condition(kind))]
         return any((message or "") in text for text in told)
 
     def _adds_nothing(self, admitted: Condition | None) -> bool:
-        """Whether the plan's gates tell already what the condition Admitted tells."""
+        """Whether the plan's gates already show the content of the condition Admitted."""
         plan = self.snapshot.status.plan
         return admitted is None or admitted.status == "True" or bool(plan and plan.gates)
 
@@ -174,7 +174,7 @@ class _Painter:
                     self._line("note", Text(f"and {len(mine) - PODS_SHOWN} more, {ready} of them ready"))
                 )
             if self.snapshot.pods is None:
-                lines.append(self._line("warning", Text("its pods may not be read by you")))
+                lines.append(self._line("warning", Text("you may not read its pods")))
             elif not mine:
                 lines.append(self._line("note", Text("no pods", "dim")))
             yield self._revision(revision, mine[0].version if mine else ""), lines
@@ -200,7 +200,7 @@ class _Painter:
         rejected = next(
             (found for found in self.snapshot.status.rejected if found.revision == revision), None
         )
-        role = "is taken back" if rejected else "served before"
+        role = "was rejected" if rejected else "served before"
         text = Text.assemble((f"version {self._words(version or revision)}", "bold"), f" {role}")
         text.append(f" {dot} {self._words(revision)}", "dim")
         return self._line("bad" if rejected else "note", text)
@@ -254,12 +254,12 @@ class _Painter:
         return self._line("note", Text(f"plan {self.from_to(step)}")), list(self.plan_lines(step))
 
     def from_to(self, step: PlannedStep) -> str:
-        """The step in a few words: from which version to which, and by which strategy."""
+        """Returns the step in a few words: both versions and the strategy."""
         before = f"{step.from_} {self.terminal.signs.arrow} " if step.from_ else ""
         return self._words(f"version {before}{step.to}, {step.strategy or '?'}")
 
     def plan_lines(self, step: PlannedStep) -> Iterator[RenderableType]:
-        """What the step does, what it needs, and what each gate said of it."""
+        """Yields the effect of the step, the resources that it needs, and the result of each gate."""
         if step.message:
             yield self._line("note", Text(self._words(step.message)))
         if step.extra_pods and step.extra_resources:
@@ -312,7 +312,7 @@ class _Painter:
     # --- parts -------------------------------------------------------------------------------------
 
     def _line(self, icon: str, text: Text) -> RenderableType:
-        """An icon, and words that wrap beside it."""
+        """Returns an icon, with text that wraps beside it."""
         line = Table.grid(padding=(0, 1))
         line.add_column(no_wrap=True)
         line.add_column(overflow="fold")
