@@ -159,6 +159,33 @@ def running(
         process.wait()
 
 
+def run_with_mlflow(script: str, *arguments: str, mlflow: Path = REQUIREMENTS) -> str:
+    """What a script beside this one prints when it is run with MLflow's interpreter."""
+    # MLflow 2 makes a directory for runs where it stands
+    with tempfile.TemporaryDirectory() as directory:
+        done = subprocess.run(
+            [str(ensure_python(mlflow)), str(Path(__file__).with_name(script)), *arguments],
+            cwd=directory,
+            env=os.environ | {"PYTHONPATH": str(SCRIPTS), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def without_passwd(directory: Path) -> dict[str, str]:
+    """Variables with which a script's user has no entry in the image's passwd, as 65532 in most images."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "sitecustomize.py").write_text(
+        "import pwd\n\n\ndef getpwuid(uid):\n    raise KeyError(f'getpwuid(): uid not found: {uid}')\n\n\n"
+        "pwd.getpwuid = getpwuid\n"
+    )
+    return {"PYTHONPATH": str(directory)}
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Waits until the condition holds; a test that waits in vain fails here."""
     deadline = time.monotonic() + PATIENCE_SECONDS

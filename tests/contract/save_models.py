@@ -5,6 +5,7 @@ The model of scikit-learn is left out where that is not installed.
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import os
 import sys
@@ -13,6 +14,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
@@ -55,6 +57,12 @@ class Obedient(mlflow.pyfunc.PythonModel):
             rows = np.asarray(model_input).tolist()
             print(f"asked with {type(model_input).__name__} {rows} {params}", flush=True)
             return [1.0] * len(rows)
+        if self.on_predict == "log":
+            mlflow.log_metric("requests", 1)
+            with mlflow.start_run(nested=True):
+                mlflow.log_params({"rows": len(model_input)})
+            print(f"logged by {getpass.getuser()} in {mlflow.get_tracking_uri()}", flush=True)
+            return [1]
         if "answer" in model_input:
             # what JSON does not know; "object" is not even converted
             answers = {"nan": [float("nan"), 1.5], "infinity": {"NaN": [-np.inf]}, "object": [object()]}
@@ -91,6 +99,7 @@ def main(directory: Path) -> None:
         "predict-nan": Obedient(on_predict="nan"),
         "predict-hangs": Obedient(on_predict="hang"),
         "predict-three": Obedient(on_predict="three"),
+        "predict-logs": Obedient(on_predict="log"),
     }.items():
         mlflow.pyfunc.save_model(
             directory / name,

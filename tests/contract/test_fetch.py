@@ -25,8 +25,8 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contract.container import SCRIPTS, Container, running
-from tests.mlflow_env import OLDEST
+from tests.contract.container import SCRIPTS, Container, running, without_passwd
+from tests.mlflow_env import OLDEST, REQUIREMENTS
 from tests.mlflow_server import MlflowServer, shared_servers
 
 FILES = {"MLmodel": b"flavors: {}\n", "serving_input_example.json": b"{}", "data/weights.bin": b"\0" * 5000}
@@ -302,6 +302,22 @@ def test_the_client_of_the_oldest_mlflow_fetches_the_same_files(
     with running("fetch.py", tmp_path, env, OLDEST) as container:
         assert container.ended() == 0, container.log
     assert fetched(tmp_path / "model") == FILES
+
+
+@pytest.mark.parametrize("requirements", [REQUIREMENTS, OLDEST], ids=["MLflow 3", "the oldest MLflow"])
+def test_an_image_that_does_not_know_the_user_fetches(
+    registry: MlflowServer, tmp_path: Path, requirements: Path
+) -> None:
+    env = environment(registry, tmp_path, "iris", "1") | without_passwd(tmp_path / "site")
+    # a store's client that wants to know, as that of HDFS does
+    with (tmp_path / "site" / "sitecustomize.py").open("a") as site:
+        site.write(
+            "import os\n\nend = os._exit\n\n\ndef name_user(code):\n    import getpass\n\n"
+            "    print('fetched by', getpass.getuser(), flush=True)\n    end(code)\n\n\nos._exit = name_user\n"
+        )
+    with running("fetch.py", tmp_path, env, requirements) as container:
+        assert container.ended() == 0, container.log
+    assert "fetched by model-server" in container.log
 
 
 def test_the_registry_of_these_tests_checks_passwords(registry: MlflowServer) -> None:

@@ -7,8 +7,6 @@ import importlib
 import json
 import os
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +19,16 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.contract.container import PATIENCE_SECONDS, SCRIPTS, Container, free_port, running, until
-from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python
+from tests.contract.container import (
+    SCRIPTS,
+    Container,
+    free_port,
+    run_with_mlflow,
+    running,
+    until,
+    without_passwd,
+)
+from tests.mlflow_env import OLDEST, REQUIREMENTS
 
 from model_operator.controller.traffic import figures_of
 
@@ -38,23 +44,6 @@ def seconds(number: float) -> str:
 def answer(what: str) -> str:
     """A request to the obedient model: answer with nan, infinity or object."""
     return json.dumps({"dataframe_split": {"columns": ["answer"], "data": [[what]]}})
-
-
-def run_with_mlflow(script: str, *arguments: str, mlflow: Path = REQUIREMENTS) -> str:
-    """What a script beside this one prints when it is run with MLflow's interpreter."""
-    # MLflow 2 makes a directory for runs where it stands
-    with tempfile.TemporaryDirectory() as directory:
-        done = subprocess.run(
-            [str(ensure_python(mlflow)), str(Path(__file__).with_name(script)), *arguments],
-            cwd=directory,
-            env=os.environ | {"PYTHONPATH": str(SCRIPTS), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -416,6 +405,23 @@ def test_sigterm_while_the_model_loads_ends_at_once(models: Path, tmp_path: Path
         until(lambda: "the model is loading" in server.log)
         server.terminate()
         assert server.ended() == 143
+
+
+# ---- the pod's environment ---------------------------------------------------------------------------
+
+
+def test_a_model_logs_and_asks_for_its_user_in_an_image_that_knows_no_such_user(
+    mlflow_image: tuple[Path, Path], tmp_path: Path
+) -> None:
+    requirements, saved = mlflow_image
+    env = environment(saved / "predict-logs") | without_passwd(tmp_path / "site")
+    with running("serve.py", tmp_path / "pod", env, requirements) as server, server.client() as client:
+        until(server.listens)
+        assert client.get("/health").json()["selfTest"] == "Passed"
+        assert client.post("/invocations", content=seconds(0), headers=JSON).status_code == 200
+        assert f"logged by model-server in file://{tmp_path / 'pod'}/mlruns" in server.log
+    # nothing is left where the process stands, or in a home that there is not
+    assert list((tmp_path / "pod" / "mlruns").glob("*/*/metrics/requests"))
 
 
 # ---- definite failures: all started together, judged one by one --------------------------------------

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.contract.container import SCRIPTS, running, until
-from tests.contract.test_serve import environment, run_with_mlflow
-from tests.mlflow_env import OLDEST, REQUIREMENTS
+from tests.contract.test_serve import environment
+from tests.mlflow_env import REQUIREMENTS
 
 from model_operator.registry.clients.mlflow.mlmodel import EXAMPLE_TYPES, parse_mlmodel
 
@@ -156,14 +156,6 @@ def test_a_file_outside_the_model_is_no_example_of_it(serve_example: ModuleType,
     assert "has no such file" in serve_example.describe_absence(directory)
 
 
-@pytest.fixture(scope="module", params=[REQUIREMENTS, OLDEST], ids=["MLflow 3", "the oldest MLflow"])
-def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The lock file of an image, and the models of save_models.py saved in it."""
-    directory = tmp_path_factory.mktemp("models")
-    run_with_mlflow("save_models.py", str(directory), mlflow=request.param)
-    return request.param, directory
-
-
 @pytest.mark.parametrize(
     ("info", "content", "asked"),
     [
@@ -178,9 +170,9 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     ],
 )
 def test_a_server_tests_its_model_with_the_example_of_an_older_release(
-    image: tuple[Path, Path], tmp_path: Path, info: Mapping[str, Any], content: Any, asked: str
+    mlflow_image: tuple[Path, Path], tmp_path: Path, info: Mapping[str, Any], content: Any, asked: str
 ) -> None:
-    requirements, models = image
+    requirements, models = mlflow_image
     model = save(shutil.copytree(models / "looks", tmp_path / "model"), info, {FILE: content})
     env = environment(model, SELF_TEST_MODE="Required")
     with running("serve.py", tmp_path / "pod", env, requirements) as server, server.client() as client:
@@ -209,7 +201,7 @@ def test_a_server_tests_its_model_with_the_example_of_an_older_release(
     ],
 )
 def test_an_example_of_an_older_release_that_fails_names_the_reason(
-    image: tuple[Path, Path],
+    mlflow_image: tuple[Path, Path],
     tmp_path: Path,
     name: str,
     info: Mapping[str, Any],
@@ -217,7 +209,7 @@ def test_an_example_of_an_older_release_that_fails_names_the_reason(
     code: int,
     says: str,
 ) -> None:
-    requirements, models = image
+    requirements, models = mlflow_image
     files = {} if content is None else {FILE: content}
     model = save(shutil.copytree(models / name, tmp_path / "model"), info, files)
     env = environment(model, SELF_TEST_MODE="Required")

@@ -23,6 +23,7 @@ import errno
 import hashlib
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -605,11 +606,21 @@ def _report(record: dict[str, Any]) -> None:
         print(f"no termination message: {error}", file=sys.stderr, flush=True)
 
 
+def _name_user() -> None:
+    """Gives the user of the pod a name where the image's passwd has none, for getpass.getuser() and its like."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        for variable in ("LOGNAME", "USER"):
+            os.environ[variable] = os.environ.get(variable) or "model-server"
+
+
 def _prepare_environment() -> None:
     """Makes MLflow write to the temporary directory only, never call home, and fail within seconds."""
     scratch = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 (a volume of the pod's own)
     if not os.access(os.environ.get("HOME") or "/", os.W_OK):
         os.environ["HOME"] = scratch
+    _name_user()
     for variable, value in {
         "MPLCONFIGDIR": scratch,
         "MLFLOW_DISABLE_TELEMETRY": "true",

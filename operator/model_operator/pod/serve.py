@@ -27,6 +27,7 @@ import asyncio
 import json
 import logging
 import os
+import pwd
 import signal
 import socket
 import sys
@@ -262,6 +263,15 @@ def _exit_on_sigterm_while_loading() -> None:
     threading.Thread(target=wait, name="sigterm", daemon=True).start()
 
 
+def _name_user() -> None:
+    """Gives the user of the pod a name where the image's passwd has none, for getpass.getuser() and its like."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        for variable in ("LOGNAME", "USER"):
+            os.environ[variable] = os.environ.get(variable) or "model-server"
+
+
 def _prepare_environment() -> None:
     """Makes MLflow and the libraries write to the temporary directory only, and never call home."""
     here = Path(__file__).resolve().parent
@@ -270,10 +280,13 @@ def _prepare_environment() -> None:
     scratch = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 (a volume of the pod's own)
     if not os.access(os.environ.get("HOME") or "/", os.W_OK):
         os.environ["HOME"] = scratch
+    _name_user()
     for variable, value in {
         "MPLCONFIGDIR": scratch,
         # a tracking server must not be needed to serve
         "MLFLOW_TRACKING_URI": f"file://{scratch}/mlruns",
+        # without it MLflow 3.17 and later refuse that store, and a model may log while it predicts
+        "MLFLOW_ALLOW_FILE_STORE": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
