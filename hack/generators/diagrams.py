@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -25,42 +26,7 @@ LINE_HEIGHT = 15
 _CHARACTER = 6.7
 """Width of a character of the small font, in the widest of the fonts that may be chosen."""
 
-STYLE = """\
-    .page { fill: #ffffff; stroke: #d0d7de }
-    .zone { fill: #f6f8fa; stroke: #d0d7de }
-    .box { fill: #ffffff; stroke: #57606a }
-    .old { fill: #dafbe1; stroke: #1a7f37 }
-    .new { fill: #ddf4ff; stroke: #0969da }
-    .wait { fill: #fff8c5; stroke: #9a6700 }
-    .bad { fill: #ffebe9; stroke: #cf222e }
-    .planned { fill: #fbefff; stroke: #8250df; stroke-dasharray: 6 4 }
-    .none { fill: #f6f8fa; stroke: #d0d7de }
-    text { fill: #1f2328 }
-    .name { font-weight: 600 }
-    .heading { font-weight: 600; font-size: 16px }
-    .column { font-weight: 600; font-size: 12px }
-    .small { font-size: 12px }
-    .muted { font-size: 12px; fill: #57606a }
-    .line { stroke: #57606a; stroke-width: 1.5; fill: none }
-    .dashed { stroke: #57606a; stroke-width: 1.5; fill: none; stroke-dasharray: 5 4 }
-    .head { fill: #57606a }
-    @media (prefers-color-scheme: dark) {
-      .page { fill: #0d1117; stroke: #30363d }
-      .zone { fill: #161b22; stroke: #30363d }
-      .box { fill: #0d1117; stroke: #8b949e }
-      .old { fill: #0f2f1a; stroke: #3fb950 }
-      .new { fill: #0c2d6b; stroke: #58a6ff }
-      .wait { fill: #3a2d08; stroke: #d29922 }
-      .bad { fill: #4c1317; stroke: #f85149 }
-      .planned { fill: #271052; stroke: #a371f7 }
-      .none { fill: #161b22; stroke: #30363d }
-      text { fill: #e6edf3 }
-      .muted { fill: #9198a1 }
-      .line { stroke: #9198a1 }
-      .dashed { stroke: #9198a1 }
-      .head { fill: #9198a1 }
-    }
-"""
+STYLE = Path(__file__).with_suffix(".css").read_text("utf-8")
 _MARKER = """\
   <defs>
     <marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">
@@ -148,10 +114,10 @@ _STEP_TEXTS = {
 def _decision() -> Diagram:
     top, row = 112, 50
     boxes = [
-        Box(24, 112, 170, 290, "World", "ModelDeployment; its children; the version in the registry; "
-            "requests and 5xx of the pods; rejected writes; the time", "new"),
-        Box(766, 112, 170, 290, "Plan", "create, apply, scale or delete children; the whole status; events; "
-            "tags in the registry; the time of the next look", "old"),
+        Box(24, 112, 170, 290, "World", "the ModelDeployment, its children, the version in the "
+            "registry, requests and 5xx of the pods, rejected writes, the time", "new"),
+        Box(766, 112, 170, 290, "Plan", "writes to children, the whole status, events, tags in the "
+            "registry, the time of the next look", "old"),
     ]  # fmt: skip
     arrows = [Arrow([(194, 140), (226, 140)]), Arrow([(734, 374), (766, 374)])]
     for number, step in enumerate(STEPS):
@@ -184,13 +150,13 @@ _PHASES: Mapping[Phase, tuple[int, int, int, str, str]] = {
     Phase.WAITING_FOR_APPROVAL: (356, 84, 174, "only with approval BeforeStart", "wait"),
     Phase.WAITING_FOR_SLOT: (576, 84, 160, "only at the limit of rollouts at once", "wait"),
     Phase.APPLYING: (80, 226, 104, "the new pod template", "new"),
-    Phase.SCHEDULING: (208, 226, 114, f"a node; at most {_LIMITS.scheduling_seconds} s", "new"),
-    Phase.FETCHING: (346, 226, 124, f"image and model; at most {_LIMITS.fetch_seconds} s", "new"),
-    Phase.STARTING: (494, 226, 124, f"load, self-test; at most {_LIMITS.startup_seconds} s", "new"),
+    Phase.SCHEDULING: (208, 226, 114, f"a node, at most {_LIMITS.scheduling_seconds} s", "new"),
+    Phase.FETCHING: (346, 226, 124, f"image and model, at most {_LIMITS.fetch_seconds} s", "new"),
+    Phase.STARTING: (494, 226, 124, f"load, self-test, at most {_LIMITS.startup_seconds} s", "new"),
     Phase.ROLLING: (642, 226, 104, "one pod is ready, or more", "new"),
     Phase.READY: (770, 226, 150, "only with approval BeforeTraffic", "wait"),
     Phase.WITHDRAWN: (60, 420, 196, "", "wait"),
-    Phase.FAILED: (496, 420, 174, "nothing to revert to, or revert.policy Never; pods keep trying", "bad"),
+    Phase.FAILED: (496, 420, 174, "nothing to revert to, or revert.policy Never. Pods keep trying", "bad"),
 }
 """Where each phase is drawn: x, y, width, its text and its look. A phase without a place stops the generator."""
 
@@ -198,7 +164,7 @@ _PHASES: Mapping[Phase, tuple[int, int, int, str, str]] = {
 def _rollout_life() -> Diagram:
     if missing := set(Phase) - _PHASES.keys():
         raise ValueError(f"give these phases a place in hack/generators/diagrams.py: {sorted(missing)}")
-    retry = f"side {Side.ENVIRONMENT.value}; retried after {FIRST_RETRY.total_seconds():.0f} s, then twice as long "
+    retry = f"side {Side.ENVIRONMENT.value}. Retried after {FIRST_RETRY.total_seconds():.0f} s, then twice as long "
     retry += f"each time, at most {LONGEST_RETRY.total_seconds() / 3600:.0f} h"
     thrice = [
         name for name, known in REASONS.items() if not known.definite and known.side is not Side.ENVIRONMENT
@@ -211,7 +177,7 @@ def _rollout_life() -> Diagram:
     boxes += [
         Box(24, 84, 130, 64, "Start", "alias moved, or pods changed", "box"),
         Box(198, 84, 114, 64, "Gates", "tags, metrics and more", "box"),
-        Box(278, 420, 196, 100, "rejected", f"side {Side.MODEL.value} or {Side.CONFIGURATION.value}; "
+        Box(278, 420, 196, 100, "rejected", f"side {Side.MODEL.value} or {Side.CONFIGURATION.value}. "
             f"{' and '.join(thrice)} after {ATTEMPTS} tries", "bad"),
         Box(692, 420, 122, 100, "serving", f"watch window: {_LIMITS.watch_seconds} s", "old"),
         Box(846, 420, 90, 100, "settled", "a revert leads here", "old"),
@@ -269,16 +235,16 @@ def _rollout_life() -> Diagram:
 def _revert_life() -> Diagram:
     window, patience = _LIMITS.watch_seconds, int(READINESS_PATIENCE.total_seconds())
     boxes = [
-        Box(24, 84, 180, 110, "Version 8 is serving", f"watch window: {window} s; version 7 is settled", "new"),
+        Box(24, 84, 180, 110, "Version 8 is serving", f"watch window: {window} s. Version 7 is settled", "new"),
         Box(268, 84, 190, 110, "Failure", f"crashes, memory, no readiness for {patience} s, or "
             f"{ERROR_RATIO:.0%} of at least {ENOUGH_REQUESTS} requests with 5xx", "bad"),
         Box(522, 84, 180, 110, "Verdict", "first: version 8 is rejected, in the status and beside its revision", "bad"),
-        Box(766, 84, 170, 110, "Pods of version 7", "the stored template; with BlueGreen they are still warm", "wait"),
-        Box(766, 262, 170, 92, "Version 7 is serving", "it counts as settled; no further revert", "old"),
+        Box(766, 84, 170, 110, "Pods of version 7", "the stored template. With BlueGreen they are still warm", "wait"),
+        Box(766, 262, 170, 92, "Version 7 is serving", "it counts as settled. No further revert", "old"),
         Box(24, 262, 180, 92, "Version 8 is settled", "a later failure does not revert it", "old"),
-        Box(268, 262, 190, 92, "reported only", "revert.policy Never, or no earlier version: 8 keeps serving, "
+        Box(268, 262, 190, 92, "reported only", "revert.policy Never, or no earlier version. 8 keeps serving, "
             "Ready is False", "wait"),
-        Box(522, 262, 180, 92, "RevertBlocked", "no pod of version 7 can start; its pods keep trying", "bad"),
+        Box(522, 262, 180, 92, "RevertBlocked", "no pod of version 7 can start. Its pods keep trying", "bad"),
         Box(766, 416, 170, 92, "VerdictTakenBack", f"version 8 is retried after {FIRST_RETRY.total_seconds():.0f} s, "
             "with growing delay", "wait"),
         Box(268, 416, 434, 92, "Version 8 stays rejected", "until you move the alias to another version, commit a "
@@ -310,7 +276,7 @@ def _revert_life() -> Diagram:
         "The life of a revert",
         "Version 8 fails in its watch window. The operator records the verdict, restores the stored pods of version 7 "
         "and moves the traffic back. Version 8 stays rejected. Without a way back the failure is only reported. If "
-        "version 7 can't start, the reason is RevertBlocked. If it fails in the same way, the verdict is taken back.",
+        "version 7 can't start, the reason is RevertBlocked. If it fails in the same way, the verdict is withdrawn.",
         530,
         arrows=arrows,
         boxes=boxes,
@@ -326,11 +292,11 @@ def _canary() -> Diagram:
     mark = " (planned)" if planned else ""
     strategies = ", ".join(STRATEGIES)
     boxes = [
-        Box(24, 124, 150, 84, "Pods start", "fetch, load, self-test; no requests yet", "new"),
+        Box(24, 124, 150, 84, "Pods start", "fetch, load, self-test. No requests yet", "new"),
         Box(214, 124, 150, 84, "All pods ready", "approved, if you require it", "new"),
         Box(404, 120, 190, 92, f"Canary{mark}", "the candidate gets a share of the requests, in steps",
             "planned" if planned else "new"),
-        Box(634, 124, 148, 84, "serving", f"all requests; watch window: {_LIMITS.watch_seconds} s", "old"),
+        Box(634, 124, 148, 84, "serving", f"all requests. Watch window: {_LIMITS.watch_seconds} s", "old"),
         Box(822, 124, 114, 84, "settled", "a revert leads here", "old"),
         Box(404, 258, 190, 64, "rejected", "version 7 keeps serving", "bad"),
     ]  # fmt: skip
@@ -362,7 +328,7 @@ def _canary() -> Diagram:
     )
 
 
-# --- who may do what ---------------------------------------------------------------------------------------
+# --- rights ---------------------------------------------------------------------------------------------------
 
 _COLUMNS = ("Registry", "ModelDeployment", "Children", "Pods", "Secrets", "Metrics")
 _CHILDREN = ("deployments", "services", "configmaps", "horizontalpodautoscalers", "poddisruptionbudgets")
@@ -378,17 +344,17 @@ def _rights(operator_manifest: str) -> Diagram:
     operator, view, edit = (rules[f"model-operator{suffix}"] for suffix in ("", "-view", "-edit"))
     (children,) = {_verbs(operator, child) for child in _CHILDREN}
     author = (
-        f"{_verbs([*view, *edit], 'modeldeployments')}; status: {_verbs(view, 'modeldeployments/status')}"
+        f"{_verbs([*view, *edit], 'modeldeployments')}. Status: {_verbs(view, 'modeldeployments/status')}"
     )
     token = "" if PodSpec().automount_service_account_token else "no token of the API server"
     rows: Sequence[tuple[str, str, Sequence[str]]] = (
         ("Person who moves the alias", "a user of MLflow", ("moves the alias", "", "", "", "", "")),
         ("Author of the manifest", "model-operator-edit", ("", author, "", "", "those that the pods mount", "")),
         ("Approver", "model-operator-edit, or a Git review", ("", "sets gates.approval .approved", "", "", "", "")),
-        ("Operator", "its ClusterRole", ("reads; may tag versions",
-            f"{_verbs(operator, 'modeldeployments')}; status: {_verbs(operator, 'modeldeployments/status')}",
+        ("Operator", "its ClusterRole", ("reads, may tag versions",
+            f"{_verbs(operator, 'modeldeployments')}. Status: {_verbs(operator, 'modeldeployments/status')}",
             children, _verbs(operator, "pods"), _verbs(operator, "secrets") or "get, only those named in the values",
-            "serves its own; reads those of pods")),
+            "serves its own, reads those of pods")),
         ("Fetch container", token, ("downloads one version", "", "", "", "keys of one Secret, by reference", "")),
         ("Serving container", token, ("", "", "", "", "", "serves its own")),
         ("Monitoring", "Prometheus", ("", "", "", "", "", "reads /metrics")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from textwrap import wrap
 
 _WIDTH, _LEFT, _RIGHT = 960, 170, 24
@@ -12,30 +13,7 @@ _TOP, _BAR, _LANE = 78, 38, 56
 _CHARACTER = 6.6
 """Width of a character of the small font, in the widest of the fonts that may be chosen."""
 
-_STYLE = """\
-    .page { fill: #ffffff; stroke: #d0d7de }
-    .old { fill: #dafbe1; stroke: #1a7f37 }
-    .new { fill: #ddf4ff; stroke: #0969da }
-    .wait { fill: #fff8c5; stroke: #9a6700; stroke-dasharray: 5 3 }
-    .bad { fill: #ffebe9; stroke: #cf222e }
-    .still { fill: #f6f8fa; stroke: #8c959f }
-    text { fill: #1f2328 }
-    .small { font-size: 12px }
-    .moment { font-size: 12px; fill: #57606a }
-    .name { font-weight: 600 }
-    .line { stroke: #8c959f; stroke-dasharray: 2 4 }
-    @media (prefers-color-scheme: dark) {
-      .page { fill: #0d1117; stroke: #30363d }
-      .old { fill: #0f2f1a; stroke: #3fb950 }
-      .new { fill: #0c2d6b; stroke: #58a6ff }
-      .wait { fill: #3a2d08; stroke: #d29922 }
-      .bad { fill: #4c1317; stroke: #f85149 }
-      .still { fill: #161b22; stroke: #6e7681 }
-      text { fill: #e6edf3 }
-      .moment { fill: #9198a1 }
-      .line { stroke: #6e7681 }
-    }
-"""
+_STYLE = Path(__file__).with_suffix(".css").read_text("utf-8")
 
 
 @dataclass(frozen=True)
@@ -96,8 +74,8 @@ ROLLOUT = Picture(
             [
                 Bar(0, 0.1, "True", "still"),
                 Bar(0.1, 0.5, "False: RollingOut", "wait"),
-                Bar(0.5, 0.82, "True; in the watch window", "still"),
-                Bar(0.82, 1, "True; settled", "still"),
+                Bar(0.5, 0.82, "True, in the watch window", "still"),
+                Bar(0.82, 1, "True, settled", "still"),
             ],
         ),
     ],
