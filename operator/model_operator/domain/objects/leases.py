@@ -24,11 +24,11 @@ class Lease:
 
 def read_lease(raw: Object) -> Lease:
     """The view of a Lease."""
-    said = spec(raw)
+    written = spec(raw)
     return Lease(
         resource_version=text(metadata(raw).get("resourceVersion")),
-        holder=text(said.get("holderIdentity")),
-        transitions=count(said.get("leaseTransitions")),
-        duration_seconds=count(said.get("leaseDurationSeconds")),
-        spec=said,
+        holder=text(written.get("holderIdentity")),
+        transitions=count(written.get("leaseTransitions")),
+        duration_seconds=count(written.get("leaseDurationSeconds")),
+        spec=written,
     )

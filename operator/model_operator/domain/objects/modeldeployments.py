@@ -115,19 +115,19 @@ class Report:
 
 def read_report(raw: Object) -> Report:
     """The report of a ModelDeployment."""
-    meta, wanted, said = metadata(raw), spec(raw), status(raw)
-    registry, serving = part(wanted, "registry"), part(said, "serving")
-    candidate, resolved = part(said, "candidate"), part(said, "resolved")
+    meta, wanted, seen = metadata(raw), spec(raw), status(raw)
+    registry, serving = part(wanted, "registry"), part(seen, "serving")
+    candidate, resolved = part(seen, "candidate"), part(seen, "resolved")
     return Report(
         namespace=text(meta.get("namespace")),
         name=text(meta.get("name")),
-        model=text(said.get("modelName")),
-        alias=text(said.get("alias")),
+        model=text(seen.get("modelName")),
+        alias=text(seen.get("alias")),
         registry=text(registry.get("name")),
         has_own_registry=bool(registry.get("url")),
         strategy=text(part(wanted, "rollout").get("strategy")),
         suspended=wanted.get("suspend") is True,
-        conditions=tuple(_read_reported_conditions(said)),
+        conditions=tuple(_read_reported_conditions(seen)),
         serving=ReportedVersion(
             text(serving.get("version")),
             read_time(serving.get("since")),
@@ -139,25 +139,25 @@ def read_report(raw: Object) -> Report:
             phase=text(candidate.get("phase")),
             reason=text(candidate.get("reason")),
         ),
-        rejected=_read_rejected(said, resolved.get("version")),
+        rejected=_read_rejected(seen, resolved.get("version")),
         resolved=ReportedVersion(text(resolved.get("version")), read_time(resolved.get("at"))),
-        replicas=number(said.get("replicas")),
-        ready_replicas=number(said.get("readyReplicas")),
+        replicas=number(seen.get("replicas")),
+        ready_replicas=number(seen.get("readyReplicas")),
     )
 
 
-def _read_reported_conditions(said: Object) -> list[ReportedCondition]:
+def _read_reported_conditions(seen: Object) -> list[ReportedCondition]:
     return [
         ReportedCondition(text(raw.get("type")), text(raw.get("status")), text(raw.get("reason")))
-        for raw in _entries(said, "conditions")
+        for raw in _entries(seen, "conditions")
     ]
 
 
-def _read_rejected(said: Object, wanted: object) -> ReportedVersion:
-    of_wanted = (raw for raw in _entries(said, "rejected") if raw.get("version") == wanted)
-    rejected = next(of_wanted, None) or newest(said, "rejected")
+def _read_rejected(seen: Object, wanted: object) -> ReportedVersion:
+    of_wanted = (raw for raw in _entries(seen, "rejected") if raw.get("version") == wanted)
+    rejected = next(of_wanted, None) or newest(seen, "rejected")
     # a revert writes both with the same time
-    left = [(raw.get("revision"), raw.get("to")) for raw in _entries(said, "history")]
+    left = [(raw.get("revision"), raw.get("to")) for raw in _entries(seen, "history")]
     return ReportedVersion(
         text(rejected.get("version")),
         read_time(rejected.get("at")),
@@ -167,6 +167,6 @@ def _read_rejected(said: Object, wanted: object) -> ReportedVersion:
     )
 
 
-def _entries(said: Object, name: str) -> list[Object]:
-    found = said.get(name)
+def _entries(seen: Object, name: str) -> list[Object]:
+    found = seen.get(name)
     return [mapping(raw) for raw in found if isinstance(raw, Mapping)] if isinstance(found, list) else []

@@ -192,8 +192,8 @@ def _read_last_words(message: str) -> Object:
 
 
 def _read_requests(container: Object) -> ContainerRequests:
-    asked = part(part(container, "resources"), "requests")
-    amounts = {name: str(amount) for name, amount in asked.items() if isinstance(amount, str | int)}
+    requested = part(part(container, "resources"), "requests")
+    amounts = {name: str(amount) for name, amount in requested.items() if isinstance(amount, str | int)}
     return ContainerRequests(text(container.get("name")), amounts)
 
 

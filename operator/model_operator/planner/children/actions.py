@@ -56,7 +56,7 @@ def child_actions(
     # verdicts come first: a crash between a revert's writes must not lose the reason for it
     return (
         *_verdicts(world, state),
-        *(_tend(world, state, carried) if carried else ()),
+        *(_reconcile(world, state, carried) if carried else ()),
         *_rejected_unseen(world, state, desired),
         *delete_unneeded(world, state, revisions, desired),
     )
@@ -70,7 +70,7 @@ def child_moments(world: World, state: RolloutState) -> Iterator[datetime]:
         yield world.now + REFUSAL_RETRY
 
 
-def _tend(world: World, state: RolloutState, carried: Mapping[str, Revision]) -> Iterator[Action]:
+def _reconcile(world: World, state: RolloutState, carried: Mapping[str, Revision]) -> Iterator[Action]:
     """The writes that make each track run its revision and the Service select the right track."""
     owner, spec = Owner(world.namespace, world.name, world.uid), world.spec
     for revision in carried.values():

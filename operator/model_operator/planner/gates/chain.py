@@ -58,11 +58,11 @@ def facts_wanted(
 
     ``serving`` names the serving version. None if no version serves.
     """
-    asked = _find_set(gates)
+    chosen = _find_set(gates)
     candidate = FactsWanted(VersionId(version.model, version.version), version.run_id, version.source)
-    wanted = [_ask(candidate, asked)]
+    wanted = [_request(candidate, chosen)]
     if serving is not None:
-        wanted.append(_ask(serving, [gate for gate in asked if gate.compares(gates)]))
+        wanted.append(_request(serving, [gate for gate in chosen if gate.compares(gates)]))
     return tuple(one for one in wanted if one.metrics or one.description)
 
 
@@ -70,8 +70,8 @@ def _find_set(gates: GatesSpec) -> list[Gate]:
     return [gate for gate in CHAIN if gate.is_set(gates)]
 
 
-def _ask(version: FactsWanted, asked: Sequence[Gate]) -> FactsWanted:
-    facts = frozenset[Fact]().union(*(gate.needs for gate in asked))
+def _request(version: FactsWanted, chosen: Sequence[Gate]) -> FactsWanted:
+    facts = frozenset[Fact]().union(*(gate.needs for gate in chosen))
     return replace(version, metrics=Fact.METRICS in facts, description=Fact.DESCRIPTION in facts)
 
 

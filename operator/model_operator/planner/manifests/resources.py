@@ -31,8 +31,8 @@ def sum_requests(template: Mapping[str, Any], pods: int) -> dict[str, str]:
 def _requests(container: Mapping[str, Any]) -> Iterable[tuple[str, Fraction]]:
     resources = container.get("resources") or {}
     # without a request, the scheduler reserves the limit
-    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-    for name, value in asked.items():
+    requested = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    for name, value in requested.items():
         amount = parse_quantity(value)
         if amount is not None and amount > 0:
             yield name, amount

@@ -78,13 +78,13 @@ def read_revision(obj: Mapping[str, Any]) -> Revision | None:
     )
 
 
-def _read_target(said: Mapping[str, Any]) -> Target | None:
+def _read_target(stored: Mapping[str, Any]) -> Target | None:
     keys = ("registryUrl", "model", "version", "runId", "source", "digest")
-    pod_spec = said.get("shape")
-    if not isinstance(pod_spec, Mapping) or not all(isinstance(said.get(key), str) for key in keys):
+    pod_spec = stored.get("shape")
+    if not isinstance(pod_spec, Mapping) or not all(isinstance(stored.get(key), str) for key in keys):
         return None
-    registry_url, model, version, run_id, source, digest = (said[key] for key in keys)
-    restart = said.get("restart", "")
+    registry_url, model, version, run_id, source, digest = (stored[key] for key in keys)
+    restart = stored.get("restart", "")
     if not isinstance(restart, str):
         return None
     return Target(registry_url, model, version, run_id, source, digest, pod_spec, restart)
