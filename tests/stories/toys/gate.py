@@ -26,7 +26,7 @@ def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
     wanted, found = getattr(gates, FIELD), subject.version.tags.get("owner", "nobody")
     if found == wanted:
         return passed("Owner", f"owned by {found}")
-    text = f"version {subject.version.version} is owned by {found}, not {wanted}; tag it, {OVERRIDE_REMEDY}"
+    text = f"version {subject.version.version} is owned by {found}, not {wanted}. Correct the tag, {OVERRIDE_REMEDY}"
     return failed("Owner", "OwnerMismatch", text)
 
 

@@ -1,4 +1,4 @@
-"""The gate Signature: whether a new version accepts every request that the serving one accepts, with equal answers.
+"""The gate Signature: whether a new version accepts all requests of the serving one, and answers in the same shape.
 
 The rules are those of MLflow's own check of requests (MLflow 3.17). tests/contract/test_signatures.py compares them
 with MLflow:

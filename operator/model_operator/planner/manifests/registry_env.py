@@ -12,7 +12,7 @@ from model_operator.planner.manifests.containers import mount, variable
 REGISTRY_CA_DIR = "/opt/model-operator-registry-ca"
 REGISTRY_CA_KEY = "ca.crt"
 REGISTRY_CLIENT_DIR = "/opt/model-operator-registry-client"
-# names that no volume of a user may have
+# The prefix keeps them apart from a user's volumes. The API does not reserve these names (RESERVED_VOLUMES)
 VOLUME_REGISTRY_CA = "model-operator-registry-ca"
 VOLUME_REGISTRY_CLIENT = "model-operator-registry-client"
 

@@ -92,7 +92,10 @@ def _judge_pods(world: World, serving: Serving, since: datetime) -> ServingJudge
 
 
 def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) -> Decision:
-    """Reverts to the last settled revision. Only reports the failure if there is none, or with policy Never."""
+    """Reverts to the last settled revision, or else to the last one that was live.
+
+    Without an earlier revision, or with ``revert.policy`` Never, it only reports the failure.
+    """
     state = decision.state
     earlier = revert_target(state, decision.revisions)
     never = world.spec.revert.policy == "Never"
@@ -145,7 +148,7 @@ def _restore(world: World, state: RolloutState, earlier: Revision) -> Serving:
 
 
 def _count_attempts(state: RolloutState, serving: Serving) -> int:
-    """How often the revision was live: each failure in the history, and this time."""
+    """How often the revision failed after it went live: the failures in the history, and this one."""
     left = [p for p in state.history if p.revision == serving.revision and p.reason in REASONS]
     return len(left) + 1
 

@@ -136,7 +136,10 @@ def _is_hidden(world: World) -> bool:
 
 
 def is_confirmed(world: World, track: str) -> bool:
-    """Whether the Service selects ``track`` and all ready endpoints are pods of that track."""
+    """Whether the Service selects ``track`` and all its ready endpoints are pods of that track.
+
+    At least one endpoint must be ready, unless the track has 0 replicas.
+    """
     if world.service_track != track:
         return False
     if world.track(track).replicas == 0:
