@@ -1,1 +1,1 @@
-"""The words that all floors share: frozen values, and the readers of foreign JSON. All pure."""
+"""The types that all packages share: frozen values, and the readers of Kubernetes JSON. All pure."""

@@ -34,7 +34,7 @@ class ResolutionReason(StrEnum):
 
     @property
     def definite(self) -> bool:
-        """Whether the answer is a fact about the registry. False if the registry gave no answer that counts."""
+        """Whether the answer is a fact about the registry. False if there was no usable answer."""
         return self in _DEFINITE
 
 

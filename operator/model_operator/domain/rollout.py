@@ -25,7 +25,7 @@ class Phase(StrEnum):
     READY = "ReadyForTraffic"
     """Every pod is ready, and the Service has not moved: an approval is missing, or the strategy waits."""
     WITHDRAWN = "Withdrawn"
-    """Withdrawn because of the environment. It will be retried."""
+    """Withdrawn because of the environment. It is retried, unless each attempt takes away a serving pod."""
     FAILED = "Failed"
     """Failed, and left in place because there is no revert (none possible, or ``revert.policy`` Never)."""
 
