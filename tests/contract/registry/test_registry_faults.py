@@ -395,7 +395,7 @@ async def test_a_server_that_asks_for_a_certificate_lets_in_whom_it_trusts(tmp_p
     [
         pytest.param({"tls.crt": "x"}, ["tls.key"], id="without its key"),
         pytest.param({"tls.key": "x"}, ["none of the files"], id="a key alone"),
-        pytest.param({"tls.crt": "x", "tls.key": "y"}, ["no PEM certificate"], id="no certificate at all"),
+        pytest.param({"tls.crt": "x", "tls.key": "y"}, ["not a PEM certificate"], id="no certificate at all"),
     ],
 )
 async def test_an_unusable_client_certificate_is_named(

@@ -95,7 +95,7 @@ async def test_a_server_with_another_name_at_that_address_gets_nothing(namespace
         with pytest.raises(RegistryError, match="certificate is not trusted") as failure:
             await source.get("/x", {}, 1000)
     assert failure.value.reason is ResolutionReason.UNREACHABLE
-    assert "check ca.crt in ConfigMap ca of namespace team-a" in failure.value.message
+    assert "Check ca.crt in ConfigMap ca of namespace team-a" in failure.value.message
     assert server.requests == []
 
 
@@ -105,7 +105,7 @@ async def test_without_an_authority_the_remedy_names_the_field(namespace: Namesp
         namespace.asking(server, config_map="") as source,
     ):
         with pytest.raises(
-            RegistryError, match=r"name a ConfigMap with ca\.crt in spec\.registry\.caConfigMap"
+            RegistryError, match=r"Name a ConfigMap with ca\.crt in spec\.registry\.caConfigMap"
         ):
             await source.get("/x", {}, 1000)
 

@@ -131,7 +131,7 @@ async def test_an_exact_version_is_found(shelf: Shelf, client: RegistryClient) -
 @pytest.mark.parametrize(
     ("suffix", "reason", "words"),
     [
-        ("@nobody", ResolutionReason.ALIAS_NOT_FOUND, "it has @champion"),
+        ("@nobody", ResolutionReason.ALIAS_NOT_FOUND, "It has @champion"),
         ("/99", ResolutionReason.VERSION_NOT_FOUND, "does not exist"),
     ],
 )

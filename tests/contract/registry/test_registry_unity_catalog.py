@@ -121,7 +121,7 @@ async def test_an_alias_of_a_three_part_name_is_followed(
             id="an empty part",
         ),
         pytest.param(
-            f"models:/{NAME}/latest", ResolutionReason.VERSION_NOT_FOUND, "follow an alias", id="latest"
+            f"models:/{NAME}/latest", ResolutionReason.VERSION_NOT_FOUND, "Follow an alias", id="latest"
         ),
         pytest.param(
             f"models:/{NAME}/Production", ResolutionReason.STAGE_NOT_FOUND, "no stages", id="a stage"

@@ -34,7 +34,7 @@ def test_this_machine_is_not_asked_even_where_its_url_is_allowed(bench: Bench, m
     data = {key: base64.b64encode(value.encode()).decode() for key, value in _login(bench).items()}
     bench.post("Secret", {"apiVersion": "v1", "metadata": {"name": "mlflow"}, "data": data})
     bench.until("the address is refused", lambda: "a loopback address" in message(bench, "Resolved"))
-    assert "127.0.0.1, a loopback address, which is not asked" in message(bench, "Resolved")
+    assert "127.0.0.1, a loopback address, which is not allowed" in message(bench, "Resolved")
     for secret in _login(bench).values():
         assert secret not in bench.operator.all_words()
 

@@ -360,7 +360,7 @@ async def test_a_name_that_changes_its_mind_is_judged_each_time() -> None:
     asked = Asked()
     source = asked.source(rebinding)
     assert (await source.get("/x", {}, 1000)).status == 200
-    with pytest.raises(Exception, match=r"is 127\.0\.0\.1, a loopback address, which is not asked"):
+    with pytest.raises(Exception, match=r"is 127\.0\.0\.1, a loopback address, which is not allowed"):
         await source.get("/x", {}, 1000)
     assert len(asked.headers) == 1
     await source.aclose()

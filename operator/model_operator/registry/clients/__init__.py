@@ -1,1 +1,1 @@
-"""One client for each kind of model registry, and the parts that they share."""
+"""The clients of each kind of model registry, and their shared parts."""

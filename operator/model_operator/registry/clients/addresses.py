@@ -1,7 +1,6 @@
-"""Which address a registry's name stands for, where a tenant named it: never this machine, never the cloud's own.
+"""Resolves the host name of a tenant's registry, and rejects addresses of this machine and of the cloud itself.
 
-A name is looked up once for each request, and that very address is asked, so that a second look-up can't say
-something else.
+Each request resolves the name once and connects to that address, so a second look-up can't return another one.
 """
 
 from __future__ import annotations
@@ -12,26 +11,26 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Takes a host name and a port; gives addresses as texts. Raises OSError."""
+"""Takes a host name and a port, and returns addresses as texts. Raises OSError."""
 
-# IPv6 networks whose addresses carry one of IPv4 in their last 32 bits, or in bits 16 to 48
+# IPv6 networks whose addresses contain an IPv4 address in their last 32 bits, or in bits 16 to 48
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# the metadata service of AWS by IPv6, which is none of the reserved networks
+# the metadata service of AWS by IPv6, which is in no reserved network
 _METADATA = ipaddress.ip_address("fd00:ec2::254")
 
 
 class RefusedAddressError(ValueError):
-    """The name stands for an address that is not asked; the text says which, and what it is."""
+    """The name resolves to a forbidden address. The text names it and its kind."""
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name, as the system knows them. Raises OSError."""
+    """The addresses of a name from the system's resolver. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[4][0]) for address in found]
 
 
 async def find_permitted_address(host: str, port: int, look_up: LookUp = look_up) -> str:
-    """The first address of ``host``. Raises RefusedAddressError if any of its addresses is refused, OSError."""
+    """The first address of ``host``. Raises RefusedAddressError if any address is forbidden, and OSError."""
     addresses = await look_up(host, port)
     if not addresses:
         raise OSError(f"{host} has no address")
@@ -42,7 +41,7 @@ async def find_permitted_address(host: str, port: int, look_up: LookUp = look_up
 
 
 def explain_address(text: str) -> str:
-    """What is wrong with an address, in words; empty where nothing is."""
+    """The kind of a forbidden address, or an empty text for a permitted one."""
     address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         address = _inner(address) or address
@@ -51,7 +50,7 @@ def explain_address(text: str) -> str:
     if address.is_link_local or address == _METADATA:
         return "a link-local address, where clouds keep credentials"
     if address.is_unspecified or address.is_multicast or address.is_reserved:
-        return "no address of a server"
+        return "not the address of a server"
     return ""
 
 

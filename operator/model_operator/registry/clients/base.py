@@ -1,4 +1,4 @@
-"""What the operator asks of a model registry, whatever its make, and how one reference is resolved."""
+"""The interface of clients for model registries, and the resolution of a reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model_operator.domain.registry import (
 
 
 class RegistryConfig(Protocol):
-    """What this floor reads of one entry of the configuration's ``registries``; an empty path is "none"."""
+    """The fields of an entry of the configuration's ``registries`` that clients read. An empty path is "none"."""
 
     @property
     def url(self) -> str: ...
@@ -35,7 +35,7 @@ class RegistryConfig(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VersionRecord:
-    """One version as the registry describes it; every field was checked for type and length."""
+    """One version from the registry. Each field was checked for type and length."""
 
     model: str
     version: str
@@ -47,24 +47,24 @@ class VersionRecord:
     source: str
     tags: Mapping[str, str] = field(default_factory=dict)
     is_prompt: bool = False
-    """A version of a prompt, which MLflow keeps among the models."""
+    """A version of a prompt, which MLflow stores among the models."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """One registered model: where its aliases point, and the newest version of each stage."""
+    """One registered model with the versions of its aliases and the newest version of each stage."""
 
     name: str
     aliases: Mapping[str, str] = field(default_factory=dict)
     newest: Sequence[VersionRecord] = ()
     is_prompt: bool = False
-    """A prompt, which MLflow keeps among the models."""
+    """A prompt, which MLflow stores among the models."""
     aliases_only: bool = False
-    """The registry has no stages and names no newest version: an alias or an exact version is all it can follow."""
+    """The registry has no stages and no newest version. You can only follow an alias or an exact version."""
 
 
 class RegistryError(Exception):
-    """The registry gave no usable answer; ``reason`` and ``message`` go to the status as they are."""
+    """The registry gave no usable answer. ``reason`` and ``message`` go to the status unchanged."""
 
     def __init__(self, reason: ResolutionReason, message: str) -> None:
         super().__init__(message)
@@ -73,7 +73,7 @@ class RegistryError(Exception):
 
     @property
     def concerns_whole_registry(self) -> bool:
-        """True when asking the same registry for another model can only end in the same way."""
+        """Whether a request for another model of this registry would fail in the same way."""
         return self.reason in _WHOLE_REGISTRY
 
 
@@ -97,63 +97,63 @@ SAID_NO = frozenset(
         ResolutionReason.VERSION_NOT_READY,
     }
 )
-"""The registry knows that there is no usable version; what was known before does not count any more."""
+"""The registry reports that there is no usable version. An earlier answer is not valid any more."""
 
 
 class RegistryClient(Protocol):
-    """One registry with one set of credentials. Every method raises RegistryError and nothing else.
+    """One registry with one set of credentials. Every method raises only RegistryError.
 
-    This is all that the operator asks of a registry. Another kind is one more file (docs/project/add-a-registry.md).
+    The operator needs nothing else of a registry. Another kind is one more file (docs/project/add-a-registry.md).
     """
 
     @property
     def lists_models(self) -> bool:
-        """Whether listings tell as much as single questions do. Where not, they are empty, and nobody reads them."""
+        """Whether listings contain the same data as single requests. If not, they are empty and never read."""
         ...
 
     @property
     def url(self) -> str:
-        """The base URL, without credentials and without a closing slash."""
+        """The base URL, without credentials and without a trailing slash."""
         ...
 
     async def model(self, name: str) -> ModelRecord:
-        """One registered model; ModelNotFound when there is none."""
+        """One registered model. Raises ModelNotFound."""
         ...
 
     async def version(self, name: str, version: str) -> VersionRecord:
-        """One exact version; ModelNotFound or VersionNotFound when there is none."""
+        """One exact version. Raises ModelNotFound or VersionNotFound."""
         ...
 
     def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
-        """All models that these credentials may see, by pages; a concurrent change may hide a row."""
+        """All models that these credentials can read, by pages. A concurrent change may hide a row."""
         ...
 
     def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
-        """All versions that these credentials may see, by pages, the last changed first."""
+        """All versions that these credentials can read, by pages, the last changed first."""
         ...
 
     async def set_version_tag(self, name: str, version: str, key: str, value: str) -> None:
-        """Let one version carry that tag; tried once. What the tag said before is overwritten.
+        """Set a tag of one version, with one attempt. Overwrites an earlier value.
 
-        Raises Forbidden where these credentials may not write, VersionNotFound when there is no such version.
+        Raises Forbidden if these credentials can't write, and VersionNotFound if there is no such version.
         """
         ...
 
     async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
-        """The last value of each metric of a version, by dataset where the registry knows that."""
+        """The last value of each metric of a version, by dataset if the registry records datasets."""
         ...
 
     async def description(self, name: str, version: str) -> ModelDescription:
-        """What the version's own files say of it."""
+        """The description of a version in its own files."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections; the client can't be used afterwards."""
+        """Close connections. The client can't be used afterwards."""
         ...
 
 
 async def resolve(client: RegistryClient, reference: ModelReference) -> Resolution:
-    """Ask for one reference now, in one or two requests; a failure is an answer too."""
+    """Resolve one reference now, in one or two requests. A failure is an answer, too."""
     try:
         if reference.version is not None:
             record = await client.version(reference.name, reference.version)
@@ -179,14 +179,14 @@ def version_of(model: ModelRecord, reference: ModelReference, url: str) -> str:
         known = ", ".join(f"@{alias}" for alias in sorted(model.aliases)[:8])
         raise RegistryError(
             ResolutionReason.ALIAS_NOT_FOUND,
-            f"model '{shorten(model.name)}' has no alias '{shorten(reference.alias)}' at {url}; "
-            + (f"it has {shorten(known)}" if known else "it has no aliases; set one on the version to serve"),
+            f"model '{shorten(model.name)}' has no alias '{shorten(reference.alias)}' at {url}. "
+            + (f"It has {shorten(known)}" if known else "It has no aliases. Set one on the version to serve"),
         )
     if model.aliases_only:
         stage = reference.stage is not None
         raise RegistryError(
             ResolutionReason.STAGE_NOT_FOUND if stage else ResolutionReason.VERSION_NOT_FOUND,
-            f"{url} knows no {'stages' if stage else 'newest version'} of a model; follow an alias of "
+            f"{url} has no {'stages' if stage else 'newest version'} of a model. Follow an alias of "
             f"'{shorten(model.name)}', or name an exact version",
         )
     if reference.stage is not None:
@@ -196,19 +196,19 @@ def version_of(model: ModelRecord, reference: ModelReference, url: str) -> str:
             return _highest(staged).version
         raise RegistryError(
             ResolutionReason.STAGE_NOT_FOUND,
-            f"model '{shorten(model.name)}' has no version in stage '{shorten(reference.stage)}' at {url}; "
-            "move a version to that stage, or follow an alias",
+            f"model '{shorten(model.name)}' has no version in stage '{shorten(reference.stage)}' at {url}. "
+            "Move a version to that stage, or follow an alias",
         )
     if model.newest:
         return _highest(model.newest).version
     raise RegistryError(
         ResolutionReason.VERSION_NOT_FOUND,
-        f"model '{shorten(model.name)}' has no versions at {url}; register one",
+        f"model '{shorten(model.name)}' has no versions at {url}. Register one",
     )
 
 
 def newest_of(model: ModelRecord, number: str) -> VersionRecord | None:
-    """The record of that version, where the model's own record brings it along."""
+    """The record of that version, if the model's own record contains it."""
     return next((version for version in model.newest if version.version == number), None)
 
 
@@ -220,8 +220,7 @@ def to_resolution(record: VersionRecord, reference: ModelReference, url: str) ->
         return Resolution(
             ResolutionReason.VERSION_NOT_READY,
             f"version {record.version} of '{shorten(record.model)}' is {shorten(record.status)}, not READY, "
-            f"at {url}; "
-            "register it again if its upload failed",
+            f"at {url}. Register it again if its upload failed",
             url,
         )
     version = ResolvedVersion(
@@ -242,21 +241,21 @@ def to_resolution(record: VersionRecord, reference: ModelReference, url: str) ->
 
 
 def _describe_prompt(name: str, url: str) -> str:
-    return f"'{shorten(name)}' is a prompt, not a model, at {url}; name a registered model in spec.model.uri"
+    return f"'{shorten(name)}' is a prompt, not a model, at {url}. Name a registered model in spec.model.uri"
 
 
 def with_last_good(answer: Resolution, last: ResolvedVersion | None) -> Resolution:
-    """A failure to find out, with the version that was known before; other answers as they are."""
+    """Add the last known version to a failure without an answer. Other answers are returned unchanged."""
     if last is None or answer.ok or answer.reason in SAID_NO:
         return answer
     return replace(answer, version=last)
 
 
 def shorten(text: str, limit: int = 300) -> str:
-    """Foreign text made fit for a message: control characters out, white space folded, cut to ``limit``."""
+    """Foreign text for a message, without control characters, with single spaces, cut to ``limit``."""
     if len(text) <= limit and text.isprintable():
         return text
-    # a long text is cut before it is cleaned too: cleaning 8 MiB character by character takes seconds
+    # cut a long text before cleaning it, since cleaning 8 MiB character by character takes seconds
     folded = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
     return folded if len(folded) <= limit else folded[: limit - 3] + "..."
 

@@ -1,4 +1,4 @@
-"""Who asks a registry, and which authority it is believed by: read from files, or from a tenant's own objects."""
+"""Credentials and CA of a registry, read from files or from a tenant's own objects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Credentials:
 
     authorization: str | None = field(default=None, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """Every form in which the secret could come back in a server's answer, longest first."""
+    """Every form in which a server's answer could contain the secret, longest first."""
 
     def redact(self, text: str) -> str:
         """The text without these secrets."""
@@ -37,49 +37,49 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a TLS connection is made with, as PEM; empty is none."""
+    """The CA and the client certificate of a TLS connection, as PEM. Empty means none."""
 
     ca: bytes = b""
     certificate: bytes = field(default=b"", repr=False)
-    """Our own, with its key."""
+    """The client certificate, with its key."""
 
 
 class Access(Protocol):
-    """How a registry is reached by whoever follows it. Renewed credentials need no restart: they are read anew."""
+    """The access to a registry for its followers. Renewed credentials are read again without a restart."""
 
     @property
     def untrusted(self) -> bool:
-        """Whether a tenant named the registry's URL: then no address of this machine is asked, and no proxy."""
+        """Whether a tenant named the URL. If so, addresses of this machine and proxies are not used."""
         ...
 
     @property
     def place(self) -> str:
-        """Where credentials are, for messages; empty where there are none."""
+        """The place of the credentials, for messages. Empty without credentials."""
         ...
 
     @property
     def remedy(self) -> str:
-        """What to do where there are none, for messages."""
+        """The remedy for missing credentials, for messages."""
         ...
 
     @property
     def authority(self) -> str:
-        """Where the registry's authority is, or what to set to name one, for messages."""
+        """The remedy for an untrusted or broken CA, for messages."""
         ...
 
     async def read(self) -> tuple[Credentials, Trust]:
-        """What is there now. Raises RegistryError (RegistryMisconfigured)."""
+        """The current credentials. Raises RegistryError (RegistryMisconfigured)."""
         ...
 
 
 class FileAccess:
-    """The operator's own credentials for an entry of its configuration: files that Kubernetes mounts and renews."""
+    """The operator's own credentials for an entry of its configuration, in files that Kubernetes mounts and renews."""
 
     untrusted = False
-    remedy = "set its credentialsDir to a directory with username and password, or token"
+    remedy = "Set its credentialsDir to a directory with username and password, or token"
 
     def __init__(self, entry: str, directory: Path | None, ca_file: Path | None) -> None:
-        """``directory`` is the entry's credentialsDir, ``ca_file`` its caFile; None where they are not set."""
+        """``directory`` is the entry's credentialsDir, ``ca_file`` its caFile. None if not set."""
         self._entry = entry
         self._directory = directory
         self._ca_file = ca_file
@@ -92,7 +92,7 @@ class FileAccess:
     @property
     def authority(self) -> str:
         """See Access."""
-        return f"check {self._ca_file}" if self._ca_file else "set caFile to the CA that signed it"
+        return f"Check {self._ca_file}" if self._ca_file else "Set caFile to the CA that signed it"
 
     async def read(self) -> tuple[Credentials, Trust]:
         """See Access."""
@@ -109,25 +109,25 @@ class FileAccess:
         except OSError as error:
             raise misconfigured(
                 self._entry,
-                f"CA file {self._ca_file} can't be read: {error.strerror}; mount the CA's ConfigMap there",
+                f"CA file {self._ca_file} can't be read: {error.strerror}. Mount the CA's ConfigMap there",
             ) from None
         return credentials, Trust(ca, certificate)
 
 
 ReadObject = Callable[[str, str, str], Awaitable[Mapping[str, bytes] | str]]
-"""Takes Secret or ConfigMap, a namespace and a name; gives its data, or in one sentence why there is none."""
+"""Takes Secret or ConfigMap, a namespace and a name. Returns the data, or the reason why there is none."""
 
 
 class ObjectAccess:
-    """A tenant's credentials for a registry of its own: a Secret and a ConfigMap of its namespace, read by name."""
+    """A tenant's credentials for its own registry, in a Secret and a ConfigMap of its namespace, read by name."""
 
     untrusted = True
-    remedy = "name a Secret of this namespace in spec.registry.credentialsSecret"
+    remedy = "Name a Secret of this namespace in spec.registry.credentialsSecret"
 
     def __init__(
         self, entry: str, read_object: ReadObject, namespace: str, secret: str, config_map: str
     ) -> None:
-        """An empty name is "none"; ``entry`` is what the registry is called in messages."""
+        """An empty name is "none". ``entry`` is the registry's name in messages."""
         self._entry = entry
         self._read_object = read_object
         self._namespace = namespace
@@ -143,8 +143,8 @@ class ObjectAccess:
     def authority(self) -> str:
         """See Access."""
         if self._config_map:
-            return f"check {CA_KEY} in ConfigMap {self._config_map} of namespace {self._namespace}"
-        return f"name a ConfigMap with {CA_KEY} in spec.registry.caConfigMap"
+            return f"Check {CA_KEY} in ConfigMap {self._config_map} of namespace {self._namespace}"
+        return f"Name a ConfigMap with {CA_KEY} in spec.registry.caConfigMap"
 
     async def read(self) -> tuple[Credentials, Trust]:
         """See Access."""
@@ -168,7 +168,7 @@ class ObjectAccess:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Values by the names of a Secret's keys; how they are called in messages."""
+    """Values by the names of a Secret's keys, with the words for them in messages."""
 
     values: Mapping[str, bytes] = field(repr=False)
     entry: str
@@ -176,14 +176,14 @@ class Keys:
     noun: str
 
     def bytes(self, name: str) -> bytes | None:
-        """One value; None where there is none. Raises RegistryError for one that is empty or too long."""
+        """One value, or None. Raises RegistryError if it is empty or too long."""
         raw = self.values.get(name)
         if raw is not None and (not raw or len(raw) > MAX_BYTES):
             raise self.unusable(f"has a {self.noun} {name} that is empty or over 64 KiB")
         return raw
 
     def text(self, name: str) -> str | None:
-        """One value as a line of text, without the line break at its end. Raises RegistryError."""
+        """One value as a line of text without a final line break. Raises RegistryError."""
         raw = self.values.get(name)
         if raw is None:
             return None
@@ -200,7 +200,7 @@ class Keys:
         return text
 
     def unusable(self, what: str) -> RegistryError:
-        """That this is no way to be let in; never a value."""
+        """The error for unusable credentials. It never contains a value."""
         return misconfigured(self.entry, f"{self.place} {what}")
 
 
@@ -209,15 +209,15 @@ def credentials_in(keys: Keys) -> Credentials:
     username, password, token = keys.text("username"), keys.text("password"), keys.text("token")
     if token is not None:
         if username is not None or password is not None:
-            raise keys.unusable(f"has token beside username or password; keep {KEYS}")
+            raise keys.unusable(f"has a token beside username or password. Keep only {KEYS}")
         return Credentials(f"Bearer {token}", (token,))
     if username is None and password is None and CERTIFICATE in keys.values:
-        return Credentials()  # the certificate says who we are
+        return Credentials()  # the certificate is the identity
     if username is None and password is None:
         raise keys.unusable(f"has none of the {keys.noun}s {KEYS}")
     if username is None or password is None:
         missing = "username" if username is None else "password"
-        raise keys.unusable(f"has no {keys.noun} {missing}; it needs {KEYS}")
+        raise keys.unusable(f"has no {keys.noun} {missing}. It needs {KEYS}")
     if ":" in username:
         raise keys.unusable("has a username with a colon, which HTTP basic auth can't carry")
     encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
@@ -225,35 +225,35 @@ def credentials_in(keys: Keys) -> Credentials:
 
 
 def certificate_in(keys: Keys) -> bytes:
-    """The client certificate, followed by its key; empty without one. Raises RegistryError when one is missing.
+    """The client certificate, followed by its key. Empty without both. Raises RegistryError if one is missing.
 
     They are the two keys of a Secret of type kubernetes.io/tls.
     """
     certificate, key = keys.bytes(CERTIFICATE), keys.bytes(KEY)
     if (certificate is None) != (key is None):
         missing, present = (CERTIFICATE, KEY) if certificate is None else (KEY, CERTIFICATE)
-        raise keys.unusable(f"has a {keys.noun} {present} and no {missing}; it needs both or none")
+        raise keys.unusable(f"has a {keys.noun} {present} and no {missing}. It needs both or none")
     return certificate + b"\n" + key if certificate and key else b""
 
 
 def read_credentials(directory: Path | None, entry: str) -> Credentials:
     """Read ``username`` and ``password``, or ``token``, from the directory of the registry entry.
 
-    None means that no credentials are configured. Raises RegistryError (RegistryMisconfigured), which names
-    the directory and the file that is missing or malformed, never its content.
+    None means that no credentials are configured. Raises RegistryError (RegistryMisconfigured), which names the
+    directory and the missing or malformed file, but never its content.
     """
     return Credentials() if directory is None else credentials_in(_files(directory, entry))
 
 
 def read_certificate(directory: Path | None, entry: str) -> bytes:
-    """The client certificate in the registry entry's credentials directory, as ``certificate_in`` has it."""
+    """The client certificate in the entry's credentials directory, in the form of ``certificate_in``."""
     return b"" if directory is None else certificate_in(_files(directory, entry))
 
 
 def _files(directory: Path, entry: str) -> Keys:
     keys = Keys({}, entry, f"credentials directory {directory}", "file")
     if not directory.is_dir():
-        raise keys.unusable(f"does not exist; mount the Secret with {KEYS} there")
+        raise keys.unusable(f"does not exist. Mount the Secret with {KEYS} there")
     values: dict[str, bytes] = {}
     for name in _NAMES:
         try:
@@ -267,5 +267,5 @@ def _files(directory: Path, entry: str) -> Keys:
 
 
 def misconfigured(entry: str, what: str) -> RegistryError:
-    """A failure that names the registry."""
+    """The error for a wrong configuration. It names the registry."""
     return RegistryError(ResolutionReason.MISCONFIGURED, f"registry '{entry}': {what}")

@@ -1,4 +1,4 @@
-"""JSON over HTTP from a server that is not trusted: bounded in time, size and number of tries."""
+"""JSON over HTTP from an untrusted server, with limits of time, size and attempts."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from model_operator.registry.clients.credentials import (
 MIB = 1024 * 1024
 CREDENTIALS_SECONDS = 60.0
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
-# the end of a quoted error; the rest of an error's body is not read
+# the limit of an error's body. The rest is not read
 ERROR_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds and tries that one request may take; ``total_seconds`` includes the retries."""
+    """Limits of one request. ``total_seconds`` includes the retries."""
 
     connect_seconds: float = 5.0
     total_seconds: float = 15.0
     tries: int = 3
     retry_seconds: float = 0.5
-    """The first pause before a retry; it doubles, and is jittered."""
+    """The first pause before a retry. It doubles, with jitter."""
     retry_after_seconds: float = 5.0
-    """The longest Retry-After that is waited for; who asks for more is left alone until the next poll."""
+    """The longest Retry-After that a request waits for. A longer one ends the request until the next poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Answer:
         return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
     def json(self) -> Any:
-        """The body as JSON; raises ValueError for anything else (also for a bomb of brackets)."""
+        """The body as JSON. Raises ValueError for anything else, including deeply nested brackets."""
         try:
             return json.loads(self.body)
         except RecursionError:
@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a registry is and how to be let in. ``entry`` is its name in the operator's configuration."""
+    """The URL and the access of a registry. ``entry`` is its name in the operator's configuration."""
 
     entry: str
     url: str
@@ -87,7 +87,7 @@ class Site:
 
 
 def site_of(entry: str, config: RegistryConfig, access: Access | None = None) -> Site:
-    """The site of an entry of the configuration; ``access`` is in place of the files that it names."""
+    """The site of a configuration entry. ``access`` replaces the entry's files."""
     directory, ca_file = (Path(name) if name else None for name in (config.credentials_dir, config.ca_file))
     access = access or FileAccess(entry, directory, ca_file)
     return Site(entry, config.url, access, config.workspace, config.requests_per_second)
@@ -101,12 +101,12 @@ class _Request:
     content: bytes | None = field(default=None, repr=False)
     """JSON."""
     max_bytes: int = MIB
-    """The longest answer that is read."""
+    """The limit for the size of an answer."""
     tries: int = 1
 
 
 class JsonSource:
-    """JSON objects below one base URL. Follows no redirect, keeps no connection, retries only GETs."""
+    """Reads JSON objects below one base URL. Follows no redirects, keeps no connections, retries only GETs."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class JsonSource:
         self._next_turn = float("-inf")
 
     async def get(self, path: str, params: Mapping[str, str], max_bytes: int) -> Answer:
-        """GET base + path; the answer may have any status but 401 and 3xx, and is at most ``max_bytes`` long.
+        """GET base + path. The answer has any status except 401 and 3xx, and at most ``max_bytes``.
 
         Raises RegistryError: RegistryUnreachable, Unauthorized, AnswerTooLarge, RegistryMisconfigured,
         UnexpectedAnswer (a redirect, or a compressed body).
@@ -138,7 +138,7 @@ class JsonSource:
         return await self._in_time(_Request("GET", path, params, None, max_bytes, self._limits.tries))
 
     async def post(self, path: str, body: Mapping[str, Any], max_bytes: int) -> Answer:
-        """POST a JSON object to base + path, once: after a failure it may have arrived or not.
+        """POST a JSON object to base + path, with one attempt. After a failure, the object may have arrived.
 
         Answers and errors are those of ``get``.
         """
@@ -153,13 +153,13 @@ class JsonSource:
             raise self._unreachable(f"gave no complete answer in {self._limits.total_seconds:g} s") from None
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         if self._http is not None:
             await self._http.aclose()
             self._http = None
 
     def quote(self, text: str) -> str:
-        """What the server said, fit for a message: no secret, no control character, at most 300 long."""
+        """A text of the server for a message: no secret, no control character, at most 300 characters."""
         return shorten(self._credentials.redact(text[:MIB]))
 
     async def _let_in(self, request: _Request) -> Answer:
@@ -167,7 +167,7 @@ class JsonSource:
         used = self._credentials
         answer = await self._send_patiently(request)
         if answer.status == 401:
-            # a rotated Secret reaches the mounted file before anybody tells us
+            # a rotated Secret reaches the mounted file without a notice
             await self._renew(only_after=1.0)
             if self._credentials.authorization != used.authorization:
                 answer = await self._send_patiently(request)
@@ -198,12 +198,12 @@ class JsonSource:
                 if asked > self._limits.retry_after_seconds:
                     return answer
                 pause = max(pause, asked)
-            # jitter spreads the operators that a restarting registry threw off together
+            # jitter spreads the retries of operators that a restarting registry disconnected together
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
         raise AssertionError("the last try returns or raises")
 
     async def _turn(self) -> None:
-        """Wait until one more request is within the registry's rate; unused turns of the last second are kept."""
+        """Wait until one more request is within the rate limit. Unused requests of the last second are kept."""
         now = self._clock()
         turn = max(self._next_turn, now - 1.0)
         self._next_turn = turn + 1.0 / self.site.requests_per_second
@@ -216,9 +216,9 @@ class JsonSource:
             raise self._unreachable("the client was closed")
         headers = {
             "accept": "application/json",
-            # a compressed body of a few KiB can unfold to gigabytes
+            # a compressed body of a few KiB can expand to gigabytes
             "accept-encoding": "identity",
-            # MLflow answers a kept connection about 44 ms later, and closes it between two polls anyway
+            # MLflow answers on a kept connection about 44 ms later, and closes it between two polls anyway
             "connection": "close",
         }
         if self.site.workspace:
@@ -244,8 +244,8 @@ class JsonSource:
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise RegistryError(
                     ResolutionReason.UNEXPECTED_ANSWER,
-                    f"{self.base} answered with a compressed body, which was not asked for; "
-                    "turn compression off in the proxy before the registry",
+                    f"{self.base} answered with a compressed body, which was not requested. "
+                    "Turn off compression in the proxy in front of the registry",
                 )
             failed = response.status_code >= 300
             limit = ERROR_BYTES if failed else request.max_bytes
@@ -257,8 +257,8 @@ class JsonSource:
                         break
                     raise RegistryError(
                         ResolutionReason.ANSWER_TOO_LARGE,
-                        f"{self.base}{request.path} answered with more than {request.max_bytes // 1024} KiB; "
-                        "look for a huge description or tag of the model, or a wrong url",
+                        f"{self.base}{request.path} answered with more than {request.max_bytes // 1024} KiB. "
+                        "Look for a huge description or tag of the model, or a wrong url",
                     )
             return Answer(response.status_code, response.headers, bytes(body[:limit] if failed else body))
 
@@ -268,13 +268,13 @@ class JsonSource:
             return await find_permitted_address(url.host, port, self._look_up)
         except RefusedAddressError as error:
             raise misconfigured(
-                self.site.entry, f"{error}, which is not asked; name the address that others reach it by"
+                self.site.entry, f"{error}, which is not allowed. Name the address that other clients use"
             ) from None
         except OSError as error:
             raise self._unreachable(error.strerror or str(error)) from None
 
     async def _renew(self, only_after: float) -> None:
-        """Read the credentials and the CA again when that was more than ``only_after`` seconds ago."""
+        """Read the credentials and the CA again if the last read is more than ``only_after`` seconds ago."""
         async with self._renewing:
             if self._http is not None and self._clock() - self._read_at < only_after:
                 return
@@ -292,7 +292,7 @@ class JsonSource:
             follow_redirects=False,
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=0),
             transport=self._transport,
-            # a proxy would look names up by itself
+            # a proxy would resolve names itself
             trust_env=not self.site.access.untrusted,
         )
 
@@ -303,13 +303,13 @@ class JsonSource:
             context = ssl.create_default_context(cadata=text) if text else httpx.create_ssl_context()
         except (ssl.SSLError, ValueError):
             raise misconfigured(
-                self.site.entry, f"the authority is not a PEM certificate; {access.authority}"
+                self.site.entry, f"the CA is not a PEM certificate. {access.authority}"
             ) from None
         if trust.certificate:
             try:
                 _load_certificate(context, trust.certificate)
             except (OSError, ValueError):
-                what = f"{CERTIFICATE} and {KEY} in {access.place} are no PEM certificate with its own unencrypted key"
+                what = f"{CERTIFICATE} and {KEY} in {access.place} are not a PEM certificate and its unencrypted key"
                 raise misconfigured(self.site.entry, what) from None
         return context
 
@@ -317,48 +317,47 @@ class JsonSource:
         site = self.site
         if not site.access.place:
             return (
-                f"{self.base} asks for credentials (401) and registry '{site.entry}' has none; "
+                f"{self.base} requires credentials (401) and registry '{site.entry}' has none. "
                 f"{site.access.remedy}"
             )
         return (
-            f"{self.base} refused the credentials of registry '{site.entry}' (401); "
-            f"correct username and password, or token, in {site.access.place}"
+            f"{self.base} rejected the credentials of registry '{site.entry}' (401). "
+            f"Correct username and password, or token, in {site.access.place}"
         )
 
     def _explain_redirect(self, answer: Answer) -> str:
         try:
             target = urlsplit(answer.headers.get("location", ""))
-            # the query of a redirect may carry a token
+            # the query of a redirect may contain a token
             place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path
         except ValueError:
             place = "somewhere else"
         return (
-            f"{self.base} redirects ({answer.status}) to {self.quote(place)}, which is not followed; "
-            f"set the url of registry '{self.site.entry}' to the registry itself"
+            f"{self.base} redirects ({answer.status}) to {self.quote(place)}, which is not followed. "
+            f"Set the url of registry '{self.site.entry}' to the registry itself"
         )
 
     def _why(self, error: Exception) -> str:
         if problem := _certificate_problem(error):
-            return f"its certificate is not trusted ({self.quote(problem)}); {self.site.access.authority}"
+            return f"its certificate is not trusted ({self.quote(problem)}). {self.site.access.authority}"
         if isinstance(error, httpx.ReadError) and self.base.startswith("https:"):
-            # with TLS 1.3 a server says after the handshake that it does not like our certificate, and hangs up
+            # with TLS 1.3 a server rejects the client certificate after the handshake and closes the connection
             said = self.quote(str(error)) or "it closed the connection"
-            return (
-                f"{said}; if it asks for a client certificate, put tls.crt and tls.key beside the credentials"
-            )
+            remedy = "If it requires a client certificate, put tls.crt and tls.key beside the credentials"
+            return f"{said}. {remedy}"
         return self.quote(str(error)) or type(error).__name__
 
     def _unreachable(self, what: str) -> RegistryError:
         return RegistryError(
             ResolutionReason.UNREACHABLE,
-            f"{self.base} can't be reached: {what}; "
-            f"check the url of registry '{self.site.entry}', DNS and network policies",
+            f"{self.base} can't be reached: {what}. "
+            f"Check the url of registry '{self.site.entry}', DNS and network policies",
         )
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
-    """Show this certificate, which is followed by its key. Raises OSError, ValueError."""
-    # Python's ssl reads files only; this one is in memory
+    """Load this client certificate, which is followed by its key. Raises OSError, ValueError."""
+    # Python's ssl only reads files, so this one is in memory
     file = os.memfd_create("client-certificate")
     try:
         os.write(file, certificate)
@@ -368,7 +367,7 @@ def _load_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
 
 
 def _no_password() -> str:
-    # OpenSSL would ask the terminal
+    # otherwise OpenSSL prompts in the terminal
     raise ValueError("the key is encrypted")
 
 
@@ -381,6 +380,6 @@ def _certificate_problem(error: BaseException | None) -> str:
 
 
 def _retry_after(answer: Answer) -> float:
-    """Seconds; the form with a date is rare between services and counts as none."""
+    """Seconds. The form with a date is rare between services and counts as none."""
     text = answer.headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0.0

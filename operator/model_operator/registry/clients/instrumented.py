@@ -1,4 +1,4 @@
-"""A registry's client that tells how long each question took, and how it ended."""
+"""A client that reports the duration and the outcome of each request to a registry."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from model_operator.registry.clients.base import ModelRecord, RegistryClient, Re
 
 
 class TimedClient:
-    """A RegistryClient whose every question is timed; see RegistryClient for the methods."""
+    """A RegistryClient that times each request. See RegistryClient for the methods."""
 
     def __init__(self, client: RegistryClient, asked: Callable[[str, str, float], None]) -> None:
-        """``asked`` is told the operation, ``ok``, ``left`` or the reason of the failure, and the seconds."""
+        """``asked`` gets the operation, the outcome (``ok``, ``left`` or a reason of failure), and the seconds."""
         self._client = client
         self._asked = asked
 
@@ -82,7 +82,7 @@ class TimedClient:
             outcome = str(error.reason)
             raise
         except (asyncio.CancelledError, GeneratorExit):
-            # a listing is left as soon as all that is wanted was found
+            # a listing is left as soon as all wanted rows are found
             outcome = "left"
             raise
         finally:

@@ -1,4 +1,4 @@
-"""The kinds of registries, by what an entry of the configuration, or a spec, names as its ``type``."""
+"""The kinds of registries, by the ``type`` of a configuration entry or a spec."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from model_operator.registry.clients.unity_catalog import UnityCatalogClient
 
 
 class Kind(Protocol):
-    """Makes clients of one kind; ``access`` is in place of the files that the configuration names."""
+    """Creates clients of one kind. ``access`` replaces the files of the configuration."""
 
     def __call__(self, entry: str, config: RegistryConfig, *, access: Access | None = None) -> RegistryClient:
-        """A client; does no I/O."""
+        """A client. Does no I/O."""
         ...
 
 
@@ -22,5 +22,5 @@ KINDS: dict[str, Kind] = {"MLflow": MlflowClient, "UnityCatalog": UnityCatalogCl
 
 
 def connect(entry: str, config: RegistryConfig, access: Access | None = None) -> RegistryClient:
-    """The client of that registry; does no I/O. Raises KeyError for a type that the settings would not let in."""
+    """The client of that registry. Does no I/O. Raises KeyError for a type that the settings do not allow."""
     return KINDS[config.type](entry, config, access=access)

@@ -1,9 +1,9 @@
-"""Databricks Unity Catalog's model registry: MLflow's dialect under routes of its own, with three-part names.
+"""Databricks Unity Catalog's model registry: MLflow's dialect with its own routes and three-part names.
 
-Written from the protocol that MLflow's own client speaks (release 3.17), and tested with that client and a server
-of ours in between; not run against Databricks. What differs from MLflow's registry: names are
-CATALOG.SCHEMA.MODEL; there are no stages; listings leave out aliases and tags, so each model is asked for by
-itself; the files of a version come by the workspace's files API.
+It follows the protocol of MLflow's own client (release 3.17). It is tested with that client against a simulated server,
+and has not been run against Databricks. It differs from MLflow's registry in four points. Names are
+CATALOG.SCHEMA.MODEL. There are no stages. Listings lack aliases and tags, so each model is read by a single request.
+The files of a version come from the workspace's files API.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from model_operator.registry.clients.mlflow.runs import read_metrics
 API = "/api/2.0/mlflow/unity-catalog"
 FILES = "/api/2.0/fs/files/Models"
 _SERVER = Server(
-    "a Databricks workspace's, such as https://dbc-example.cloud.databricks.com",
-    Right("read", "EXECUTE on the model, USE CATALOG and USE SCHEMA on what it is in"),
-    Right("write", "APPLY TAG on the model, USE CATALOG and USE SCHEMA on what it is in"),
+    "that of a Databricks workspace, such as https://dbc-example.cloud.databricks.com",
+    Right("read", "EXECUTE on the model, USE CATALOG and USE SCHEMA on its catalog and schema"),
+    Right("write", "APPLY TAG on the model, USE CATALOG and USE SCHEMA on its catalog and schema"),
 )
 
 
 class UnityCatalogClient:
-    """A RegistryClient of one Databricks workspace. Construction does no I/O, and raises nothing."""
+    """A RegistryClient of one Databricks workspace. The constructor does no I/O and never raises."""
 
     lists_models = False
 
@@ -63,17 +63,17 @@ class UnityCatalogClient:
         access: Access | None = None,
     ) -> None:
         """``entry`` is the registry's name in the operator's configuration, for messages.
-        ``transport`` replaces the network in tests, ``access`` the files that the configuration names.
+        ``transport`` replaces the network in tests, ``access`` the files of the configuration.
         """
         self._rest = MlflowRest(JsonSource(site_of(entry, config, access), limits, transport), _SERVER)
 
     @property
     def url(self) -> str:
-        """The workspace's URL, without a closing slash."""
+        """The workspace's URL, without a trailing slash."""
         return self._rest.url
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         await self._rest.aclose()
 
     async def model(self, name: str) -> ModelRecord:
@@ -98,19 +98,19 @@ class UnityCatalogClient:
             body = await self._rest.get(f"{API}/model-versions/get", params, RECORD_BYTES, absent, what)
         except RegistryError as failure:
             if failure.reason is absent:
-                # the answer is the same for a missing model; this raises ModelNotFound in that case
+                # the answer is the same for a missing model, for which this raises ModelNotFound
                 await self.model(name)
             raise
         return replace(self._rest.parse(parse_version, body.get("model_version")), model=name)
 
     async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
-        """Empty: rows of its listing have no aliases (``lists_models``)."""
+        """Empty, because rows of the listing have no aliases (``lists_models``)."""
         nothing: tuple[Sequence[ModelRecord], ...] = ()
         for page in nothing:
             yield page
 
     async def versions(self) -> AsyncGenerator[Sequence[VersionRecord], None]:
-        """Empty: rows of its listing have no tags (``lists_models``)."""
+        """Empty, because rows of the listing have no tags (``lists_models``)."""
         nothing: tuple[Sequence[VersionRecord], ...] = ()
         for page in nothing:
             yield page
@@ -125,7 +125,7 @@ class UnityCatalogClient:
         await self._rest.post(f"{API}/model-versions/set-tag", body, absent, what)
 
     async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
-        """See RegistryClient.metrics; runs and logged models are those of the same workspace."""
+        """See RegistryClient.metrics. Runs and logged models are in the same workspace."""
         return await read_metrics(self._rest, self.version, run_id, source)
 
     async def description(self, name: str, version: str) -> ModelDescription:
@@ -136,7 +136,7 @@ class UnityCatalogClient:
         async def file(path: str, max_bytes: int) -> Answer:
             return await self._rest.source.get(f"{FILES}/{where}/{path}", {}, max_bytes)
 
-        remedy = "see the workspace's status"
+        remedy = "Check the workspace's status"
         return await read_description(self._rest, name, version, file, remedy)
 
 
@@ -145,5 +145,5 @@ def _check_name(name: str, url: str) -> None:
     if len(parts) != 3 or not all(part.strip() for part in parts):
         raise RegistryError(
             ResolutionReason.MODEL_NOT_FOUND,
-            f"'{shorten(name)}' can't be a model of Unity Catalog at {url}; write CATALOG.SCHEMA.MODEL",
+            f"'{shorten(name)}' can't be a model of Unity Catalog at {url}. Write CATALOG.SCHEMA.MODEL",
         )

@@ -69,6 +69,6 @@ def test_unusable_files_are_named_and_not_quoted(
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"does not exist; mount the Secret") as caught:
+    with pytest.raises(RegistryError, match=r"does not exist. Mount the Secret") as caught:
         read_credentials(tmp_path / "absent", "prod")
     assert str(tmp_path / "absent") in caught.value.message

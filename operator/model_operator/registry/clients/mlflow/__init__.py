@@ -1,1 +1,1 @@
-"""The client of an MLflow server: its API, its records, a version's files and runs."""
+"""The client of an MLflow server: the API, the records, and the files and runs of a version."""

@@ -1,8 +1,8 @@
 """MLflow's model registry over its REST API (2.x and 3.x), without the mlflow package.
 
-A model's own record (``registered-models/get``, or a row of ``registered-models/search``) tells where all its
-aliases point and which version is the newest of each stage, in the same form for both and in all releases.
-The alias route is not used: in 2.x it answers the same for a missing model and a missing alias.
+A model's own record (``registered-models/get``, or a row of ``registered-models/search``) contains the versions of all
+aliases and the newest version of each stage. The form is the same for both routes and in all releases. The alias route
+is not used, because in 2.x its answer is the same for a missing model and a missing alias.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from model_operator.registry.clients.mlflow.runs import read_metrics
 
 API = "/api/2.0/mlflow"
 _SERVER = Server(
-    "an MLflow server's, with its static prefix if any",
+    "that of an MLflow server, with its static prefix if any",
     Right("read", "READ permission"),
     Right("write", "EDIT permission"),
 )
 
 
 class MlflowClient:
-    """A RegistryClient of one MLflow server. Construction does no I/O, and raises nothing."""
+    """A RegistryClient of one MLflow server. The constructor does no I/O and never raises."""
 
     lists_models = True
 
@@ -62,17 +62,17 @@ class MlflowClient:
         access: Access | None = None,
     ) -> None:
         """``entry`` is the registry's name in the operator's configuration, for messages.
-        ``transport`` replaces the network in tests, ``access`` the files that the configuration names.
+        ``transport`` replaces the network in tests, ``access`` the files of the configuration.
         """
         self._rest = MlflowRest(JsonSource(site_of(entry, config, access), limits, transport), _SERVER)
 
     @property
     def url(self) -> str:
-        """The base URL, without a closing slash."""
+        """The base URL, without a trailing slash."""
         return self._rest.url
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         await self._rest.aclose()
 
     async def model(self, name: str) -> ModelRecord:
@@ -98,13 +98,13 @@ class MlflowClient:
             body = await self._rest.get(f"{API}/model-versions/get", params, RECORD_BYTES, absent, what)
         except RegistryError as failure:
             if failure.reason is absent:
-                # MLflow says the same for a missing model; this raises ModelNotFound in that case
+                # MLflow's answer is the same for a missing model, for which this raises ModelNotFound
                 await self.model(name)
             raise
         return replace(self._rest.parse(parse_version, body.get("model_version")), model=name)
 
     async def models(self) -> AsyncGenerator[Sequence[ModelRecord], None]:
-        """See RegistryClient.models; a page has at most 1,000 rows, fewer where the rows are large."""
+        """See RegistryClient.models. A page has at most 1,000 rows, or fewer if the rows are large."""
         pages = self._rest.pages(f"{API}/registered-models/search", "registered_models")
         async with aclosing(pages):
             async for rows in pages:
@@ -127,17 +127,17 @@ class MlflowClient:
         await self._rest.post(f"{API}/model-versions/set-tag", body, absent, what)
 
     async def metrics(self, run_id: str, source: str) -> Sequence[Metric]:
-        """See RegistryClient.metrics: those of the logged model (MLflow 3), then those of the run."""
+        """See RegistryClient.metrics. Returns those of the logged model (MLflow 3), then those of the run."""
         return await read_metrics(self._rest, self.version, run_id, source)
 
     async def description(self, name: str, version: str) -> ModelDescription:
-        """See RegistryClient.description; the tracking server has to serve the version's files."""
+        """See RegistryClient.description. The tracking server has to serve the version's files."""
 
         async def file(path: str, max_bytes: int) -> Answer:
             params = {"name": name, "version": version, "path": path}
             return await self._rest.source.get("/model-versions/get-artifact", params, max_bytes)
 
-        remedy = "see whether the tracking server itself may read its artifact store"
+        remedy = "Check that the tracking server itself can read its artifact store"
         try:
             return await read_description(self._rest, name, version, file, remedy)
         except RegistryError as failure:
@@ -150,7 +150,7 @@ class MlflowClient:
         return await read_description(self._rest, name, version, self._reader_by_run(lineage), remedy)
 
     def _reader_by_run(self, lineage: Lineage) -> GetFile:
-        """Reads files of a version whose source is ``runs:/``, which the server can't read by the version."""
+        """A reader for a version whose source is ``runs:/``, whose files the server can't read by the version."""
 
         async def file(path: str, max_bytes: int) -> Answer:
             inside = f"{lineage.run_path}/{path}".lstrip("/")

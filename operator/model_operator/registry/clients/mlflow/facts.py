@@ -1,4 +1,4 @@
-"""What MLflow tells of a run and of a logged model: metrics, with the dataset where it knows that."""
+"""Parses MLflow's metrics of a run and of a logged model, with the dataset if it is recorded."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from model_operator.domain.registry import Metric
 MAX_METRICS = 2000
 MAX_NAME = 512
 MAX_DOUBTFUL = 32
-# MLflow stores what a database can't: infinities become the largest double
+# MLflow's database can't store infinities, so they become the largest double
 _INFINITE = 1.797e308
 
 
 class MalformedMetricsError(ValueError):
-    """A list of metrics that is none."""
+    """The value is not a list of metrics."""
 
 
 class Reading(NamedTuple):
-    """The last value of one name and dataset, and when it was logged: timestamp (ms) and step."""
+    """The last value of one name and dataset, with its timestamp (ms) and step."""
 
     metric: Metric
     run_id: str
@@ -30,7 +30,7 @@ class Reading(NamedTuple):
 def parse_metrics(rows: object) -> list[Reading]:
     """The last value of each name and dataset. Raises MalformedMetricsError.
 
-    A row that can't be read is left out: it is then missing, and a missing metric never passes.
+    A malformed row is left out. Its metric is then missing, and a missing metric never passes a gate.
     """
     if not isinstance(rows, list) or len(rows) > MAX_METRICS * 50:
         raise MalformedMetricsError("no list of metrics")
@@ -49,13 +49,13 @@ def parse_metrics(rows: object) -> list[Reading]:
 
 
 def find_doubtful(readings: Iterable[Reading]) -> list[Reading]:
-    """Zeros of a logged model: MLflow 3.17 tells a NaN of a logged model as 0, and only the run's history knows."""
+    """Zeros of a logged model. MLflow 3.17 returns a NaN of a logged model as 0. Only the run's history has the NaN."""
     zeros = [reading for reading in readings if reading.metric.value == 0 and reading.run_id]
     return zeros[:MAX_DOUBTFUL]
 
 
 def was_nan(reading: Reading, history: object) -> bool:
-    """Whether the run's history has a NaN at that very time and step. Raises MalformedMetricsError."""
+    """Whether the run's history has a NaN at that time and step. Raises MalformedMetricsError."""
     if not isinstance(history, list):
         raise MalformedMetricsError("no list of metrics")
     for row in history:
@@ -67,9 +67,9 @@ def was_nan(reading: Reading, history: object) -> bool:
 
 
 def merge_metrics(of_model: Iterable[Metric], of_run: Iterable[Metric]) -> Sequence[Metric]:
-    """The logged model's metrics, and those of the run whose name it does not have.
+    """The logged model's metrics, and those metrics of the run with other names.
 
-    A run keeps one value per name, the last on whatever dataset it was; the model's own say on which.
+    A run keeps one value per name, the last one of any dataset. The model's own metrics have their dataset.
     """
     own = list(of_model)
     names = {metric.name for metric in own}
@@ -100,7 +100,7 @@ def _value(row: Mapping[str, Any]) -> float | None:
 
 
 def _count(value: object) -> int:
-    """A number that MLflow writes as one, or as a text."""
+    """An integer, which MLflow writes as a number or as a text."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0

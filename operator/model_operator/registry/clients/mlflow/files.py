@@ -1,4 +1,4 @@
-"""Reads what a version's own files say of it, wherever they are read from."""
+"""Reads the description of a version from its own files, by any route."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from model_operator.registry.clients.mlflow.requirements import FIRST, parse_req
 from model_operator.registry.clients.mlflow.rest import MlflowRest, describe_version, error_in
 
 MAX_INCLUDES = 10
-"""So many files are read that requirements.txt, or one of them, names."""
+"""Limit of files that requirements.txt includes, directly or through other files."""
 
 GetFile = Callable[[str, int], Awaitable[Answer]]
-"""Asks for one file of the version by its path; the answer is at most so many bytes long."""
+"""Requests one file of the version by its path and the limit of bytes for the answer."""
 
 
 async def read_description(
     rest: MlflowRest, name: str, version: str, get_file: GetFile, remedy: str
 ) -> ModelDescription:
-    """What the file MLmodel and the requirement files say. Raises RegistryError.
+    """Returns the description in the file MLmodel and the requirement files. Raises RegistryError.
 
-    ``remedy`` is what to do when the server fails over its store.
+    ``remedy`` is the remedy for a server that can't read its store.
     """
     of_version = f"of {describe_version(name, version)}"
     what = f"the file MLmodel {of_version}"
@@ -33,11 +33,11 @@ async def read_description(
     if text is None:
         raise rest.not_found(ResolutionReason.VERSION_NOT_FOUND, what)
     try:
-        # not in this thread: a large file takes longer than a turn of the event loop may
+        # in another thread, since a large file would block the event loop
         description = await asyncio.to_thread(parse_mlmodel, text)
     except MalformedModelError as error:
         raise RegistryError(
-            ResolutionReason.UNEXPECTED_ANSWER, f"{what} at {rest.url} {error}; log the model again"
+            ResolutionReason.UNEXPECTED_ANSWER, f"{what} at {rest.url} {error}. Log the model again"
         ) from None
 
     async def read(path: str) -> bytes | None:
@@ -51,8 +51,8 @@ async def _add_requirements(
 ) -> ModelDescription:
     """Returns the description with the requirements and constraints of all requirement files.
 
-    A file that does not exist, lies outside of the model, or is one too many stays as a line such as
-    ``-r other.txt``, which nobody can judge.
+    A file that does not exist, is outside of the model, or exceeds the limit stays as a line such as
+    ``-r other.txt``, which the gate can't judge.
     """
     content = await read(FIRST)
     if content is None:
@@ -60,7 +60,7 @@ async def _add_requirements(
     lines: dict[str, list[str]] = {"-r": [], "-c": []}
     parsed = await asyncio.to_thread(parse_requirements, content)
     lines["-r"] += parsed.requirements
-    # what a constraints file names by -r constrains, too
+    # a file that a constraints file includes by -r also holds constraints
     waiting = [*parsed.includes]
     seen: set[tuple[str, str]] = {("-r", FIRST)}
     while waiting:
@@ -79,18 +79,18 @@ async def _add_requirements(
 
 
 async def _file(rest: MlflowRest, path: str, what: str, get_file: GetFile, remedy: str) -> bytes | None:
-    """One file of a version, None when it does not exist. ``what`` is the file in the words of an error."""
+    """One file of a version, or None if it does not exist. ``what`` names the file in errors."""
     answer = await get_file(path, MAX_BYTES)
     if answer.status == 200:
         return answer.body
     if answer.status == 404:
         return None
     if answer.status >= 500:
-        # MLflow 3.17 answers 500 for a file that a local store does not have, and for a store that fails
+        # MLflow 3.17 answers 500 for a missing file in a local store, and for a failing store
         said = rest.source.quote(error_in(answer)[1])
         raise RegistryError(
             ResolutionReason.REGISTRY_ERROR,
-            f"{rest.url} could not read {what} ({answer.status}{': ' + said if said else ''}); {remedy}",
+            f"{rest.url} could not read {what} ({answer.status}{': ' + said if said else ''}). {remedy}",
         )
     rest.check(answer, ResolutionReason.VERSION_NOT_FOUND, what)
-    raise AssertionError("what is no success raises")
+    raise AssertionError("check raises for any other status")

@@ -21,7 +21,7 @@ from model_operator.registry.clients.mlflow.records import is_version_number, pa
 from model_operator.registry.clients.mlflow.rest import PAGE_BYTES, TRACKING, MlflowRest
 
 MAX_COPIES = 10
-"""So many copies of copies are followed."""
+"""Limit for copies of copies."""
 _ABSENT = ResolutionReason.VERSION_NOT_FOUND
 _LOGGED_MODEL = re.compile(r"models:/+([A-Za-z0-9_-]{1,128})")
 _LOGGED_MODEL_PATH = re.compile(r".+/models/(m-[0-9a-f]{32})/artifacts(/.*)?")
@@ -36,13 +36,13 @@ ReadVersion = Callable[[str, str], Awaitable[VersionRecord]]
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The run and the logged model of a version. An empty text stands for none."""
+    """The run and the logged model of a version. An empty text means none."""
 
     run_id: str
     model_id: str
     """The id of the logged model (MLflow 3)."""
     run_path: str = ""
-    """For a source ``runs:/``: the model's path within the logged model, or within the run where there is none."""
+    """For a source ``runs:/``: the model's path within the logged model or, without one, within the run."""
     by_run: bool = False
     """Whether the source is ``runs:/``. MLflow's server can't read the files of such a version by the version."""
 
@@ -50,8 +50,8 @@ class Lineage:
 async def follow_source(rest: MlflowRest, read_version: ReadVersion, run_id: str, source: str) -> Lineage:
     """Returns the run and the logged model behind a version with that ``run_id`` and ``source``.
 
-    Raises RegistryError where the source names something that does not exist, can't be read, or is more than
-    ``MAX_COPIES`` copies away. A caller must not fall back on the run then: its metrics may be of another dataset.
+    Raises RegistryError if the source does not exist, can't be read, or is more than ``MAX_COPIES`` copies away. The
+    caller must not use the run's metrics in that case, because they may be of another dataset.
     """
     for _ in range(MAX_COPIES + 1):
         if (found := _LOGGED_MODEL.fullmatch(source)) or (found := _LOGGED_MODEL_PATH.fullmatch(source)):
@@ -87,7 +87,7 @@ async def _read_original(read_version: ReadVersion, source: str, name: str, numb
 
 
 async def _find_model_of_run(rest: MlflowRest, run_id: str, name: str) -> str:
-    """Returns the id of the run's newest logged model of that name, or an empty text where it has none."""
+    """Returns the id of the run's newest logged model of that name, or an empty text."""
     what = f"logged model '{shorten(name)}' of run {shorten(run_id)}"
     if not _PLAIN_NAME.fullmatch(name):
         raise RegistryError(

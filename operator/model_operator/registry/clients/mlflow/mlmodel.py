@@ -14,21 +14,21 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_COLUMNS = 10_000
 EXAMPLE_TYPES = ("dataframe", "ndarray", "json_object", "sparse_matrix_csr", "sparse_matrix_csc")
-"""The forms of a saved example that the self-test can use; a test compares them with those of pod/serve_example.py."""
+"""The forms of saved examples that the self-test supports. A test compares them with pod/serve_example.py."""
 _MOST_BYTES_OF_A_MODEL = 2**60
 
-# the C parser takes a tenth of the time; it is in every wheel of PyYAML
+# the C parser takes a tenth of the time, and every wheel of PyYAML has it
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class MalformedModelError(ValueError):
-    """The file is no MLmodel; the text says in what."""
+    """The file is not a valid MLmodel. The text has the reason."""
 
 
 def parse_mlmodel(text: bytes) -> ModelDescription:
-    """What the file ``MLmodel`` says, without the requirements, which other files have.
+    """Returns the description in the file ``MLmodel``. It has no requirements, which are in other files.
 
-    Raises MalformedModelError, and nothing else whatever the bytes are. Unknown fields are passed over.
+    Raises only MalformedModelError for any input. Unknown fields are ignored.
     """
     if len(text) > MAX_BYTES:
         raise MalformedModelError(f"is larger than {MAX_BYTES} bytes")
@@ -40,7 +40,7 @@ def parse_mlmodel(text: bytes) -> ModelDescription:
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
         raise MalformedModelError("is not YAML") from None
     if not isinstance(document, dict):
-        raise MalformedModelError("is no mapping")
+        raise MalformedModelError("is not a mapping")
     size = document.get("model_size_bytes")
     known = isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _MOST_BYTES_OF_A_MODEL
     return ModelDescription(
@@ -54,8 +54,8 @@ def parse_mlmodel(text: bytes) -> ModelDescription:
 def _refuse_towers(text: bytes) -> None:
     """Raises MalformedModelError for YAML that is nested too deeply.
 
-    The C parser's composer calls itself for each level and has no limit: a hundred kilobytes of brackets end the
-    whole process. Its events come without that.
+    The C parser's composer recurses for each level without a limit, and 100 KB of brackets would crash the process.
+    Its event stream does not recurse.
     """
     depth = 0
     for event in yaml.parse(text, _Loader):
@@ -71,27 +71,27 @@ def _signature(value: object) -> Mapping[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise MalformedModelError("has a signature that is no mapping")
+        raise MalformedModelError("has a signature that is not a mapping")
     parts = {part: _columns(part, value[part]) for part in ("inputs", "outputs", "params") if value.get(part)}
     return parts or None
 
 
 def _is_usable_example(info: object) -> bool:
-    """Whether the server's self-test can make a request of it: its rule is that of pod/serve_example.py."""
+    """Whether the self-test can send the example, by the rule of pod/serve_example.py."""
     if not isinstance(info, dict):
         return False
     return isinstance(info.get("serving_input_path"), str) or info.get("type") in EXAMPLE_TYPES
 
 
 def _columns(part: str, value: object) -> list[Any]:
-    """Lists stand in the YAML as texts of JSON."""
+    """The columns of one part, which the YAML contains as JSON text."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise MalformedModelError(f"has signature {part} that are not JSON") from None
     if not isinstance(value, list) or len(value) > MAX_COLUMNS:
-        raise MalformedModelError(f"has signature {part} that are no list of at most {MAX_COLUMNS}")
+        raise MalformedModelError(f"has signature {part} that are not a list of at most {MAX_COLUMNS}")
     return value
 
 

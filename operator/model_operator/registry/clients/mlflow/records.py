@@ -1,4 +1,4 @@
-"""MLflow's records of models and versions, checked field by field: what a registry sends may be anything."""
+"""Parses MLflow's records of models and versions, and checks each field, because a registry is not trusted."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ MAX_VERSION_DIGITS = 18
 MAX_TAGS = 256
 MAX_ALIASES = 1000
 MAX_STAGES = 16
-# as mlflow/prompt/constants.py has it; the server's own test reads the value without case
+# from mlflow/prompt/constants.py. The server's own check ignores the case of the value
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
 def part_of(value: tuple[Any, str]) -> Mapping[str, Any]:
-    """A part of a record, given with its name; empty where it is left out. Raises ShapeError."""
+    """The named part of a record, or an empty one. Raises ShapeError."""
     record, field = value
     return _mapping(_mapping(record, field).get(field, {}), field)
 
 
 class ShapeError(ValueError):
-    """A record that is not what the API promises; the text names the field."""
+    """A record that does not match the API. The text names the field."""
 
 
 def parse_model(value: Any) -> ModelRecord:
@@ -42,9 +42,9 @@ def parse_model(value: Any) -> ModelRecord:
 
 
 def rename(model: ModelRecord, name: str) -> ModelRecord:
-    """The record under the name that was asked for: a registry must not answer for another of its models."""
+    """The record with the requested name, since a registry must not answer for another model."""
     if model.name == name and all(version.model == name for version in model.newest):
-        return model  # as nearly always: copies are what costs most of reading a listing
+        return model  # the usual case: copies are the largest cost of reading a listing
     newest = tuple(replace(version, model=name) for version in model.newest)
     return replace(model, name=name, newest=newest)
 
@@ -115,5 +115,5 @@ def _number(row: Mapping[str, Any], field: str) -> str:
 
 
 def is_version_number(text: str) -> bool:
-    """Whether MLflow could have a version of that number: digits only, as many as its database holds."""
+    """Whether the text can be the number of a version in MLflow: digits only, and not too many for its database."""
     return text.isascii() and text.isdecimal() and len(text) <= MAX_VERSION_DIGITS

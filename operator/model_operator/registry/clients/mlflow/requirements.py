@@ -1,6 +1,6 @@
-"""Reads a model's requirement files by pip's rules: continued lines, comments, options, and files that name files.
+"""Reads a model's requirement files by pip's rules: continued lines, comments, options and included files.
 
-The rules are those of ``pip/_internal/req/req_file.py`` (pip 25). The text comes from a registry that is not trusted.
+The rules are those of ``pip/_internal/req/req_file.py`` (pip 25). The text comes from an untrusted registry.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Literal
 FIRST = "requirements.txt"
 MAX_BYTES = 1024 * 1024
 MAX_REQUIREMENTS = 1000
-"""So many requirements and constraints of one file are read."""
+"""Limit of requirements and includes that are read from one file."""
 MAX_LENGTH = 500
-"""A longer requirement is cut, and can't be judged then. Options such as hashes do not count."""
+"""A longer requirement is cut, and the gate can't judge it. Options such as hashes do not count."""
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-_.a-zA-Z0-9]{1,32})")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
@@ -37,18 +37,18 @@ _OPTIONS: dict[str, Kind | Literal["-e"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """Another file that a requirement file names, ``-r`` or ``-c``."""
+    """Another file that a requirement file includes, by ``-r`` or ``-c``."""
 
     kind: Kind
     path: str
-    """Relative to the model's directory, empty where it leads out of it."""
+    """Relative to the model's directory. Empty if it leads out of the directory."""
     text: str
-    """The line, to name it where the file can't be read."""
+    """The line, for messages if the file can't be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequirementFile:
-    """The content of one file: each requirement without its options and comments, and the files that it names."""
+    """The content of one file: each requirement without options and comments, and the included files."""
 
     requirements: tuple[str, ...] = ()
     includes: tuple[Include, ...] = ()
@@ -75,7 +75,7 @@ def parse_requirements(content: bytes, path: str = FIRST) -> RequirementFile:
 
 
 def _decode(content: bytes) -> str:
-    """As pip's ``auto_decode`` does, but for the locale: a byte order mark, a declared encoding, else UTF-8."""
+    """Like pip's ``auto_decode``, but without the locale: a byte order mark, a declared encoding, else UTF-8."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, "replace")
@@ -89,14 +89,14 @@ def _decode(content: bytes) -> str:
 
 
 def _find_lines(text: str) -> Iterator[str]:
-    """The logical lines, without comments and without empty ones. A backslash at the end continues a line."""
+    """The logical lines, without comments and empty lines. A backslash at the end continues a line."""
     joined: list[str] = []
     for line in text.splitlines():
         is_comment = _COMMENT.match(line) is not None
         if line.endswith("\\") and not is_comment:
             joined.append(line.strip("\\"))
             continue
-        # the blank lets a comment that ends a continued line be found
+        # the blank makes a comment at the end of a continued line match
         joined.append(f" {line}" if is_comment else line)
         yield from _strip("".join(joined))
         joined = []
@@ -109,7 +109,7 @@ def _strip(line: str) -> Iterator[str]:
 
 
 def _find_options(line: str) -> Iterator[tuple[Kind | Literal["-e"], str]]:
-    """The options of a line that name requirements or files. All others, such as ``--index-url``, need nothing."""
+    """The options of a line that name requirements or files. Others, such as ``--index-url``, are ignored."""
     try:
         words = shlex.split(line)
     except ValueError:
@@ -123,7 +123,7 @@ def _find_options(line: str) -> Iterator[tuple[Kind | Literal["-e"], str]]:
 
 
 def _resolve(value: str, path: str) -> str:
-    """The path of a file that the file ``path`` names, empty where it is none within the model's directory."""
+    """The path of a file that the file ``path`` includes. Empty if it is not within the model's directory."""
     if _SCHEME.match(value) or value.startswith(("/", "~")) or "\\" in value or "\0" in value:
         return ""
     joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), value)) if value else ""

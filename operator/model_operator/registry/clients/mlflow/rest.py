@@ -1,4 +1,4 @@
-"""MLflow's REST dialect: what its answers mean, whoever speaks it. The servers differ in their routes and rights."""
+"""MLflow's REST dialect, in which several kinds of servers answer. They differ in their routes and rights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model_operator.registry.clients.http import MIB, Answer, JsonSource
 from model_operator.registry.clients.mlflow.records import MAX_TEXT, ShapeError
 
 TRACKING = "/api/2.0/mlflow"
-"""Where runs and logged models are."""
+"""The route of runs and logged models."""
 RECORD_BYTES = MIB
 # JSON takes up to twenty times its size as Python objects
 PAGE_BYTES = 8 * MIB
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Right(NamedTuple):
-    """What a request needs: what is done, and what a person has to grant for it."""
+    """The right that a request needs: the verb, and the permission that a person must grant."""
 
     verb: str
     permission: str
@@ -35,47 +35,47 @@ class Right(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a kind of server is called in messages."""
+    """The words for a kind of server in messages."""
 
     whose: str
-    """As in "is the url ...?"."""
+    """Completes "check that the url is"."""
     read: Right
     write: Right
 
 
 class MlflowRest:
-    """One server that speaks MLflow's REST dialect. Every method raises RegistryError and nothing else."""
+    """One server with MLflow's REST dialect. Every method raises only RegistryError."""
 
     def __init__(self, source: JsonSource, server: Server) -> None:
-        """``source`` is where it is asked; ``server`` is what it is called in messages."""
+        """``source`` sends the requests. ``server`` has the words for messages."""
         self.source = source
         self._entry = source.site.entry
         self._server = server
 
     @property
     def url(self) -> str:
-        """The base URL, without a closing slash."""
+        """The base URL, without a trailing slash."""
         return self.source.base
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         await self.source.aclose()
 
     async def get(
         self, path: str, params: Mapping[str, str], max_bytes: int, absent: ResolutionReason, what: str
     ) -> Mapping[str, Any]:
-        """The object at that path; ``absent`` is the reason when ``what`` does not exist."""
+        """The object at that path. ``absent`` is the reason if ``what`` does not exist."""
         return self.check(await self.source.get(path, params, max_bytes), absent, what, self._server.read)
 
     async def post(
         self, path: str, body: Mapping[str, str], absent: ResolutionReason, what: str
     ) -> Mapping[str, Any]:
-        """The answer to an object that was posted once; it may have arrived when this raises."""
+        """The answer to a POST with one attempt. If this raises, the object may have arrived."""
         answer = await self.source.post(path, body, RECORD_BYTES)
         return self.check(answer, absent, what, self._server.write)
 
     async def pages(self, path: str, key: str) -> AsyncGenerator[list[Any], None]:
-        """The rows of a listing, by pages of at most 1,000; of fewer where the rows are large."""
+        """The rows of a listing, by pages of at most 1,000 rows, or fewer if the rows are large."""
         rows, token = PAGE_ROWS, ""
         for _ in range(MAX_PAGES):
             params = {"max_results": str(rows)} | ({"page_token": token} if token else {})
@@ -102,7 +102,7 @@ class MlflowRest:
     def check(
         self, answer: Answer, absent: ResolutionReason, what: str, right: Right | None = None
     ) -> Mapping[str, Any]:
-        """The object that was answered; raises what any other answer means. ``right``: to read, if left out."""
+        """The object in a good answer. Raises an error for any other. ``right`` is that to read by default."""
         if answer.status == 200:
             return self._object(answer)
         code, message = error_in(answer)
@@ -111,29 +111,29 @@ class MlflowRest:
         if answer.status == 404 and code.endswith("DOES_NOT_EXIST"):
             raise self.not_found(absent, what)
         if answer.status == 400 and code == "INVALID_PARAMETER_VALUE":
-            # such as a slash in the name: no such thing can exist there
-            raise self.not_found(absent, what, f" (it said: {self.source.quote(message)})")
+            # for example a slash in the name, for which nothing can exist
+            raise self.not_found(absent, what, f" (its answer: {self.source.quote(message)})")
         if answer.status == 429 or answer.status >= 500:
             said = f": {self.source.quote(message)}" if message else ""
             raise RegistryError(
                 ResolutionReason.REGISTRY_ERROR,
-                f"{self.url} answered {answer.status}{said}; see the registry's own log",
+                f"{self.url} answered {answer.status}{said}. See the registry's own log",
             )
         raise self.unexpected(f"{answer.status} {code or answer.media_type or 'without content'}", message)
 
     def is_error_of_mlflow(self, answer: Answer) -> bool:
-        """Whether the error comes from MLflow itself. A server without that route answers with a page instead."""
+        """Whether the error comes from MLflow itself. A server without that route answers with an HTML page."""
         return bool(error_in(answer)[0])
 
     def parse(self, parse: Callable[[Any], T], value: Any) -> T:
-        """What ``parse`` makes of the value; its ShapeError as a RegistryError."""
+        """The parsed value. A ShapeError becomes a RegistryError."""
         try:
             return parse(value)
         except ShapeError as error:
             raise self.unexpected(f"a record of an unexpected shape ({error})") from None
 
     def parse_rows(self, parse: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
-        """The rows that can be read; one odd model must not blind us to a thousand others."""
+        """The valid rows. One malformed model must not hide a thousand others."""
         parsed = []
         for row in rows:
             with suppress(ShapeError):
@@ -143,16 +143,16 @@ class MlflowRest:
         return parsed
 
     def not_found(self, reason: ResolutionReason, what: str, detail: str = "") -> RegistryError:
-        """That there is no such thing."""
+        """The error for an object that does not exist."""
         return RegistryError(reason, f"{what} does not exist at {self.url}{detail}")
 
     def unexpected(self, what: str, said: str = "") -> RegistryError:
-        """That this is no answer of such a server."""
-        quoted = f", saying: {self.source.quote(said)}" if said else ""
+        """The error for an answer that such a server does not give."""
+        quoted = f": {self.source.quote(said)}" if said else ""
         return RegistryError(
             ResolutionReason.UNEXPECTED_ANSWER,
-            f"{self.url} answered {self.source.quote(what)}{quoted}; "
-            f"is the url of registry '{self._entry}' {self._server.whose}?",
+            f"{self.url} answered {self.source.quote(what)}{quoted}. "
+            f"Check that the url of registry '{self._entry}' is {self._server.whose}",
         )
 
     def _object(self, answer: Answer) -> Mapping[str, Any]:
@@ -172,12 +172,12 @@ class MlflowRest:
             host = httpx.URL(self.url).netloc.decode("ascii", "replace")
             return RegistryError(
                 ResolutionReason.HOST_HEADER_REFUSED,
-                f"the MLflow server at {self.url} refuses the Host header '{host}'; "
-                f"start it with --allowed-hosts {host} (and the other names that it is called by)",
+                f"the MLflow server at {self.url} rejects the Host header '{host}'. "
+                f"Start it with --allowed-hosts {host} (and its other host names)",
             )
         access = self.source.site.access
         if not access.place:
-            remedy = f"give registry '{self._entry}' credentials that may {right.verb} it: {access.remedy}"
+            remedy = f"give registry '{self._entry}' credentials that may {right.verb} it. {access.remedy}"
         else:
             remedy = (
                 f"give the user (username and password, or token, in {access.place}, registry "
@@ -185,12 +185,12 @@ class MlflowRest:
             )
         return RegistryError(
             ResolutionReason.FORBIDDEN,
-            f"{self.url} does not let us {right.verb} {what} (403); it does not exist, or {remedy}",
+            f"{self.url} does not allow the operator to {right.verb} {what} (403). If it exists, {remedy}",
         )
 
 
 def error_in(answer: Answer) -> tuple[str, str]:
-    """The error code and message of an answer; empty where it has none."""
+    """The error code and message of an answer, or empty texts."""
     if answer.media_type != "application/json":
         return "", ""
     try:
@@ -204,5 +204,5 @@ def error_in(answer: Answer) -> tuple[str, str]:
 
 
 def describe_version(name: str, version: str) -> str:
-    """A version in the words of a message."""
+    """The words for a version in a message."""
     return f"version {shorten(version)} of model '{shorten(name)}'"

@@ -1,4 +1,4 @@
-"""Reads metrics from MLflow's tracking API, which stands beside the registry: of a run, and of a logged model."""
+"""Reads the metrics of a run and of a logged model from MLflow's tracking API."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def read_metrics(
     if info.get("lifecycle_stage") == "deleted":
         if of_model:
             return merge_metrics(of_model, ())
-        raise RegistryError(_ABSENT, f"{what} was deleted at {rest.url}; restore it, or log the model again")
+        raise RegistryError(_ABSENT, f"{what} was deleted at {rest.url}. Restore it, or log the model again")
     return merge_metrics(of_model, [reading.metric for reading in _readings_in(rest, body, "run")])
 
 
