@@ -38,7 +38,7 @@ def test_without_a_spare_gpu_a_rollout_waits_in_vain_or_states_the_outage_and_ta
     before = {pod["metadata"]["uid"] for pod in cluster.pods("iris")}
     one_gpu.alias("iris", BETTER)
     condition = cluster.until_condition("iris", "Current", "False", "InsufficientCapacity")
-    assert f"the pod asks for {GPU}: 1 for server" in condition["message"]
+    assert f"the pod requests {GPU}: 1 for server" in condition["message"]
     cluster.until("it is withdrawn", lambda: "Withdrawn" in {r for r, _ in cluster.events("iris")})
     cluster.until(
         "what served is untouched", lambda: {p["metadata"]["uid"] for p in cluster.pods("iris")} == before
@@ -86,7 +86,7 @@ def test_the_budget_lets_a_node_be_drained(stage: Stage, rollout: dict[str, obje
     cluster.until("its server has started", lambda: _server_runs(cluster.get("Pod", loading)))
     assert cluster.evict(loading) == 201
     condition = cluster.until_condition("iris", "Current", "False", "Evicted")
-    assert "the pod was put out by its node" in condition["message"]
+    assert "the pod was evicted or refused" in condition["message"]
     status = cluster.until_serving("iris", SLOW)
     assert "rejected" not in status, "an eviction is nobody's fault"
     cluster.until("the old version answers no more", lambda: SLOW in load.counters().answered)
@@ -151,7 +151,7 @@ def test_readiness_that_is_lost_to_too_many_requests_only_warns(stage: Stage) ->
             if cluster.through("Pod", busy, 8080, "/invocations", flower).status_code != 200:
                 break
     condition = cluster.until_condition("iris", "Ready", "True", "Saturated")
-    assert "more requests than its pods can work on" in condition["message"]
+    assert "more requests than its pods can handle" in condition["message"]
     cluster.until_condition("iris", "Ready", "True", "Serving")
     status = cluster.status("iris")
     assert status["serving"]["version"] == STALLS

@@ -68,7 +68,7 @@ class Fault:
 
 FAULTS = (
     Fault("self-test", SELFTEST_FAILS, "Model", "SelfTestFailed", "this model answers no request"),
-    Fault("crash", DIES, "Model", "CrashLoop", "last with code 1"),
+    Fault("crash", DIES, "Model", "CrashLoop", "the last time with code 1"),
     Fault("digest", TAMPERED, "Model", "DigestMismatch", "sha256:" + "0" * 64),
     Fault("load", LOAD_FAILS, "Model", "LoadFailed", "this model never loads"),
     Fault("shape", WRONG_SHAPE, "Model", "SelfTestWrongShape", "the answer has (3, 3)"),

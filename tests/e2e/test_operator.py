@@ -94,7 +94,7 @@ def test_a_first_version_that_fails_says_so_and_is_replaced_by_the_next(stage: S
     stage.create("iris", LOAD_FAILS)
     cluster = stage.cluster
     condition = cluster.until_condition("iris", "Ready", "False", "FirstVersionFailed")
-    assert "no earlier version to go back to" in condition["message"]
+    assert "no earlier version to revert to" in condition["message"]
     assert cluster.condition("iris", "Stalled")["status"] == "True"
     stage.alias("iris", BETTER)
     cluster.until_serving("iris", BETTER)

@@ -68,7 +68,7 @@ def test_nothing_that_happens_in_the_registry_holds_a_sync_wave_up(state: str) -
 
 def test_a_bad_commit_says_why() -> None:
     _, message = health(seen_as("a commit was rejected"))
-    assert message.startswith("VersionRejected: the spec is not in force")
+    assert message.startswith("VersionRejected: the spec is not rolled out")
     assert "ImageMissing" in message
 
 

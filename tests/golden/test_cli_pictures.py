@@ -83,7 +83,7 @@ STATES: dict[str, Snapshot] = {
             "to": "8",
             "revision": V8,
             "strategy": "RollingUpdate",
-            "message": "2 pods are started; nothing serves yet",
+            "message": "2 pods are started. No version is serving yet",
         },
     ),
     "mid_rollout": snapshot(
@@ -187,7 +187,7 @@ STATES: dict[str, Snapshot] = {
     ),
     "blue_green_warm": snapshot(
         condition("Ready", "True", "Serving", "version 8 serves"),
-        condition("Current", "True", "Serving", "version 8 is wanted and serves"),
+        condition("Current", "True", "Serving", "version 8 is the desired version and serves"),
         RESOLVED,
         pods=[
             _green("churn-green-56d599b8b5-zqn84"),

@@ -41,7 +41,7 @@ def render(world: World, revisions: Sequence[Revision], target: Target) -> Revis
         return Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
     spec = read_pod_spec(target)
     if spec is None:
-        return Failure(Side.CONFIGURATION, "InvalidSpec", "the kept spec can't be read by this operator")
+        return Failure(Side.CONFIGURATION, "InvalidSpec", "this operator can't read the stored spec")
     images = resolve_images(spec, world.defaults, _tags(world, revisions, target))
     if isinstance(images, ImageProblem):
         return Failure(Side.CONFIGURATION, images.reason, images.message)

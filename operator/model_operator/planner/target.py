@@ -44,8 +44,8 @@ def digest_problem(spec: ModelDeploymentSpec, version: ResolvedVersion) -> Failu
         return Failure(Side.CONFIGURATION, "DigestMissing", text)
     if digest and not _DIGEST.fullmatch(digest.lower()):
         text = (
-            f"the tag {integrity.digest_tag} of version {version.version} is no SHA-256 digest: it must be 64 "
-            "hexadecimal digits, with or without sha256: before them"
+            f"the tag {integrity.digest_tag} of version {version.version} is not a SHA-256 digest: it must be 64 "
+            "hexadecimal digits, optionally with the prefix sha256:"
         )
         return Failure(Side.CONFIGURATION, "DigestMalformed", text)
     return None

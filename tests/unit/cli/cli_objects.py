@@ -37,7 +37,7 @@ def condition(kind: str, status: str, reason: str, message: str = "") -> Json:
 
 SERVING = (
     condition("Ready", "True", "Serving", "version 7 serves"),
-    condition("Current", "True", "Serving", "version 7 is wanted and serves"),
+    condition("Current", "True", "Serving", "version 7 is the desired version and serves"),
     condition("Resolved", "True", "Resolved", "champion of churn is version 7"),
 )
 

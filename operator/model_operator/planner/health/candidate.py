@@ -43,7 +43,7 @@ def judge_candidate_pods(revision: str, track: Track, limits: RolloutSpec, now: 
     """
     deployment = track.deployment
     if deployment is None or deployment.revision != revision or not deployment.observed:
-        return Judgement(Phase.APPLYING, "waiting for the Deployment to take the new pod template")
+        return Judgement(Phase.APPLYING, "waiting for the Deployment to pick up the new pod template")
     if deployment.complete:
         return Judgement(Phase.ROLLING, live=True, self_test=self_test_outcome(revision, track.pods))
     mine = [pod for pod in track.pods if pod.revision == revision]
@@ -95,7 +95,7 @@ _PROGRESS = {
 def _describe_missed(phase: Phase, limits: RolloutSpec) -> Failure:
     seconds = int(time_limit(phase, limits).total_seconds())
     if phase is Phase.SCHEDULING:
-        return failure("SchedulingDeadline", f"no node took the pod within {seconds} s")
+        return failure("SchedulingDeadline", f"the pod was not scheduled within {seconds} s")
     if phase is Phase.FETCHING:
         return failure("FetchDeadline", f"the model was not fetched within {seconds} s")
     return failure("StartupDeadline", f"the server was not ready within {seconds} s of its start")
@@ -119,7 +119,7 @@ def _with_unready_pods(
     trouble = slowest.trouble
     message = trouble.message if trouble else _PROGRESS[slowest.phase]
     if trouble is None and displaced and (trouble := displaced[0].trouble):
-        message = f"{message}; before that, {trouble.message}"
+        message = f"{message}. Before that, {trouble.message}"
     return Judgement(
         Phase.ROLLING if ready else slowest.phase,
         shorten(f"{_replicas_text(deployment, ready)}; {message}" if ready else message),
@@ -143,7 +143,7 @@ def _without_unready_pods(
             return Judgement(Phase.SCHEDULING, why.message, failure=why, deadline=deadline)
         return Judgement(Phase.SCHEDULING, why.message, hint=why.reason, deadline=deadline)
     if deployment.paused:
-        words = "the Deployment is paused by hand; kubectl rollout resume lets it go on"
+        words = "the Deployment is paused. Resume it with kubectl rollout resume"
         return Judgement(Phase.SCHEDULING, words, hint="DeploymentPaused")
     if states:
         return Judgement(Phase.ROLLING, _replicas_text(deployment, len(states)))

@@ -71,7 +71,9 @@ def exit_failure(name: str, ended: ContainerEnd, exits: int, *, ours: bool) -> F
         return None
     if ended.reason in _NEVER_STARTED:
         return failure("ContainerCannotStart", f"the {name} container can't be started", said)
-    return failure("CrashLoop", f"the {name} container ended {exits} times, last {how(ended)}", said)
+    return failure(
+        "CrashLoop", f"the {name} container exited {exits} times, the last time {how(ended)}", said
+    )
 
 
 def how(ended: ContainerEnd) -> str:
@@ -79,9 +81,9 @@ def how(ended: ContainerEnd) -> str:
     code = ended.exit_code
     known = "unknown" if code is None else code
     if code == _KILLED:
-        return f"with code {known} (killed: the node was short of memory, or it did not end when asked to)"
+        return f"with code {known} (SIGKILL: the node was short of memory, or the container did not stop after SIGTERM)"
     if code == _ASKED_TO_END:
-        return f"with code {known} (asked to end, as after a failed liveness probe)"
+        return f"with code {known} (SIGTERM, as after a failed liveness probe)"
     return f"with code {known}"
 
 

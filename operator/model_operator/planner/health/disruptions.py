@@ -40,10 +40,10 @@ def displacement(pod: Pod) -> Displacement | None:
         # with restartPolicy Always no container can bring the end of its pod about
         kind, said, since = "Evicted", _quote(pod), readiness.since
     elif _unheard_of(pod, readiness):
-        kind, said, since = "NodeLost", "its kubelet is not heard of", readiness.since
+        kind, said, since = "NodeLost", "its kubelet does not report", readiness.since
     else:
         return None
-    what = "the pod's node went away" if kind == "NodeLost" else "the pod was put out by its node"
+    what = "the pod's node went away" if kind == "NodeLost" else "the pod was evicted or refused"
     trouble = failure(kind, f"{what} ({said})" if said else what)
     return Displacement(trouble, since or pod.started or pod.created, gone=pod.leaving or over)
 

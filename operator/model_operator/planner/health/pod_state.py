@@ -90,13 +90,13 @@ def _container_state(pod: Pod, container: Container, known: PodState, after: dat
     if reason in _IMAGE_FINAL or (
         reason in _IMAGE_WAITS and any(sign in said.lower() for sign in _IMAGE_MISSING_SIGNS)
     ):
-        why = f"the image {container.image} can't be had: {said or reason}"
+        why = f"the image {container.image} is not available: {said or reason}"
         return replace(known, failure=failure("ImageMissing", why))
     if reason in _IMAGE_WAITS:
         why = f"the image {container.image} can't be pulled: {said or reason}"
         return replace(known, trouble=failure("ImageUnreachable", why))
     if reason in _CONFIG_WAITS:
-        missing = failure("ContainerConfigError", f"the {name} container can't be made: {said or reason}")
+        missing = failure("ContainerConfigError", f"the {name} container can't be created: {said or reason}")
         return replace(known, trouble=missing, patience=CONFIG_GRACE)
     ended = last_end(container, after)
     if ended is None:

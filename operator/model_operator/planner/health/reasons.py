@@ -49,7 +49,7 @@ class Reason:
 REASONS: Mapping[str, Reason] = {
     "DigestMismatch": Reason(
         M,
-        "the files in the artifact store are not those that the version's digest tag was made of",
+        "the files in the artifact store do not match the digest in the version's tag",
         "register the model again, or correct the tag that gates.integrity.digestTag names",
         of_files=True,
     ),
@@ -62,40 +62,40 @@ REASONS: Mapping[str, Reason] = {
     "LoadFailed": Reason(M, "loading the model raised an error", "fix the model and log it again"),
     "SelfTestFailed": Reason(
         M,
-        "the model answered its input example with an error, NaN, something that is no JSON, or too late",
-        "fix the model or its example; selfTest.timeoutSeconds sets the time",
+        "on its input example, the model failed, returned NaN or a value that is not JSON, or took too long",
+        "fix the model or its example (selfTest.timeoutSeconds sets the time limit)",
     ),
     "SelfTestWrongShape": Reason(
         M,
-        "the model's answer to its input example has another shape than the example and the signature ask for",
-        "fix the model, or log it with the signature that it has",
+        "the model's answer to its input example does not have the shape that the example and the signature require",
+        "fix the model, or log it with its actual signature",
     ),
     "OutOfMemory": Reason(
         M,
-        "the server container was killed for using more memory than its limit",
+        "the server container was killed because it exceeded its memory limit",
         "raise server.resources.limits.memory, or make the model smaller",
         fixed_by="server.resources",
     ),
     "CrashLoop": Reason(
         M,
-        "the container ended again and again and left no reason of ours",
-        "its log says more (kubectl logs --previous)",
+        "the container exited repeatedly without one of the exit codes of the operator's scripts",
+        "check its log (kubectl logs --previous)",
         definite=False,
     ),
     "ReadinessLost": Reason(
         M,
-        "a pod that had served stopped answering its readiness probe",
-        "the server's log may say what it hangs on (kubectl logs)",
+        "a pod that was ready stopped answering its readiness probe",
+        "check the server's log for the cause (kubectl logs)",
     ),
     "ServerErrors": Reason(
         M,
-        "a tenth or more of the requests in the watch window were answered with a server's error (5xx)",
-        "the server's log has the errors (kubectl logs)",
+        "at least 10 % of the requests in the watch window were answered with 5xx",
+        "check the server's log for the errors (kubectl logs)",
     ),
     "FetchOutOfMemory": Reason(
         C,
-        "the fetch container was killed for using more memory than its limit",
-        "raise fetch.resources.limits.memory, or give /model a volume that is not in memory",
+        "the fetch container was killed because it exceeded its memory limit",
+        "raise fetch.resources.limits.memory, or use a volume for /model that is not in memory",
     ),
     "RequirementMissing": Reason(
         C,
@@ -131,12 +131,12 @@ REASONS: Mapping[str, Reason] = {
     ),
     "ContainerConfigError": Reason(
         C,
-        "the container can't be made for 60 seconds",
+        "the container could not be created for 60 seconds",
         "create the Secret, ConfigMap or key that the message names",
     ),
     "ContainerCannotStart": Reason(
         C,
-        "the container's command does not exist in the image, or can't be run",
+        "the container's command does not exist in the image, or can't be executed",
         "correct server.command or the image",
     ),
     "StartupDeadline": Reason(
@@ -155,49 +155,49 @@ REASONS: Mapping[str, Reason] = {
     ),
     "ImageUnreachable": Reason(
         E,
-        "the image can't be pulled: its registry can't be reached, or refuses",
+        "the image can't be pulled: its registry is unreachable, or refuses the pull",
         "check the network and pod.imagePullSecrets",
     ),
     "InsufficientCapacity": Reason(
-        E, "no node has room for the pod", "make room, or ask for less under server.resources"
+        E, "no node has room for the pod", "free capacity, or lower the requests in server.resources"
     ),
     "SchedulingDeadline": Reason(
-        E, "no node took the pod within rollout.schedulingSeconds", "see the pod's events"
+        E, "the pod was not scheduled within rollout.schedulingSeconds", "check the pod's events"
     ),
     "FetchDeadline": Reason(
         E,
         "the model was not fetched within rollout.fetchSeconds",
-        "see what is slow, or raise rollout.fetchSeconds",
+        "find out why the download is slow, or raise rollout.fetchSeconds",
     ),
     "QuotaExceeded": Reason(
         E,
-        "the namespace's quota is used up, so the new pods, or a child, may not be made",
-        "raise the quota, or ask for less",
+        "the namespace's quota is used up, so new pods or a child object can't be created",
+        "raise the quota, or lower the requests",
     ),
     "PodsRefused": Reason(
         E,
-        "the API server, or a policy in it, refuses the new pods",
-        "change the policy, or what it objects to",
+        "the API server, or an admission policy, refuses the new pods",
+        "change the policy, or the setting that it refuses",
     ),
     "NodeLost": Reason(
         E,
         "the pod's node went away: lost, shut down or removed",
-        "another pod takes its place, so nobody need act unless it happens again",
+        "another pod replaces it, so act only if it happens again",
     ),
     "Evicted": Reason(
         E,
         "the pod was evicted, preempted or refused by its node",
-        "another pod takes its place; if it happens again, raise what the pod requests, or its priority",
+        "another pod replaces it. If it happens again, raise the pod's requests or its priority",
     ),
     "Saturated": Reason(
         E,
-        "pods are not ready because they have more requests than they can work on; only reported",
+        "pods are not ready because they get more requests than they can handle, which is only reported",
         "raise replicas or autoscaling.maxReplicas",
     ),
     "NoProgress": Reason(
         E,
-        "pods came and went, and none became ready in the time of all phases together",
-        "see the pods' events",
+        "pods were replaced again and again, and none became ready within the sum of all phase limits",
+        "check the pods' events",
     ),
 }
 
@@ -231,7 +231,7 @@ def failure(reason: str, happened: str = "", last_words: str = "") -> Failure:
     remedy = "" if known.said and happened else f"; {known.remedy}"
     text = shorten(happened or known.meaning, MESSAGE_LIMIT - len(remedy)) + remedy
     if last_words:
-        text = shorten(f"{text}; its last words: {last_words}", MESSAGE_LIMIT)
+        text = shorten(f"{text}; its last output: {last_words}", MESSAGE_LIMIT)
     return Failure(known.side, reason, text, known.definite)
 
 

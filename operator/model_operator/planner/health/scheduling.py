@@ -21,8 +21,8 @@ _OBSTACLES = {
         "does not match pod.nodeSelector or pod.affinity",
         "do not match pod.nodeSelector or pod.affinity",
     ),
-    "node(s) were unschedulable": ("is closed to new pods (cordoned)", "are closed to new pods (cordoned)"),
-    "Too many pods": ("has as many pods as it may", "have as many pods as they may"),
+    "node(s) were unschedulable": ("is cordoned", "are cordoned"),
+    "Too many pods": ("has reached its limit of pods", "have reached their limit of pods"),
     "node(s) didn't match pod topology spread constraints": (
         "does not fit pod.topologySpreadConstraints",
         "do not fit pod.topologySpreadConstraints",
@@ -44,7 +44,7 @@ def what_did_not_fit(pod: Pod, scheduler: str) -> str:
     if not sentence:
         return "no node has room for the pod"
     if sentence.startswith("no nodes available"):
-        return f"no node has room for the pod: the cluster has no node at all ({sentence})"
+        return f"no node has room for the pod: the cluster has no nodes ({sentence})"
     found = _COUNTED.match(sentence)
     if not found:
         return f"no node has room for the pod: {sentence}"
@@ -58,7 +58,7 @@ def what_did_not_fit(pod: Pod, scheduler: str) -> str:
         [
             f"no node has room for the pod: {nodes}, {', '.join(told)}",
             *asked,
-            f"the scheduler says: {sentence}",
+            f"message of the scheduler: {sentence}",
         ]
     )
 
@@ -69,7 +69,7 @@ def _in_words(nodes: int, obstacle: str) -> str:
         return f"{nodes} {'has' if one else 'have'} too little {short[1]} left"
     if taint := _TAINT.match(obstacle):
         which = f" ({taint[1]})" if taint[1] else ""
-        return f"{nodes} {'has' if one else 'have'} a taint that pod.tolerations does not name{which}"
+        return f"{nodes} {'has' if one else 'have'} a taint that pod.tolerations does not match{which}"
     if known := _OBSTACLES.get(obstacle):
         return f"{nodes} {known[0] if one else known[1]}"
     return f"{nodes}: {obstacle}"
@@ -82,4 +82,4 @@ def _describe_requests(pod: Pod, resource: str) -> str:
         for asked in pod.requests
         if (amount := asked.amounts.get(resource, "")) not in ("", "0")
     ]
-    return f"the pod asks for {resource}: {', '.join(asks[:5])}" if asks else ""
+    return f"the pod requests {resource}: {', '.join(asks[:5])}" if asks else ""

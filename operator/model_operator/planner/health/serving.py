@@ -110,7 +110,7 @@ def _crashes(seen: _Seen) -> Failure | None:
     ends = [end for pod in pods if (end := last_end(pod.server, seen.since))]
     return failure(
         "CrashLoop",
-        f"the server containers of {len(ends)} pods ended {exits} times since the version went live, one of them "
+        f"the server containers of {len(ends)} pods exited {exits} times since the version went live, one of them "
         f"{how(ends[-1])}",
     )
 
@@ -144,12 +144,12 @@ def _silent_pods(seen: _Seen) -> list[datetime]:
 def _lost_text(pods: int) -> str:
     which = "a pod" if pods == 1 else f"{pods} pods"
     seconds = int(READINESS_PATIENCE.total_seconds())
-    return f"{which} that had served did not answer the readiness probe for {seconds} s"
+    return f"{which} that had been ready did not answer the readiness probe for {seconds} s"
 
 
 def _saturated_text(pods: int) -> str:
     which = "a pod is" if pods == 1 else f"{pods} pods are"
-    return f"{which} not ready while the version has more requests than its pods can work on"
+    return f"{which} not ready while the version gets more requests than its pods can handle"
 
 
 # --- answers ---------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def _errors(traffic: Traffic) -> Failure | None:
     return failure(
         "ServerErrors",
         f"{traffic.errors} of {traffic.requests} requests since the version went live ({share:.0f} %) were answered "
-        "with a server's error (5xx)",
+        "with 5xx",
     )
 
 

@@ -23,14 +23,14 @@ class Blocker:
 def find_blocker(world: World, decision: Decision) -> Blocker | None:
     """What stands in the way of everything else."""
     if gone := decision.ownership.going_away:
-        text = f"waiting for the garbage collector to remove {', '.join(gone)} of the ModelDeployment before"
+        text = f"waiting for the garbage collector to remove {', '.join(gone)} of an earlier ModelDeployment"
         return Blocker("WaitingForDeletion", text, stalled=False)
     taken = [*decision.ownership.conflicts]
     taken += [f"{f.ref} ({f.message})" for f in world.refused_writes if f.kind is RefusalKind.NAME_TAKEN]
     if taken:
         text = (
-            f"{', '.join(taken)} exists and is not ours; it stays untouched. Rename this ModelDeployment, or delete "
-            "or rename that object"
+            f"{', '.join(taken)} exists and does not belong to this ModelDeployment, so the operator leaves it alone. "
+            "Rename this ModelDeployment, or delete or rename that object"
         )
         return Blocker("NameConflict", text)
     for refused in world.refused_writes:
@@ -69,7 +69,7 @@ def find_idle_blocker(world: World, decision: Decision, serving: Serving) -> Blo
     for refused in world.refused_writes:
         idle = refused.ref.kind is Kind.DEPLOYMENT and refused.ref.name not in in_use
         if idle and refused.kind not in (RefusalKind.NAME_TAKEN, RefusalKind.CONTESTED):
-            text = f"version {serving.version} serves, but {refused.ref}, which no longer does, can't be written: "
+            text = f"version {serving.version} serves, but {refused.ref}, which is no longer in use, can't be written: "
             return Blocker("Refused", text + refused.message, stalled=False)
     return None
 
@@ -91,7 +91,7 @@ def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> 
         text = f"version {serving.version} should serve, but its Deployment is missing"
         return Blocker("PodsUnavailable", text, stalled=False)
     if serving.reason:
-        text = f"version {serving.version} serves and fails its watch: {serving.message}"
+        text = f"version {serving.version} is serving and fails in its watch window: {serving.message}"
         return Blocker(serving.reason, text)
     return None
 
@@ -104,7 +104,9 @@ def _nothing_available(world: World, decision: Decision, serving: Serving) -> Bl
     text += f": {found.message}" if found.message and (found.failure or found.hint) else ""
     rejected = decision.state.rejected
     if rejected and found.failure and (rejected[0].at >= serving.since or not serving.settled):
-        text += "; it is what was gone back to, so there is no further way back"
+        text += (
+            f". The operator has already reverted to version {serving.version} and does not revert further"
+        )
         return Blocker("RevertBlocked", text)
     return Blocker("PodsUnavailable", text, stalled=False)
 
@@ -116,6 +118,6 @@ def describe_lost_scripts(world: World, decision: Decision, serving: Serving) ->
         return ""
     return (
         f"version {serving.version} serves, but new pods of it could not start: the ConfigMap {kept.config_map} with "
-        "the scripts of an earlier build of the operator was deleted and can't be made again; have the pods "
-        f"rendered by the present build with a new value of the annotation {names.REQUEST_RESTART}"
+        "the scripts of an earlier build of the operator was deleted and can't be recreated. To render "
+        f"the pods with the current build, set a new value of the annotation {names.REQUEST_RESTART}"
     )

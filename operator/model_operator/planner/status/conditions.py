@@ -58,7 +58,7 @@ def _admitted(world: World, decision: Decision) -> Condition | None:
     if not (asks_anything(gates) or gates.approval.mode == "Manual"):
         return None
     if desired is None:
-        return Condition("Admitted", "Unknown", "Pending", "it is not known yet which version is wanted")
+        return Condition("Admitted", "Unknown", "Pending", "the desired version is not known yet")
     if waits_behind_a_commit(decision):
         text = describe_wait_behind_a_commit(decision)
         return Condition("Admitted", "False", "WaitingForApproval", text)
@@ -104,7 +104,10 @@ def _tries_again(world: World, decision: Decision) -> tuple[str, str] | None:
 
 def _repairs(world: World, decision: Decision) -> tuple[str, str] | None:
     contested = [str(f.ref) for f in world.refused_writes if f.kind is RefusalKind.CONTESTED]
-    text = f"{', '.join(contested)}: somebody else keeps changing what is ours; repaired a few times a minute"
+    text = (
+        f"{', '.join(contested)}: another client keeps changing fields that the operator sets. The operator corrects "
+        "them a few times a minute"
+    )
     return ("DriftContested", text) if contested else None
 
 
@@ -122,7 +125,7 @@ def _brings_pods(world: World, decision: Decision) -> tuple[str, str] | None:
     live = world.track(serving.track)
     if live.revision == serving.revision and live.complete:
         return None
-    return "Progressing", f"the pods are being brought to version {serving.version}"
+    return "Progressing", f"the pods are being updated to version {serving.version}"
 
 
 def _asks_the_registry(world: World, decision: Decision) -> tuple[str, str] | None:
@@ -133,7 +136,7 @@ def _asks_the_registry(world: World, decision: Decision) -> tuple[str, str] | No
 
 
 def _waits_for_garbage(world: World, decision: Decision) -> tuple[str, str] | None:
-    text = "an earlier ModelDeployment's children"
+    text = "waiting for the deletion of an earlier ModelDeployment's children"
     return ("WaitingForDeletion", text) if decision.ownership.going_away else None
 
 

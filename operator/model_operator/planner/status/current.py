@@ -46,7 +46,7 @@ def _a_person_holds_what_serves(world: World, decision: Decision) -> Condition |
 def _suspended(world: World, decision: Decision) -> Condition | None:
     if not world.spec.suspend or decision.is_served:
         return None
-    return _say("Suspended", "spec.suspend is true: nothing is changed until it is false")
+    return _say("Suspended", "spec.suspend is true: the operator changes nothing until it is false")
 
 
 def _the_desired_one_serves(world: World, decision: Decision) -> Condition | None:
@@ -56,8 +56,8 @@ def _the_desired_one_serves(world: World, decision: Decision) -> Condition | Non
     if left_track(world, serving):
         return _say("Switching", f"version {serving.version} is ready, and requests are about to move to it")
     if world.track(serving.track).revision == serving.revision:
-        return _say("Serving", f"version {serving.version} is wanted and serves", "True")
-    return _say("RollingOut", f"version {serving.version} is being put back")
+        return _say("Serving", f"version {serving.version} is the desired version and serves", "True")
+    return _say("RollingOut", f"version {serving.version} is being restored")
 
 
 def _gates_keep_it_out(world: World, decision: Decision) -> Condition | None:
@@ -88,7 +88,7 @@ def _under_way(world: World, decision: Decision) -> Condition | None:
 
 
 def _undecided(world: World, decision: Decision) -> Condition:
-    return _say("Pending", "nothing is decided yet", "Unknown")
+    return _say("Pending", "the operator has not decided yet", "Unknown")
 
 
 _RULES: tuple[Callable[[World, Decision], Condition | None], ...] = (
@@ -127,6 +127,6 @@ def describe_wait_behind_a_commit(decision: Decision) -> str:
     """What it waits for, and what happens meanwhile."""
     version = decision.desired.target.version if decision.desired else ""
     return (
-        f"version {version} waits until a person agrees; meanwhile the changed spec is brought into force with the "
-        "version that serves"
+        f"version {version} waits for approval. Meanwhile, the changed spec is rolled out with the "
+        "serving version"
     )

@@ -50,7 +50,7 @@ def forecast(
 
 
 def _describe_first(number: int) -> str:
-    return f"{number} pods are started; nothing serves yet"
+    return f"{number} pods are started. No version is serving yet"
 
 
 def _gates(world: World, revision: str, admission: GateReport | None) -> dict[str, Any]:

@@ -69,8 +69,8 @@ def _first_version_failed(world: World, decision: Decision) -> Readiness | None:
     if candidate is None or candidate.phase is not Phase.FAILED:
         return None
     text = (
-        f"version {candidate.version} failed ({candidate.reason}) and there is no earlier version to go back to; "
-        f"it is tried again when the alias, the version or the spec changes: {candidate.message}"
+        f"version {candidate.version} failed ({candidate.reason}), and there is no earlier version to revert to. "
+        f"It is tried again when the alias, the version or the spec changes: {candidate.message}"
     )
     return Readiness(False, "FirstVersionFailed", text, stalled=True)
 
@@ -127,7 +127,7 @@ _NOTHING_SERVES: Sequence[Rule] = (
 def _in_force(world: World, decision: Decision, serving: Serving) -> Readiness:
     """The spec is in force; what else there is to tell."""
     if world.track(serving.track).replicas == 0:
-        text = f"version {serving.version} is in place and serves as soon as there are replicas: now 0"
+        text = f"version {serving.version} is rolled out and serves as soon as there are replicas (now 0)"
         return Readiness(True, "ScaledToZero", text)
     if warning := decision.trouble:
         return Readiness(True, warning.reason, f"version {serving.version} serves; {warning.message}")
@@ -143,15 +143,15 @@ def _not_in_force(world: World, decision: Decision, serving: Serving) -> Readine
         return _commit_on_its_way(decision, serving, decision.interim)
     reported = current(world, decision)
     stalled = not _goes_on(world, decision) and not world.spec.suspend
-    message = f"the spec is not in force: {reported.message}; version {serving.version} serves on"
+    message = f"the spec is not rolled out: {reported.message}; version {serving.version} keeps serving"
     return Readiness(False, reported.reason, message, stalled)
 
 
 def _commit_on_its_way(decision: Decision, serving: Serving, interim: Revision) -> Readiness:
     """A commit is brought into force with the version that serves, or could not be."""
     candidate, rejection = decision.state.candidate, decision.state.rejection_of(interim.name)
-    text = f"the spec is not in force: version {interim.target.version} with the changed spec"
-    on = f"version {serving.version} serves on"
+    text = f"the spec is not rolled out: version {interim.target.version} with the changed spec"
+    on = f"version {serving.version} keeps serving"
     if candidate and candidate.revision == interim.name:
         waits = candidate.phase is Phase.WITHDRAWN and candidate.retry_at is None
         text += f": {candidate.message or candidate.phase.value}; {on}"
@@ -159,7 +159,7 @@ def _commit_on_its_way(decision: Decision, serving: Serving, interim: Revision) 
     if rejection:
         text += f" was rejected ({rejection.reason}): {rejection.message}; {on}"
         return Readiness(False, "VersionRejected", text, rejection.retry_at is None)
-    return Readiness(False, "RollingOut", f"{text} comes next")
+    return Readiness(False, "RollingOut", f"{text} is next")
 
 
 def _goes_on(world: World, decision: Decision) -> bool:

@@ -103,15 +103,15 @@ def test_an_unreachable_store_is_a_hint_until_the_fetch_deadline() -> None:
 def test_the_exit_codes_of_an_image_of_ones_own_mean_nothing_special() -> None:
     assert judged(starting(ended(50), runtime="Custom")).failure is None
     twice = judged(starting(ended(50, restarts=1), runtime="Custom")).failure
-    assert twice == crash_loop("the server container ended 2 times, last with code 50")
+    assert twice == crash_loop("the server container exited 2 times, the last time with code 50")
 
 
 # --- other ends --------------------------------------------------------------------------------------
 
 
 def crash_loop(happened: str, last_words: str = "") -> Failure:
-    text = f"{happened}; its log says more (kubectl logs --previous)"
-    return Failure(M, "CrashLoop", text + (f"; its last words: {last_words}" if last_words else ""), False)
+    text = f"{happened}; check its log (kubectl logs --previous)"
+    return Failure(M, "CrashLoop", text + (f"; its last output: {last_words}" if last_words else ""), False)
 
 
 ENDINGS: list[tuple[str, Json, Failure | None]] = [
@@ -119,7 +119,9 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
     (
         "two bare exits of the server are a crash loop",
         starting(ended(1, restarts=1, message="Traceback: no module named x")),
-        crash_loop("the server container ended 2 times, last with code 1", "Traceback: no module named x"),
+        crash_loop(
+            "the server container exited 2 times, the last time with code 1", "Traceback: no module named x"
+        ),
     ),
     (
         "a server that runs again after its first exit has ended once",
@@ -135,33 +137,34 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
                 "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}},
             }
         ),
-        crash_loop("the server container ended 2 times, last with code 2"),
+        crash_loop("the server container exited 2 times, the last time with code 2"),
     ),
     (
         "a server that was killed twice says that it was killed",
         starting(ended(137, restarts=1)),
         crash_loop(
-            "the server container ended 2 times, last with code 137 (killed: the node was short of memory, or it "
-            "did not end when asked to)"
+            "the server container exited 2 times, the last time with code 137 (SIGKILL: the node was short of "
+            "memory, or the container did not stop after SIGTERM)"
         ),
     ),
     (
         "a server that its liveness probe ended twice says so",
         starting(ended(143, restarts=1)),
         crash_loop(
-            "the server container ended 2 times, last with code 143 (asked to end, as after a failed liveness probe)"
+            "the server container exited 2 times, the last time with code 143 (SIGTERM, as after a failed liveness "
+            "probe)"
         ),
     ),
     (
         "a server that ends twice with success is a crash loop too",
         starting(ended(0, restarts=1, reason="Completed")),
-        crash_loop("the server container ended 2 times, last with code 0"),
+        crash_loop("the server container exited 2 times, the last time with code 0"),
     ),
     ("a fetch that ended well is no failure", fetching(ended(0, reason="Completed")), None),
     (
         "two bare exits of the fetch are a crash loop of the fetch",
         fetching(ended(2, restarts=1)),
-        crash_loop("the fetch container ended 2 times, last with code 2"),
+        crash_loop("the fetch container exited 2 times, the last time with code 2"),
     ),
     (
         "a server over which its node went down has not ended by itself",
@@ -174,7 +177,7 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
         Failure(
             M,
             "OutOfMemory",
-            "the server container was killed for using more memory than its limit; raise "
+            "the server container was killed because it exceeded its memory limit; raise "
             "server.resources.limits.memory, or make the model smaller",
         ),
     ),
@@ -184,8 +187,8 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
         Failure(
             C,
             "FetchOutOfMemory",
-            "the fetch container was killed for using more memory than its limit; raise "
-            "fetch.resources.limits.memory, or give /model a volume that is not in memory",
+            "the fetch container was killed because it exceeded its memory limit; raise "
+            "fetch.resources.limits.memory, or use a volume for /model that is not in memory",
         ),
     ),
     (
@@ -194,7 +197,7 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
         Failure(
             C,
             "ContainerCannotStart",
-            "the server container can't be started; correct server.command or the image; its last words: "
+            "the server container can't be started; correct server.command or the image; its last output: "
             'exec: "python": not found',
         ),
     ),
@@ -258,7 +261,7 @@ def test_a_missing_secret_is_judged_after_a_minute_and_we_look_again_then() -> N
     assert judged(starting(missing, seconds=10)).deadline == NOW + timedelta(seconds=50)
     verdict = judged(starting(missing, seconds=60)).failure
     text = (
-        'the server container can\'t be made: secret "s3" not found; create the Secret, ConfigMap or key that the '
+        'the server container can\'t be created: secret "s3" not found; create the Secret, ConfigMap or key that the '
         "message names"
     )
     assert verdict == Failure(C, "ContainerConfigError", text)
@@ -283,14 +286,15 @@ LATE: list[tuple[str, Json, Side, str, str]] = [
         pod("", 1800),
         E,
         "SchedulingDeadline",
-        "no node took the pod within 1800 s; see the pod's events",
+        "the pod was not scheduled within 1800 s; check the pod's events",
     ),
     (
         "no model",
         fetching({"state": {"running": {}}}, 1800),
         E,
         "FetchDeadline",
-        "the model was not fetched within 1800 s; see what is slow, or raise rollout.fetchSeconds",
+        "the model was not fetched within 1800 s; find out why the download is slow, or raise "
+        "rollout.fetchSeconds",
     ),
     (
         "no answer",
@@ -416,7 +420,7 @@ def evicted(seconds: float) -> Json:
 def test_a_pod_that_came_after_an_evicted_one_has_its_own_deadline() -> None:
     judgement = judged(evicted(1000), fetching({"state": {"running": {}}}, 10))
     assert (judgement.phase, judgement.hint) == (Phase.FETCHING, "Evicted")
-    assert judgement.message.startswith("fetching the model; before that, the pod was put out by its node")
+    assert judgement.message.startswith("fetching the model. Before that, the pod was evicted or refused")
     assert judgement.deadline == NOW + timedelta(seconds=1790)
 
 

@@ -26,8 +26,8 @@ def test_the_scheduler_sentence_is_told_with_resources_taints_and_requests() -> 
     )
     assert what_did_not_fit(asking(server={GPU: "1", "cpu": "250m"}), sentence) == (
         "no node has room for the pod: of 3 nodes, 1 has too little nvidia.com/gpu left, 2 have a taint that "
-        "pod.tolerations does not name ({gpu: true}); the pod asks for nvidia.com/gpu: 1 for server; the scheduler "
-        "says: 0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint {gpu: true}"
+        "pod.tolerations does not match ({gpu: true}); the pod requests nvidia.com/gpu: 1 for server; message of the "
+        "scheduler: 0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint {gpu: true}"
     )
 
 
@@ -37,8 +37,8 @@ def test_what_the_schedulers_plug_ins_add_does_not_stick_to_the_resource() -> No
         "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
     )
     assert what_did_not_fit(asking(server={GPU: "1"}), sentence) == (
-        "no node has room for the pod: of 1 node, 1 has too little nvidia.com/gpu left; the pod asks for "
-        "nvidia.com/gpu: 1 for server; the scheduler says: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
+        "no node has room for the pod: of 1 node, 1 has too little nvidia.com/gpu left; the pod requests "
+        "nvidia.com/gpu: 1 for server; message of the scheduler: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
     )
 
 
@@ -48,7 +48,7 @@ def test_what_the_schedulers_plug_ins_add_does_not_stick_to_the_resource() -> No
         pytest.param("2 Insufficient memory", "2 have too little memory left", id="memory"),
         pytest.param(
             "1 node(s) had untolerated taint(s)",
-            "1 has a taint that pod.tolerations does not name",
+            "1 has a taint that pod.tolerations does not match",
             id="a taint without a name",
         ),
         pytest.param(
@@ -56,10 +56,8 @@ def test_what_the_schedulers_plug_ins_add_does_not_stick_to_the_resource() -> No
             "3 do not match pod.nodeSelector or pod.affinity",
             id="a selector",
         ),
-        pytest.param(
-            "1 node(s) were unschedulable", "1 is closed to new pods (cordoned)", id="a cordoned node"
-        ),
-        pytest.param("1 Too many pods", "1 has as many pods as it may", id="a full node"),
+        pytest.param("1 node(s) were unschedulable", "1 is cordoned", id="a cordoned node"),
+        pytest.param("1 Too many pods", "1 has reached its limit of pods", id="a full node"),
         pytest.param(
             "2 node(s) didn't have free ports", "2: node(s) didn't have free ports", id="words unknown here"
         ),
@@ -76,7 +74,7 @@ def test_each_missing_resource_says_which_container_asks_for_how_much() -> None:
         "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory.",
     )
     assert (
-        "the pod asks for cpu: 64 for server, 100m for proxy; the pod asks for memory: 1Gi for server;"
+        "the pod requests cpu: 64 for server, 100m for proxy; the pod requests memory: 1Gi for server;"
         in text
     )
 
@@ -87,7 +85,7 @@ def test_each_missing_resource_says_which_container_asks_for_how_much() -> None:
         ("", "no node has room for the pod"),
         (
             "no nodes available to schedule pods",
-            "no node has room for the pod: the cluster has no node at all",
+            "no node has room for the pod: the cluster has no nodes",
         ),
         ("pod has unbound immediate PersistentVolumeClaims", "no node has room for the pod: pod has unbound"),
     ],

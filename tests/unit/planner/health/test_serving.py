@@ -162,7 +162,7 @@ def test_three_bare_exits_over_all_pods_are_a_crash_loop_and_two_are_not() -> No
     found = watched(once, once, once).failure
     assert found is not None
     assert found.message.startswith(
-        "the server containers of 3 pods ended 3 times since the version went live, one of them with code 139"
+        "the server containers of 3 pods exited 3 times since the version went live, one of them with code 139"
     )
 
 

@@ -33,7 +33,7 @@ GREEN = "churn-green"
     ("spec", "state", "strategy", "words"),
     [
         pytest.param(
-            {}, RolloutState(None, candidate()), "RollingUpdate", "2 pods are started; nothing", id="first"
+            {}, RolloutState(None, candidate()), "RollingUpdate", "2 pods are started. No version", id="first"
         ),
         pytest.param(
             {},

@@ -386,7 +386,9 @@ def test_a_track_that_can_not_be_scaled_down_leaves_ready_true_and_is_told_of() 
     seen = replace(AT_REST, refused_writes=IDLE)
     status = report(seen, Decision(RolloutState(SERVES_ONE), desired=ONE, revisions=(ONE,)))
     assert conditions(status)["Ready"] == "Refused"
-    assert "Deployment churn-green, which no longer does, can't be written: no scaling here" in str(status)
+    assert "Deployment churn-green, which is no longer in use, can't be written: no scaling here" in str(
+        status
+    )
 
 
 def test_the_remedy_stands_in_the_message_of_a_conflict() -> None:
