@@ -1,4 +1,4 @@
-"""The command line: settings in, log lines and an exit code out."""
+"""The operator's command line: reads the settings, runs the process, logs and returns an exit code."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ log = logging.getLogger("model_operator")
 
 EXIT_MISCONFIGURED = 2
 _COLLECT_EVERY = (50_000, 20, 100)
-"""Python's own 700, 10, 10 take a tenth of the CPU: each JSON answer is thousands of objects without a cycle."""
+"""Thresholds of gc. Python's own 700, 10, 10 take a tenth of the CPU: a JSON answer has thousands of objects without
+a cycle."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the operator until SIGTERM; returns the exit code.
+    """Runs the operator until SIGTERM and returns the exit code.
 
-    0: stopped as asked, or the configuration was only checked. 1: something that it cannot do without was
-    lost; start it again. 2: the configuration is wrong.
+    0: stopped by a signal, or the configuration was only checked. 1: a necessary connection was lost, and a restart may
+    help. 2: the configuration is wrong.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -38,26 +39,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_MISCONFIGURED
     if options.check_config:
         names = ", ".join(sorted(configured.registries))
-        print(f"{options.config}: ok; registries: {names}")
+        print(f"{options.config}: ok, registries: {names}")
         return 0
     _log_to_stderr(configured.log_level)
-    # here and not above: kopf and the client library take two seconds, which --help should not
+    # not at the top: loading kopf and the client library takes two seconds, and --help should be fast
     from model_operator.app.process import Process
 
     log.info("model-operator %s starts with %s", version("model-operator"), options.config)
-    gc.freeze()  # what is loaded by now stays for good
+    gc.freeze()  # modules that are loaded by now are never freed
     gc.set_threshold(*_COLLECT_EVERY)
     return asyncio.run(Process(configured).run())
+
+
+_DESCRIPTION = """\
+Deploys models from a registry to Kubernetes: watches ModelDeployments, resolves their aliases, rolls out new versions,
+and rolls back versions that fail."""
+_EPILOG = """\
+Examples:
+  model-operator --config config.yaml
+  model-operator --config config.yaml --check-config
+
+Connection: KUBECONFIG, or else the pod's service account, or else ~/.kube/config.
+HTTP: /metrics, /healthz and /readyz are on the port metricsPort of the configuration.
+
+Exit codes:
+  0  stopped by SIGTERM or SIGINT, or the configuration is valid
+  1  a necessary connection was lost: restart the operator
+  2  the configuration is invalid"""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="model-operator",
-        description="Make Kubernetes follow a model registry: watch ModelDeployments, resolve their models, "
-        "roll versions out, go back when a version is sick.",
-        epilog="The API server is found through KUBECONFIG, or else the pod's service account, or else "
-        "~/.kube/config. Exit codes: 0 stopped by SIGTERM or SIGINT; 1 a connection that it needs was lost, "
-        "start it again; 2 the configuration is wrong. /metrics, /healthz and /readyz are on metricsPort.",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = Path(os.environ.get(settings.CONFIG_VARIABLE) or settings.DEFAULT_PATH)
     parser.add_argument(
@@ -65,18 +81,20 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=default,
         metavar="FILE",
-        help=f"the YAML configuration file; {settings.CONFIG_VARIABLE} names it too (now: {default})",
+        help=f"YAML configuration file (default: {settings.CONFIG_VARIABLE}, now {default})",
     )
-    parser.add_argument("--check-config", action="store_true", help="check the configuration file, then exit")
+    parser.add_argument(
+        "--check-config", action="store_true", help="validate the configuration file, then exit with 0 or 2"
+    )
     parser.add_argument("--version", action="version", version=f"model-operator {version('model-operator')}")
     return parser
 
 
 class _OneLine(logging.Formatter):
-    """``time=… level=… logger=… msg="…"``: one line per message, whatever is in it."""
+    """Formats a record as one line, ``time=… level=… logger=… msg="…"``, even if its message has line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line; a traceback follows in ``error`` with its line breaks escaped."""
+        """Returns the record as one line. A traceback is in ``error``, with escaped line breaks."""
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         parts = [
             f"time={when}.{int(record.msecs):03d}Z",

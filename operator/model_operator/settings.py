@@ -1,7 +1,7 @@
 """The operator's configuration file, read once into frozen values.
 
-The file is YAML with the keys of ``Settings``, written in camelCase. A key that is unknown, missing or of
-the wrong shape is refused with a message that names it, so that a typing error never passes for a default.
+The file is YAML with the keys of ``Settings`` in camelCase. An unknown, missing or malformed key is an error that names
+the key. A typing error therefore never counts as a default.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ _MAX_FILE_BYTES = 1024 * 1024
 
 
 class SettingsError(ValueError):
-    """The configuration cannot be used; the message names the file, each bad key and the remedy."""
+    """The configuration can't be used. The message names the file, each invalid key and the remedy."""
 
 
 def _http_url(value: str) -> str:
-    """Accept an http or https URL without credentials, query or fragment; drop the trailing slash."""
+    """Returns an http or https URL without its trailing slash.
+
+    Raises ValueError for another URL, and for one with credentials, query or fragment.
+    """
     try:
         parts = urlsplit(value)
         hostname, _port = parts.hostname, parts.port
@@ -38,7 +41,7 @@ def _http_url(value: str) -> str:
     if parts.scheme not in ("http", "https") or not hostname:
         raise ValueError("must be a URL such as http://mlflow.mlflow.svc:5000")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("must not contain credentials; put them into files and name credentialsDir")
+        raise ValueError("must not contain credentials: put them into files and set credentialsDir")
     if parts.query or parts.fragment:
         raise ValueError("must have neither a query nor a fragment")
     return value.rstrip("/")
@@ -70,7 +73,7 @@ def _object_name_or_empty(value: str) -> str:
 
 def _image(value: str) -> str:
     if not value or re.search(r"\s", value):
-        raise ValueError("must be an image reference without blanks")
+        raise ValueError("must be an image reference without spaces")
     return value
 
 
@@ -91,7 +94,7 @@ def _cluster_name(value: str) -> str:
 
 
 def _workspace(value: str) -> str:
-    # goes into a header and into the pods' environment
+    # it becomes a header and a variable in the pods' environment
     if value and (len(value) > 255 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value)):
         raise ValueError("must be letters, digits, '-', '_' and '.', and begin with a letter or digit")
     return value
@@ -113,45 +116,45 @@ class _Section(BaseModel):
 
 
 class PodCredentials(_Section):
-    """The Secret that pods read the registry's credentials from, in the ModelDeployment's own namespace."""
+    """The Secret with the registry's credentials for the pods, in the ModelDeployment's namespace."""
 
     secret: ObjectName = ""
-    """Its name; it holds username and password, or token. Empty: the pods need no credentials."""
+    """Its name. Its keys are username and password, or token. Empty: the pods need no credentials."""
 
 
 class PodCA(_Section):
-    """The ConfigMap with the registry's certificate authority, in the ModelDeployment's own namespace."""
+    """The ConfigMap with the registry's certificate authority for the pods, in the ModelDeployment's namespace."""
 
     config_map: ObjectName = ""
-    """Its name; the key is ``ca.crt``. Empty: the image's own authorities are used."""
+    """Its name. Its key is ``ca.crt``. Empty: the image's own authorities are used."""
 
 
 class RegistryConfig(_Section):
-    """One model registry: how the operator reaches it, and how the pods do."""
+    """One model registry, with the connections of the operator and of the pods."""
 
     type: RegistryKind = DEFAULT_REGISTRY_KIND
     url: Annotated[str, AfterValidator(_http_url)]
     pod_url: Annotated[str, AfterValidator(_http_url_or_empty)] = ""
     credentials_dir: str = ""
-    """Directory with the files username and password, or token, and tls.crt with tls.key where the server asks for a
+    """Directory with the files username and password, or token, and tls.crt with tls.key if the server requires a
     client certificate. Empty: the operator sends no credentials."""
     ca_file: str = ""
     workspace: Annotated[str, AfterValidator(_workspace)] = ""
-    """MLflow's workspace (3.10 and newer), for the operator and the pods. Empty: the server's own choice."""
+    """MLflow's workspace (3.10 and newer), for the operator and the pods. Empty: the server's default."""
     requests_per_second: float = Field(default=50, ge=1, le=10_000)
-    """How fast the operator asks this registry at most, in the long run; a second's worth may come at once."""
+    """Highest average rate of requests to this registry. The requests of one second may be sent at once."""
     pod_credentials: PodCredentials = PodCredentials()
     pod_ca: PodCA = PodCA()
 
     @model_validator(mode="after")
     def _has_workspaces(self) -> RegistryConfig:
         if self.workspace and not REGISTRY_KINDS[self.type].workspaces:
-            raise ValueError("workspace is MLflow's; a Databricks workspace is named by its url")
+            raise ValueError("workspace is for MLflow: a Databricks workspace is chosen by its url")
         return self
 
     @property
     def url_for_pods(self) -> str:
-        """The URL that pods use: ``pod_url``, or else the operator's own."""
+        """The URL for pods: ``pod_url``, or else the operator's own."""
         return self.pod_url or self.url
 
 
@@ -168,127 +171,127 @@ def _python_or_empty(value: str) -> str:
 def _package(value: str) -> str:
     if not _PACKAGE.fullmatch(value):
         raise ValueError("must be the name of a Python package")
-    # one spelling for all, as PEP 503 has it
+    # the normalized name of PEP 503
     return re.sub(r"[-_.]+", "-", value).lower()
 
 
 class Contents(_Section):
-    """What is installed in a serving image, for the gate ``requirements``."""
+    """The packages of a serving image, for the gate ``requirements``."""
 
     python_version: Annotated[str, AfterValidator(_python_or_empty)] = ""
     packages: dict[Annotated[str, AfterValidator(_package)], Annotated[str, Field(max_length=64)]] = Field(
         default_factory=dict, max_length=2000
     )
-    """Version by package. Empty: not known."""
+    """Version by package. Empty: unknown."""
 
 
 class Images(_Section):
-    """The images of pods whose spec names none."""
+    """The default images of pods, and the packages of images."""
 
     server: Annotated[str, AfterValidator(_image)] = DEFAULT_SERVER_IMAGE
     fetch: Annotated[str, AfterValidator(_image_or_empty)] = ""
     contents: dict[Annotated[str, AfterValidator(_image)], Contents] = Field(
         default_factory=dict, max_length=100
     )
-    """By serving image, for those whose contents are known."""
+    """Packages by serving image, for the images whose packages are known."""
 
     @property
     def fetch_image(self) -> str:
-        """The image that fetches: ``fetch``, or else the server's."""
+        """The image of the fetch container: ``fetch``, or else the server's."""
         return self.fetch or self.server
 
 
 class Webhooks(_Section):
-    """The receiver of MLflow's webhooks, which only say earlier what a poll would find."""
+    """The receiver of MLflow's webhooks, which only trigger a poll earlier."""
 
     port: int = Field(default=0, ge=0, le=65535)
     """0: off."""
     certificate_dir: str = ""
     """Directory with tls.crt and tls.key, read again when they change. Empty: plain http."""
     secret_dir: str = ""
-    """Directory whose files are the secrets that deliveries may be signed with, one a file."""
+    """Directory with the secrets for signed deliveries, one per file."""
     max_age_seconds: float = Field(default=300, ge=10, le=3600)
-    """How far a delivery's timestamp may be away from our clock, before or after."""
+    """Largest difference between a delivery's timestamp and our clock, in either direction."""
 
     @model_validator(mode="after")
     def _signed(self) -> Webhooks:
         if self.port and not self.secret_dir:
-            raise ValueError("port needs secretDir: without a secret anybody could send webhooks")
+            raise ValueError("port needs secretDir: without a secret, anybody could send webhooks")
         return self
 
 
 class LeaderElection(_Section):
-    """Which of several replicas works: the one that holds a Lease and keeps renewing it. Times are seconds."""
+    """Leader election by a Lease. The replica that holds and renews it is the leader. Times are in seconds."""
 
     enabled: bool = False
-    """Off: there must be one operator only."""
+    """False: only one replica may run."""
     namespace: Annotated[str, AfterValidator(_dns_label_or_empty)] = ""
     lease_name: ObjectName = "model-operator"
     lease_seconds: int = Field(default=15, ge=2, le=MAX_LEASE_SECONDS)
-    """How long the others wait for a leader that is silent."""
+    """Time until the others take over from a leader that no longer renews."""
     renew_seconds: float = Field(default=10, gt=0)
-    """How long a leader that can't renew its Lease goes on; then it ends itself."""
+    """Time until a leader that can't renew its Lease exits."""
     retry_seconds: float = Field(default=2, ge=0.1)
-    """From one look at the Lease, or one renewal, to the next, give or take a fifth."""
+    """Between two reads or renewals of the Lease, with a jitter of a fifth."""
 
     @model_validator(mode="after")
     def _in_order(self) -> LeaderElection:
         if self.enabled and not (self.namespace and self.lease_name):
-            raise ValueError("enabled needs namespace and leaseName: where the Lease is")
+            raise ValueError("enabled needs namespace and leaseName of the Lease")
         if not self.retry_seconds * 2 < self.renew_seconds < self.lease_seconds:
             raise ValueError(
-                "renewSeconds must be less than leaseSeconds, or two replicas would lead at once, and more than "
-                "twice retrySeconds, or one lost answer would cost the lead"
+                "renewSeconds must be less than leaseSeconds, or two replicas could lead at once, and more than "
+                "twice retrySeconds, or one lost answer could end the leadership"
             )
         return self
 
 
 class InlineRegistries(_Section):
-    """Registries that ModelDeployments describe themselves, in spec.registry.url. Nothing is allowed by default."""
+    """Registries that ModelDeployments bring themselves, in spec.registry.url. None is allowed by default."""
 
     allowed_urls: tuple[Annotated[str, AfterValidator(_http_url)], ...] = Field(default=(), max_length=1000)
-    """The URLs that may be named there, to the letter."""
+    """The exact URLs that are allowed there."""
     secret_names: tuple[ObjectName, ...] = Field(default=(), max_length=100)
-    """The names that their credentials' Secrets may have: the operator reads no other Secret of a namespace."""
+    """The allowed names of their credentials' Secrets. The operator reads no other Secret of a namespace."""
 
 
 class Settings(_Section):
-    """Everything that is configured for the operator as a whole."""
+    """The configuration of the whole operator."""
 
     registries: dict[DNSLabel, RegistryConfig] = Field(min_length=1)
     inline_registries: InlineRegistries = InlineRegistries()
     poll_seconds: float = Field(default=15, ge=1, le=3600)
     cluster_name: Annotated[str, AfterValidator(_cluster_name)] = "default"
-    """Tells this cluster's tags on model versions from those of other clusters with the same registry."""
+    """Distinguishes this cluster's tags on model versions from those of other clusters with the same registry."""
     images: Images = Images()
     max_concurrent_rollouts: int = Field(default=5, ge=1)
     workers: int = Field(default=8, ge=1, le=256)
     watch_namespaces: tuple[DNSLabel, ...] = ()
-    """The namespaces that are served. Empty: all."""
+    """The namespaces that the operator watches. Empty: all."""
     watch_silence_seconds: float = Field(default=70, ge=1, le=3600)
-    """A watch that says nothing for so long is asked for anew; an API server speaks at least once a minute."""
+    """A watch without any event for this time is restarted. An API server sends something at least once a minute."""
     resync_seconds: float = Field(default=600, ge=1, le=3600)
-    """Between two full lists of the cluster, give or take a fifth. They find what no watch reported."""
+    """Between two full lists of the cluster, with a jitter of a fifth. They find changes that no watch reported."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
-    """Port of /metrics, /healthz and /readyz; 0 takes a free one."""
+    """Port of /metrics, /healthz and /readyz. 0: a free one."""
     metrics_max_model_deployments: int = Field(default=2000, ge=0, le=100_000)
-    """How many ModelDeployments get series of their own at /metrics, in the order of their names."""
+    """How many ModelDeployments have their own series at /metrics, in the order of their names."""
     webhooks: Webhooks = Webhooks()
     leader_election: LeaderElection = LeaderElection()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
 def load(path: Path) -> Settings:
-    """Read and check the configuration file.
+    """Reads and validates the configuration file.
 
-    Raises SettingsError when the file can't be read, is no YAML mapping, or has a bad key.
+    Raises SettingsError if the file can't be read, is not a YAML mapping, or has an invalid key.
     """
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise SettingsError(
-            f"{path}: cannot be read ({error.strerror}); name the file with --config or {CONFIG_VARIABLE}"
+            f"{path}: cannot be read ({error.strerror}): name the file with --config or {CONFIG_VARIABLE}"
         ) from None
     if len(text) > _MAX_FILE_BYTES:
         raise SettingsError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
@@ -296,7 +299,7 @@ def load(path: Path) -> Settings:
 
 
 def parse(text: str | bytes, origin: str) -> Settings:
-    """Check configuration given as YAML text; ``origin`` is named in errors. Raises SettingsError."""
+    """Validates a configuration given as YAML text. ``origin`` is its name in errors. Raises SettingsError."""
     try:
         raw = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -310,15 +313,15 @@ def parse(text: str | bytes, origin: str) -> Settings:
 
 
 def _explain(error: ValidationError) -> str:
-    # never the input itself: a value in the wrong place may be a password
+    # never quote the input: a value in the wrong place may be a password
     complaints = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
         match problem["type"]:
             case "extra_forbidden":
-                message = f"unknown key; known here: {', '.join(_known_keys(problem['loc'][:-1]))}"
+                message = f"unknown key, known here: {', '.join(_known_keys(problem['loc'][:-1]))}"
             case "missing":
-                message = "must be given"
+                message = "is missing: add it"
             case _:
                 message = problem["msg"].removeprefix("Value error, ")
         complaints.append(f"{key}: {message}")

@@ -44,7 +44,7 @@ def events(api: ApiClient, namespace: str) -> list[dict[str, Any]]:
 async def test_an_event_names_the_object_and_is_cut_to_what_the_api_takes(
     kube: KubeClient, api: ApiClient, namespace: str
 ) -> None:
-    assert await EventRecorder(kube).tell(regarding(namespace), Event(True, "Reverted", "ü" * 2000))
+    assert await EventRecorder(kube).emit(regarding(namespace), Event(True, "Reverted", "ü" * 2000))
     (event,) = events(api, namespace)
     assert event["involvedObject"]["uid"] == "uid-churn"
     assert (event["type"], event["reason"], event["count"]) == ("Warning", "Reverted", 1)
@@ -54,11 +54,11 @@ async def test_an_event_names_the_object_and_is_cut_to_what_the_api_takes(
 async def test_what_is_said_again_is_counted(kube: KubeClient, api: ApiClient, namespace: str) -> None:
     recorder = EventRecorder(kube)
     for _ in range(3):
-        assert await recorder.tell(regarding(namespace), REVERTED)
-    assert await recorder.tell(
+        assert await recorder.emit(regarding(namespace), REVERTED)
+    assert await recorder.emit(
         regarding(namespace), Event(False, "Settled", "version 1 passed its watch window")
     )
-    assert await recorder.tell(regarding(namespace, "fraud"), REVERTED)
+    assert await recorder.emit(regarding(namespace, "fraud"), REVERTED)
     told = {(e["involvedObject"]["name"], e["reason"]): e["count"] for e in events(api, namespace)}
     assert told == {("churn", "Reverted"): 3, ("churn", "Settled"): 1, ("fraud", "Reverted"): 1}
 
@@ -68,9 +68,9 @@ async def test_what_is_said_again_much_later_is_news(
 ) -> None:
     clock = Clock()
     recorder = EventRecorder(kube, clock)
-    await recorder.tell(regarding(namespace), REVERTED)
+    await recorder.emit(regarding(namespace), REVERTED)
     clock.now += WINDOW_SECONDS
-    await recorder.tell(regarding(namespace), REVERTED)
+    await recorder.emit(regarding(namespace), REVERTED)
     assert [event["count"] for event in events(api, namespace)] == [1, 1]
 
 
@@ -78,9 +78,9 @@ async def test_an_event_that_is_not_there_any_more_is_written_anew(
     kube: KubeClient, api: ApiClient, namespace: str
 ) -> None:
     recorder = EventRecorder(kube)
-    await recorder.tell(regarding(namespace), REVERTED)
+    await recorder.emit(regarding(namespace), REVERTED)
     api.http.delete(f"/api/v1/namespaces/{namespace}/events").raise_for_status()
-    assert await recorder.tell(regarding(namespace), REVERTED)
+    assert await recorder.emit(regarding(namespace), REVERTED)
     assert [event["count"] for event in events(api, namespace)] == [1]
 
 
@@ -90,14 +90,14 @@ async def test_one_object_floods_nobody_and_has_a_say_again_later(
     clock = Clock()
     recorder = EventRecorder(kube, clock)
     said = [
-        await recorder.tell(regarding(namespace), Event(False, "RolloutStarted", f"version {number}"))
+        await recorder.emit(regarding(namespace), Event(False, "RolloutStarted", f"version {number}"))
         for number in range(MOST_IN_WINDOW + 5)
     ]
     assert said == [True] * MOST_IN_WINDOW + [False] * 5
-    assert await recorder.tell(regarding(namespace, "fraud"), REVERTED), "others are heard"
-    assert await recorder.tell(regarding(namespace), Event(False, "RolloutStarted", "version 0")), (
+    assert await recorder.emit(regarding(namespace, "fraud"), REVERTED), "others are heard"
+    assert await recorder.emit(regarding(namespace), Event(False, "RolloutStarted", "version 0")), (
         "counted only"
     )
     clock.now += WINDOW_SECONDS
-    assert await recorder.tell(regarding(namespace), REVERTED)
+    assert await recorder.emit(regarding(namespace), REVERTED)
     assert len(events(api, namespace)) == MOST_IN_WINDOW + 2

@@ -39,7 +39,7 @@ def test_a_good_configuration_is_confirmed(tmp_path: Path, capsys: pytest.Captur
     file = tmp_path / "config.yaml"
     file.write_text(SMALLEST)
     assert main(["--config", str(file), "--check-config"]) == 0
-    assert capsys.readouterr().out.endswith("ok; registries: default\n")
+    assert capsys.readouterr().out.endswith("ok, registries: default\n")
 
 
 def test_the_environment_names_the_file(

@@ -1,1 +1,1 @@
-"""The process: it starts everything, elects the replica that leads, and ends when a part is lost."""
+"""The process: it starts all parts, takes part in the leader election, and exits if a part is lost."""

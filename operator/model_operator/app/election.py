@@ -1,8 +1,8 @@
-"""Which of several replicas works: the one that holds a Lease and keeps renewing it.
+"""Leader election: the replica that holds a Lease and renews it is the leader.
 
-Our own, since kopf's peering swaps nothing atomically and the Kubernetes client's election waits for ever on a
-server that hangs. What to do next is decided by a pure function; the rest carries it out. Two clocks are never
-compared: a holder counts as gone when *we* have seen its Lease unchanged for as long as the Lease promises.
+This is our own implementation. kopf's peering has no atomic swap, and the election of the Kubernetes client has no
+timeout for a server that hangs. The pure function ``decide`` chooses the next step, and ``Election`` carries it out. It
+never compares two clocks: a holder counts as gone if *we* have seen its Lease unchanged for the duration in the Lease.
 """
 
 from __future__ import annotations
@@ -36,46 +36,49 @@ log = logging.getLogger(__name__)
 
 POD_VARIABLE = "MODEL_OPERATOR_POD_UID"
 _LOOK_AGAIN_SECONDS = 0.05
-"""After the very moment at which a Lease runs out."""
+"""Delay after the moment at which a Lease expires."""
 _COMPLAIN_SECONDS = 60.0
 
 
-class LeadershipLost(Exception):  # noqa: N818 - what happened; only a new start helps
-    """Another replica leads, or may lead by now: this process must not write any more."""
+class LeadershipLost(Exception):  # noqa: N818 - names the event, and only a restart helps
+    """Another replica leads or may lead by now. This process must not write any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A Lease as it was last read."""
+    """The last state of a Lease."""
 
     lease: Lease | None
-    """None: there is none."""
+    """None: it does not exist."""
     since: float
-    """Since when, by our own clock, all that its holder writes has been seen unchanged."""
+    """Time of our own clock since which its spec has been seen unchanged."""
 
     @property
     def holder(self) -> str:
-        """Who holds it; empty when nobody does."""
+        """Its holder. Empty if there is none."""
         return self.lease.holder if self.lease else ""
 
     @property
     def transitions(self) -> int:
-        """How often it changed hands."""
+        """Number of its changes of the holder."""
         return self.lease.transitions if self.lease else 0
 
     @property
     def resource_version(self) -> str:
-        """What a write is bound to; empty when there is no Lease."""
+        """The version as a precondition of a write. Empty if there is no Lease."""
         return self.lease.resource_version if self.lease else ""
 
     def runs_out(self, terms: LeaderElection) -> float:
-        """When its holder counts as gone; what the holder itself promised counts, up to what is allowed."""
+        """Returns the time at which its holder counts as gone.
+
+        The duration is the one in the Lease, at most MAX_LEASE_SECONDS.
+        """
         promised = self.lease.duration_seconds if self.lease else 0
         return self.since + min(promised or terms.lease_seconds, MAX_LEASE_SECONDS)
 
 
 class Step(Enum):
-    """What to do with the Lease next."""
+    """The next step with the Lease."""
 
     CREATE = auto()
     TAKE = auto()
@@ -85,7 +88,10 @@ class Step(Enum):
 
 
 def observe_lease(before: Seen | None, raw: Object | None, now: float) -> Seen:
-    """What is known after reading a Lease (None: there is none) at ``now``; only a changed spec is a sign of life."""
+    """Returns the state after a read of the Lease (None: it does not exist) at ``now``.
+
+    Only a changed spec counts as a sign of life.
+    """
     lease = None if raw is None else read_lease(raw)
     if before is not None and _spec_of(before.lease) == _spec_of(lease):
         return replace(before, lease=lease)
@@ -97,10 +103,10 @@ def _spec_of(lease: Lease | None) -> Object | None:
 
 
 def decide(seen: Seen, me: str, renewed: float | None, now: float, terms: LeaderElection) -> Step:
-    """The next step of ``me``.
+    """Returns the next step of ``me``.
 
-    ``renewed`` is when the last renewal that went well was sent, None for a replica that does not lead; it and
-    ``now`` are readings of one monotonic clock, in seconds.
+    ``renewed`` is the time at which the last successful renewal was sent, or None for a replica that does not lead.
+    ``renewed`` and ``now`` are seconds of the same monotonic clock.
     """
     if renewed is not None and (now >= renewed + terms.renew_seconds or seen.holder != me):
         return Step.LOST
@@ -114,22 +120,22 @@ def decide(seen: Seen, me: str, renewed: float | None, now: float, terms: Leader
 
 
 def identity() -> str:
-    """A name for this process that no other running one has.
+    """Returns a name that no other running process has.
 
-    A container that is started again in its pod is the same candidate, since the one before it is dead for sure:
-    it goes on at once. Outside a pod each process has a name of its own.
+    A container that is restarted in its pod keeps its name and continues at once, because its predecessor is certainly
+    dead. Outside of a pod, each process has its own name.
     """
     return f"{socket.gethostname()}_{os.environ.get(POD_VARIABLE) or secrets.token_hex(4)}"
 
 
 def steady_clock() -> float:
-    """Monotonic seconds that go on while the machine is suspended, where the platform has such a clock."""
+    """Returns monotonic seconds that include the time of a suspended machine, if the platform has such a clock."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class Election:
-    """One candidate. ``run`` competes and holds; ``leads`` may be asked at any time."""
+    """One replica in the election. ``run`` acquires and renews the Lease, ``leads`` is valid at any time."""
 
     def __init__(
         self,
@@ -139,12 +145,12 @@ class Election:
         terms: LeaderElection,
         clock: Callable[[], float] = steady_clock,
     ) -> None:
-        """``kube`` serves nothing else and tries nothing again, so that no other call keeps a renewal waiting."""
+        """``kube`` is used for nothing else and retries nothing. No other call can delay a renewal."""
         self._kube = kube
         self._where = where
         self._me = me
         self._terms = terms
-        # two must fit before a holder has to give up
+        # two calls must fit before a holder has to give up
         self._call_seconds = terms.renew_seconds / 2
         self._clock = clock
         self._seen: Seen | None = None
@@ -153,7 +159,7 @@ class Election:
         self._trouble = ""
         self._complained = float("-inf")
         self.elected = asyncio.Event()
-        """Set when this process has begun to lead."""
+        """Set when this process becomes the leader."""
 
     @property
     def leads(self) -> bool:
@@ -162,27 +168,27 @@ class Election:
 
     @property
     def leader(self) -> str:
-        """Who holds the Lease as far as is known; empty when nobody does."""
+        """The last known holder of the Lease. Empty if there is none."""
         return self._seen.holder if self._seen else ""
 
     @property
     def transitions(self) -> int:
-        """How often the Lease changed hands."""
+        """Number of the Lease's changes of the holder."""
         return self._seen.transitions if self._seen else 0
 
     @property
     def trouble(self) -> str:
-        """Why the Lease can't be read or written at present; empty when it can."""
+        """Why the Lease can't be read or written at present. Empty if it can."""
         return self._trouble
 
     async def run(self) -> None:
-        """Compete until elected, then hold on. Raises LeadershipLost; nothing else ends it."""
+        """Competes for the Lease, then renews it. Ends only with LeadershipLost."""
         while True:
             await self._advance()
             await asyncio.sleep(self._pause())
 
     async def release(self) -> None:
-        """Lead no longer, and let the next one begin at once. Errors only cost the others the wait."""
+        """Gives up the Lease. The next leader can then begin at once. After an error, it waits for the expiry."""
         if not self.leads or self._seen is None:
             return
         self._renewed = None
@@ -191,13 +197,13 @@ class Election:
                 try:
                     await self._let_go(self._seen)
                 except Conflict:
-                    # a renewal that was cut off on its way may have arrived
+                    # a renewal that was cancelled may still have arrived
                     if (seen := await self._look()).holder != self._me:
                         raise
                     await self._let_go(seen)
             log.info("released the %s", self._where)
         except (ApiError, TimeoutError) as error:
-            log.warning("the %s was not released; it runs out by itself: %s", self._where, error or "timeout")
+            log.warning("the %s was not released and will expire: %s", self._where, error or "timeout")
 
     async def _let_go(self, seen: Seen) -> None:
         spec = {"holderIdentity": None, "renewTime": _now(), "leaseDurationSeconds": 1}
@@ -208,16 +214,16 @@ class Election:
             async with asyncio.timeout(self._patience()):
                 await self._step()
         except (Conflict, NotFound, AlreadyExists):
-            self._must_look = True  # somebody was faster
+            self._must_look = True  # another replica was faster
         except (ApiError, TimeoutError) as error:
-            self._must_look = True  # whether it was done is not known
+            self._must_look = True  # the write may have arrived or not
             self._complain(error)
         else:
             self._trouble = ""
         self._give_up_if_late()
 
     def _patience(self) -> float:
-        """Seconds for the next step: never past the moment at which a holder has to give up."""
+        """Returns the seconds for the next step, which must end before a holder has to give up."""
         if self._renewed is None:
             return self._call_seconds
         left = self._renewed + self._terms.renew_seconds - self._clock()
@@ -243,7 +249,7 @@ class Election:
             lease: Object | None = await self._kube.get(self._where)
         except NotFound:
             lease = None
-        # the time after the answer: a holder must not count as gone too early
+        # the time after the answer, because a holder must not count as gone too early
         self._seen = observe_lease(self._seen, lease, self._clock())
         self._must_look = False
         return self._seen
@@ -264,7 +270,7 @@ class Election:
         )
 
     def _spec(self, more: dict[str, Any]) -> dict[str, Any]:
-        # the times are for people; nobody here reads them back
+        # the times are for people, and this module never reads them
         return {
             "holderIdentity": self._me,
             "leaseDurationSeconds": self._terms.lease_seconds,
@@ -273,7 +279,7 @@ class Election:
         }
 
     def _note_renewal(self, lease: Object, sent: float) -> None:
-        """``sent`` is from before the request: others count from when the server had it, which is later."""
+        """Records a renewal. ``sent`` is before the request, and the others count from its arrival, which is later."""
         self._seen = observe_lease(self._seen, lease, self._clock())
         self._renewed = sent
         self._must_look = False
@@ -293,18 +299,18 @@ class Election:
         pause = self._terms.retry_seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
         if self._renewed is not None:
             if self._must_look and not self._trouble:
-                return _LOOK_AGAIN_SECONDS  # somebody else wrote: see at once who leads
+                return _LOOK_AGAIN_SECONDS  # another replica wrote: read the Lease at once
             return min(pause, self._patience())
         if self._seen is not None and self._seen.holder and not self._trouble:
             left = self._seen.runs_out(self._terms) - self._clock() + _LOOK_AGAIN_SECONDS
-            # once it has run out and was not to be had, no faster than usual
+            # if it has expired and could not be acquired, the usual pause
             return min(pause, left) if left > 0 else pause
         return pause
 
     def _complain(self, error: BaseException) -> None:
         remedy = ""
         if isinstance(error, Forbidden):
-            remedy = "; the operator's service account needs get, create and patch on it"
+            remedy = " (the operator's service account needs get, create and patch on it)"
         self._trouble = f"the {self._where}: {error or 'no answer in time'}{remedy}"
         if self._clock() - self._complained >= _COMPLAIN_SECONDS:
             self._complained = self._clock()

@@ -1,4 +1,4 @@
-"""What only the replica that leads does: work the queue, ask the registries, tag versions, take webhooks."""
+"""The tasks of the leader only: reconciles, polls of the registries, tags of versions, webhooks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class LeaderTasks:
-    """The parts of a leader, made when it begins to lead."""
+    """The parts of a leader, created when it becomes the leader."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class LeaderTasks:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[list[asyncio.Task[None]]]:
-        """Work; gives the tasks that never end by themselves."""
+        """Runs the parts and yields their tasks, which never end by themselves."""
         parts = {
             "registry polling": self._resolver.run(),
             "registry write-back": self._tag_writer.run(),
@@ -111,7 +111,7 @@ class LeaderTasks:
 
 
 class _LeadersClient(TimedClient):
-    """Tags versions only while this replica leads."""
+    """A client that tags versions only while this replica leads."""
 
     def __init__(
         self,
@@ -132,8 +132,8 @@ class _LeadersClient(TimedClient):
 def _report(key: Key, error: Exception, delay: float) -> None:
     where = f"namespace={key[0]} name={key[1]}"
     if isinstance(error, Unavailable | Conflict):
-        log.warning("%s: again in %.1f s: %s", where, delay, error)
+        log.warning("%s: retried in %.1f s: %s", where, delay, error)
     elif isinstance(error, ApiError):
-        log.error("%s: again in %.1f s: %s", where, delay, error)
+        log.error("%s: retried in %.1f s: %s", where, delay, error)
     else:
-        log.error("%s: a fault of the operator itself; again in %.1f s", where, delay, exc_info=error)
+        log.error("%s: a defect of the operator itself, retried in %.1f s", where, delay, exc_info=error)

@@ -1,6 +1,6 @@
-"""Everything that lives as long as the process, and how it ends.
+"""The parts that live as long as the process, and its end.
 
-A replica that stands by differs from one that leads in its tasks only: both fill the cache, watch and serve.
+A replica on standby runs fewer tasks than the leader, but both fill the cache, watch and serve HTTP.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Tasks = list[asyncio.Task[None]]
 
 
 class _WriteThrough:
-    """Answers to our writes go into the cache; what changed is looked at again, as after any event."""
+    """Puts the answers to our writes into the cache and enqueues the changed objects, as after an event."""
 
     def __init__(self, cache: Cache, enqueue: Callable[[Key], object]) -> None:
         self._cache = cache
@@ -52,7 +52,7 @@ class _WriteThrough:
 
 
 def namespace_of(key: Key) -> str:
-    """The group in which a key waits: every namespace has its turn."""
+    """Returns the group of a key in the queue, which serves the namespaces in turn."""
     return key[0]
 
 
@@ -80,7 +80,7 @@ class Process:
         gauge("leader_transitions", lambda: self._election.transitions if self._election else 0)
 
     async def run(self) -> int:
-        """Run until a signal or a loss; returns the exit code."""
+        """Runs until a signal or the loss of a part, and returns the exit code."""
         self._take_signals()
         async with AsyncExitStack() as stack:
             try:
@@ -121,7 +121,7 @@ class Process:
         log.info("%d ModelDeployments and %d objects in all, listed in %.1f s", count, len(self._cache), took)
 
     async def _serve(self, kube: KubeClient) -> int:
-        """Keep the cache warm, and work while this replica leads; returns the exit code."""
+        """Keeps the cache warm, works while this replica leads, and returns the exit code."""
         watching = watches.watch(
             kube,
             self._cache,
@@ -143,7 +143,7 @@ class Process:
             return EXIT_FAILED if lost else 0
         finally:
             if self._election is not None and competing is not None:
-                # first of all, and not renewed any more: the next leader waits for it
+                # before all other tasks, because the next leader waits for the release
                 competing.cancel()
                 await asyncio.gather(competing, return_exceptions=True)
                 await self._election.release()
@@ -152,18 +152,18 @@ class Process:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _stand_by(self, kube: KubeClient, tasks: _Tasks) -> _Tasks | None:
-        """Wait until this replica leads: None. Otherwise it has to end; returns the tasks that were lost."""
+        """Waits until this replica leads and returns None. If it has to exit first, returns the lost tasks."""
         if self._election is None:
             return None
         async with self._resync(kube) as resync:
             return await self._until_lost([*tasks, resync], self._election.elected)
 
     async def _lead(self, kube: KubeClient, tasks: _Tasks) -> _Tasks:
-        """Work until it has to end; returns the tasks that were lost."""
+        """Works until the process has to exit, and returns the tasks that were lost."""
         leader_tasks = LeaderTasks(kube, self._cache, self._queue, self._settings, self._metrics)
         for key in self._cache.model_deployments():
             self._queue.add(key)
-        # a resync of its own: what was missed while standing by is found as soon as after a start
+        # a new resync finds changes that were missed on standby as early as after a start
         async with self._resync(kube) as resync, leader_tasks.running() as parts:
             lost = await self._until_lost([*tasks, resync, *parts]) or []
             if not any(isinstance(_failure(task), LeadershipLost) for task in lost):
@@ -171,7 +171,7 @@ class Process:
             return lost
 
     async def _until_lost(self, tasks: _Tasks, enough: asyncio.Event | None = None) -> _Tasks | None:
-        """Wait for a signal to stop or for a task's end; returns those that ended. None: ``enough`` came first."""
+        """Waits for a stop signal or the end of a task, and returns the ended tasks. None: ``enough`` was set first."""
         waits = [asyncio.create_task(event.wait()) for event in (self._stop, enough) if event is not None]
         try:
             await asyncio.wait([*waits, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -180,7 +180,7 @@ class Process:
                 wait.cancel()
         lost = [task for task in tasks if task.done()]
         for task in lost:
-            _tell_loss(task)
+            _log_loss(task)
         return None if enough and enough.is_set() and not lost and not self._stop.is_set() else lost
 
     @asynccontextmanager
@@ -203,16 +203,16 @@ class Process:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _drain(self) -> None:
-        """Take no more work; give what is running time to come to its end."""
+        """Takes no more work, and gives running reconciles DRAIN_SECONDS to end."""
         self._queue.shut_down()
-        log.info("stopping; %d ModelDeployments are in work", self._queue.in_work)
+        log.info("stopping, %d ModelDeployments are being reconciled", self._queue.in_work)
         try:
             await asyncio.wait_for(self._queue.drained(), DRAIN_SECONDS)
         except TimeoutError:
-            log.warning("cut off %d reconciles after %.0f s", self._queue.in_work, DRAIN_SECONDS)
+            log.warning("cancelled %d reconciles after %.0f s", self._queue.in_work, DRAIN_SECONDS)
 
     async def _unless_stopped(self, starting: Awaitable[None]) -> bool:
-        """Wait for that, but not past a signal to stop; False when there was one."""
+        """Waits for ``starting`` or for a stop signal. Returns False after a signal."""
         task, stop = asyncio.ensure_future(starting), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -234,7 +234,7 @@ class Process:
             self._liveness.answered()
 
     def _list_deployments(self) -> Sequence[Object]:
-        """The ModelDeployments that have figures of their own here: none while another replica shows them."""
+        """Returns the ModelDeployments with series of this replica: none while another replica exports them."""
         return self._cache.of_kind(Kind.MODEL_DEPLOYMENT) if self._leads() else ()
 
     def _leads(self) -> bool:
@@ -243,7 +243,7 @@ class Process:
     def _role(self) -> str:
         if self._election is None or self._leads():
             return "ok"
-        return f"ok: standing by; {self._election.leader or 'nobody'} leads"
+        return f"ok: standing by, {self._election.leader or 'nobody'} leads"
 
     def _not_ready(self) -> str:
         if self._stop.is_set():
@@ -257,19 +257,19 @@ def _failure(task: asyncio.Task[None]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 
-def _tell_loss(task: asyncio.Task[None]) -> None:
+def _log_loss(task: asyncio.Task[None]) -> None:
     error = _failure(task)
     if isinstance(error, TimeWentBack | ApiError | LeadershipLost):
         log.error("%s ended: %s", task.get_name(), error)
     else:
-        log.error("%s ended, which they never should", task.get_name(), exc_info=error)
+        log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
 
 
 def _with_remedy(error: Exception) -> str:
     if isinstance(error, NotFound):
-        return f"{error}; is the CRD {CRD_NAME} installed?"
+        return f"{error}: is the CRD {CRD_NAME} installed?"
     if isinstance(error, Forbidden):
-        return f"{error}; give the operator's service account this right"
+        return f"{error}: give the operator's service account this right"
     if isinstance(error, ConfigException):
-        return f"{error}; name a kubeconfig in KUBECONFIG, or run in a pod with a service account"
+        return f"{error}: set KUBECONFIG, or run in a pod with a service account"
     return str(error)

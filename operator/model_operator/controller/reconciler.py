@@ -136,7 +136,7 @@ class Reconciler:
             log.log(level, "%s namespace=%s name=%s: %s", event.reason, *world.key, event.message)
             regarding = {**seen.raw, "apiVersion": names.API_VERSION, "kind": names.KIND}
             try:
-                await self._events.tell(regarding, event)
+                await self._events.emit(regarding, event)
             except ApiError as error:
                 log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
 

@@ -1,7 +1,7 @@
-"""The API server: plain JSON objects in and out, with timeouts, bounded retries and typed errors.
+"""The client for the API server: plain JSON objects, with timeouts, bounded retries and typed errors.
 
-What is exported is loaded when it is first asked for: Kubernetes' client takes a while to load, and the help of
-`kubectl model` and its checks of manifests need the errors only.
+Each name is loaded at its first use. Loading Kubernetes' client is slow, and the help and the lint command of `kubectl
+model` only need the errors.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The verbs that the operator speaks to the API server, over plain JSON objects."""
+"""The operator's calls to the API server, with plain JSON objects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PAGE = 500
 _LIST_BEGINNINGS = 4
 _LIST_PAUSE_SECONDS = 0.5
 _HAND_OVER_ATTEMPTS = 10
-"""A Deployment's controller writes its status many times in the seconds after a change, and each time is a conflict."""
+"""A Deployment's controller writes its status many times in the seconds after a change, and each write conflicts."""
 _HAND_OVER_PAUSE_SECONDS = 0.1
 
 
@@ -42,28 +42,28 @@ T = TypeVar("T")
 
 
 class WriteObserver(Protocol):
-    """Learns what the API server answered to writes, so that the next look does not see the past."""
+    """Gets the API server's answers to writes, and the cache therefore never has a state before a write."""
 
     def put(self, kind: Kind, body: Object) -> object:
-        """The object as it stands after the write."""
+        """Receives the object after the write."""
 
     def forget(self, ref: ObjectRef, uid: str | None = None) -> object:
-        """The object of that name (only the one with that uid, if given) is gone."""
+        """Receives the name of an object that is gone. With ``uid``, only that object is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[T]):
-    """What a list answered: what was made of the objects, and the resourceVersion at which they were all true."""
+    """The result of a list: the converted objects, and the resourceVersion of their common state."""
 
     items: list[T]
     resource_version: str
 
 
 class KubeClient:
-    """Reads and writes objects as the JSON that the API server speaks.
+    """Reads and writes objects as JSON.
 
-    Every call has a timeout; calls that may be repeated are, within bounds. Everything raises ApiError's
-    subclasses and nothing else. The answers of writes go to the observer before the caller sees them.
+    Every call has a timeout. Idempotent calls are retried within bounds. All methods raise subclasses of ApiError and
+    nothing else. The observer gets the answers of writes before the caller.
     """
 
     def __init__(self, transport: Transport, observer: WriteObserver | None = None) -> None:
@@ -80,10 +80,10 @@ class KubeClient:
         retry: RetryPolicy | None = None,
         may_write: MayWrite = lambda: True,
     ) -> KubeClient:
-        """A client for the given kubeconfig file, else KUBECONFIG, else the pod's service account.
+        """Returns a client for the given kubeconfig file, else KUBECONFIG, else the pod's service account.
 
-        While ``may_write`` says no, writes raise Fenced. Raises
-        ``kubernetes.aio.config.ConfigException`` when there is nothing to connect with; no call is made yet.
+        While ``may_write`` returns False, writes raise Fenced. Raises ``kubernetes.aio.config.ConfigException`` if no
+        credentials are found. Makes no call yet.
         """
         load = partial(load_configuration, kubeconfig)
         transport = Transport(
@@ -96,21 +96,21 @@ class KubeClient:
         return cls(transport, observer)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         await self._transport.close()
 
     def may_write(self) -> bool:
-        """Whether writes are sent at this moment."""
+        """Whether writes are sent at present."""
         return self._transport.may_write()
 
     async def connection(self) -> Connection:
-        """Address and present credentials, for a client of another make (the watches)."""
+        """Returns the address and the present credentials, for the watches, which have another client."""
         return await self._transport.connection()
 
     # --- reading -----------------------------------------------------------------------------------
 
     async def get(self, ref: ObjectRef) -> dict[str, Any]:
-        """The object. Raises NotFound."""
+        """Returns the object. Raises NotFound."""
         return await self._send(Call("get", str(ref.kind), "GET", object_path(ref)))
 
     async def list(
@@ -121,9 +121,9 @@ class KubeClient:
         namespace: str | None = None,
         label_selector: str = "",
     ) -> Listing[T]:
-        """All objects of a kind, in one namespace or (None) in all, read in pages; of ConfigMaps the metadata.
+        """Lists all objects of a kind, in one namespace or (None) in all, in pages. Of ConfigMaps, only the metadata.
 
-        ``take`` says what is kept of each, so that no more than a page of whole objects is ever held.
+        ``take`` converts each object. No more than one page of whole objects is in memory at a time.
         """
         query = {"limit": str(_PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
         path = collection_path(kind, namespace)
@@ -144,7 +144,7 @@ class KubeClient:
             except ApiError as error:
                 if error.status != 410 or beginnings == _LIST_BEGINNINGS:
                     raise
-                # the snapshot that is listed has been compacted away
+                # the listed snapshot has been compacted
                 items, token, beginnings = [], "", beginnings + 1
                 await asyncio.sleep(random.uniform(0.5, 1.5) * _LIST_PAUSE_SECONDS)  # noqa: S311
                 continue
@@ -155,7 +155,7 @@ class KubeClient:
                 return Listing(items, str(metadata.get("resourceVersion", "")))
 
     async def get_secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """What a Secret holds, decoded; None when there is no such Secret. For nobody's eyes."""
+        """Returns the decoded values of a Secret, or None if it does not exist. Never log them."""
         try:
             secret = await self.get(ObjectRef(Kind.SECRET, namespace, name))
         except NotFound:
@@ -165,12 +165,12 @@ class KubeClient:
     # --- writing -----------------------------------------------------------------------------------
 
     async def create(self, ref: ObjectRef, body: Object, *, dry_run: bool = False) -> dict[str, Any]:
-        """POST an object. Raises AlreadyExists, Invalid (also for unknown fields), QuotaExceeded, Forbidden.
+        """POSTs an object. Raises AlreadyExists, Invalid (also for unknown fields), QuotaExceeded, Forbidden.
 
-        Not tried again when its fate is unknown; then a later try may meet the object it made itself.
+        It is not retried if its result is unknown. A later try may therefore find the object of this one.
         """
-        # A ControllerRevision's data is immutable to the byte, and a patch of its annotations writes it anew with
-        # sorted keys and no blanks. The server brings a body of YAML (JSON is YAML) into that form itself.
+        # A ControllerRevision's data is immutable to the byte, and a patch of its annotations writes it again with
+        # sorted keys and no spaces. If the body is YAML (JSON is YAML), the server itself converts it to that form.
         as_yaml = ref.kind is Kind.REVISION
         answer = await self._send(
             Call(
@@ -196,18 +196,18 @@ class KubeClient:
         resource_version: str | None = None,
         dry_run: bool = False,
     ) -> dict[str, Any]:
-        """Server-side apply, with force, that takes away what it leaves out, also what was posted.
+        """Server-side apply, with force. It removes the fields that the body leaves out, even those of our POST.
 
-        With ``uid`` and ``resource_version`` it is done to that object in that state or not at all
-        (Conflict); without ``uid`` a missing object is created. Raises ValueError when a Deployment's body
-        names ``spec.replicas``: dropping it later would set it to 1, so it goes through ``scale`` only.
+        With ``uid`` and ``resource_version``, it applies only to that object in that state (else Conflict). Without
+        ``uid``, it creates a missing object. Raises ValueError if a Deployment's body has ``spec.replicas``. A later
+        apply without the field would set it to 1, and therefore only ``scale`` sets it.
         """
         if ref.kind is Kind.DEPLOYMENT and "replicas" in (body.get("spec") or {}):
             raise ValueError(f"spec.replicas must not be applied: {ref}")
         try:
             if not dry_run:
-                # first: an operator that died after the apply would leave what should have gone, and an object that
-                # still has it besides what was applied looks to the next one as it should
+                # before the apply: an operator that dies between the two would otherwise leave fields that the apply
+                # should have removed, and the next one would see no difference
                 resource_version = await self._take_sole_ownership(ref, uid, resource_version)
             answer = await self._apply(ref, body, uid, resource_version, dry_run)
         except (Conflict, NotFound):
@@ -224,12 +224,12 @@ class KubeClient:
         resource_version: str | None = None,
         subresource: str = "",
     ) -> dict[str, Any]:
-        """JSON merge patch: None removes a key, a list is replaced whole. Preconditions as in ``apply``."""
+        """Sends a JSON merge patch: None removes a key, and lists are replaced. Preconditions as in ``apply``."""
         answer = await self._patch(ref, _bind(patch, uid, resource_version), subresource, uid)
         return answer if subresource == "scale" else self._wrote(ref.kind, answer)
 
     async def json_patch(self, ref: ObjectRef, operations: Sequence[Object]) -> dict[str, Any]:
-        """JSON patch (RFC 6902). Raises Invalid when one of its tests fails."""
+        """Sends a JSON patch (RFC 6902). Raises Invalid if one of its tests fails."""
         return self._wrote(ref.kind, await self._patch(ref, operations, "", None))
 
     async def patch_status(
@@ -240,9 +240,9 @@ class KubeClient:
         was: Object | None = None,
         resource_version: str | None = None,
     ) -> dict[str, Any]:
-        """Make ``status`` the status. What ``was`` holds and ``status`` does not is removed, at any depth.
+        """Writes ``status``. Fields that only ``was`` has are removed, at any depth.
 
-        With ``resource_version`` a status that somebody else wrote meanwhile is not overwritten (Conflict).
+        With ``resource_version``, a status that somebody else wrote meanwhile is not overwritten (Conflict).
         """
         patch = {"status": _diff(was or {}, status)}
         return await self.merge_patch(ref, patch, resource_version=resource_version, subresource="status")
@@ -250,7 +250,7 @@ class KubeClient:
     async def scale(
         self, ref: ObjectRef, replicas: int, *, resource_version: str | None = None
     ) -> dict[str, Any]:
-        """Set ``spec.replicas`` through the scale subresource; answers with the ``Scale`` object."""
+        """Sets ``spec.replicas`` with the scale subresource. Returns the ``Scale`` object."""
         patch = {"spec": {"replicas": replicas}}
         return await self.merge_patch(ref, patch, resource_version=resource_version, subresource="scale")
 
@@ -262,7 +262,7 @@ class KubeClient:
         resource_version: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
     ) -> bool:
-        """Delete the object (with that uid, in that state, else Conflict); False when there was none."""
+        """Deletes the object with that uid in that state (else Conflict). Returns False if it did not exist."""
         options: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -280,7 +280,7 @@ class KubeClient:
             await self._look_again(ref, uid)
             raise
         if answer.get("kind") == str(ref.kind):
-            self._wrote(ref.kind, answer)  # waits for finalizers or for its grace period
+            self._wrote(ref.kind, answer)  # it still exists, because of finalizers or its grace period
         else:
             self._gone(ref, uid)
         return True
@@ -305,9 +305,9 @@ class KubeClient:
     async def _take_sole_ownership(
         self, ref: ObjectRef, uid: str | None, resource_version: str | None
     ) -> str | None:
-        """Move the fields of our POST to our applies; returns the ``resource_version`` that follows on the given one.
+        """Moves the fields of our POST to our applies. Returns the ``resource_version`` after the given one.
 
-        What is not there, or not as given, is left alone: the apply will tell.
+        A missing object, or one in another state, is left alone. The apply then raises the error.
         """
         for attempt in range(_HAND_OVER_ATTEMPTS):
             try:
@@ -323,7 +323,7 @@ class KubeClient:
             ):
                 return resource_version
             operations = [
-                # replacing (not testing) the resourceVersion makes a stale patch a 409
+                # if the resourceVersion is replaced (not tested), a stale patch is a 409
                 {"op": "replace", "path": "/metadata/resourceVersion", "value": seen},
                 {"op": "replace", "path": "/metadata/managedFields", "value": entries},
             ]
@@ -332,7 +332,7 @@ class KubeClient:
             except Conflict:
                 if resource_version or attempt + 1 == _HAND_OVER_ATTEMPTS:
                     raise
-                # jitter: the controller's writes and ours must not go on in step
+                # jitter: the controller's writes and ours must not stay in step
                 await asyncio.sleep(random.uniform(0.5, 1.5) * _HAND_OVER_PAUSE_SECONDS)  # noqa: S311
             else:
                 return str(answer["metadata"]["resourceVersion"]) if resource_version else None
@@ -364,13 +364,13 @@ class KubeClient:
         )
 
     async def _look_again(self, ref: ObjectRef, uid: str | None) -> None:
-        """After a write met something else than expected: show the observer what is there."""
+        """After an unexpected answer to a write: reads the object for the observer."""
         try:
             self._wrote(ref.kind, await self.get(ref))
         except NotFound:
             self._gone(ref, uid)
         except ApiError:
-            return  # the write's own error says more, and a watch or the resync will tell
+            return  # the error of the write matters more, and a watch or the resync reports the object later
 
     def _wrote(self, kind: Kind, answer: dict[str, Any]) -> dict[str, Any]:
         if self._observer is not None:
@@ -391,14 +391,14 @@ def _write_query(dry_run: bool) -> dict[str, str]:
 
 
 def _bind(body: Object, uid: str | None, resource_version: str | None) -> Object:
-    """The body with its preconditions, which the API server takes from the metadata."""
+    """Returns the body with its preconditions in the metadata, where the API server reads them."""
     bonds = {"uid": uid, "resourceVersion": resource_version}
     given = {key: value for key, value in bonds.items() if value}
     return {**body, "metadata": {**(body.get("metadata") or {}), **given}} if given else body
 
 
 def _diff(was: Object, wanted: Object) -> dict[str, Any]:
-    """A merge patch that gives all of ``wanted`` and removes what only ``was`` has."""
+    """Returns a merge patch that sets all of ``wanted`` and removes the keys that only ``was`` has."""
     patch: dict[str, Any] = {key: None for key in was if key not in wanted}
     for key, value in wanted.items():
         before = was.get(key)

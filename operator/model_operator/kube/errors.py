@@ -1,4 +1,4 @@
-"""What the API server refused, as one exception type per thing that a caller does about it."""
+"""Errors of the API server: one exception type for each reaction of a caller."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MALFORMED_APPLIES = (
 
 
 class ApiError(Exception):
-    """The API server did not do what was asked.
+    """The API server rejected a request or did not answer.
 
-    ``status`` is the HTTP status (0 when there was no answer), ``reason`` the machine-readable word of the
-    ``Status`` object, ``message`` its text for people, ``details`` its details (may be empty).
+    ``status`` is the HTTP status (0: no answer). ``reason``, ``message`` and ``details`` are those of the ``Status``
+    object: a word for programs, a text for people, and the details (may be empty).
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ApiError(Exception):
 
     @property
     def namespace_terminating(self) -> bool:
-        """True when nothing can be created because the namespace is being deleted."""
+        """Whether the cause is that the namespace is being deleted. Nothing can be created in it."""
         return any(cause.get("reason") == "NamespaceTerminating" for cause in self.causes)
 
 
@@ -47,42 +47,42 @@ class NotFound(ApiError):  # noqa: N818 - the names of the API server's own reas
 
 
 class Conflict(ApiError):  # noqa: N818
-    """409: the object changed since it was read, or is not the one that was meant (uid)."""
+    """409: the object changed since it was read, or has another uid."""
 
 
 class AlreadyExists(ApiError):  # noqa: N818
-    """409 on a create: an object of that name is there."""
+    """409 on a create: an object of that name exists."""
 
 
 class Invalid(ApiError):  # noqa: N818
-    """A field of the object is refused (422, 400, or what a server-side apply makes of it)."""
+    """A field of the object is invalid: 422, 400, or a 500 of a server-side apply."""
 
 
 class Unauthorized(ApiError):  # noqa: N818
-    """401: the API server does not know who we are."""
+    """401: the API server does not accept our credentials."""
 
 
 class Forbidden(ApiError):  # noqa: N818
-    """403: RBAC or an admission policy says no."""
+    """403: RBAC or an admission policy denies the request."""
 
 
 class QuotaExceeded(Forbidden):
-    """403 of the quota admission: there is no room for the object now."""
+    """403 of the quota admission: the object exceeds a quota at present."""
 
 
 class Unavailable(ApiError):  # noqa: N818
-    """No usable answer within the bounds (429, 5xx, connection, timeout); later may be better."""
+    """No usable answer within the bounds (429, 5xx, connection, timeout). A later try may succeed."""
 
 
 class Fenced(ApiError):  # noqa: N818
-    """A write that was not sent, since this process may not write (any more): another one leads."""
+    """A write that was not sent, because this process does not lead (any more)."""
 
     def __init__(self) -> None:
         super().__init__(0, "Fenced", "not sent: this process does not lead")
 
 
 def error_for(status: int, body: object) -> ApiError:
-    """The typed error for an HTTP status and a decoded answer (a ``Status`` object, or anything)."""
+    """Returns the typed error for an HTTP status and a decoded answer (a ``Status`` object, or anything else)."""
     answer: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
     reason = _text(answer.get("reason")) or str(status)
     message = _text(answer.get("message")) or (_text(body) or "no message")
@@ -98,9 +98,9 @@ def _class_for(error: ApiError) -> type[ApiError]:
     if status == 403:
         return QuotaExceeded if any(words in message for words in _QUOTA_WORDS) else Forbidden
     if status == 422 and any(cause.get("field") == "metadata.uid" for cause in error.causes):
-        return Conflict  # an apply that was bound to the uid of another object
+        return Conflict  # an apply with the uid of another object
     if status == 500 and any(words in message for words in _MALFORMED_APPLIES):
-        return Invalid  # an apply with a field that the schema does not know, or a value that it can't read
+        return Invalid  # an apply with an unknown field or an invalid value
     if status == 429 or status >= 500:
         return Unavailable
     return {400: Invalid, 401: Unauthorized, 404: NotFound, 422: Invalid}.get(status, ApiError)

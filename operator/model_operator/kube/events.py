@@ -1,4 +1,4 @@
-"""Kubernetes events that a person can read: what is said again is counted, and nobody is flooded."""
+"""Writes Kubernetes events: repeated ones raise a count, and their number is limited."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from model_operator.kube.resources import API_VERSIONS
 
 WINDOW_SECONDS = 600.0
 MOST_IN_WINDOW = 25
-"""Different events about one object; a life that is this eventful is told by the log."""
+"""Different events about one object. Further ones are only in the log."""
 _REMEMBERED = 4096
 _MAX_MESSAGE_BYTES = 1024
 
-_Words = tuple[str, str, str]
+_Identity = tuple[str, str, str]
 """The uid of the object, reason and message."""
 
 
@@ -35,28 +35,28 @@ class _Emitted:
 
 
 class EventRecorder:
-    """Writes events, and remembers for a while which, within fixed bounds."""
+    """Writes events, and remembers a bounded number of them to count repetitions."""
 
     def __init__(self, kube: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
-        """``clock`` gives seconds that only grow."""
+        """``clock`` returns monotonic seconds."""
         self._kube = kube
         self._clock = clock
-        self._emitted: OrderedDict[_Words, _Emitted] = OrderedDict()
+        self._emitted: OrderedDict[_Identity, _Emitted] = OrderedDict()
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
-    async def tell(self, regarding: Object, event: Event) -> bool:
-        """Says it on the object (its body, with apiVersion, kind, name and uid).
+    async def emit(self, regarding: Object, event: Event) -> bool:
+        """Emits an event about an object (its body, with apiVersion, kind, name and uid). Raises ApiError.
 
-        What was said in the last ten minutes raises the count of the event that is there. Returns False when the
-        object had too many events in that time, so that this one was left out. Raises ApiError.
+        If the same event was emitted in the last ten minutes, its count is raised instead. Returns False if the event
+        was dropped, because the object had MOST_IN_WINDOW different events in that time.
         """
         message = _at_most(event.message, _MAX_MESSAGE_BYTES)
         uid = str(regarding["metadata"].get("uid", ""))
-        words = (uid, event.reason, message)
-        before, now = self._emitted.get(words), self._clock()
+        identity = (uid, event.reason, message)
+        before, now = self._emitted.get(identity), self._clock()
         if before is not None and now - before.at < WINDOW_SECONDS and await self._again(before):
             before.at = now
-            self._emitted.move_to_end(words)
+            self._emitted.move_to_end(identity)
             return True
         if not self._has_room(uid, now):
             return False
@@ -66,20 +66,20 @@ class EventRecorder:
             f"{regarding['metadata']['name']}.{secrets.token_hex(8)}",
         )
         await self._kube.create(ref, _event(ref, regarding, event, message))
-        self._emitted[words] = _Emitted(ref, 1, now)
-        self._emitted.move_to_end(words)
+        self._emitted[identity] = _Emitted(ref, 1, now)
+        self._emitted.move_to_end(identity)
         if len(self._emitted) > _REMEMBERED:
             self._emitted.popitem(last=False)
         return True
 
-    async def _again(self, told: _Emitted) -> bool:
-        """Counts the event once more; False when it is not there any more."""
-        patch = {"count": told.count + 1, "lastTimestamp": _now()}
+    async def _again(self, emitted: _Emitted) -> bool:
+        """Raises the count of the event. Returns False if it does not exist any more."""
+        patch = {"count": emitted.count + 1, "lastTimestamp": _now()}
         try:
-            await self._kube.merge_patch(told.ref, patch)
+            await self._kube.merge_patch(emitted.ref, patch)
         except NotFound:
             return False
-        told.count += 1
+        emitted.count += 1
         return True
 
     def _has_room(self, uid: str, now: float) -> bool:

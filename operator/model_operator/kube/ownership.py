@@ -1,7 +1,7 @@
 """Sole ownership of fields, as a pure function over ``metadata.managedFields``.
 
-A POST leaves an entry with the operation Update beside the one that later applies leave. Both own what was
-posted, so a field that a later apply leaves out would stay for ever: the Update entry still holds it.
+A POST leaves an entry with the operation Update, and later applies leave another one. Both own the posted fields. A
+field that a later apply leaves out would therefore never be removed, because the Update entry still owns it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _REPLICAS = ("f:spec", "f:replicas")
 
 
 def hand_over(entries: Sequence[Entry], manager: str) -> list[Entry] | None:
-    """Move what ``manager`` owns by Update into its entry of the operation Apply.
+    """Moves the fields that ``manager`` owns by Update into its entry of the operation Apply.
 
-    Takes and gives the value of ``metadata.managedFields``; None when there is nothing to move.
-    ``spec.replicas`` stays where it is: were it handed over, the next apply, which never names it, would
-    drop it, and the API server would default it to 1.
+    Takes and returns the value of ``metadata.managedFields``. Returns None if there is nothing to move.
+    ``spec.replicas`` stays in its entry. Otherwise the next apply, which never has it, would remove it, and the API
+    server would set it to its default of 1.
     """
     updates = [entry for entry in entries if _is(entry, manager, "Update") and _apart(entry, _REPLICAS)[0]]
     if not updates:
@@ -52,7 +52,7 @@ def _is(entry: Entry, manager: str, operation: str) -> bool:
 
 
 def _apart(entry: Entry, path: Sequence[str]) -> tuple[Fields, Fields]:
-    """The entry's fields without the one at ``path``, and that one alone."""
+    """Returns the entry's fields without the one at ``path``, and that one alone."""
     return _without(entry.get("fieldsV1", {}), path), _only(entry.get("fieldsV1", {}), path)
 
 

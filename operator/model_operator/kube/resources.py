@@ -1,4 +1,4 @@
-"""Where each kind of object lives in the API, and in which form its lists are asked for and read."""
+"""The paths of each kind in the API, and the format of its lists."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _RESOURCES = {
 }
 
 API_VERSIONS = {kind: resource.api_version for kind, resource in _RESOURCES.items()}
-"""The ``apiVersion`` that is spoken for each kind."""
+"""The ``apiVersion`` of each kind."""
 
 
 _TURN = 50
-"""So many listed objects are looked at in one turn of the event loop."""
+"""Number of listed objects that are converted in one turn of the event loop."""
 _METADATA_ONLY = frozenset({Kind.CONFIG_MAP})
 
 
 def accept_header(kind: Kind, *, single: bool = False) -> str:
-    """The Accept header for lists (or single objects) of a kind: of ConfigMaps only the metadata is looked at.
+    """Returns the Accept header for lists (or single objects) of a kind: only the metadata of ConfigMaps.
 
-    A page of them, each with all scripts of the serving pods, would be tens of MiB.
+    A page of whole ConfigMaps, each with all scripts of the serving pods, would be tens of MiB.
     """
     if kind not in _METADATA_ONLY:
         return "application/json"
@@ -58,9 +58,9 @@ def accept_header(kind: Kind, *, single: bool = False) -> str:
 
 
 async def read_items(kind: Kind, page: Mapping[str, Any]) -> AsyncIterator[Object]:
-    """The objects in an answer to a list, each with its kind's ``apiVersion`` and ``kind``; others have turns between.
+    """Yields the objects of a list, each with its ``apiVersion`` and ``kind``. Pauses for other tasks in between.
 
-    The items of built-in lists carry neither, and those of metadata alone the wrong ones.
+    The items of built-in lists have neither field, and those of metadata lists have the wrong values.
     """
     for number, item in enumerate(page.get("items") or ()):
         if number % _TURN == 0:
@@ -69,14 +69,14 @@ async def read_items(kind: Kind, page: Mapping[str, Any]) -> AsyncIterator[Objec
 
 
 def collection_path(kind: Kind, namespace: str | None) -> str:
-    """The path that is listed and posted to; without a namespace: the whole cluster's."""
+    """Returns the path for lists and POSTs. Without a namespace, that of the whole cluster."""
     resource = _RESOURCES[kind]
     where = f"/namespaces/{quote(namespace, safe='')}" if namespace is not None else ""
     return f"{resource.root}{where}/{resource.plural}"
 
 
 def object_path(ref: ObjectRef, subresource: str = "") -> str:
-    """The path of one object, or of its subresource. Raises ValueError when a part of the name is empty."""
+    """Returns the path of one object or its subresource. Raises ValueError if name or namespace is empty."""
     if not ref.namespace or not ref.name:
         # an empty name would turn a DELETE of one object into a DELETE of the collection
         raise ValueError(f"no name or namespace in {ref!r}")
@@ -85,7 +85,7 @@ def object_path(ref: ObjectRef, subresource: str = "") -> str:
 
 
 def group_and_plural(kind: Kind) -> tuple[str, str, str]:
-    """Group (empty for the core), version and plural of a kind."""
+    """Returns group (empty for the core), version and plural of a kind."""
     resource = _RESOURCES[kind]
     group, _, version = resource.api_version.rpartition("/")
     return group, version, resource.plural

@@ -1,4 +1,4 @@
-"""One HTTP call to the API server: who we are, how long we wait, how often we try, how much we read."""
+"""HTTP calls to the API server: credentials, timeouts, retries, and a limit on the size of answers."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ JSON = "application/json"
 SIGN_IN_PAUSE_SECONDS = 1.0
 YAML = "application/yaml"
 APPLY = "application/apply-patch+yaml; charset=utf-8"
-"""With the charset, since without it the client library writes JSON of its own, whose surrogate pairs no YAML has."""
+"""With the charset: without it, the client library writes JSON with surrogate pairs, which YAML does not have."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _USER_AGENT = f"model-operator/{version('model-operator')}"
 
 CallObserver = Callable[[str, str, int, float], None]
-"""Told of every attempt: verb, kind, HTTP status (0: no answer), seconds."""
+"""Called after every attempt, with verb, kind, HTTP status (0: no answer) and seconds."""
 
 MayWrite = Callable[[], bool]
-"""Asked right before each attempt of a call that writes."""
+"""Called right before each attempt of a write."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often an idempotent call is tried, and for how long each time and in all. Times are seconds."""
+    """The number of attempts of an idempotent call, and its timeouts: each attempt, and in total. In seconds."""
 
     attempts: int = 4
     attempt_timeout: float = 10.0
@@ -49,7 +49,10 @@ class RetryPolicy:
     give_up_after: float = 25.0
 
     def pause(self, attempt: int, retry_after: float) -> float:
-        """Seconds to wait after the given attempt (from 1): full jitter, never less than the server asked."""
+        """Returns the seconds to wait after the given attempt (from 1), with jitter.
+
+        Never less than ``retry_after``, up to ``longest_pause``.
+        """
         ceiling = min(self.longest_pause, self.first_pause * 2.0 ** (attempt - 1))
         jittered = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, guards nothing
         return max(jittered, min(retry_after, self.longest_pause))
@@ -57,7 +60,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the API server is and how to prove who we are; for the watches, which have their own client."""
+    """The address of the API server and our credentials, for the watches, which have their own client."""
 
     server: str
     ca_file: str | None
@@ -70,7 +73,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request; ``idempotent`` says that it may be sent again when its fate is unknown."""
+    """One request. An ``idempotent`` one may be sent again if its result is unknown."""
 
     verb: str
     kind: str
@@ -84,7 +87,7 @@ class Call:
 
 
 class Transport:
-    """Sends calls over ``kubernetes.aio`` and gives decoded JSON back."""
+    """Sends calls with ``kubernetes.aio`` and returns decoded JSON."""
 
     def __init__(
         self,
@@ -95,9 +98,9 @@ class Transport:
         observer: CallObserver | None = None,
         may_write: MayWrite = lambda: True,
     ) -> None:
-        """``reload`` makes the configuration anew, for fresh credentials after a 401."""
+        """``reload`` creates the configuration again, for new credentials after a 401."""
         self._configuration: Any = configuration
-        # sends what it is given; the typed models above it would cost twice the time per call
+        # the plain REST client: the typed models on top of it would take twice the time per call
         self._rest: Any = client.ApiClient(configuration).rest_client
         self._reload = reload
         self._timeout = aiohttp.ClientTimeout(total=retry.attempt_timeout)
@@ -107,13 +110,13 @@ class Transport:
         self._signed_in_at = time.monotonic()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         await self._rest.close()
 
     async def send(self, call: Call) -> Any:
-        """Send a call, trying again within the policy's bounds, and return the decoded answer.
+        """Sends a call, retries it within the policy's bounds, and returns the decoded answer.
 
-        Raises a subclass of ApiError; Fenced when it writes and may not.
+        Raises a subclass of ApiError. Raises Fenced for a write while ``may_write`` returns False.
         """
         started = time.monotonic()
         signed_in_again = False
@@ -135,7 +138,7 @@ class Transport:
             except _Refused as refused:
                 error: ApiError = refused.error
                 retry_after = refused.retry_after
-                # 429 comes before any work is done; of a 5xx that cannot be said
+                # the server did nothing before a 429, but maybe before a 5xx
                 sure_not_done = error.status == 429
             except aiohttp.ClientConnectorError as failure:
                 error, sure_not_done = _unreachable(failure), True
@@ -152,7 +155,7 @@ class Transport:
             await asyncio.sleep(pause)
 
     async def connection(self) -> Connection:
-        """The present address and credentials."""
+        """Returns the present address and credentials."""
         token = await self._token()
         settings = self._configuration
         return Connection(
@@ -176,7 +179,7 @@ class Transport:
         }
         if token := await self._token():
             headers["Authorization"] = token
-        # here and not in `send`: a process that was frozen goes on in the middle of anything
+        # in each attempt, because a frozen process may continue at any point
         if call.method != "GET" and not self.may_write():
             raise Fenced
         started, status = time.monotonic(), 0
@@ -193,24 +196,24 @@ class Transport:
                 self._observer(call.verb, call.kind, status, time.monotonic() - started)
 
     async def _token(self) -> str | None:
-        # re-reads the mounted token once a minute
+        # it reads the mounted token again once a minute
         token: str | None = await self._configuration.get_api_key_with_prefix("BearerToken")
         return " ".join(token.split()) if token else None
 
     async def _sign_in_again(self) -> None:
-        """Fetch fresh credentials after a 401: read the token file, or run the kubeconfig's plug-in again."""
+        """Gets new credentials after a 401: reads the token file, or runs the kubeconfig's plug-in again."""
         if time.monotonic() - self._signed_in_at < SIGN_IN_PAUSE_SECONDS:
-            return  # somebody else's 401 has just done it
+            return  # another call's 401 has just done it
         self._signed_in_at = time.monotonic()
         fresh = await self._reload()
         self._configuration.api_key.update(fresh.api_key)
 
 
 async def load_configuration(kubeconfig: Path | None, context: str = "") -> client.Configuration:
-    """Connection settings: the given file, else KUBECONFIG, else the service account, else ~/.kube/config.
+    """Returns the connection of the given file, else KUBECONFIG, else the service account, else ~/.kube/config.
 
-    ``context`` is one of the file's; empty: its current one. Raises ``kubernetes.aio.config.ConfigException`` when
-    there are none.
+    ``context`` is one of the file's contexts. Empty: the current one. Raises
+    ``kubernetes.aio.config.ConfigException`` if there is no configuration.
     """
     configuration = client.Configuration()
     if kubeconfig is None and not context and not os.environ.get("KUBECONFIG") and in_pod():
@@ -222,8 +225,8 @@ async def load_configuration(kubeconfig: Path | None, context: str = "") -> clie
             client_configuration=configuration,
             persist_config=False,
         )
-    configuration.retries = None  # only here is tried again, not underneath too
-    # left to aiohttp, the environment and ~/.netrc would be read again for each call, the latter in a thread
+    configuration.retries = None  # retries are in `send` only, not in the client library, too
+    # with trust_env, aiohttp would read the environment and ~/.netrc for each call, the latter in a thread
     configuration.client_session_kwargs = {"trust_env": False}
     configuration.proxy = configuration.proxy or _proxy_of_the_environment(configuration.host)
     return configuration
@@ -237,14 +240,14 @@ def _proxy_of_the_environment(url: str) -> str | None:
 
 
 def in_pod() -> bool:
-    """Whether there is a pod's service account to sign in with."""
+    """Whether the process has a pod's service account."""
     return "KUBERNETES_SERVICE_HOST" in os.environ and Path(_SERVICE_ACCOUNT_TOKEN).exists()
 
 
 def json_for_yaml(body: Mapping[str, Any]) -> str:
-    """JSON that a YAML parser reads the same way: what YAML does not allow as it is, is escaped.
+    """Returns JSON that a YAML parser reads in the same way: characters that YAML does not allow are escaped.
 
-    Everything else stays as it is, since YAML knows no surrogate pairs.
+    All other characters stay unescaped, because YAML has no surrogate pairs.
     """
     text = json.dumps(body, ensure_ascii=False)
     return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
@@ -253,7 +256,7 @@ def json_for_yaml(body: Mapping[str, Any]) -> str:
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
-class _Refused(Exception):  # noqa: N818 - carries an answer that may be worth another attempt
+class _Refused(Exception):  # noqa: N818 - an answer after which another attempt may succeed
     def __init__(self, error: ApiError, retry_after: float) -> None:
         super().__init__(str(error))
         self.error = error
@@ -278,7 +281,9 @@ async def _read(response: aiohttp.ClientResponse) -> Any:
             raise _Refused(error, _retry_after(response.headers))
         raise error
     if not isinstance(body, dict):
-        raise Unavailable(response.status, "NotJSON", "the answer is no JSON object: is this an API server?")
+        raise Unavailable(
+            response.status, "NotJSON", "the answer is not a JSON object: is this an API server?"
+        )
     return body
 
 

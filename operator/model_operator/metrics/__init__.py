@@ -1,4 +1,4 @@
-"""What the operator tells about itself and about every ModelDeployment: /metrics, /healthz and /readyz."""
+"""The metrics of the operator and of every ModelDeployment, and the server of /metrics, /healthz and /readyz."""
 
 from model_operator.metrics.deployments import ModelDeployments
 from model_operator.metrics.figures import Metrics

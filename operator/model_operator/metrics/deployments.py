@@ -1,7 +1,7 @@
-"""What is told of each ModelDeployment, read off the cache whenever Prometheus asks.
+"""The metrics of each ModelDeployment, read from the cache at each scrape.
 
-Level-triggered, like everything else: the series tell what the statuses say now, whatever this operator has seen
-happen, and those of a ModelDeployment that was deleted are gone with the next scrape.
+They are level-triggered: the series show the present statuses, even of changes before this process started. After the
+deletion of a ModelDeployment, its series are absent from the next scrape.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from model_operator.domain.objects import Object, Report, read_report
 from model_operator.metrics.description import PREFIX, MetricDescription
 
 LABEL_LIMIT = 128
-"""Names of models and aliases may be longer; the rest of them is cut off."""
+"""Longest value of a label. The names of models and aliases may be longer and are cut off."""
 
 Sample = tuple[str, tuple[str, ...], float]
-"""Name of the family, values of its labels after namespace and modeldeployment, value."""
+"""Name of the family, values of its labels except namespace and modeldeployment, and the value."""
 
 _OF_EACH: Mapping[str, tuple[tuple[str, ...], str]] = {
     "info": (
@@ -71,10 +71,10 @@ _OF_ALL: Mapping[str, tuple[tuple[str, ...], str]] = {
 
 
 class ModelDeployments(Collector):
-    """The state of all ModelDeployments, as gauges. ``look`` first: what it saw is what is told."""
+    """The state of all ModelDeployments as gauges. ``collect`` exports the state of the last ``look``."""
 
     def __init__(self, known: Callable[[], Sequence[Object]], most: int) -> None:
-        """``known`` gives the ModelDeployments in order; ``most`` is how many of them get series of their own."""
+        """``known`` returns the ModelDeployments in order, and the first ``most`` of them get their own series."""
         self._known = known
         self._most = most
         self._seen: Sequence[Object] = ()
@@ -98,15 +98,15 @@ class ModelDeployments(Collector):
         return (*each, *of_all)
 
     def look(self) -> None:
-        """Note what there is now. Not for threads: what it looks at belongs to the event loop."""
+        """Takes the present ModelDeployments from the cache. Call it in the event loop only, which owns the cache."""
         self._seen = self._known()
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """The families without samples, so that registering needs no look."""
+        """Returns the families without samples. A registration therefore needs no ``look``."""
         return iter(self._families().values())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The families with what was last seen."""
+        """Yields the families with the samples of the last ``look``."""
         families, total, counts = self._families(), 0, Counter[tuple[str, str]]()
         for total, raw in enumerate(self._seen, start=1):
             report = read_report(raw)
@@ -133,7 +133,7 @@ def _samples(report: Report) -> Iterator[Sample]:
     info = (
         report.model,
         report.alias,
-        # all that bring a URL of their own share one label, as in the figures of the registries
+        # all registries in a spec share one label, as in the registries' metrics
         "spec.registry" if report.has_own_registry else report.registry or names.DEFAULT_REGISTRY,
         report.strategy or DEFAULT_STRATEGY,
         serving.version,

@@ -1,4 +1,4 @@
-"""The name and the meaning of a metric: the part of it that people read, and that the documentation repeats."""
+"""The name and the meaning of a metric, for people and for the documentation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 
 @dataclass(frozen=True, slots=True)
 class MetricDescription:
-    """One metric, as docs/reference/metrics.md has it."""
+    """One metric, as in docs/reference/metrics.md."""
 
     name: str
-    """As Prometheus shows it, ``_total`` of counters included."""
+    """The name in Prometheus, with the ``_total`` of counters."""
     type: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     meaning: str
     buckets: tuple[float, ...] = SECONDS
-    """Of a histogram."""
+    """The buckets of a histogram."""

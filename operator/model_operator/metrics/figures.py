@@ -1,4 +1,4 @@
-"""What the operator counts and times of its own work."""
+"""The counters, gauges and histograms of the operator's own work."""
 
 from __future__ import annotations
 
@@ -124,10 +124,10 @@ _FIGURES = (
 
 
 class Metrics:
-    """The operator's own figures, in a Prometheus registry of their own.
+    """The operator's own metrics, in their own Prometheus registry.
 
-    Labels take values of the operator's own making only, or the names of configured registries, so their number is
-    bounded. What is told of each ModelDeployment comes from ``population``, which has a bound of its own.
+    The values of labels come from the operator itself or are names of configured registries, and their number is
+    therefore bounded. ``population`` adds the metrics of each ModelDeployment and has its own bound.
     """
 
     def __init__(self, population: ModelDeployments | None = None) -> None:
@@ -142,7 +142,7 @@ class Metrics:
         for description in _FIGURES:
             self._register(description)
         self._gauges["build_info"].labels(version("model-operator")).set(1)
-        self._begin_at_nought()
+        self._begin_at_zero()
 
     def _register(self, description: MetricDescription) -> None:
         full_name, meaning, labels = description.name, description.meaning, description.labels
@@ -161,49 +161,49 @@ class Metrics:
 
     @property
     def descriptions(self) -> Sequence[MetricDescription]:
-        """Every metric there is, but those of the process, which all Python programs have."""
+        """Every metric except those of the process, which all Python programs have."""
         return (*_FIGURES, *self._population.descriptions)
 
     async def render(self) -> bytes:
-        """All figures in the text format of Prometheus.
+        """Returns all metrics in the text format of Prometheus.
 
-        The ModelDeployments are looked at here and now; to write thousands of lines takes a while, which a thread
-        spends.
+        The ModelDeployments are read in the event loop. A thread writes the text, because thousands of lines take a
+        while.
         """
         self._population.look()
         return await asyncio.to_thread(generate_latest, self.registry)
 
     def gauge(self, name: str, value: Callable[[], float]) -> None:
-        """Where a figure is read when somebody asks; ``name`` is what follows ``model_operator_``.
+        """Sets the function that returns a gauge's value at each scrape. ``name`` is without ``model_operator_``.
 
-        Raises KeyError for a name that is not in the table.
+        Raises KeyError for an unknown name.
         """
         self._gauges[name].set_function(value)
 
     def observe_queue_wait(self, seconds: float) -> None:
-        """A key stood in line for so long."""
+        """Records the seconds that a key waited in the queue."""
         self._histograms["queue_wait_seconds"].observe(seconds)
 
     def observe_api_request(self, verb: str, kind: str, status: int, seconds: float) -> None:
-        """One request went to the API server."""
+        """Records one request to the API server."""
         self._histograms["api_request_seconds"].labels(verb, kind, str(status)).observe(seconds)
 
     def observe_registry_request(self, registry: str, operation: str, outcome: str, seconds: float) -> None:
-        """A model registry was asked; ``outcome`` is ``ok``, ``left`` (before its end) or a failure's reason."""
+        """Records a request to a registry. ``outcome``: ``ok``, ``left`` (stopped early) or the reason of a failure."""
         self._histograms["registry_request_seconds"].labels(registry, operation, outcome).observe(seconds)
         if outcome == "ok":
             self._gauges["registry_last_answer_timestamp_seconds"].labels(registry).set_to_current_time()
 
     def count_webhook(self, registry: str, outcome: str) -> None:
-        """A webhook came: ``ok``, ``not_followed`` (nobody follows its model), or why it was refused."""
+        """Records a webhook: ``ok``, ``not_followed`` (no ModelDeployment has its model), or a reason to reject it."""
         self._counters["webhooks_total"].labels(registry, outcome).inc()
 
     def count_scrape(self, outcome: str) -> None:
-        """A watched pod was asked for its figures: ``ok``, ``absent`` or ``failed``."""
+        """Records a scrape of a watched pod: ``ok``, ``absent`` or ``failed``."""
         self._counters["scrapes_total"].labels(outcome).inc()
 
     def count_transition(self, transition: RolloutTransition) -> None:
-        """Something came of a rollout, and the status tells of it."""
+        """Records a transition of a rollout, after the status has it."""
         match transition:
             case Started():
                 self._counters["rollouts_started_total"].inc()
@@ -220,7 +220,7 @@ class Metrics:
 
     @contextmanager
     def time_reconcile(self) -> Iterator[None]:
-        """Time one reconcile; an exception counts as an error and goes on."""
+        """Times one reconcile. An exception counts as an error and is raised again."""
         started, result = monotonic(), "error"
         try:
             yield
@@ -228,8 +228,8 @@ class Metrics:
         finally:
             self._histograms["reconcile_seconds"].labels(result).observe(monotonic() - started)
 
-    def _begin_at_nought(self) -> None:
-        """Show what is rare before it happens: the first increase of a series that was not there is none."""
+    def _begin_at_zero(self) -> None:
+        """Creates rare series with 0, because Prometheus sees no increase when a series begins with 1."""
         for outcome in ("live", "cancelled"):
             self._counters["rollouts_total"].labels(outcome, "")
         for outcome in ("live", "rejected"):

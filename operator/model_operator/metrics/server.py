@@ -1,4 +1,4 @@
-"""The operator's HTTP server for whoever watches it."""
+"""The operator's HTTP server for metrics and probes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model_operator.metrics.figures import Metrics
 log = logging.getLogger(__name__)
 
 Check = Callable[[], str]
-"""Answers with what is wrong, or with an empty text."""
+"""Returns a description of the problem, or an empty text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class Probes:
     healthy: Check
     ready: Check
     role: Callable[[], str] = lambda: "ok"
-    """What /readyz says when nothing is wrong."""
+    """Returns the text of /readyz if there is no problem."""
 
 
 @asynccontextmanager
 async def serve(metrics: Metrics, probes: Probes, port: int, host: str | None = None) -> AsyncIterator[int]:
     """Serves /metrics, /healthz and /readyz on ``host`` (None: all addresses).
 
-    Gives the port, which matters when 0 was asked for. The answers wait for nothing, so that no answer at all
-    means that the event loop is stuck.
+    Yields the port, which is useful if ``port`` is 0. The answers wait for nothing. No answer therefore means that the
+    event loop is stuck.
 
-    Raises OSError when the port is taken.
+    Raises OSError if the port is in use.
     """
 
     async def show(request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
-"""MLflow's webhooks as a hint: they say which model may have moved, and nothing else is believed of them.
+"""MLflow's webhooks as a hint: the operator uses only the name of the model and ignores the rest.
 
-A delivery that is signed, fresh and new wakes whoever follows its model; what became of the model the registry is
-asked. So a lost, forged or repeated delivery costs a poll interval or a request, never a wrong version.
+A delivery that is signed, fresh and new triggers a poll of its model, and the registry's answer decides. A lost
+delivery therefore costs a poll interval and a forged or repeated one a request, but none leads to a wrong version.
 """
 
 from model_operator.webhooks.receiver import receive

@@ -1,4 +1,4 @@
-"""Secrets and certificates from mounted files, which are looked at again now and then: a rotation needs no restart."""
+"""Secrets and certificates from mounted files. They are read again regularly, and a rotation needs no restart."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 REREAD_SECONDS = 2.0
-"""Files with secrets and certificates are looked at again when so much time has passed."""
+"""Shortest time between two reads of the files."""
 LOG_SECONDS = 60.0
-"""One line of the log for each kind of refusal within so many seconds."""
+"""Within this time, one line is logged for each kind of rejection."""
 
 _MAX_SECRETS = 16
 _MAX_SECRET_BYTES = 4096
 
 
 class Secrets:
-    """The files of a directory, read again now and then, so that rotation needs no restart."""
+    """The secrets in the files of a directory. They are read again after REREAD_SECONDS."""
 
     def __init__(self, directory: Path, clock: Callable[[], float]) -> None:
         self._directory = directory
@@ -30,7 +30,7 @@ class Secrets:
         self._seldom = Seldom(clock)
 
     def read(self) -> tuple[bytes, ...]:
-        """The secrets that are valid now; none while the directory has none."""
+        """Returns the present secrets. Empty if the directory has none."""
         now = self._clock()
         if not 0 <= now - self._read_at < REREAD_SECONDS:
             self._secrets, self._read_at = tuple(self._files()), now
@@ -38,7 +38,7 @@ class Secrets:
 
     def _files(self) -> Iterator[bytes]:
         try:
-            # Kubernetes keeps its own bookkeeping in names that begin with two dots
+            # the kubelet's own files in a mounted Secret begin with two dots
             paths = sorted(path for path in self._directory.iterdir() if not path.name.startswith("."))
         except OSError as error:
             self._seldom.warn("directory", f"webhooks.secretDir {self._directory}: {error.strerror}")
@@ -53,12 +53,12 @@ class Secrets:
             if 0 < len(secret) <= _MAX_SECRET_BYTES:
                 yield secret
             else:
-                words = f"webhooks.secretDir: {path} is empty or over {_MAX_SECRET_BYTES} bytes; not used"
+                words = f"webhooks.secretDir: {path} is ignored, because it is empty or over {_MAX_SECRET_BYTES} bytes"
                 self._seldom.warn(path.name, words)
 
 
 class Certificate:
-    """A TLS context whose certificate is taken from its files anew when they change."""
+    """A TLS context that loads its certificate again when the files change."""
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._files = (directory / "tls.crt", directory / "tls.key")
@@ -67,7 +67,7 @@ class Certificate:
         self._state: object = None
         self._current: ssl.SSLContext | None = None
         self._seldom = Seldom(clock)
-        # has no certificate of its own: without a good one no handshake succeeds, and nothing goes over in the clear
+        # it has no certificate: without a valid one, handshakes fail and nothing is sent in plain text
         self.context = _tls_context()
         self.context.sni_callback = self._choose
         self._renew()
@@ -88,13 +88,15 @@ class Certificate:
             state = [(s.st_ino, s.st_mtime_ns, s.st_size) for s in (path.stat() for path in self._files)]
             if state == self._state:
                 return
-            # a context of its own: a pair that does not fit must not spoil the one that works
+            # a new context, because a pair that does not match must not break the present one
             context = _tls_context()
             context.load_cert_chain(*self._files, password=_no_password)
         except (OSError, ValueError) as error:
-            what = "kept the one before" if self._current else "until then no webhook is received"
-            words = f"webhooks.certificateDir needs a fitting tls.crt and tls.key in {self._files[0].parent}"
-            self._seldom.warn("", f"{words} ({type(error).__name__}: {error}); {what}")
+            result = (
+                "the previous one is still used" if self._current else "no webhook is received until then"
+            )
+            words = f"webhooks.certificateDir needs a matching tls.crt and tls.key in {self._files[0].parent}"
+            self._seldom.warn("", f"{words} ({type(error).__name__}: {error}): {result}")
             return
         self._state, self._current = state, context
 
@@ -106,19 +108,19 @@ def _tls_context() -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    # OpenSSL would ask the terminal
+    # without it, OpenSSL would read a password from the terminal
     raise ValueError("the key is encrypted")
 
 
 class Seldom:
-    """Warns about each kind of thing once in ``LOG_SECONDS``, and says how often it was silent."""
+    """Logs one warning of each kind within ``LOG_SECONDS``, with the number of omitted ones."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._said: dict[str, tuple[float, int]] = {}
 
     def warn(self, kind: str, words: str, exc_info: bool = False) -> None:
-        """``kind`` comes from a small set: each one is remembered."""
+        """Logs the warning, or counts it. ``kind`` must be from a small set, because each is remembered."""
         now = self._clock()
         said_at, silent = self._said.get(kind, (float("-inf"), 0))
         if 0 <= now - said_at < LOG_SECONDS:

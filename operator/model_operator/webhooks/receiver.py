@@ -1,4 +1,4 @@
-"""Takes webhooks by HTTP or HTTPS, one on each connection, within bounds of size, time and number."""
+"""Receives webhooks by HTTP or HTTPS, one per connection, with limits on size, time and number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_BODY_BYTES = 65_536
 MAX_CONNECTIONS = 64
 READ_SECONDS = 5.0
 CONNECTION_SECONDS = 10.0
-"""A connection lives so long and carries one request: MLflow sends seldom, and slow senders must not add up."""
+"""Longest time of a connection, which has one request. MLflow sends seldom, and slow senders must not add up."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -34,13 +34,13 @@ _MAX_SIGNATURE_LENGTH = 1024
 _UNKNOWN_ENTRY = "unknown"
 
 Hint = Callable[[str, str], int]
-"""Takes an entry of the configuration and a model's name; returns how many references that concerns."""
+"""Takes an entry of the configuration and a model's name, and returns the number of references to that model."""
 Count = Callable[[str, str], None]
-"""Takes an entry of the configuration and what became of a delivery."""
+"""Takes an entry of the configuration and the outcome of a delivery."""
 
 
 class _Receiver:
-    """Answers one request at a time, each on a connection of its own."""
+    """Answers requests, each on its own connection."""
 
     def __init__(self, inbox: Inbox, entries: Collection[str], hint: Hint, count: Count) -> None:
         self._inbox = inbox
@@ -50,20 +50,20 @@ class _Receiver:
         self._seldom = Seldom()
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """204 for a delivery that counts; else the refusal's status and its one sentence."""
+        """Returns 204 for an accepted delivery, otherwise the status and the message of the rejection."""
         entry = _UNKNOWN_ENTRY
         try:
             if request.method != "POST":
-                raise RefusalError(HTTPStatus.METHOD_NOT_ALLOWED, "method", "only POST is answered here")
+                raise RefusalError(HTTPStatus.METHOD_NOT_ALLOWED, "method", "only POST is allowed")
             entry = self._entry(request.path)
             body = await _body(request)
             model = self._inbox.model(_delivery(request, body))
             outcome = "ok" if self._hint(entry, model) else "not_followed"
         except RefusalError as refusal:
             outcome, response = refusal.outcome, web.Response(status=refusal.status, text=f"{refusal}\n")
-            self._seldom.warn(f"{entry} {outcome}", f"webhook for registry {entry} refused: {refusal}")
+            self._seldom.warn(f"{entry} {outcome}", f"webhook for registry {entry} rejected: {refusal}")
         except Exception:
-            # not aiohttp's own answer to a defect, which would end in silence here
+            # aiohttp's own answer to a defect would leave no line in the log
             outcome, response = "error", web.Response(status=HTTPStatus.BAD_REQUEST)
             self._seldom.warn("error", "a webhook could not be read", exc_info=True)
         else:
@@ -75,7 +75,7 @@ class _Receiver:
     def _entry(self, path: str) -> str:
         entry = path.removeprefix(PATH)
         if not path.startswith(PATH) or entry not in self._entries:
-            words = f"there is only {PATH}ENTRY here, for the registries of the configuration"
+            words = f"the path must be {PATH}ENTRY, with a registry of the configuration"
             raise RefusalError(HTTPStatus.NOT_FOUND, "path", words)
         return entry
 
@@ -99,9 +99,9 @@ def _delivery(request: web.BaseRequest, body: bytes) -> Delivery:
 
 
 async def _body(request: web.BaseRequest) -> bytes:
-    """The body as it was sent; a Content-Length is not believed. Raises RefusalError."""
+    """Reads the body within its limits, regardless of a Content-Length. Raises RefusalError."""
     too_large = RefusalError(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", f"the body is over {MAX_BODY_BYTES} bytes"
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", f"the body is larger than {MAX_BODY_BYTES} bytes"
     )
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise too_large
@@ -119,10 +119,10 @@ async def _body(request: web.BaseRequest) -> bytes:
 
 
 class _Server(web.Server):
-    """aiohttp's server, which sets no limit to the number of connections, nor to the time of one."""
+    """aiohttp's server, with limits on the number of connections and on the time of each."""
 
     def __init__(self, receiver: _Receiver) -> None:
-        # what aiohttp says of malformed HTTP is the sender's choice, in words and number
+        # a sender of malformed HTTP controls the content and the number of aiohttp's log lines
         silent = logging.getLogger(f"{__name__}.http")
         silent.disabled = True
         super().__init__(
@@ -153,12 +153,12 @@ class _Server(web.Server):
 async def receive(
     configured: Webhooks, entries: Collection[str], hint: Hint, count: Count, host: str | None = None
 ) -> AsyncIterator[int]:
-    """Receive webhooks for these registry entries on ``host`` (None: all addresses).
+    """Receives webhooks for these registry entries on ``host`` (None: all addresses).
 
-    ``hint`` is called for each delivery that counts and must return at once; ``count`` is told what became of every
-    request. Gives the port, which matters when the configured one is 0.
+    ``hint`` is called for each accepted delivery and must return at once. ``count`` is called with the outcome of every
+    request. Yields the port, which is useful if the configured one is 0.
 
-    Raises OSError when the port is taken. Files that are missing are waited for: a webhook is only a hint.
+    Raises OSError if the port is in use. Missing files are no error, since they may come later.
     """
     certificate = Certificate(Path(configured.certificate_dir)) if configured.certificate_dir else None
     inbox = Inbox(Path(configured.secret_dir), configured.max_age_seconds)

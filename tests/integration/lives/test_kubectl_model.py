@@ -132,7 +132,7 @@ def test_what_is_seen_is_what_is_there(bench: Bench, kubectl: Kubectl, churn: st
     assert yaml.safe_load(kubectl("get", "-o", "yaml")[1])["items"][0]["name"] == "churn"
     assert "churn" in kubectl("get", "churn", "-o", "wide")[1]
     assert "serves" in kubectl("history", "churn")[1]
-    assert "no step is planned" in kubectl("plan", "churn")[1]
+    assert "no rollout is planned" in kubectl("plan", "churn")[1]
     assert kubectl("status", "churn", installed=True, LC_ALL="C")[1].isascii()
 
 

@@ -99,7 +99,7 @@ def test_one_works_and_the_other_stands_by_with_a_warm_cache_and_writes_nothing(
     bench.until_at_rest("churn")
     assert leader.answer("/readyz") == (200, "ok\n")
     holder = (lease(bench.api, bench.namespace) or {})["spec"]["holderIdentity"]
-    assert standby.answer("/readyz") == (200, f"ok: standing by; {holder} leads\n")
+    assert standby.answer("/readyz") == (200, f"ok: standing by, {holder} leads\n")
     assert standby.answer("/healthz") == (200, "ok\n")
     assert (leader.figure("is_leader"), standby.figure("is_leader")) == (1, 0)
     bench.until(
@@ -192,7 +192,7 @@ def test_a_leader_whose_lease_was_taken_away_ends_and_writes_nothing_more(pair: 
     assert "election ended: somebody holds the Lease operator" in leader.all_words()
     with bench.nothing_is_written(seconds=3):
         leader.look_after()
-        bench.until("it stands by", lambda: "standing by; somebody leads" in leader.answer("/readyz")[1])
+        bench.until("it stands by", lambda: "standing by, somebody leads" in leader.answer("/readyz")[1])
         bench.alias(pair.model, "champion", 2)
     assert bench.status("churn")["serving"]["version"] == "1"
 

@@ -228,13 +228,13 @@ def test_secrets_are_rotated_without_a_restart(inbox: Inbox, secret_dir: Path, c
 
 def test_an_empty_file_is_no_secret(inbox: Inbox, secret_dir: Path) -> None:
     (secret_dir / "empty").write_text("\n")
-    with pytest.raises(RefusalError, match="not by a secret"):
+    with pytest.raises(RefusalError, match="does not match any secret"):
         inbox.model(delivery(secret=""))
 
 
 def test_the_bookkeeping_of_kubernetes_is_no_secret(inbox: Inbox, secret_dir: Path) -> None:
     (secret_dir / "..data").write_text("bookkeeping")
-    with pytest.raises(RefusalError, match="not by a secret"):
+    with pytest.raises(RefusalError, match="does not match any secret"):
         inbox.model(delivery(secret="bookkeeping"))
 
 
@@ -499,7 +499,9 @@ async def test_a_flood_of_refusals_is_one_line_of_log(
     for _ in range(50):
         await receiver.post(headers={receivers.SIGNATURE_HEADER: SIGNED_BY_ANOTHER})
     lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    assert lines == ["webhook for registry default refused: the signature is not by a secret known here"]
+    assert lines == [
+        "webhook for registry default rejected: the signature does not match any secret of the receiver"
+    ]
 
 
 # --- TLS ----------------------------------------------------------------------------------------------
@@ -567,7 +569,7 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one
     before = await shown_certificate(receiver.port, authority)
     (tmp_path / "tls" / "tls.key").write_bytes(second.key.read_bytes())
     assert await shown_certificate(receiver.port, authority) == before
-    assert "kept the one before" in caplog.text
+    assert "the previous one is still used" in caplog.text
     install(second, tmp_path / "tls")
     assert await shown_certificate(receiver.port, authority) != before
 
