@@ -363,7 +363,7 @@ def test_no_two_objects_have_the_same_name(values: Values, render: Render) -> No
         ),
         pytest.param(
             {"replicas": 2, "leaderElection": {"enabled": False}},
-            "replicas: more than one need leaderElection.enabled=true",
+            "replicas: more than one requires leaderElection.enabled=true",
             id="two operators at work",
         ),
         pytest.param(

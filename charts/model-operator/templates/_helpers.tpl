@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- /* At most 50 characters, so that the suffixes of the children fit into a Service's 63. */ -}}
+{{- /* At most 50 characters, so the suffixes of the children fit into a Service's 63. */ -}}
 {{- define "model-operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -44,10 +44,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{- /*
 The functions below take {root, name, registry}: the chart's context, the registry's name and its values.
-A registry that the user adds has only the keys that were written, hence the dig.
+A registry that the user adds has only the given keys, hence the dig.
 */ -}}
 
-{{- /* The Secret with the operator's credentials for one registry; empty where it has none. */ -}}
+{{- /* The Secret with the operator's credentials for one registry, or an empty text. */ -}}
 {{- define "model-operator.credentialsSecret" -}}
 {{- $credentials := default dict .registry.credentials -}}
 {{- if $credentials.existingSecret -}}
@@ -90,22 +90,22 @@ A registry that the user adds has only the keys that were written, hence the dig
 {{- $ports | uniq | toJson -}}
 {{- end -}}
 
-{{- /* What a schema can't say in words that help. */ -}}
+{{- /* Rules that the schema can't express with a helpful error. */ -}}
 {{- define "model-operator.validate" -}}
 {{- if and .Values.monitoring.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
-{{- fail "monitoring.serviceMonitor: needs the Service that it scrapes through; set metrics.service.enabled=true" -}}
+{{- fail "monitoring.serviceMonitor: needs the Service that it scrapes. Set metrics.service.enabled=true" -}}
 {{- end -}}
 {{- if .Values.webhooks.enabled -}}
 {{- if not .Values.webhooks.secretName -}}
 {{- fail "webhooks.secretName: name the Secret that deliveries are signed with, or set webhooks.enabled=false" -}}
 {{- end -}}
 {{- if eq (int .Values.webhooks.port) (int .Values.metricsPort) -}}
-{{- fail "webhooks.port: must be another port than metricsPort" -}}
+{{- fail "webhooks.port: must differ from metricsPort" -}}
 {{- end -}}
 {{- end -}}
 {{- $election := .Values.leaderElection -}}
 {{- if and (gt (int .Values.replicas) 1) (not $election.enabled) -}}
-{{- fail "replicas: more than one need leaderElection.enabled=true, or all of them would work at once" -}}
+{{- fail "replicas: more than one requires leaderElection.enabled=true, otherwise all of them would act at once" -}}
 {{- end -}}
 {{- if or (ge (float64 $election.renewSeconds) (float64 $election.leaseSeconds)) (ge (mulf 2 $election.retrySeconds) (float64 $election.renewSeconds)) -}}
 {{- fail "leaderElection: renewSeconds must be less than leaseSeconds and more than twice retrySeconds" -}}
@@ -120,7 +120,7 @@ A registry that the user adds has only the keys that were written, hence the dig
 {{- fail (printf "registries.%s.credentials: set only one of existingSecret, username with password, or token" $name) -}}
 {{- end -}}
 {{- if ne (empty $credentials.username) (empty $credentials.password) -}}
-{{- fail (printf "registries.%s.credentials: username and password belong together; one of them is missing" $name) -}}
+{{- fail (printf "registries.%s.credentials: username and password belong together. One of them is missing" $name) -}}
 {{- end -}}
 {{- $ca := default dict $registry.ca -}}
 {{- if and $ca.configMap $ca.secret -}}
@@ -129,7 +129,7 @@ A registry that the user adds has only the keys that were written, hence the dig
 {{- end -}}
 {{- end -}}
 
-{{- /* The operator's configuration file, every key written out so that it can be read in the cluster. */ -}}
+{{- /* The operator's configuration file, with every key, so you can read it in the cluster. */ -}}
 {{- define "model-operator.config" -}}
 registries:
 {{- range $name, $registry := .Values.registries }}
