@@ -164,12 +164,12 @@ def test_the_page_of_failures_explains_nothing_that_does_not_exist() -> None:
 
 def _tried_again(known: Reason) -> str:
     if known.side is Side.ENVIRONMENT:
-        return "by itself"
+        return "automatic"
     return "no" if known.definite else "three attempts"
 
 
 def test_the_page_of_failures_has_the_table_of_the_code_word_by_word() -> None:
-    _, _, after = FAILURES.read_text("utf-8").partition("## Why a version was not taken\n")
+    _, _, after = FAILURES.read_text("utf-8").partition("## Reasons of a failed version\n")
     section, _, _ = after.partition("\n## ")
     rows = [
         [*map(_plain, row.strip("| ").split(" | "))] for row in re.findall(r"^\| `.*$", section, re.MULTILINE)
@@ -190,7 +190,7 @@ def test_the_page_of_failures_has_the_numbers_of_the_watch() -> None:
     text = FAILURES.read_text("utf-8")
     assert f"after {READINESS_PATIENCE.total_seconds():.0f} seconds | `ReadinessLost`" in text
     assert f"at least {ENOUGH_REQUESTS} | `ServerErrors`" in text
-    assert (ERROR_RATIO, "a tenth of them" in text) == (0.1, True)
+    assert (ERROR_RATIO, "10 % of them" in text) == (0.1, True)
     assert (BARE_EXITS, BARE_EXITS_OF_ALL_PODS) == (2, 3)
     assert "twice in one pod, or three times in all pods | `CrashLoop`" in text
 
