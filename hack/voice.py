@@ -3,11 +3,11 @@
 With paths it prints every hit in those files, with its place, whether or not the aims hold for them already.
 
 Counted per 1,000 words of prose (code is left out, and `code in a line` is one word):
-- what: the words what, whatever and whoever outside of questions, since they stand for a noun that has a name
-- say: forms of tell, say and ask, unless their subject is you, since machines report, reject and request
+- what: the words what, whatever and whoever outside of questions, which replace a noun that has a name
+- say: forms of tell, say and ask unless their subject is you, because machines report, reject and request
 - semicolons
 - you: you and your, the reader
-Exit codes: 0 well, 1 a page is above its aims or a word came back.
+Exit codes: 0 no fault, 1 a text misses its aims or a word came back.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ GONE: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Text:
-    """Some prose with its place: the file and the kind of text."""
+    """The prose of one file and of one kind."""
 
     path: str
     kind: str
@@ -82,18 +82,18 @@ class Text:
 
 @dataclass(frozen=True)
 class Counts:
-    """The number of words in some texts, and how often each of COUNTED is in them."""
+    """The number of words in some texts, and the number of hits of each pattern of COUNTED."""
 
     words: int
     found: Mapping[str, int]
 
     def rate(self, name: str) -> float:
-        """The number of hits in 1,000 words."""
+        """Returns the number of hits per 1,000 words."""
         return 1000 * self.found[name] / self.words if self.words else 0.0
 
 
 def read_prose(markdown: str) -> str:
-    """The prose of a page: without comments, code blocks and the targets of links."""
+    """Returns the prose of a page, without comments, code blocks and the targets of links."""
     text = re.sub(r"<!--.*?-->", "", markdown, flags=re.DOTALL)
     text = re.sub(r"^[ \t]*```.*?^[ \t]*```[ \t]*$", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"`[^`]*`", "code", text)
@@ -101,7 +101,7 @@ def read_prose(markdown: str) -> str:
 
 
 def read_source(source: str) -> dict[str, str]:
-    """The docstrings, comments and messages (strings of three words or more) of a Python file, by kind."""
+    """Returns the docstrings, comments and messages (strings of three words or more) of a Python file, by kind."""
     kinds: dict[str, list[str]] = {"docstrings": [], "comments": [], "messages": []}
     _collect_strings(ast.parse(source), kinds)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -126,7 +126,7 @@ def _collect_strings(node: ast.AST, kinds: Mapping[str, list[str]]) -> None:
 
 
 def count(prose: str) -> Counts:
-    """Counts the words of COUNTED; what, whatever and whoever only outside of questions."""
+    """Counts the words of COUNTED. It counts what, whatever and whoever only outside of questions."""
     stated = re.sub(QUESTION, "", prose)
     found = {
         name: len(re.findall(pattern, stated if name == "what" else prose, re.IGNORECASE))
@@ -136,14 +136,14 @@ def count(prose: str) -> Counts:
 
 
 def add_up(counts: Iterable[Counts]) -> Counts:
-    """The counts of several texts together."""
+    """Returns the sum of the counts."""
     every = list(counts)
     found = {name: sum(one.found[name] for one in every) for name in COUNTED}
     return Counts(sum(one.words for one in every), found)
 
 
 def find_faults(text: Text) -> list[str]:
-    """One line for each aim that the text misses and each word that came back."""
+    """Returns one line for each aim that the text misses and each word that came back."""
     faults = []
     gone = tuple(OURS) if text.in_new_voice else GONE[text.kind]
     for word in gone:
@@ -162,7 +162,7 @@ def find_faults(text: Text) -> list[str]:
 
 
 def read_texts(root: Path) -> Iterator[Text]:
-    """Every page of PAGES, and the texts of every module of SOURCES."""
+    """Yields every page of PAGES, and the texts of every module of SOURCES."""
     for name in PAGES:
         place = root / name
         for path in sorted(place.rglob("*.md")) if place.is_dir() else [place]:
@@ -180,7 +180,7 @@ def _is_within(path: str, folder: str) -> bool:
 
 
 def find_hits(text: Text) -> Iterator[str]:
-    """One line for each hit of MOST and of OURS in the text, with the words around it."""
+    """Yields one line for each hit of MOST and of OURS in the text, with the words around it."""
     patterns = {name: COUNTED[name] for name in MOST} | OURS
     questions = [match.span() for match in re.finditer(QUESTION, text.prose)]
     for name, pattern in patterns.items():
@@ -196,7 +196,7 @@ def _row(name: str, counts: Counts, mark: str = "") -> str:
 
 
 def print_figures(texts: Iterable[Text]) -> None:
-    """Prints a table per kind of text, one per page, and where each of our words still is."""
+    """Prints the figures of each kind of text and of each page, and the number of each of our words."""
     every = list(texts)
     kinds = list(dict.fromkeys(text.kind for text in every))
     print(f"{'per 1,000 words':<44}{'words':>7}" + "".join(f"{name:>12}" for name in COUNTED))

@@ -108,6 +108,7 @@ def _description(schema: Schema) -> str:
 
 def _limits(schema: Schema) -> str:
     found = [text.format(schema[key]) for key, text in _BOUNDS if key in schema]
+    found = ["not empty" if bound == "at least 1 characters" else bound for bound in found]
     return f" ({', '.join(found)})" if found else ""
 
 

@@ -52,15 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _DESCRIPTION = """\
-Deploys models from a registry to Kubernetes: watches ModelDeployments, resolves their aliases, rolls out new versions,
-and rolls back versions that fail."""
+Deploys models from a registry to Kubernetes: watches ModelDeployments, resolves
+their aliases, rolls out new versions, and rolls back versions that fail."""
 _EPILOG = """\
 Examples:
   model-operator --config config.yaml
   model-operator --config config.yaml --check-config
 
 Connection: KUBECONFIG, or else the pod's service account, or else ~/.kube/config.
-HTTP: /metrics, /healthz and /readyz are on the port metricsPort of the configuration.
+HTTP: /metrics, /healthz and /readyz are on the configuration's metricsPort.
 
 Exit codes:
   0  stopped by SIGTERM or SIGINT, or the configuration is valid

@@ -50,7 +50,7 @@ class RolloutSpec(SpecModel):
 
     strategy: Strategy = Field(
         default=DEFAULT_STRATEGY,
-        description=f"{describe(STRATEGIES)} You can change it at any time, without downtime.",
+        description=f"{describe(STRATEGIES)} You can change the strategy at any time, without downtime.",
     )
     max_surge: Annotated[StrictInt | StrictStr, *_count_or_percent(_SURGE_PERCENT, _SURGE_MESSAGE)] = Field(
         default=1,
