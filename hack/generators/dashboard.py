@@ -181,7 +181,7 @@ _MODELS = Row(
             },
         ),
         Panel(
-            "Pods ready",
+            "Ready pods",
             "Pods of the serving version.",
             [
                 Query(
@@ -199,8 +199,8 @@ _ROLLOUTS = Row(
     "Rollouts",
     [
         Panel(
-            "How rollouts ended",
-            "Rollouts of the last hour by outcome: live, rejected, withdrawn or cancelled.",
+            "Rollouts by outcome",
+            "Rollouts that ended in the last hour: live, rejected, withdrawn or cancelled.",
             [Query("sum by (outcome) (increase(model_operator_rollouts_total[1h]))", "{{outcome}}")],
         ),
         Panel(
@@ -214,7 +214,7 @@ _ROLLOUTS = Row(
             ],
         ),
         Panel(
-            "Alias move to serving",
+            "Time from alias move to serving",
             "Time from the registry's first answer with the new version until that version goes live, over six hours.",
             [
                 Query(
@@ -226,7 +226,7 @@ _ROLLOUTS = Row(
             unit="s",
         ),
         Panel(
-            "Under way",
+            "Rollouts in progress",
             "Age of each rollout, with its phase and the reason for a delay.",
             [
                 Query(
@@ -239,8 +239,8 @@ _ROLLOUTS = Row(
             width=12,
         ),
         Panel(
-            "Time of a rollout",
-            "Nine in ten rollouts are faster, over six hours.",
+            "Duration of rollouts",
+            "Nine in ten rollouts of the last six hours were faster than this.",
             [Query(_quantile(0.9, "model_operator_rollout_seconds", "outcome", window="6h"), "{{outcome}}")],
             unit="s",
             width=12,
@@ -264,7 +264,7 @@ _SERVING = Row(
             unit="reqps",
         ),
         Panel(
-            "Answered with 5xx",
+            "Share of 5xx",
             "Share of answers with status 5xx. At 10 %, the operator reverts a version within its watch window.",
             [
                 Query(
@@ -277,8 +277,8 @@ _SERVING = Row(
             unit="percentunit",
         ),
         Panel(
-            "Time of an answer",
-            "Nine in ten answers are faster.",
+            "Response time",
+            "Nine in ten answers are faster than this.",
             [
                 Query(
                     _quantile(
@@ -313,8 +313,8 @@ _REGISTRY = Row(
             unit="reqps",
         ),
         Panel(
-            "Time of an answer",
-            "Nine in ten are faster.",
+            "Response time",
+            "Nine in ten are faster than this.",
             [
                 Query(
                     _quantile(0.9, "model_operator_registry_request_seconds", "registry", "operation"),
@@ -324,7 +324,7 @@ _REGISTRY = Row(
             unit="s",
         ),
         Panel(
-            "Age of the last answer",
+            "Time since the last answer",
             "Time since the last answer of each registry.",
             [
                 Query(
@@ -353,8 +353,8 @@ _OPERATOR = Row(
             width=6,
         ),
         Panel(
-            "Time of a reconcile, and in the queue",
-            "Nine in ten are faster.",
+            "Duration of reconciles and waits",
+            "Nine in ten are faster than this.",
             [
                 Query(_quantile(0.9, "model_operator_reconcile_seconds"), "reconcile"),
                 Query(_quantile(0.9, "model_operator_queue_wait_seconds"), "in the queue"),
@@ -375,7 +375,7 @@ _OPERATOR = Row(
             width=6,
         ),
         Panel(
-            "Waiting, in work",
+            "Queue",
             "ModelDeployments that wait or are reconciled, and verdicts that are not written to the registry yet.",
             [
                 Query("sum(model_operator_queue_depth)", "waiting"),

@@ -196,7 +196,7 @@ class KubeClient:
         resource_version: str | None = None,
         dry_run: bool = False,
     ) -> dict[str, Any]:
-        """Server-side apply, with force. It removes the fields that the body leaves out, even those of our POST.
+        """Applies the body (server-side apply, with force). Removes fields that it leaves out, even those of our POST.
 
         With ``uid`` and ``resource_version``, it applies only to that object in that state (else Conflict). Without
         ``uid``, it creates a missing object. Raises ValueError if a Deployment's body has ``spec.replicas``. A later
@@ -364,7 +364,7 @@ class KubeClient:
         )
 
     async def _look_again(self, ref: ObjectRef, uid: str | None) -> None:
-        """After an unexpected answer to a write: reads the object for the observer."""
+        """Reads the object for the observer, after an unexpected answer to a write."""
         try:
             self._wrote(ref.kind, await self.get(ref))
         except NotFound:
