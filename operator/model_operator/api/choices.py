@@ -27,7 +27,7 @@ GATES: dict[str, str] = {
     "Requirements": "requirements",
 }
 """The gates that can be overridden, in their order, with the field of spec.gates that sets each. Approval is missing
-because a person already decides there. Integrity is missing because no override makes wrong files the right ones."""
+because a person already decides there. Integrity is missing because files with another digest must never be served."""
 
 
 @dataclass(frozen=True, slots=True)

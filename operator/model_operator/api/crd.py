@@ -169,7 +169,7 @@ def _without_null(schema: JsonSchema) -> JsonSchema:
 def _with_default_of_parts(schema: JsonSchema) -> JsonSchema:
     """Sets an object's default to the defaults of its properties, and removes it if they have none.
 
-    The API server would fill in a default of {} in the same way, but it checks the default by the rules first.
+    The API server would fill in a default of {} in the same way, but it first checks the default against the rules.
     """
     if schema.get("type") != "object" or "default" not in schema:
         return schema

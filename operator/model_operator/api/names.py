@@ -1,4 +1,4 @@
-"""Names in clusters and in Git. A change of one breaks existing installations."""
+"""Names in clusters and in Git. Changing one breaks existing installations."""
 
 GROUP = "model-operator.io"
 VERSION = "v1alpha1"
@@ -11,7 +11,7 @@ SHORT_NAME = "mdep"
 CATEGORY = "models"
 CRD_NAME = f"{PLURAL}.{GROUP}"
 
-# Children are called <name>-v<version>-<hash>; with 40 characters they stay within the 63 of a label.
+# The names of children are <name>-v<version>-<hash>. With 40 characters, they fit into the 63 of a label.
 MAX_NAME_LENGTH = 40
 
 FIELD_MANAGER = "model-operator"

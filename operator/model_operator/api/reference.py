@@ -36,7 +36,7 @@ _CANONICAL_STAGE = {stage.lower(): stage for stage in STAGES}
 
 
 class MalformedReferenceError(ValueError):
-    """The text is no reference to a model version. The message names the field and the accepted forms."""
+    """The text is not a reference to a model version. The message names the field and the accepted forms."""
 
 
 @dataclass(frozen=True, slots=True)

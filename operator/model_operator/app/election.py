@@ -51,7 +51,7 @@ class Seen:
     lease: Lease | None
     """None: it does not exist."""
     since: float
-    """Time of our own clock since which its spec has been seen unchanged."""
+    """When its present spec was first seen, in seconds of our own clock."""
 
     @property
     def holder(self) -> str:
@@ -60,12 +60,12 @@ class Seen:
 
     @property
     def transitions(self) -> int:
-        """Number of its changes of the holder."""
+        """How often its holder changed."""
         return self.lease.transitions if self.lease else 0
 
     @property
     def resource_version(self) -> str:
-        """The version as a precondition of a write. Empty if there is no Lease."""
+        """The resourceVersion, as the precondition of a write. Empty if there is no Lease."""
         return self.lease.resource_version if self.lease else ""
 
     def runs_out(self, terms: LeaderElection) -> float:
@@ -173,7 +173,7 @@ class Election:
 
     @property
     def transitions(self) -> int:
-        """Number of the Lease's changes of the holder."""
+        """How often the Lease's holder changed."""
         return self._seen.transitions if self._seen else 0
 
     @property

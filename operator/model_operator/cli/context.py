@@ -77,7 +77,7 @@ def remember(
 
 
 def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a command, whose first parameter is a Context, with the options of a Context instead.
+    """Replaces the first parameter of a command, a Context, with the options that make one.
 
     A coroutine function is run to its end. Options after the command's name override those before it.
     """

@@ -11,7 +11,7 @@ from model_operator.cli.snapshot import Snapshot
 
 
 class Verdict(StrEnum):
-    """Whether there is a reason to wait longer."""
+    """Whether to keep waiting."""
 
     CURRENT = "Current"
     """The wanted version is serving."""

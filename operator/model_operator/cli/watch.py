@@ -189,7 +189,10 @@ async def follow(
 def watch_deployment(
     cluster: Cluster, name: str, goal: Goal, terminal: Terminal, *, quiet: bool = False
 ) -> Watch[Snapshot]:
-    """Returns a watch that ends when the goal is reached, can't be reached, or its time is up, if it has a time."""
+    """Returns the watch of one ModelDeployment. Without ``goal.seconds``, it never ends.
+
+    Otherwise it ends when the goal is reached, can't be reached, or its time is up.
+    """
     ends = goal.seconds is not None
 
     async def see() -> Snapshot:

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class WriteObserver(Protocol):
-    """Gets the API server's answers to writes, and the cache therefore never has a state before a write."""
+    """Gets the API server's answers to writes. The next read of the cache then includes the write."""
 
     def put(self, kind: Kind, body: Object) -> object:
         """Receives the object after the write."""

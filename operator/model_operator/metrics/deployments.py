@@ -18,7 +18,7 @@ from model_operator.domain.objects import Object, Report, read_report
 from model_operator.metrics.description import PREFIX, MetricDescription
 
 LABEL_LIMIT = 128
-"""Longest value of a label. The names of models and aliases may be longer and are cut off."""
+"""Longest value of a label, in characters. The names of models and aliases may be longer and are cut off."""
 
 Sample = tuple[str, tuple[str, ...], float]
 """Name of the family, values of its labels except namespace and modeldeployment, and the value."""

@@ -45,8 +45,8 @@ async def doctor(
     kubectl -n mlflow port-forward svc/mlflow 5000 &
     kubectl model doctor --registry-at http://127.0.0.1:5000
 
-    The command changes nothing and prints no value of a Secret. The exit code is 0 if there is no problem (but maybe
-    warnings), 1 if there is one, and 5 if the API server can't be reached.
+    The command changes nothing and prints no value of a Secret. The exit code is 0 if there is no problem, even with
+    warnings, 1 if there is one, and 5 if the API server can't be reached.
     """
     terminal = context.terminal()
     if registry_at and not registry_at.startswith(("http://", "https://")):

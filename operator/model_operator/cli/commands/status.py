@@ -40,8 +40,8 @@ async def status(
     kubectl model status churn --wait --version 8 --timeout 20m   # in a pipeline
 
     With --wait, the exit code is 0 if the wanted version serves, 1 if it was rejected or needs a person, and 3 if the
-    time is up. Without it, too: 2 for a wrong command line, 4 if there is no such ModelDeployment, and 5 if the API
-    server can't be reached or denies access.
+    time is up. Other exit codes are 2 for a wrong command line, 4 if there is no such ModelDeployment, and 5 if the
+    API server can't be reached or denies access.
     """
     if version and not wait:
         raise CommandError(ExitCode.USAGE, "--version needs --wait", "add --wait")

@@ -21,7 +21,7 @@ YOURS: Mapping[Right, str] = {
     ("", "pods", "list"): "status (its pods)",
     ("apps", "controllerrevisions", "list"): "revert (the kept revisions)",
 }
-"""The user's rights that commands need, with these commands."""
+"""The rights that commands need, with the commands that need them."""
 
 
 def _rights(group: str, resources: str, verbs: str) -> list[Right]:
