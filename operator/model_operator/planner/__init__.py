@@ -1,1 +1,1 @@
-"""A world goes in, a plan comes out. All pure: no I/O, no clock, no dice. Start reading at ``plan``."""
+"""Takes a world and returns a plan. All pure: no I/O, no clock, no random values. Start reading at ``plan``."""

@@ -1,4 +1,4 @@
-"""One decision, as it is handed from step to step of the plan."""
+"""The decision that each step of the plan takes and returns."""
 
 from __future__ import annotations
 
@@ -21,43 +21,46 @@ from model_operator.planner.state import HISTORY_SHOWN
 FIRST_RETRY = timedelta(seconds=60)
 LONGEST_RETRY = timedelta(hours=1)
 ATTEMPTS = 3
-"""How often a version is tried whose failure may have been an accident."""
+"""Attempts of a version whose failure may have been an accident."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The rollout's state as it will be, and what was found out on the way there."""
+    """The next state of the rollout, and the findings that led to it."""
 
     state: RolloutState
     revisions: Sequence[Revision] = ()
-    """The kept revisions, with the one that this plan makes."""
+    """The kept revisions, including a new one of this plan."""
     ownership: Ownership = field(default_factory=Ownership)
     judgement: Judgement | None = None
     events: Sequence[Event] = ()
     problem: Failure | None = None
-    """Why the target can't even be started."""
+    """Why the target can't be started at all."""
     desired: Revision | None = None
-    """None while it is not known which revision is wanted."""
+    """The desired revision, or None while it is not known."""
     interim: Revision | None = None
-    """What brings a commit into force while the desired revision may not start; None while that is not needed."""
+    """The serving version with the new pod settings, for a commit while the desired revision may not start.
+
+    None if that is not needed.
+    """
     held: bool = False
-    """Whether a person's request to revert says what is wanted, and not the registry."""
+    """Whether a person's request to revert sets the desired revision, and not the registry."""
     answers: Mapping[str, str] = field(default_factory=dict)
-    """The requests that this plan answers."""
+    """The requests that this plan handles, with their values."""
     watched: str = ""
-    """The revision whose requests are worth counting."""
+    """The revision whose requests are counted, or empty."""
     trouble: Failure | None = None
-    """What is wrong with what serves and not held against it."""
+    """A problem of the serving revision that does not count against it."""
     look_at: datetime | None = None
-    """When what is wrong with it becomes a failure if it lasts."""
+    """When a present problem of the serving revision becomes a failure if it lasts."""
     admission: GateReport | None = None
-    """What the gates said of the desired revision; None when there was nothing to ask."""
+    """The gates' results for the desired revision. None if no gate was checked."""
     facts: Sequence[FactsWanted] = ()
-    """What the gates have to know."""
+    """The facts that the gates need."""
 
     @property
     def is_served(self) -> bool:
-        """Whether the desired revision is the one that serves."""
+        """Whether the desired revision is the serving one."""
         return bool(self.desired and self.state.serving and self.desired.name == self.state.serving.revision)
 
     @property
@@ -74,7 +77,7 @@ class Decision:
         return replace(self, state=state, events=(*self.events, *events))
 
     def with_answer(self, request: str, value: str) -> Decision:
-        """The same decision with a person's request answered."""
+        """The same decision with a person's request handled."""
         return replace(self, answers={**self.answers, request: value})
 
 
@@ -83,10 +86,13 @@ class Step:
     """One step of the plan."""
 
     decide: Callable[[World, Decision], Decision]
-    """Takes the decision so far and gives it on."""
+    """Takes the decision so far and returns the next one."""
     moments: Callable[[World, Decision], Iterable[datetime]] = lambda world, decision: ()
-    """When time alone can change what this step decides. It is asked with what all steps decided together: a later
-    one may have ended what an earlier one waits for. A moment that is over waits for something else than time."""
+    """The moments at which time alone can change the decision of this step.
+
+    It takes the decision of all steps together, because a later step may have ended a wait of an earlier one. Past
+    moments are ignored: they wait for something other than time.
+    """
 
 
 def without_rejection(decision: Decision, revision: str) -> RolloutState:
@@ -96,7 +102,7 @@ def without_rejection(decision: Decision, revision: str) -> RolloutState:
 
 
 def retry_now(world: World, state: RolloutState) -> RolloutState:
-    """The state in which a candidate that was given up may start again, now or as soon as it can."""
+    """The state in which a withdrawn or failed candidate may start again as soon as possible."""
     candidate = state.candidate
     if candidate is None or candidate.phase not in (Phase.WITHDRAWN, Phase.FAILED):
         return state
@@ -104,7 +110,7 @@ def retry_now(world: World, state: RolloutState) -> RolloutState:
 
 
 def append_history(state: RolloutState, until: datetime, reason: str, message: str) -> Sequence[Departed]:
-    """The history, with what serves now as its newest entry."""
+    """The history with the serving revision as its newest entry."""
     serving = state.serving
     if serving is None:
         return state.history
@@ -115,36 +121,36 @@ def append_history(state: RolloutState, until: datetime, reason: str, message: s
 
 
 def without_watch_window(serving: Serving | None) -> Serving | None:
-    """What serves while another rollout is under way: the watch window begins anew when that leads nowhere."""
+    """``serving`` during another rollout. Its watch window starts over if that rollout does not succeed."""
     return replace(serving, watch_ends=None) if serving else None
 
 
 def retry_delay(attempts: int) -> timedelta:
-    """How long to wait after that many attempts: twice as long each time."""
+    """The delay after that many attempts. It doubles each time, from FIRST_RETRY to LONGEST_RETRY."""
     delay: timedelta = min(FIRST_RETRY * 2 ** min(attempts - 1, 10), LONGEST_RETRY)
     return delay
 
 
-def describe_self_test(spec: ModelDeploymentSpec | None, words: str) -> str:
-    """How the self-test of pods that are ready went: what ``spec`` asked of them, and their own ``words`` for it."""
+def describe_self_test(spec: ModelDeploymentSpec | None, result: str) -> str:
+    """The result of the self-test of ready pods, by the mode in ``spec`` and the pods' own ``result``."""
     if spec is None or not RUNTIMES[spec.server.runtime].our_script:
         return ""
     if spec.self_test.mode == "LoadOnly":
         return "LoadOnly"
     if spec.self_test.payload is not None:
         return "Passed"
-    return words
+    return result
 
 
 def costs_a_serving_pod(world: World, state: RolloutState, track: str) -> bool:
-    """Whether each try on ``track`` takes a serving pod away: there is no surge, and it is the one that serves."""
+    """Whether each attempt on ``track`` removes a serving pod: it is the serving track, and there is no surge."""
     if state.serving is None or track != state.serving.track:
         return False
     return world.spec.rollout.max_surge in (0, "0%")
 
 
 def rollout_phrase(version: str, before: Serving | None) -> tuple[str, str]:
-    """What is rolled out, and in place of what, in words."""
+    """The version of the rollout and the one that it replaces, as parts of a sentence."""
     if before is None:
         return f"version {version}", ""
     if before.version == version:
@@ -153,6 +159,6 @@ def rollout_phrase(version: str, before: Serving | None) -> tuple[str, str]:
 
 
 def left_track(world: World, serving: Serving) -> str:
-    """The track that requests still go to though another one serves from now on; empty when there is none."""
+    """The track that still gets the requests although another one is the serving track, or an empty string."""
     pointed = world.track(world.service_track)
     return pointed.name if pointed.name != serving.track and pointed.exists else ""

@@ -1,8 +1,8 @@
-"""The whole life of a rollout: ``plan(world)`` says what to do next and what to report. Pure.
+"""The whole rollout: ``plan(world)`` returns the next actions and the status. Pure.
 
-Read ``plan`` from top to bottom: what can't be decided leaves first, then the steps decide one after the other, then
-the cluster is made to carry what was decided. Nothing depends on which event woke us; the same world always gives the
-same plan. The steps stand in ``steps``; what a person asks for by annotation is in ``annotations``.
+Read ``plan`` from top to bottom. Cases without a decision return first. Then the steps decide one after the other, and
+the decision becomes actions on the child objects. The plan does not depend on the event that triggered it: the same
+world always gives the same plan. The steps are in ``steps``, the requests by annotation in ``annotations``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def plan(world: World) -> Plan:
     """Decides the next step of one ModelDeployment. Raises nothing for any world that can be observed."""
     ownership = ownership_of(world)
     if ownership.going_away:
-        # what the kept revisions tell is another object's life
+        # the kept revisions are the history of an earlier object of that name
         return Plan((), report(world, Decision(RolloutState(), ownership=ownership)), GARBAGE_WAIT)
     decision = Decision(load(world), tuple(world.children.revisions), ownership)
     if world.parsed_spec is None:
@@ -76,14 +76,14 @@ def plan(world: World) -> Plan:
 
 
 def _only_report(world: World, decision: Decision) -> Plan:
-    """The plan for a spec that can't be read: all stays as it is, and what is under way keeps its slot."""
+    """The plan for a spec that can't be read: nothing changes, and a running rollout keeps its slot."""
     status = report(world, decision)
     in_flight = _takes_a_slot(world, decision.state.candidate)
     return Plan((), status, events=tuple(events_for(world.status, status)), rollout_in_flight=in_flight)
 
 
 def _takes_a_slot(world: World, candidate: Candidate | None) -> bool:
-    # a rollout that is held up, or waits for a person, must not hold up the others
+    # a rollout that is blocked, or waits for a person, must not block the others
     return bool(candidate and candidate.phase.in_flight and not candidate.reason and not world.refused_writes)
 
 
@@ -95,5 +95,5 @@ def _moments(world: World, decision: Decision) -> Iterable[datetime]:
 
 
 def _until_the_first(now: datetime, moments: Iterable[datetime]) -> timedelta | None:
-    # what is due now and could not be done waits for something else than time
+    # a moment that has come and changed nothing waits for something other than time
     return min((moment - now for moment in moments if moment > now), default=None)

@@ -1,4 +1,4 @@
-"""Targets become revisions: rendered once, and never again unasked, unless what the pods mount is gone."""
+"""Renders a target as a revision: once, and again only on request, or if the scripts of its pods are lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from model_operator.planner.manifests import (
 
 
 def read_pod_spec(target: Target) -> ModelDeploymentSpec | None:
-    """The spec as far as it shapes the pods of ``target``; None when this code can't read it."""
+    """The pod settings of ``target`` as a spec. None if this operator can't read them."""
     try:
         return ModelDeploymentSpec.model_validate(
             {"model": {"name": "any", "version": "1"}, **target.pod_spec}
@@ -36,7 +36,7 @@ def read_pod_spec(target: Target) -> ModelDeploymentSpec | None:
 
 
 def render(world: World, revisions: Sequence[Revision], target: Target) -> Revision | Failure:
-    """Makes a revision of ``target`` beside the kept ``revisions``; from here on its template is fixed."""
+    """Renders ``target`` as a new revision next to the kept ``revisions``. Its template never changes after that."""
     if world.credentials_error:
         return Failure(Side.CONFIGURATION, "CredentialsMissing", world.credentials_error)
     spec = read_pod_spec(target)
@@ -45,29 +45,29 @@ def render(world: World, revisions: Sequence[Revision], target: Target) -> Revis
     images = resolve_images(spec, world.defaults, _tags(world, revisions, target))
     if isinstance(images, ImageProblem):
         return Failure(Side.CONFIGURATION, images.reason, images.message)
-    name, config_map = revision_name(target), _scripts_of_today(world)
+    name, config_map = revision_name(target), _current_scripts(world)
     inputs = TemplateInputs(_owner(world), spec, target, name, images, config_map, world.pod_registry)
     number = max((r.number for r in revisions), default=0) + 1
     return Revision(name, number, target, images, pod_template(inputs), config_map)
 
 
 def scripts_are_lost(world: World, revision: Revision) -> bool:
-    """Whether the ConfigMap that its pods mount is gone and was made by another build, so that it stays gone."""
+    """Whether the ConfigMap of its pods is missing and was made by another build, so it can't be recreated."""
     there = {scripts.name for scripts in world.children.config_maps}
-    return revision.config_map not in there and revision.config_map != _scripts_of_today(world)
+    return revision.config_map not in there and revision.config_map != _current_scripts(world)
 
 
 def make_startable(world: World, revisions: Sequence[Revision], revision: Revision) -> Revision | Failure:
-    """The revision itself or, where its scripts are lost, the same target rendered anew with today's."""
+    """The revision itself. If its scripts are lost, the same target rendered again with the current scripts."""
     if not scripts_are_lost(world, revision):
         return revision
-    anew = replace(revision.target, restart=_scripts_of_today(world))
-    kept = next((r for r in revisions if r.name == revision_name(anew)), None)
-    return kept or render(world, revisions, anew)
+    rerendered = replace(revision.target, restart=_current_scripts(world))
+    kept = next((r for r in revisions if r.name == revision_name(rerendered)), None)
+    return kept or render(world, revisions, rerendered)
 
 
 def field_of(pod_spec: Mapping[str, Any], path: str) -> Any:
-    """The value at a path such as ``server.resources`` of a spec as it was written; None where there is none."""
+    """The value at a path such as ``server.resources`` of a raw spec, or None."""
     found: Any = pod_spec
     for name in path.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -75,7 +75,7 @@ def field_of(pod_spec: Mapping[str, Any], path: str) -> Any:
 
 
 def _tags(world: World, revisions: Sequence[Revision], target: Target) -> Mapping[str, str]:
-    """The version's tags; of one that the registry does not name now, what is known of the image's tag."""
+    """The version's tags. If the registry does not name that version now, only the known tag of the image."""
     version = world.resolution.version
     if version and version.version == target.version:
         return version.tags
@@ -87,7 +87,7 @@ def _tags(world: World, revisions: Sequence[Revision], target: Target) -> Mappin
     return {}
 
 
-def _scripts_of_today(world: World) -> str:
+def _current_scripts(world: World) -> str:
     return name_of(scripts_config_map(_owner(world), world.defaults.scripts))
 
 

@@ -1,11 +1,11 @@
-"""The state of a rollout: written down, read back, or rebuilt from the cluster.
+"""The state of a rollout: how it is written, read, and rebuilt from the cluster.
 
-It is kept twice: in the status, and as verdicts beside the kept revisions. The tables below say for both what is
-written under which name, and how it is read again.
+It is stored twice: in the status, and as verdicts on the kept revisions. The tables below list the stored names of
+both, and how each value is written and read.
 
-The status is only a report, and anybody with the right may have written it. Text that can't be read counts as
-absent. Everything in it can be had again from the kept revisions, their verdicts and the revisions that the
-Deployments carry. So a restore from backup is never mistaken for a first deployment.
+The status is only a report, and any client with the permission may have written it. Unreadable parts count as absent.
+All of it can be rebuilt from the kept revisions, their verdicts and the revisions of the Deployments, so a restore
+from backup is never mistaken for a first deployment.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ REJECTIONS_SHOWN = 10
 HISTORY_SHOWN = 20
 _LONGEST_VERDICT = 16 * 1024
 
-# --- how single values are kept ----------------------------------------------------------------------
+# --- how single values are stored ----------------------------------------------------------------------
 
 _NOTHING: Any = object()
-"""Written: the field is left out. Read: the value can't be read, and with it the whole record."""
+"""Written: the field is left out. Read: the value is unreadable, and the whole record with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
-    """Takes what stands there, None where nothing does."""
+    """Takes the stored value, or None if there is none."""
 
 
 def _as_it_is(value: Any) -> Any:
@@ -51,7 +51,7 @@ def _choice(of: type[StrEnum]) -> _Codec:
 def _exact_time(raw: Any) -> Any:
     try:
         moment = datetime.fromisoformat(raw)
-        # a time without a zone would be taken for this machine's
+        # a time without a zone would be read in the zone of this machine
         return moment.astimezone(UTC) if moment.tzinfo else _NOTHING
     except (ValueError, TypeError, OverflowError):
         return _NOTHING
@@ -67,10 +67,10 @@ _TIME = _Codec(rfc3339, lambda raw: read_time(raw) or _NOTHING)
 _TIME_OR_NONE = _Codec(lambda moment: rfc3339(moment) if moment else _NOTHING, read_time)
 _ATTEMPTS = _Codec(_as_it_is, lambda raw: raw if _is_whole(raw, 1) else 1)
 _ONLY_TRUE = _Codec(lambda flag: flag or _NOTHING, lambda raw: raw is True)
-# an operator before this one knew no watch window: what served then is beyond suspicion
+# earlier builds of the operator had no watch window, so a version that served then counts as settled
 _TRUE_UNLESS_FALSE = _Codec(_as_it_is, lambda raw: raw is not False)
 
-# a verdict decides about quarantine: one with a wrong part is none
+# a verdict decides whether a version is tried again, so a verdict with an invalid part is ignored
 _STRICT_TIME = _Codec(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"), _exact_time)
 _STRICT_SIDE = _Codec(
     lambda side: str(side) if side else _NOTHING,
@@ -92,14 +92,14 @@ _T = TypeVar("_T")
 class _Record(Generic[_T]):
     make: Callable[..., _T]
     fields: Sequence[tuple[str, str, _Codec]]
-    """What it is called where it is kept, what it is called here, and how it is kept."""
+    """For each field: its stored name, its name in the record, and its codec."""
 
     def write(self, record: _T) -> dict[str, Any]:
         found = {name: codec.write(getattr(record, here)) for name, here, codec in self.fields}
         return {name: value for name, value in found.items() if value is not _NOTHING}
 
     def read(self, raw: object) -> _T | None:
-        """The record; None where a part that it can't do without is missing or of another kind."""
+        """The record, or None if a required part is missing or has another type."""
         if not isinstance(raw, Mapping):
             return None
         found = {here: codec.read(raw.get(name)) for name, here, codec in self.fields}
@@ -182,7 +182,7 @@ _VERDICT = _Record(
 
 
 def to_status(state: RolloutState, keep: str = "") -> dict[str, Any]:
-    """The status fields that hold ``state``; the rejection of revision ``keep`` is never cut off."""
+    """The status fields of ``state``. The rejection of revision ``keep`` is always among them."""
     shown = list(state.rejected[:REJECTIONS_SHOWN])
     if (kept := state.rejection_of(keep)) and kept not in shown:
         shown[-1] = kept
@@ -196,7 +196,7 @@ def to_status(state: RolloutState, keep: str = "") -> dict[str, Any]:
 
 
 def read_status(status: Mapping[str, Any], name: str) -> RolloutState:
-    """The state that the status of the ModelDeployment ``name`` holds; what can't be read counts as absent."""
+    """The state in the status of the ModelDeployment ``name``. Unreadable parts count as absent."""
     serving, candidate = _SERVING.read(status.get("serving")), _CANDIDATE.read(status.get("candidate"))
     return RolloutState(
         serving and replace(serving, track=_known_track(serving.track, name)),
@@ -207,9 +207,9 @@ def read_status(status: Mapping[str, Any], name: str) -> RolloutState:
 
 
 def load(world: World) -> RolloutState:
-    """Returns the state that the status holds, completed from the cluster where the status is silent."""
-    told = read_status(world.status, world.name)
-    serving, candidate, rejected = told.serving, told.candidate, list(told.rejected)
+    """Returns the state in the status, with missing parts rebuilt from the cluster."""
+    stored = read_status(world.status, world.name)
+    serving, candidate, rejected = stored.serving, stored.candidate, list(stored.rejected)
     if serving is None:
         serving, tried = _rebuild(world)
         candidate = candidate or tried
@@ -219,19 +219,19 @@ def load(world: World) -> RolloutState:
     for revision in reversed(world.children.revisions):
         if revision.name not in known and (found := _rejection_by(revision.verdict, revision)):
             rejected.append(found)
-    # what serves, or is being tried again, is rejected no longer, even if the verdict could not be taken back
+    # a serving revision or a candidate is not rejected any more, even if its verdict could not be removed
     forgiven = {serving.revision} if serving else set()
     forgiven |= {candidate.revision} if candidate and candidate.phase is not Phase.FAILED else set()
     rejected = [r for r in rejected if r.revision not in forgiven]
     rejected.sort(key=lambda r: r.at, reverse=True)
-    history = told.history
+    history = stored.history
     if not history and "observedGeneration" not in world.status and serving:
         history = _rebuild_history(world, serving)
     return RolloutState(serving, candidate, tuple(rejected), history)
 
 
 def _known_track(track: str, first: str) -> str:
-    # any other name would be that of an object which is none of ours
+    # any other name would be an object that does not belong to this ModelDeployment
     second = first + names.SECOND_TRACK_SUFFIX
     return second if track == second else first
 
@@ -245,13 +245,13 @@ def _items(status: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def verdict_annotation(verdict: Verdict | None) -> dict[str, str | None]:
-    """The patch of a kept revision's ``metadata.annotations`` that records a verdict; None takes it back."""
+    """The patch of a kept revision's ``metadata.annotations`` that records a verdict, or removes it with None."""
     text = json.dumps(_VERDICT.write(verdict), ensure_ascii=False) if verdict else None
     return {names.ANNOTATION_VERDICT: text}
 
 
 def read_verdict(text: object) -> Verdict | None:
-    """The verdict that the annotation holds; None where there is none, or none that this code can read."""
+    """The verdict in the annotation. None if there is none that this operator can read."""
     if not isinstance(text, str) or len(text) > _LONGEST_VERDICT:
         return None
     try:
@@ -261,7 +261,7 @@ def read_verdict(text: object) -> Verdict | None:
 
 
 def verdict_on(state: RolloutState, revision: str) -> Verdict | None:
-    """What is to be kept beside that revision, so that it outlives the status; None for nothing."""
+    """The verdict to store on that revision, where it survives the loss of the status. None for no verdict."""
     if state.serving and state.serving.revision == revision:
         return Verdict(VerdictState.LIVE, state.serving.since, settled=state.serving.settled)
     if (found := state.rejection_of(revision)) is None:
@@ -271,7 +271,7 @@ def verdict_on(state: RolloutState, revision: str) -> Verdict | None:
 
 
 def _rejection_by(verdict: Verdict | None, revision: Revision) -> Rejection | None:
-    """The rejection that a verdict tells of: what ``verdict_on`` made it from, but for its alias and next try."""
+    """The rejection in a verdict: the inverse of ``verdict_on``, without the alias and the time of the retry."""
     if verdict is None or verdict.state is not VerdictState.REJECTED or verdict.side is None:
         return None
     kept = (verdict.side, verdict.reason, verdict.message, verdict.at, verdict.attempts)
@@ -282,14 +282,14 @@ def _rejection_by(verdict: Verdict | None, revision: Revision) -> Rejection | No
 
 
 def _rebuild(world: World) -> tuple[Serving | None, Candidate | None]:
-    """Serving and candidate from the verdicts and the Deployments, when the status names neither."""
+    """The serving revision and the candidate by the verdicts and the Deployments, for a status without them."""
     revisions = {r.name: r for r in world.children.revisions}
     lived = [(r.verdict, r) for r in revisions.values() if r.verdict and r.verdict.state is VerdictState.LIVE]
     carried = {track: live.revision for track, live in world.children.deployments.items()}
     pointed = world.service_track or world.name
     serving = None
     if lived:
-        # the clock shows whole seconds, and a rollout may take less than one
+        # times are whole seconds, and a rollout may take less than one: the number decides between equal times
         verdict, revision = max(lived, key=lambda pair: (pair[0].at, pair[1].number))
         tracks = sorted(
             (t for t, name in carried.items() if name == revision.name), key=lambda t: t != pointed
@@ -303,13 +303,13 @@ def _rebuild(world: World) -> tuple[Serving | None, Candidate | None]:
         if found is None or (serving and found.name == serving.revision):
             continue
         if serving and track != serving.track and (found.verdict or not world.track(track).replicas):
-            continue  # what served before, or was sent back; it takes no traffic
+            continue  # an earlier or a rejected revision, which gets no traffic
         return serving, _rebuild_candidate(world, serving, found, track)
     return serving, None
 
 
 def _rebuild_history(world: World, serving: Serving) -> tuple[Departed, ...]:
-    """What the kept revisions tell of what served before: the last time that each of them went live."""
+    """The earlier serving revisions by their verdicts: the last time that each of them went live."""
     lived = [
         (r.verdict.at, r.number, r)
         for r in world.children.revisions
@@ -331,7 +331,7 @@ def _rebuild_candidate(
     verdict = revision.verdict
     rejected = verdict is not None and verdict.state is VerdictState.REJECTED
     if rejected and serving:
-        return None  # a revert that was decided and not yet carried out
+        return None  # the revert is decided and not yet carried out
     return Candidate(
         revision.name,
         revision.target.version,

@@ -1,4 +1,4 @@
-"""The target that the registry and the spec add up to."""
+"""The target, built from the registry's answer and the spec."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 
 
 def build_target(world: World, version: ResolvedVersion) -> Target:
-    """The exact version that the registry names, in the shape that the spec gives its pods."""
+    """The exact version that the registry names, with the pod settings of the spec."""
     return Target(
         world.resolution.registry_url,
         version.model,
@@ -33,7 +33,7 @@ def _digest(spec: ModelDeploymentSpec, version: ResolvedVersion) -> str:
 
 
 def digest_problem(spec: ModelDeploymentSpec, version: ResolvedVersion) -> Failure | None:
-    """Why the version may not start: its digest is required and missing, or is none."""
+    """Why the version may not start: its digest is required and missing, or malformed."""
     integrity = spec.gates.integrity
     digest = _digest(spec, version)
     if not digest and integrity.required:
@@ -52,7 +52,7 @@ def digest_problem(spec: ModelDeploymentSpec, version: ResolvedVersion) -> Failu
 
 
 def find_held_revision(revisions: Sequence[Revision], value: str) -> Revision | None:
-    """The kept revision of that name, or the newest of that version; of several, one that served."""
+    """The kept revision of that name, or else the newest of that version, preferably one that served."""
     if named := next((r for r in revisions if r.name == value), None):
         return named
     of_version = [r for r in revisions if r.target.version == value]

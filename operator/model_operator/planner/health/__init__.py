@@ -1,7 +1,7 @@
-"""Whose fault is it? Verdicts on a revision, by what its pods and its answers say. All pure.
+"""Judges a revision by its pods and its answers: why it fails, and which side can fix that. All pure.
 
-``reasons`` has the one table of reasons. ``judge_candidate_pods`` is for a revision on its way,
-``judge_serving_pods`` for one that serves.
+``reasons`` has the only table of reasons. ``judge_candidate_pods`` judges a candidate, ``judge_serving_pods`` the
+serving revision.
 """
 
 from model_operator.planner.health.candidate import Judgement, judge_candidate_pods, self_test_outcome

@@ -1,7 +1,7 @@
-"""The verdict on a revision that is on its way.
+"""Judges a candidate by its Deployment and its pods.
 
-A *definite* failure is judged when it is first seen; an environment's fault only at the deadline of its phase,
-since it may pass; a bare exit when it has happened twice, which is long before any deadline.
+A *definite* failure counts when it is first seen. A failure of the environment counts at the deadline of its phase,
+since it may pass. A bare exit counts when it has happened twice, which is long before any deadline.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from model_operator.planner.health.reasons import Failure, failure, shorten, wor
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the candidate's pods say now.
+    """The result of one look at the candidate's pods.
 
-    ``live`` and ``failure`` exclude each other; with neither the rollout goes on in ``phase``. ``hint`` is the
-    reason of a trouble that may still pass (``InsufficientCapacity``); ``deadline`` is when it no longer may.
+    ``live`` and ``failure`` exclude each other. With neither, the rollout continues in ``phase``. ``hint`` is the
+    reason of a problem that may still pass (``InsufficientCapacity``), and ``deadline`` is when it becomes a failure.
     """
 
     phase: Phase
@@ -38,8 +38,8 @@ class Judgement:
 def judge_candidate_pods(revision: str, track: Track, limits: RolloutSpec, now: datetime) -> Judgement:
     """Judges the rollout of ``revision`` by the Deployment and the pods of its track.
 
-    ``limits`` holds the seconds per pod and phase. Raises nothing: whatever is missing in the objects counts as
-    not there yet.
+    ``limits`` holds the seconds per pod and phase. Raises nothing: a missing part of an object counts as not there
+    yet.
     """
     deployment = track.deployment
     if deployment is None or deployment.revision != revision or not deployment.observed:
@@ -49,7 +49,7 @@ def judge_candidate_pods(revision: str, track: Track, limits: RolloutSpec, now: 
     mine = [pod for pod in track.pods if pod.revision == revision]
     found = [s for pod in mine if (s := pod_state(pod, now))]
     states = [s for s in found if not s.gone]
-    # a pod that its node put out is told of for a while; it can't hold up those that came after it
+    # an evicted pod is reported for a while, but must not delay the verdict on the pods that replace it
     displaced = [s for s in found if s.gone and now < s.deadline(limits)]
     if sick := worst([s.failure for s in states]):
         return Judgement(Phase.FAILED, sick.message, failure=sick)
@@ -59,10 +59,10 @@ def judge_candidate_pods(revision: str, track: Track, limits: RolloutSpec, now: 
 
 
 def self_test_outcome(revision: str, pods: Sequence[Pod]) -> str:
-    """What the self-test of that revision was: ``Passed``, ``NoExample``, or empty when no ready pod tells.
+    """The result of the revision's self-test: ``Passed``, ``NoExample``, or empty if no ready pod shows it.
 
-    The port opens only after a passed test, so a ready pod proves it; whether there was anything to test with is
-    in the last words of its init container.
+    The port opens only after a passed test, so a ready pod proves it. The termination message of its init container
+    records whether the model has an input example.
     """
     for pod in pods:
         if pod.revision == revision and pod.is_ready and pod.fetch.end:
@@ -73,7 +73,7 @@ def self_test_outcome(revision: str, pods: Sequence[Pod]) -> str:
 
 
 def find_refusal(deployment: Deployment) -> tuple[Failure, datetime | None] | None:
-    """Why the API server refuses the Deployment's new pods, and since when; None when it does not."""
+    """Why the API server refuses the Deployment's new pods, and since when. None if it does not refuse them."""
     refused = deployment.refused_pods
     if not refused.is_true:
         return None
@@ -108,7 +108,7 @@ def _with_unready_pods(
     limits: RolloutSpec,
     now: datetime,
 ) -> Judgement:
-    """The pod that is furthest behind says how far the rollout is; any pod may be the first to miss its deadline."""
+    """Judges by the slowest pod, which sets the phase, and by every deadline: any pod may miss its own first."""
     unready = sorted((s for s in states if not s.ready), key=lambda s: (_ORDER[s.phase], s.since))
     slowest = unready[0]
     deadline = min(s.deadline(limits) for s in unready)
@@ -135,7 +135,7 @@ def _without_unready_pods(
     limits: RolloutSpec,
     now: datetime,
 ) -> Judgement:
-    """Every pod that exists is ready, or none exists: the Deployment itself may be held up."""
+    """Judges the Deployment itself. All existing pods are ready, or none exists, so something may keep it from more."""
     if refused := find_refusal(deployment):
         why, since = refused
         deadline = (since or now) + time_limit(Phase.SCHEDULING, limits)
@@ -148,7 +148,7 @@ def _without_unready_pods(
     if states:
         return Judgement(Phase.ROLLING, _replicas_text(deployment, len(states)))
     if displaced and (trouble := displaced[0].trouble):
-        # no deadline: what must not happen for ever is watched over by the time of all phases together
+        # no deadline here: the sum of all phase limits ends a rollout whose pods are evicted again and again
         return Judgement(Phase.SCHEDULING, trouble.message, hint=trouble.reason)
     return Judgement(Phase.SCHEDULING, "waiting for the first pod")
 

@@ -1,4 +1,4 @@
-"""The ends of a container: when, how often, and whose fault."""
+"""The exits of a container: when, how often, and which side can fix the cause."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from model_operator.domain.objects import Container, ContainerEnd, Pod
 from model_operator.planner.health.reasons import EXIT_CODES, Failure, failure
 
 BARE_EXITS = 2
-"""How many ends without a code of ours make a crash loop of one pod: the first may be bad luck."""
+"""Exits of one pod without an exit code of the scripts that make a crash loop. The first may be an accident."""
 LOG_LIMIT = 768
-"""Characters of a container's log that are quoted where it left no message of ours."""
+"""Characters of a container's log that are quoted if it wrote no termination message of the scripts."""
 
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
-# the kubelet does not know how a container ended over which the node went down
+# with these, the node went down, and the kubelet does not know how the container ended
 _NODE_WENT_DOWN = frozenset({"ContainerStatusUnknown", "Unknown"})
 _KILLED = 137
 _ASKED_TO_END = 143
@@ -24,13 +24,16 @@ _ASKED_TO_END = 143
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run of a container that is over; the first has number 0."""
+    """One finished run of a container. The first has number 0."""
 
     number: int
     end: ContainerEnd
 
     def ended_after(self, moment: datetime) -> bool:
-        """Also within its second, since the API counts whole ones: what just went live ran when it did."""
+        """Whether the run ended at ``moment`` or later.
+
+        The same second counts, because the API has whole seconds and the run was on when the version went live.
+        """
         return self.end.finished is not None and self.end.finished >= moment
 
     def started_after(self, moment: datetime) -> bool:
@@ -38,15 +41,15 @@ class _Run:
 
 
 def last_end(container: Container, after: datetime | None = None) -> ContainerEnd | None:
-    """How the container last ended, where it should not have; None when it did not (after that moment)."""
+    """The latest exit of the container that should not have happened, if any (after ``after``)."""
     return next((r.end for r in _runs(container) if _counts(r, container, after)), None)
 
 
 def bare_exits(pod: Pod, container: Container, after: datetime | None = None) -> int:
-    """How often the container ended, after that moment if there is one.
+    """The number of exits of the container, after ``after`` if that is given.
 
-    The status shows two ends at most, and the count of restarts says nothing of when. So for a pod that is
-    older than ``after`` (when it was ready, hence running) the end before a later start is counted as well.
+    The status has at most two exits, and the count of restarts has no times. A pod that is older than ``after`` was
+    ready at that moment, so it was running. If a run started later, the exit before it counts as well.
     """
     if after is None or (pod.created is not None and pod.created > after):
         return container.restarts + (0 if container.running else 1)
@@ -58,9 +61,9 @@ def bare_exits(pod: Pod, container: Container, after: datetime | None = None) ->
 
 
 def exit_failure(name: str, ended: ContainerEnd, exits: int, *, ours: bool) -> Failure | None:
-    """What the end of the container ``name`` means; ``ours`` says that its exit codes are our scripts'.
+    """The failure that the exit of the container ``name`` means, or None for a first bare exit.
 
-    None for a first bare exit.
+    With ``ours``, the exit code is one of the operator's scripts.
     """
     said = (ended.said or _end_of(ended.message)).strip()
     if ended.reason == "OOMKilled":
@@ -77,7 +80,7 @@ def exit_failure(name: str, ended: ContainerEnd, exits: int, *, ours: bool) -> F
 
 
 def how(ended: ContainerEnd) -> str:
-    """The way in which a container ended, in words."""
+    """The exit code with its usual cause, as a part of a sentence."""
     code = ended.exit_code
     known = "unknown" if code is None else code
     if code == _KILLED:
@@ -88,17 +91,17 @@ def how(ended: ContainerEnd) -> str:
 
 
 def _runs(container: Container) -> Iterator[_Run]:
-    """The runs that the status shows to be over, latest first."""
+    """The finished runs in the status, latest first."""
     if container.end:
         yield _Run(container.restarts, container.end)
     if container.last_end:
-        # between two runs the container waits, and the restart is not counted yet
+        # between two runs the container waits, and its restart count has not been raised yet
         waits = container.end is None and not container.running
         yield _Run(container.restarts if waits else container.restarts - 1, container.last_end)
 
 
 def _counts(run: _Run, container: Container, after: datetime | None) -> bool:
-    """Whether that end is one that should not have been: only a fetch may end well."""
+    """Whether that exit should not have happened. Only a fetch container may exit with 0."""
     if run.end.exit_code == 0 and container.name == CONTAINER_FETCH:
         return False
     if run.end.reason in _NODE_WENT_DOWN:
@@ -107,6 +110,6 @@ def _counts(run: _Run, container: Container, after: datetime | None) -> bool:
 
 
 def _end_of(log: str) -> str:
-    """What a traceback says stands at its end."""
+    """The last LOG_LIMIT characters, since a traceback has its error at the end."""
     log = log.strip()
     return log if len(log) <= LOG_LIMIT else "…" + log[1 - LOG_LIMIT :]

@@ -1,4 +1,4 @@
-"""What a node, or whoever clears it, did to a pod. None of it says anything about a model."""
+"""Evictions and lost nodes: reasons for the end of a pod that are not the model's."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from model_operator.planner.health.reasons import Failure, failure, shorten
 _LOST = frozenset({"NodeLost", "Shutdown", "NodeShutdown", "Terminated"})
 _PUT_OUT = frozenset({"Evicted", "Preempting", "NodeAffinity", "UnexpectedAdmissionError"})
 _REFUSED = "OutOf"
-"""OutOfcpu, OutOfmemory, OutOfnvidia.com/gpu: the node had less room than the scheduler thought."""
+"""OutOfcpu, OutOfmemory, OutOfnvidia.com/gpu: the node had less room than the scheduler had counted on."""
 _LOST_BY = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
-"""Reasons of the condition DisruptionTarget for pods whose node does not answer, or is no more."""
+"""Reasons of the condition DisruptionTarget for pods whose node does not respond or was removed."""
 _DETAIL = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Displacement:
-    """A pod that its node lost or put out."""
+    """An eviction of a pod, or the loss of its node."""
 
     trouble: Failure
     since: datetime | None
     gone: bool
-    """Whether the pod is over, so that its ReplicaSet has another one made."""
+    """Whether the pod has ended or is being deleted, so its ReplicaSet creates another one."""
 
 
 def displacement(pod: Pod) -> Displacement | None:
-    """What was done to the pod; None for one that only its own containers, or a rollout, can have stopped."""
+    """The displacement of the pod. None if only its own containers or a rollout can have stopped it."""
     disruption, readiness = pod.condition("DisruptionTarget"), pod.condition("Ready")
     over = pod.phase in ("Failed", "Succeeded")
     if disruption.is_true:
@@ -37,9 +37,9 @@ def displacement(pod: Pod) -> Displacement | None:
     elif pod.reason in _LOST or pod.phase == "Unknown":
         kind, said, since = "NodeLost", _quote(pod), readiness.since
     elif over or pod.reason in _PUT_OUT or pod.reason.startswith(_REFUSED):
-        # with restartPolicy Always no container can bring the end of its pod about
+        # with restartPolicy Always, no container can end its pod
         kind, said, since = "Evicted", _quote(pod), readiness.since
-    elif _unheard_of(pod, readiness):
+    elif _is_silent(pod, readiness):
         kind, said, since = "NodeLost", "its kubelet does not report", readiness.since
     else:
         return None
@@ -48,8 +48,11 @@ def displacement(pod: Pod) -> Displacement | None:
     return Displacement(trouble, since or pod.started or pod.created, gone=pod.leaving or over)
 
 
-def _unheard_of(pod: Pod, readiness: Condition) -> bool:
-    """The node controller turns Ready to False for the pods of a silent node, and touches nothing else of them."""
+def _is_silent(pod: Pod, readiness: Condition) -> bool:
+    """Whether the pod's node does not report.
+
+    The node controller then sets Ready to False and changes nothing else of the pod.
+    """
     return readiness.is_false and readiness.reason != "ReadinessGatesNotReady" and pod.containers_ready
 
 

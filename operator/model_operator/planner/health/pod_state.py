@@ -1,4 +1,4 @@
-"""One pod: how far it came, since when, and what troubles it."""
+"""The state of one pod: its phase, since when, and its problem."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from model_operator.domain.rollout import Phase
 from model_operator.planner.health.container_exits import bare_exits, exit_failure, last_end
 from model_operator.planner.health.disruptions import displacement
 from model_operator.planner.health.reasons import Failure, failure
-from model_operator.planner.health.scheduling import what_did_not_fit
+from model_operator.planner.health.scheduling import describe_unschedulable
 
 CONFIG_GRACE = timedelta(seconds=60)
-"""A Secret or ConfigMap of the same GitOps sync may arrive a little after the ModelDeployment."""
+"""A GitOps sync may create a Secret or ConfigMap a little after the ModelDeployment that uses it."""
 
 _IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError"})
 _IMAGE_FINAL = frozenset({"InvalidImageName", "ErrImageNeverPull"})
@@ -26,18 +26,18 @@ _CONFIG_WAITS = frozenset({"CreateContainerConfigError", "CreateContainerError",
 
 @dataclass(frozen=True, slots=True)
 class PodState:
-    """How far a pod came, since when, and what troubles it."""
+    """The phase of a pod, since when, and its problem."""
 
     phase: Phase
     since: datetime
     ready: bool = False
     failure: Failure | None = None
     trouble: Failure | None = None
-    """A failure once the phase's deadline has passed."""
+    """A problem that becomes a failure at the deadline of the phase."""
     patience: timedelta | None = None
-    """How long the trouble may last, where that is less than the phase's limit."""
+    """How long the trouble may last, if that is less than the limit of the phase."""
     gone: bool = False
-    """Whether it is over without its own fault; another pod takes its place."""
+    """Whether the pod was evicted or lost with its node. Another pod replaces it."""
 
     def deadline(self, limits: RolloutSpec) -> datetime:
         """When this pod must have left its phase."""
@@ -56,9 +56,9 @@ def time_limit(phase: Phase, limits: RolloutSpec) -> timedelta:
 
 
 def pod_state(pod: Pod, now: datetime, after: datetime | None = None) -> PodState | None:
-    """The state of a pod; None for one that is being deleted as it should be.
+    """The state of a pod, or None if the pod is being deleted on purpose.
 
-    With ``after``, only what ended later is held against it, also while it is ready.
+    With ``after``, only later exits count, and they count even while the pod is ready.
     """
     created = pod.created or now
     if moved := displacement(pod):
@@ -69,7 +69,7 @@ def pod_state(pod: Pod, now: datetime, after: datetime | None = None) -> PodStat
     if not scheduled.is_true:
         trouble = None
         if scheduled.reason == "Unschedulable":
-            trouble = failure("InsufficientCapacity", what_did_not_fit(pod, scheduled.message))
+            trouble = failure("InsufficientCapacity", describe_unschedulable(pod, scheduled.message))
         return PodState(Phase.SCHEDULING, created, trouble=trouble)
     since = scheduled.since or created
     if pod.is_ready:
@@ -79,13 +79,13 @@ def pod_state(pod: Pod, now: datetime, after: datetime | None = None) -> PodStat
     if not initialized.is_true:
         return _container_state(pod, pod.fetch, PodState(Phase.FETCHING, since), after)
     since = initialized.since or since
-    # a pod that was ready and no longer is has its time again: it did start
+    # a pod that was ready before gets the full time again, because it has proved that it can start
     since = max(since, pod.condition("Ready").since or since)
     return _container_state(pod, pod.server, PodState(Phase.STARTING, since), after)
 
 
 def _container_state(pod: Pod, container: Container, known: PodState, after: datetime | None) -> PodState:
-    """Adds to ``known`` what the container's status tells."""
+    """``known`` with the failure or trouble in the container's status."""
     reason, said, name = container.waiting_for, container.waiting_message, container.name
     if reason in _IMAGE_FINAL or (
         reason in _IMAGE_WAITS and any(sign in said.lower() for sign in _IMAGE_MISSING_SIGNS)

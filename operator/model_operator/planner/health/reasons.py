@@ -1,6 +1,6 @@
-"""Why a version does not serve: every reason, whose fault it is, what it means, what helps. The one table.
+"""The only table of the reasons for a failure: side, meaning and remedy of each.
 
-docs/reference/failures.md has the same rows; a test compares the two word by word.
+docs/reference/failures.md has the same rows, and a test compares the two word by word.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from model_operator.domain.revision import Side
 
 MESSAGE_LIMIT = 1024
-"""Characters of a message; a condition and an event take no more."""
+"""Characters of a message. Conditions and events allow no more."""
 
 M, C, E = Side.MODEL, Side.CONFIGURATION, Side.ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a revision can't go on, or serve on."""
+    """Why a revision can't be rolled out, or can't keep serving."""
 
     side: Side
     reason: str
     message: str
     definite: bool = True
-    """False when the same version might well do better another time: it is given three attempts.
+    """False if a retry of the same version may succeed. It then gets three attempts.
 
-    Says nothing for side Environment, which is tried again anyway.
+    Without meaning for side Environment, which is always retried.
     """
 
 
@@ -39,11 +39,11 @@ class Reason:
     remedy: str
     definite: bool = True
     of_files: bool = False
-    """Whether it is about the version's files, so that only where they are fetched from can fix it."""
+    """Whether the version's files are the cause. Then only another source of the files can fix it."""
     fixed_by: str = ""
-    """For the model's side: the field of the spec that the remedy names, where a commit may be the remedy."""
+    """For side Model: the field of the spec in the remedy, if a commit can be the remedy."""
     said: bool = False
-    """Whether the words that come with each case name the remedy, since that depends on the case."""
+    """Whether the message of each case contains its own remedy, which depends on the case."""
 
 
 REASONS: Mapping[str, Reason] = {
@@ -218,14 +218,14 @@ _CODES: Mapping[int, str] = {
 EXIT_CODES: Mapping[int, tuple[str, Side]] = {
     code: (reason, REASONS[reason].side) for code, reason in _CODES.items()
 }
-"""Exit codes of the scripts in ``pod/``; a test compares the two lists."""
+"""Exit codes of the scripts in ``pod/``. A test compares the two lists."""
 
 
 def failure(reason: str, happened: str = "", last_words: str = "") -> Failure:
-    """The failure of that reason, with a message that says what happened and what helps.
+    """The failure of that reason, with a message of cause and remedy.
 
-    ``happened`` is what is known of this case, in place of the table's words; ``last_words`` are a container's.
-    What is too long is shortened so that the remedy stays. Raises KeyError for a reason that the table lacks.
+    ``happened`` describes this case and replaces the meaning in the table. ``last_words`` is the output of a
+    container. A long message is shortened, but the remedy stays complete. Raises KeyError for an unknown reason.
     """
     known = REASONS[reason]
     remedy = "" if known.said and happened else f"; {known.remedy}"
@@ -236,7 +236,7 @@ def failure(reason: str, happened: str = "", last_words: str = "") -> Failure:
 
 
 def worst(failures: Sequence[Failure | None]) -> Failure | None:
-    """The one to go by: the model's before the manifest's before the environment's, what is definite first."""
+    """The failure that decides: Model before Configuration before Environment, definite ones first."""
     order = [Side.MODEL, Side.CONFIGURATION, Side.ENVIRONMENT]
     found = [f for f in failures if f]
     return min(found, key=lambda f: (order.index(f.side), not f.definite, f.reason)) if found else None

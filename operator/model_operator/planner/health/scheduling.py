@@ -1,4 +1,4 @@
-"""What did not fit: the scheduler's sentence in words, with what the pod asks for."""
+"""Why no node has room for a pod: the scheduler's message in plain words, with the pod's requests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from model_operator.domain.objects import Pod
 
 _LONGEST = 2000
-"""Characters read of the scheduler's sentence: one part for each kind of obstacle, so a few hundred as a rule."""
+"""Characters that are read of the scheduler's message. It has one part per kind of obstacle, usually a few hundred."""
 _AFTERTHOUGHTS = re.compile(r"(?:\. no new claims to deallocate,?)? preemption:")
-"""What the scheduler's plug-ins add about making room by force; the first was seen with Kubernetes 1.36."""
+"""The end of the message, which the scheduler's plug-ins add about preemption. Kubernetes 1.36 adds the first part."""
 _COUNTED = re.compile(r"0/(\d+) nodes are available: (.*)")
 _NEXT_PART = re.compile(r", (?=\d+ )")
 _PART = re.compile(r"(\d+) (.+)")
@@ -32,13 +32,13 @@ _OBSTACLES = {
         "do not fit the anti-affinity in pod.affinity",
     ),
 }
-"""The scheduler's words for one node or several, in ours: for one node, for several."""
+"""The scheduler's words for an obstacle, with plain words for one node and for several."""
 
 
-def what_did_not_fit(pod: Pod, scheduler: str) -> str:
-    """Why no node takes the pod, from the scheduler's message and the pod's requests; quotes the message.
+def describe_unschedulable(pod: Pod, scheduler: str) -> str:
+    """Why no node has room for the pod, by the scheduler's message and the pod's requests. Quotes the message.
 
-    Without a message, or with one in words unknown here, it says less.
+    Without a message, or with an unknown one, the text is shorter.
     """
     sentence = _AFTERTHOUGHTS.split(scheduler[:_LONGEST])[0].strip().rstrip(".")
     if not sentence:
@@ -50,14 +50,14 @@ def what_did_not_fit(pod: Pod, scheduler: str) -> str:
         return f"no node has room for the pod: {sentence}"
     total = int(found[1][:9])
     parts = [_PART.match(part) for part in _NEXT_PART.split(found[2])]
-    told = [_in_words(int(part[1][:9]), part[2]) for part in parts if part]
+    described = [_in_words(int(part[1][:9]), part[2]) for part in parts if part]
     missing = [m[1] for part in parts if part and (m := _TOO_LITTLE.match(part[2]))]
     nodes = "of 1 node" if total == 1 else f"of {total} nodes"
-    asked = [line for resource in missing if (line := _describe_requests(pod, resource))]
+    requests = [line for resource in missing if (line := _describe_requests(pod, resource))]
     return "; ".join(
         [
-            f"no node has room for the pod: {nodes}, {', '.join(told)}",
-            *asked,
+            f"no node has room for the pod: {nodes}, {', '.join(described)}",
+            *requests,
             f"message of the scheduler: {sentence}",
         ]
     )
@@ -76,7 +76,7 @@ def _in_words(nodes: int, obstacle: str) -> str:
 
 
 def _describe_requests(pod: Pod, resource: str) -> str:
-    """Which container asks for how much of the resource; they are told apart, since sums would hide a sidecar."""
+    """The request of each container for the resource. A sum would hide the request of a sidecar."""
     asks = [
         f"{amount[:30]} for {asked.container[:63] or 'a container'}"
         for asked in pod.requests

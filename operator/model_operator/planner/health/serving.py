@@ -1,8 +1,8 @@
-"""The verdict on a revision that serves, while it is still watched: what may be held against it, and what not.
+"""Judges the serving revision during its watch window: which failures count against it, and which don't.
 
-A rollout only shows that a version can start. Leaks, native crashes, slow deaths and errors in its answers show
-under real requests, so for ``rollout.watchSeconds`` they are still the version's. What the surroundings do
-(nodes, quotas, too many requests) is reported and never held against it.
+A rollout only shows that a version can start. Memory leaks, native crashes, hangs and errors in answers appear under
+real requests, so they count against the version for ``rollout.watchSeconds``. Problems of the environment (nodes,
+quotas, too many requests) are reported and never count against it.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from model_operator.planner.health.pod_state import PodState, pod_state
 from model_operator.planner.health.reasons import Failure, failure, worst
 
 BARE_EXITS_OF_ALL_PODS = 3
-"""Two exits of one pod are judged as in a rollout; over all pods three, since one bad request may be sent again
-to a second pod by its caller and end that one too."""
+"""Exits over all pods that make a crash loop. Two in one pod are enough, as in a rollout. Over all pods it takes three,
+because a caller may retry one bad request and crash a second pod with it."""
 READINESS_PATIENCE = timedelta(seconds=30)
-"""The probe has failed three times in 15 s by then; as long again rides out a burst or a long collection of
-garbage, and a revert still begins within a minute of the first failed probe."""
+"""Time after the pod lost its readiness, when its probe has failed three times in 15 s. It outlasts a burst of requests
+or a long garbage collection, and a revert still begins within a minute of the first failed probe."""
 ENOUGH_REQUESTS = 20
-"""With fewer, two unlucky requests would make a ratio of a tenth."""
+"""With fewer requests, two failed ones would already be 10 %."""
 ERROR_RATIO = 0.10
-"""Far above what a healthy service shows, low enough for a model that fails on one kind of input."""
+"""Far above the ratio of a healthy service, and low enough for a model that fails on one kind of input."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServingJudgement:
-    """What is wrong with a revision that serves; both None when all is well."""
+    """The problem of a serving revision. Both are None if there is none."""
 
     failure: Failure | None = None
-    """What is held against the revision."""
+    """The failure that counts against the revision."""
     trouble: Failure | None = None
-    """What is only worth telling."""
+    """A problem that is only reported."""
     look_at: datetime | None = None
-    """When to look again, because something that is wrong now becomes a failure if it lasts until then."""
+    """When to look again, because a present problem becomes a failure if it lasts until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Load:
     autoscaler: Autoscaler | None = None
 
     def saturates(self, deployment: Deployment) -> bool:
-        """Whether there are more requests than pods for them, so that slow probes prove nothing."""
+        """Whether the pods get more requests than they can handle, so that slow probes prove nothing."""
         if self.traffic.saturated or self.autoscaler is None:
             return self.traffic.saturated
         scaled = self.autoscaler.track
@@ -72,9 +72,9 @@ class _Seen:
 def judge_serving_pods(
     revision: str, track: Track, load: Load, since: datetime, now: datetime
 ) -> ServingJudgement:
-    """Judges ``revision``, which went live at ``since``, by its track and by what its pods answered.
+    """Judges ``revision``, which went live at ``since``, by its track and by the answers of its pods.
 
-    Other revisions' pods may be on the track. Raises nothing, whatever the objects lack.
+    The track may have pods of other revisions. Raises nothing, even if parts of the objects are missing.
     """
     deployment = track.deployment
     if deployment is None or deployment.revision != revision or deployment.replicas == 0:
@@ -102,7 +102,7 @@ def judge_serving_pods(
 
 
 def _crashes(seen: _Seen) -> Failure | None:
-    """A crash loop that is spread over the pods, none of which has anything worse than a single bare exit."""
+    """A crash loop over several pods, each of which has at most a single bare exit."""
     pods = [pod for pod, known in seen.pods if known.failure is None]
     exits = sum(_exits(pod, seen.since) for pod in pods)
     if exits < BARE_EXITS_OF_ALL_PODS:
@@ -116,7 +116,7 @@ def _crashes(seen: _Seen) -> Failure | None:
 
 
 def _exits(pod: Pod, since: datetime) -> int:
-    """How often the server ended in the watch window, whatever for."""
+    """The number of exits of the server in the watch window, for any reason."""
     return bare_exits(pod, pod.server, since) if last_end(pod.server, since) else 0
 
 
@@ -124,18 +124,18 @@ def _any_exits(seen: _Seen) -> bool:
     return any(_exits(pod, seen.since) for pod, _ in seen.pods)
 
 
-# --- pods that fall silent -----------------------------------------------------------------------------
+# --- pods that lose readiness -----------------------------------------------------------------------------
 
 
 def _silent_pods(seen: _Seen) -> list[datetime]:
-    """Since when pods that had been ready are not, though their server was not started anew."""
+    """When pods lost their readiness although their server was not restarted."""
     found = []
     for pod, known in seen.pods:
         started, readiness = pod.server.running_since, pod.condition("Ready")
         since = readiness.since
         if known.ready or started is None or since is None or not readiness.is_false:
             continue
-        # of a pod that never was ready the condition is older than its server; times are whole seconds
+        # a pod that was never ready has a condition older than its server. Times are whole seconds
         if pod.server.ready is False and started < since and since >= seen.since:
             found.append(since)
     return found
@@ -156,7 +156,7 @@ def _saturated_text(pods: int) -> str:
 
 
 def _errors(traffic: Traffic) -> Failure | None:
-    """Too many answers of 500 or more; too few requests tell nothing."""
+    """The failure for too many answers of 500 or more. Too few requests prove nothing."""
     if traffic.requests < ENOUGH_REQUESTS or traffic.errors / traffic.requests < ERROR_RATIO:
         return None
     share = 100 * traffic.errors / traffic.requests
@@ -171,7 +171,7 @@ def _errors(traffic: Traffic) -> Failure | None:
 
 
 def _is_overdue(known: PodState, now: datetime) -> bool:
-    """Whether a trouble of the manifest's making, which might have passed, did not."""
+    """Whether a trouble of side Configuration has lasted longer than its patience."""
     if known.trouble is None or known.trouble.side is Side.ENVIRONMENT or known.patience is None:
         return False
     return now >= known.since + known.patience

@@ -1,7 +1,7 @@
-"""The report: the status of a ModelDeployment, for every situation. All pure.
+"""The status of a ModelDeployment, for every situation. All pure.
 
-``status`` puts it together, ``conditions`` has the conditions, ``blockers`` finds what is in the way.
-``events`` tells of conditions that went bad.
+``status`` builds it, ``conditions`` has the conditions, and ``blockers`` finds the obstacles. ``events`` makes the
+events for conditions that became unhealthy.
 """
 
 from model_operator.planner.status.status import report

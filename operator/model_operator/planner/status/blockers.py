@@ -1,4 +1,4 @@
-"""What keeps the spec from coming into force, or what serves from doing its work."""
+"""Obstacles that keep the spec from being rolled out, or the serving revision from working."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Blocker:
 
 
 def find_blocker(world: World, decision: Decision) -> Blocker | None:
-    """What stands in the way of everything else."""
+    """The obstacle to everything else, if any."""
     if gone := decision.ownership.going_away:
         text = f"waiting for the garbage collector to remove {', '.join(gone)} of an earlier ModelDeployment"
         return Blocker("WaitingForDeletion", text, stalled=False)
@@ -46,7 +46,7 @@ def find_blocker(world: World, decision: Decision) -> Blocker | None:
 
 
 def _is_the_candidates(world: World, refused: RefusedWrite, state: RolloutState) -> bool:
-    """Whether it is a candidate's template that is refused: the planner deals with that, what serves is well."""
+    """Whether the API server refused a candidate's template: the planner handles that, the serving pods are fine."""
     if refused.ref.kind is not Kind.DEPLOYMENT:
         return False
     candidate = state.candidate
@@ -63,7 +63,7 @@ def _is_the_candidates(world: World, refused: RefusedWrite, state: RolloutState)
 
 
 def find_idle_blocker(world: World, decision: Decision, serving: Serving) -> Blocker | None:
-    """Why a track that neither serves nor carries a candidate keeps the size or the shape that it has."""
+    """The obstacle to a change of a track that has neither the serving revision nor the candidate."""
     state = decision.state
     in_use = {serving.track, state.candidate.track if state.candidate else ""}
     for refused in world.refused_writes:
@@ -75,7 +75,7 @@ def find_idle_blocker(world: World, decision: Decision, serving: Serving) -> Blo
 
 
 def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> Blocker | None:
-    """What keeps the serving revision from doing its work."""
+    """The obstacle that keeps the serving revision from working."""
     live = world.track(serving.track)
     left = world.track(left_track(world, serving)).revision
     if decision.state.rejection_of(left) and not world.spec.suspend:
@@ -97,7 +97,10 @@ def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> 
 
 
 def _nothing_available(world: World, decision: Decision, serving: Serving) -> Blocker:
-    """A revert target that can't start is not reverted further: a person has to help, and pods keep trying."""
+    """The obstacle of a serving revision without available pods.
+
+    If it is the target of a revert, it is not reverted further. A person has to help, and its pods keep trying.
+    """
     text = f"version {serving.version} should serve, but none of its pods is available"
     live = world.track(serving.track)
     found = judge_candidate_pods(serving.revision, live, world.spec.rollout, world.now)
@@ -112,7 +115,7 @@ def _nothing_available(world: World, decision: Decision, serving: Serving) -> Bl
 
 
 def describe_lost_scripts(world: World, decision: Decision, serving: Serving) -> str:
-    """What is to be said of a serving revision whose new pods could not start; empty when they could."""
+    """The message for a serving revision whose new pods could not start. Empty if they could."""
     kept = next((r for r in decision.revisions if r.name == serving.revision), None)
     if kept is None or not scripts_are_lost(world, kept):
         return ""

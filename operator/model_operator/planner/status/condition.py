@@ -1,4 +1,4 @@
-"""One condition, and how it becomes a part of the status."""
+"""One condition, and how it is merged into the status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Status = Literal["True", "False", "Unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition as it should be now."""
+    """One condition as it should be in the next status."""
 
     type: str
     status: Status
@@ -29,8 +29,8 @@ def merge(
 ) -> list[dict[str, Any]]:
     """Returns ``desired`` as status conditions.
 
-    ``lastTransitionTime`` is taken from ``previous`` where the status did not move, and is ``now`` otherwise.
-    Conditions that are not wanted any more are left out.
+    ``lastTransitionTime`` comes from ``previous`` if the condition's status is unchanged, and is ``now`` otherwise.
+    Conditions that are not in ``desired`` are removed.
     """
     known = {str(p.get("type")): p for p in previous if isinstance(p, Mapping)}
     merged = []

@@ -1,8 +1,8 @@
 """The conditions, for every situation.
 
-They follow Kubernetes' conventions and kstatus: the healthy value is True, absent means not so. ``Ready`` speaks to
-the author of a manifest, ``Current`` to the person who moved the alias. A rejected alias move beside a healthy
-service leaves ``Ready=True``, so that it never blocks a GitOps sync. A bad commit always shows.
+They follow the conventions of Kubernetes and kstatus: True is healthy, and an absent condition doesn't apply. ``Ready``
+is for the author of a manifest, ``Current`` for the person who moved the alias. A rejected alias move next to a
+healthy service leaves ``Ready=True``, so it never blocks a GitOps sync. A bad commit always sets ``Ready=False``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from model_operator.planner.status.ready import readiness
 
 
 def conditions(world: World, decision: Decision) -> Iterator[Condition]:
-    """The conditions of that decision; of a spec that can't be read they say so and nothing else."""
+    """The conditions of that decision. For a spec that can't be read, they report only that."""
     if world.parsed_spec is None:
         yield Condition("Ready", "False", "InvalidSpec", world.spec_error)
         yield Condition("Current", "Unknown", "InvalidSpec", world.spec_error)
@@ -53,7 +53,7 @@ def _resolved(world: World) -> Condition:
 
 
 def _admitted(world: World, decision: Decision) -> Condition | None:
-    """The condition Admitted; None where the spec sets no gate."""
+    """The condition Admitted, or None if the spec sets no gate."""
     gates, candidate, desired = world.spec.gates, decision.state.candidate, decision.desired
     if not (asks_anything(gates) or gates.approval.mode == "Manual"):
         return None
@@ -73,11 +73,11 @@ def _admitted(world: World, decision: Decision) -> Condition | None:
     return Condition("Admitted", "True", "Admitted", f"version {version} may start")
 
 
-# --- why the operator is still at work -----------------------------------------------------------------
+# --- why the operator is not at rest -----------------------------------------------------------------
 
 
 def _reconciling(world: World, decision: Decision) -> Condition | None:
-    """The condition Reconciling; None when the operator is at rest. The first rule that speaks decides."""
+    """The condition Reconciling by the first rule with a result, or None if the operator is at rest."""
     found = next((found for rule in _AT_WORK if (found := rule(world, decision))), None)
     return Condition("Reconciling", "True", *found) if found else None
 

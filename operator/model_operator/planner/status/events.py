@@ -1,4 +1,4 @@
-"""Events for conditions that went bad."""
+"""Events for conditions that became unhealthy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from model_operator.domain.rollout import Phase
 
 
 def events_for(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Event]:
-    """Events for conditions that went bad since the status ``before``, one per reason.
+    """Events for conditions that became unhealthy since the status ``before``, one per reason.
 
-    What the planner tells itself (a revert, a first failure) is not told twice.
+    Reasons for which the planner emits its own event (a revert, a first failure) are skipped.
     """
     skipped = {
         "RollingOut",
@@ -28,7 +28,7 @@ def events_for(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
     skipped |= {"RevisionHeld", str(part(after, "serving").get("reason"))}
     candidate = part(after, "candidate")
     if candidate.get("phase") == Phase.READY:
-        skipped.add(str(candidate.get("reason")))  # it waits as it should
+        skipped.add(str(candidate.get("reason")))  # the normal wait before the Service moves
     if after.get("rejected") != before.get("rejected"):
         skipped.add("VersionRejected")
     contest, fought = _find(after, "Reconciling"), _find(before, "Reconciling")
@@ -46,7 +46,7 @@ def events_for(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
         bad = now.get("status") == "True" if kind == "Stalled" else now.get("status") != "True"
         reason = str(now.get("reason"))
         if kind == "Current" and reason == "VersionRejected" and then.get("status") == "Unknown":
-            continue  # it was told before the registry was away
+            continue  # emitted before the registry was unreachable
         if now and bad and reason != then.get("reason") and reason not in skipped:
             skipped.add(reason)
             yield Event(True, reason, str(now.get("message")))

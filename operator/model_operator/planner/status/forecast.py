@@ -1,4 +1,4 @@
-"""The next step before it happens: what goes where, which gates it passed, and what it costs in pods."""
+"""The next rollout before it happens: its versions, the results of its gates, and its cost in pods."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MESSAGE_SHOWN = 512
 def forecast(
     world: World, state: RolloutState, revision: Revision | None, admission: GateReport | None
 ) -> dict[str, Any]:
-    """What the rollout that waits, runs or is kept out does to the pods; empty when there is none.
+    """The effect on the pods of a rollout that waits, runs or is kept out. Empty if there is none.
 
-    ``revision`` is the one that it brings. What the gates said of it stays shown after they are no longer asked.
+    ``revision`` is the one that is rolled out. The results of its gates are kept after the gates were last checked.
     """
     candidate, spec = state.candidate, world.spec
     if candidate and candidate.phase is Phase.FAILED:
@@ -55,7 +55,7 @@ def _describe_first(number: int) -> str:
 
 def _gates(world: World, revision: str, admission: GateReport | None) -> dict[str, Any]:
     if admission is None:
-        # asked before it started; what they said then is worth reading until it has ended
+        # the gates were checked before the rollout started, and their results stay until it has ended
         before = world.status.get("plan")
         if not isinstance(before, Mapping) or before.get("revision") != revision:
             return {}

@@ -1,4 +1,4 @@
-"""The tags that tell the registry how a version fared here."""
+"""The tags that record in the registry the outcome of a version in this cluster."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from model_operator.domain.world import World
 
 
 def _same_registry(world: World, revision: Revision) -> bool:
-    """Whether the version is one of the registry that is followed now: another's may be another model."""
+    """Whether the version is in the current registry. In another registry, that name may be another model."""
     return revision.target.registry_url == world.resolution.registry_url
 
 
 def registry_tags(
     world: World, state: RolloutState, revisions: Sequence[Revision], desired: Revision | None
 ) -> tuple[VersionTag, ...]:
-    """What the registry's versions should say of this ModelDeployment, so that another cluster can go by it."""
+    """The tags that versions should have by this ModelDeployment. Other clusters can check them."""
     if world.spec.revert.tag_version == "Never":
         return ()
     tags = []
@@ -30,7 +30,7 @@ def registry_tags(
     rejection = state.rejection_of(desired.name) if desired else None
     if desired and rejection and rejection.retry_at is None and _same_registry(world, desired):
         same = serving is not None and serving.version == desired.target.version
-        if not same:  # a rejected shape of the version that serves says nothing about the version
+        if not same:  # only the pod settings failed, since the same version is serving
             tags.append(
                 VersionTag(desired.target.model, desired.target.version, f"Rejected: {rejection.reason}")
             )

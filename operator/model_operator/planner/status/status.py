@@ -1,4 +1,4 @@
-"""The whole status of a ModelDeployment, written down in one place."""
+"""The whole status of a ModelDeployment, built in one place."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from model_operator.planner.status.forecast import forecast
 
 
 def report(world: World, decision: Decision) -> dict[str, Any]:
-    """Returns the complete status; equal to the present one when nothing changed."""
+    """Returns the complete status. It equals the present one if nothing changed."""
     status: dict[str, Any] = {"observedGeneration": world.generation}
     previous = world.status.get("conditions")
     before = previous if isinstance(previous, list) else []
     remembered = to_status(decision.state, decision.desired.name if decision.desired else "")
     waits = world.resolution.reason is ResolutionReason.PENDING and not _spec_is_new(world)
     if before and waits and remembered.items() <= world.status.items():
-        # an operator that has just started does not know yet; saying so would be a write for each ModelDeployment
+        # an operator that has just started has no answer yet, and reporting that would write to every ModelDeployment
         status["conditions"] = before
     else:
         desired = list(conditions(world, decision))
@@ -44,7 +44,7 @@ def report(world: World, decision: Decision) -> dict[str, Any]:
 
 
 def _of_the_spec(world: World, spec: ModelDeploymentSpec, decision: Decision) -> dict[str, Any]:
-    """What can only be told where the spec can be read."""
+    """The fields that need a readable spec."""
     reference = spec.model.reference()
     status: dict[str, Any] = {"modelName": reference.name, "alias": reference.display}
     if step := forecast(world, decision.state, _next(decision), decision.admission):
@@ -85,7 +85,7 @@ def _size(world: World, state: RolloutState) -> dict[str, Any]:
 
 
 def _next(decision: Decision) -> Revision | None:
-    """The revision that the next step is about: the candidate's, or the one that the gates keep out."""
+    """The revision of the next rollout: the candidate, or the one that a gate keeps out."""
     if candidate := decision.state.candidate:
         return next((r for r in decision.revisions if r.name == candidate.revision), None)
     return decision.desired if decision.turned_away else None

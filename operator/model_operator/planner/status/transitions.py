@@ -1,7 +1,7 @@
-"""What came of rollouts, read off two statuses that follow each other; for the metrics. Pure.
+"""The outcomes of rollouts, derived from two consecutive statuses for the metrics. Pure.
 
-A status is written in one place and only when it differs, so each end of a rollout stands between exactly two of them,
-also when the operator was restarted in the middle of it.
+A status is written in one place, and only if it differs. So each end of a rollout is between exactly two statuses, even
+if the operator was restarted in the meantime.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Ended:
     outcome: str
     """``live``, ``rejected``, ``withdrawn`` or ``cancelled``."""
     reason: str
-    """Why it was rejected or withdrawn; empty otherwise."""
+    """Why it was rejected or withdrawn. Empty for other outcomes."""
     seconds: float | None
-    """Since its rollout began; None where that is not known."""
+    """Seconds since its rollout began, or None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +38,28 @@ class Reverted:
     """A version was rejected, and an earlier one serves in its place."""
 
     stage: str
-    """``rollout`` when it was not live yet, ``watch`` when it was."""
+    """``rollout`` if it was rejected before it went live, otherwise ``watch``."""
     side: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A reference of the registry had moved, and the version that it moved to serves now."""
+    """An alias or stage in the registry moved, and the version that it names now is serving."""
 
     approval: str
-    """Whether a person had to agree: ``Manual``, or ``Automatic``."""
+    """``Manual`` if a person had to approve, otherwise ``Automatic``."""
     seconds: float
-    """Since the registry first named the version to us."""
+    """Seconds since the registry's first answer with that version."""
 
 
 RolloutTransition = Started | Ended | Reverted | Followed
 
 
 def find_transitions(world: World, after: Object) -> Iterator[RolloutTransition]:
-    """What happened between the status of ``world`` and ``after``, which is about to take its place.
+    """The transitions between the status of ``world`` and ``after``, which is about to replace it.
 
-    A lost status tells of nothing but a start: what is rebuilt from memory did not happen just now.
+    After a lost status, only a start counts: the rebuilt parts of ``after`` did not happen just now.
     """
     then, now = read_status(world.status, world.name), read_status(after, world.name)
     if _has_begun(then.candidate, now.candidate):
@@ -88,14 +88,14 @@ def _find_rejection_transitions(
     was_live = then.serving is not None and then.serving.revision == rejection.revision
     if not was_live:
         yield Ended("rejected", rejection.reason, _elapsed(then.candidate, rejection.at))
-    # with revert.policy Never it is left in place
+    # with revert.policy Never, the failed candidate stays
     left = now.candidate is not None and now.candidate.phase is Phase.FAILED
     if now.serving and now.serving.revision != rejection.revision and not left:
         yield Reverted("watch" if was_live else "rollout", rejection.side.value, rejection.reason)
 
 
 def _find_abandoned(then: Candidate | None, now: Candidate | None) -> Ended | None:
-    """The candidate that is under way no longer, neither live nor rejected."""
+    """The end of a candidate that is neither live nor rejected."""
     if then is None or not then.phase.in_flight:
         return None
     if now is None or now.revision != then.revision:
@@ -108,12 +108,12 @@ def _went_live(then: Serving | None, now: Serving) -> bool:
 
 
 def _since_the_move(then: Serving, now: Serving, after: Object) -> float | None:
-    """Seconds from the answer that named the version which is live now; None when no move brought it."""
+    """Seconds since the registry's answer with the live version. None if it did not go live by a move."""
     answer = part(after, "resolved")
     if then.version == now.version or answer.get("version") != now.version:
         return None
     moved = read_time(answer.get("at"))
-    # an answer that is older than what served before is no move: a commit or a person brought this version
+    # an answer from before the earlier version went live is not a move: a commit or a person chose this version
     if moved is None or not then.since <= moved <= now.since:
         return None
     return (now.since - moved).total_seconds()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.planner.health.pod_objects import JSON, Json
 
 from model_operator.domain.objects import Pod, read_pod
-from model_operator.planner.health.scheduling import what_did_not_fit
+from model_operator.planner.health.scheduling import describe_unschedulable
 
 GPU = "nvidia.com/gpu"
 
@@ -24,7 +24,7 @@ def test_the_scheduler_sentence_is_told_with_resources_taints_and_requests() -> 
         "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint {gpu: true}. "
         "preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."
     )
-    assert what_did_not_fit(asking(server={GPU: "1", "cpu": "250m"}), sentence) == (
+    assert describe_unschedulable(asking(server={GPU: "1", "cpu": "250m"}), sentence) == (
         "no node has room for the pod: of 3 nodes, 1 has too little nvidia.com/gpu left, 2 have a taint that "
         "pod.tolerations does not match ({gpu: true}); the pod requests nvidia.com/gpu: 1 for server; message of the "
         "scheduler: 0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint {gpu: true}"
@@ -36,7 +36,7 @@ def test_what_the_schedulers_plug_ins_add_does_not_stick_to_the_resource() -> No
         "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, "
         "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
     )
-    assert what_did_not_fit(asking(server={GPU: "1"}), sentence) == (
+    assert describe_unschedulable(asking(server={GPU: "1"}), sentence) == (
         "no node has room for the pod: of 1 node, 1 has too little nvidia.com/gpu left; the pod requests "
         "nvidia.com/gpu: 1 for server; message of the scheduler: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
     )
@@ -64,12 +64,12 @@ def test_what_the_schedulers_plug_ins_add_does_not_stick_to_the_resource() -> No
     ],
 )
 def test_each_part_of_the_sentence_has_its_words(part: str, told: str) -> None:
-    text = what_did_not_fit(read_pod({}), f"0/5 nodes are available: {part}.")
+    text = describe_unschedulable(read_pod({}), f"0/5 nodes are available: {part}.")
     assert text.startswith(f"no node has room for the pod: of 5 nodes, {told};")
 
 
 def test_each_missing_resource_says_which_container_asks_for_how_much() -> None:
-    text = what_did_not_fit(
+    text = describe_unschedulable(
         asking(server={"cpu": "64", "memory": "1Gi"}, proxy={"cpu": "100m"}),
         "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory.",
     )
@@ -92,7 +92,7 @@ def test_each_missing_resource_says_which_container_asks_for_how_much() -> None:
     ids=["no word at all", "no node at all", "another obstacle"],
 )
 def test_a_sentence_of_another_kind_is_quoted(sentence: str, text: str) -> None:
-    assert what_did_not_fit(read_pod({}), sentence).startswith(text)
+    assert describe_unschedulable(read_pod({}), sentence).startswith(text)
 
 
 @given(
@@ -103,4 +103,4 @@ def test_a_sentence_of_another_kind_is_quoted(sentence: str, text: str) -> None:
     ),
 )
 def test_no_sentence_and_no_pod_stops_it(pod: Json, sentence: str) -> None:
-    assert what_did_not_fit(read_pod(pod), sentence).startswith("no node has room for the pod")
+    assert describe_unschedulable(read_pod(pod), sentence).startswith("no node has room for the pod")
