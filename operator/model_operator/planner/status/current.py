@@ -1,4 +1,4 @@
-"""Whether the version that is wanted serves: the condition Current, as ordered rules."""
+"""Whether the desired version is serving: the condition Current, as ordered rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model_operator.planner.status.condition import Condition, Status
 
 
 def current(world: World, decision: Decision) -> Condition:
-    """The condition Current; the first rule that has something to say decides."""
+    """The condition Current, by the first rule with a result."""
     return next(found for rule in _RULES if (found := rule(world, decision)))
 
 
@@ -39,7 +39,7 @@ def _a_person_holds_what_serves(world: World, decision: Decision) -> Condition |
         return None
     return _say(
         "RevisionHeld",
-        f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}; remove it to follow again",
+        f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}. Remove it to follow again",
     )
 
 
@@ -72,7 +72,7 @@ def _rejected(world: World, decision: Decision) -> Condition | None:
         return None
     text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
     if rejection.retry_at:
-        text += f"; tried again at {rfc3339(rejection.retry_at)}"
+        text += f". It is tried again at {rfc3339(rejection.retry_at)}"
     return _say("VersionRejected" if decision.state.serving else "FirstVersionFailed", text)
 
 
@@ -104,11 +104,11 @@ _RULES: tuple[Callable[[World, Decision], Condition | None], ...] = (
     _undecided,
 )
 
-# --- words that other conditions use, too --------------------------------------------------------------
+# --- messages that other conditions use, too --------------------------------------------------------------
 
 
 def describe_kept_out(decision: Decision) -> str:
-    """Which gate keeps the desired version out, and why; empty when none does."""
+    """The message for a gate that keeps the desired version out. Empty if none does."""
     gate, desired = decision.turned_away, decision.desired
     if gate is None or desired is None:
         return ""
@@ -116,7 +116,7 @@ def describe_kept_out(decision: Decision) -> str:
 
 
 def waits_behind_a_commit(decision: Decision) -> bool:
-    """Whether the desired version lacks only a person's approval, and a commit is brought in meanwhile."""
+    """Whether the desired version lacks only a person's approval, and a commit is rolled out in the meantime."""
     desired = decision.desired
     if desired is None or decision.interim is None or decision.turned_away:
         return False
@@ -124,7 +124,7 @@ def waits_behind_a_commit(decision: Decision) -> bool:
 
 
 def describe_wait_behind_a_commit(decision: Decision) -> str:
-    """What it waits for, and what happens meanwhile."""
+    """The message for a version that waits for approval while a commit is rolled out."""
     version = decision.desired.target.version if decision.desired else ""
     return (
         f"version {version} waits for approval. Meanwhile, the changed spec is rolled out with the "

@@ -1,4 +1,4 @@
-"""Whether the spec is in force and answers requests: the condition Ready, as ordered rules."""
+"""Whether the spec has been rolled out and is serving: the condition Ready, as ordered rules."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from model_operator.planner.status.current import current, describe_kept_out
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """The condition Ready, and whether it stays False until somebody helps."""
+    """The condition Ready, and whether it stays False until somebody acts."""
 
     ready: bool
     reason: str
     message: str
     stalled: bool = False
-    """Whether only a person (or the outside world) can change it."""
+    """Whether only a person, or a change outside the operator, can end it."""
 
     def condition(self) -> Condition:
-        """As it is reported."""
+        """The condition in the status."""
         return Condition("Ready", "True" if self.ready else "False", self.reason, self.message)
 
 
 def readiness(world: World, decision: Decision) -> Readiness:
-    """Whether the spec is in force and answers requests."""
+    """Whether the spec has been rolled out and is serving."""
     if blocker := find_blocker(world, decision):
         return _blocked(blocker)
     serving = decision.state.serving
@@ -45,9 +45,9 @@ def readiness(world: World, decision: Decision) -> Readiness:
         return _first(_NOTHING_SERVES, world, decision)
     if blocker := find_serving_blocker(world, decision, serving):
         return _blocked(blocker)
-    if _spec_is_in_force(world, decision, serving):
-        return _in_force(world, decision, serving)
-    return _not_in_force(world, decision, serving)
+    if _is_rolled_out(world, decision, serving):
+        return _rolled_out(world, decision, serving)
+    return _not_rolled_out(world, decision, serving)
 
 
 def _blocked(blocker: Blocker) -> Readiness:
@@ -61,7 +61,7 @@ def _first(rules: Sequence[Rule], world: World, decision: Decision) -> Readiness
     return next(found for rule in rules if (found := rule(world, decision)))
 
 
-# --- nothing serves yet --------------------------------------------------------------------------------
+# --- no version is serving yet --------------------------------------------------------------------------------
 
 
 def _first_version_failed(world: World, decision: Decision) -> Readiness | None:
@@ -121,16 +121,16 @@ _NOTHING_SERVES: Sequence[Rule] = (
     _begins,
 )
 
-# --- something serves ----------------------------------------------------------------------------------
+# --- a version is serving ----------------------------------------------------------------------------------
 
 
-def _in_force(world: World, decision: Decision, serving: Serving) -> Readiness:
-    """The spec is in force; what else there is to tell."""
+def _rolled_out(world: World, decision: Decision, serving: Serving) -> Readiness:
+    """The condition of a spec that has been rolled out, with the warning that matters most."""
     if world.track(serving.track).replicas == 0:
         text = f"version {serving.version} is rolled out and serves as soon as there are replicas (now 0)"
         return Readiness(True, "ScaledToZero", text)
     if warning := decision.trouble:
-        return Readiness(True, warning.reason, f"version {serving.version} serves; {warning.message}")
+        return Readiness(True, warning.reason, f"version {serving.version} serves, but {warning.message}")
     if left := find_idle_blocker(world, decision, serving):
         return Readiness(True, left.reason, left.message)
     if lost := describe_lost_scripts(world, decision, serving):
@@ -138,32 +138,32 @@ def _in_force(world: World, decision: Decision, serving: Serving) -> Readiness:
     return Readiness(True, "Serving", f"version {serving.version} serves")
 
 
-def _not_in_force(world: World, decision: Decision, serving: Serving) -> Readiness:
+def _not_rolled_out(world: World, decision: Decision, serving: Serving) -> Readiness:
     if decision.interim and not world.spec.suspend:
         return _commit_on_its_way(decision, serving, decision.interim)
     reported = current(world, decision)
     stalled = not _goes_on(world, decision) and not world.spec.suspend
-    message = f"the spec is not rolled out: {reported.message}; version {serving.version} keeps serving"
+    message = f"the spec is not rolled out: {reported.message}. Version {serving.version} keeps serving"
     return Readiness(False, reported.reason, message, stalled)
 
 
 def _commit_on_its_way(decision: Decision, serving: Serving, interim: Revision) -> Readiness:
-    """A commit is brought into force with the version that serves, or could not be."""
+    """The condition of a commit whose rollout with the serving version is in progress or has failed."""
     candidate, rejection = decision.state.candidate, decision.state.rejection_of(interim.name)
     text = f"the spec is not rolled out: version {interim.target.version} with the changed spec"
-    on = f"version {serving.version} keeps serving"
+    kept = f"Version {serving.version} keeps serving"
     if candidate and candidate.revision == interim.name:
         waits = candidate.phase is Phase.WITHDRAWN and candidate.retry_at is None
-        text += f": {candidate.message or candidate.phase.value}; {on}"
+        text += f": {candidate.message or candidate.phase.value}. {kept}"
         return Readiness(False, candidate.reason or "RollingOut", text, waits)
     if rejection:
-        text += f" was rejected ({rejection.reason}): {rejection.message}; {on}"
+        text += f" was rejected ({rejection.reason}): {rejection.message}. {kept}"
         return Readiness(False, "VersionRejected", text, rejection.retry_at is None)
     return Readiness(False, "RollingOut", f"{text} is next")
 
 
 def _goes_on(world: World, decision: Decision) -> bool:
-    """Whether the spec may yet come into force without anybody's help."""
+    """Whether the spec may still be rolled out without anybody's help."""
     if not world.resolution.ok:
         return not world.resolution.reason.definite
     candidate = decision.state.candidate
@@ -178,8 +178,8 @@ def _goes_on(world: World, decision: Decision) -> bool:
     return candidate.phase is not Phase.FAILED
 
 
-def _spec_is_in_force(world: World, decision: Decision, serving: Serving) -> bool:
-    """Whether the serving revision is what the spec asks for, a moving alias's version aside."""
+def _is_rolled_out(world: World, decision: Decision, serving: Serving) -> bool:
+    """Whether the serving revision matches the spec, apart from the version of a moving alias."""
     if decision.held and decision.desired is None:
         return True
     if decision.is_served:
