@@ -45,7 +45,7 @@ HOST = "mlflow.mlflow.svc:5000"
 
 @pytest.fixture(scope="module")
 def registry() -> MlflowServer:
-    """A registry with two good models, and versions 2, 3 and 4 of "iris" whose files can't be had."""
+    """A registry with two good models. The files of versions 2, 3 and 4 of "iris" can't be had."""
     server = shared_servers.with_users()
     with server.api() as api:
         run = api.post("runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
@@ -65,6 +65,17 @@ def registry() -> MlflowServer:
             ("iris", "gs://bucket/model"),
         ):
             version = {"name": name, "source": source, "run_id": run["run_id"]}
+            api.post("model-versions/create", json=version)
+        # a logged model of MLflow 3, by the run that it is from, and a copy of that version
+        logged = {"experiment_id": "0", "name": "logged", "source_run_id": run["run_id"]}
+        model = api.post("logged-models", json=logged).json()["model"]["info"]
+        proxy = model["artifact_uri"].replace(
+            "mlflow-artifacts:", f"{server.url}/api/2.0/mlflow-artifacts/artifacts"
+        )
+        for path, content in FILES.items():
+            api.put(f"{proxy}/{path}", content=content)
+        for source in (f"runs:/{run['run_id']}/logged", "models:/iris/5", f"runs:/{run['run_id']}/good"):
+            version = {"name": "iris", "source": source, "run_id": run["run_id"]}
             api.post("model-versions/create", json=version)
         api.post("users/create", json={"username": "stranger", "password": "strangers-password"})
     return server
@@ -102,13 +113,22 @@ class Ending:
 ENDINGS = {
     "a version that exists": Ending(0, "Fetched", ("iris version 1",)),
     "a name that is no part of a URI": Ending(0, "Fetched", (ODD_NAME,), name=ODD_NAME),
+    "a logged model by its run": Ending(0, "Fetched", ("iris version 5",), version="5"),
+    "a copy of such a version": Ending(0, "Fetched", ("iris version 6",), version="6"),
+    "a directory of a run by its run": Ending(0, "Fetched", ("iris version 7",), version="7"),
     "a version that does not exist": Ending(41, "ArtifactMissing", ("has no iris version 99",), version="99"),
     "a model that does not exist": Ending(41, "ArtifactMissing", ("has no rose version 1",), name="rose"),
     "files that were deleted": Ending(
-        41, "ArtifactMissing", ("iris version 2 is registered, but", "/artifacts/gone"), version="2"
+        41,
+        "ArtifactMissing",
+        ("iris version 2 is registered, but", "/artifacts/gone", "the MLflow server {registry}"),
+        version="2",
     ),
     "files that are no model": Ending(
-        41, "ArtifactMissing", ("no MLmodel file", "/artifacts/half"), version="3"
+        41,
+        "ArtifactMissing",
+        ("no MLmodel file at", "/artifacts/half", "the MLflow server {registry} has only notes.txt there"),
+        version="3",
     ),
     "a store whose client the image lacks": Ending(
         44, "FetchMisconfigured", ("gs://bucket/model", "google", "spec.fetch.image"), version="4"
@@ -241,13 +261,22 @@ def test_a_fetch_ends_with_its_code_and_says_why(
     words = container.last_words
     assert (container.process.returncode, words.get("reason")) == (ending.code, ending.reason), container.log
     for part in ending.says:
-        assert part in words["message"]
+        assert part.replace("{registry}", registry.url) in words["message"]
     for secret in (registry.password, "wrong-password", "strangers-password"):
         assert secret not in container.log
         assert secret not in str(words)
 
 
-@pytest.mark.parametrize("case", ["a version that exists", "a name that is no part of a URI"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "a version that exists",
+        "a name that is no part of a URI",
+        "a logged model by its run",
+        "a copy of such a version",
+        "a directory of a run by its run",
+    ],
+)
 def test_a_fetched_model_is_complete_and_says_that_it_has_an_example(
     endings: dict[str, Container], case: str
 ) -> None:
@@ -295,10 +324,18 @@ def test_a_container_that_starts_again_compares_what_was_not_compared(
             assert container.ended() == code, container.log
 
 
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param("1", id="a path in the store"),
+        pytest.param("5", id="a logged model by its run"),
+        pytest.param("6", id="a copy of that"),
+    ],
+)
 def test_the_client_of_the_oldest_mlflow_fetches_the_same_files(
-    registry: MlflowServer, tmp_path: Path
+    registry: MlflowServer, tmp_path: Path, version: str
 ) -> None:
-    env = environment(registry, tmp_path, "iris", "1") | {"MODEL_DIGEST": DIGEST}
+    env = environment(registry, tmp_path, "iris", version) | {"MODEL_DIGEST": DIGEST}
     with running("fetch.py", tmp_path, env, OLDEST) as container:
         assert container.ended() == 0, container.log
     assert fetched(tmp_path / "model") == FILES
@@ -318,6 +355,49 @@ def test_an_image_that_does_not_know_the_user_fetches(
     with running("fetch.py", tmp_path, env, requirements) as container:
         assert container.ended() == 0, container.log
     assert "fetched by model-server" in container.log
+
+
+@pytest.fixture(scope="module", params=[REQUIREMENTS, OLDEST], ids=["MLflow 3", "the oldest MLflow"])
+def storeless(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    """A server without artifacts. "local" lies on its disk, "proxied" was logged while it still served artifacts."""
+    options = ("--no-serve-artifacts", "--default-artifact-root", "/srv/mlruns")
+    directory = tmp_path_factory.mktemp("storeless")
+    server = MlflowServer.start(directory, basic_auth=False, requirements=request.param, options=options)
+    with server.api() as api:
+        proxied = {"name": "proxied", "artifact_location": "mlflow-artifacts:/proxied"}
+        for name, experiment in (("local", {"name": "local"}), ("proxied", proxied)):
+            made = api.post("experiments/create", json=experiment).json()["experiment_id"]
+            run = api.post("runs/create", json={"experiment_id": made}).json()["run"]["info"]
+            api.post("registered-models/create", json={"name": name})
+            version = {"name": name, "source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
+            api.post("model-versions/create", json=version)
+            api.post("model-versions/create", json=version | {"source": f"runs:/{run['run_id']}/model"})
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("version", ["1", "2"], ids=["a path", "by the run"])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        pytest.param(
+            "local", ("are at /srv/mlruns/", "on the machine of the MLflow server", "spec.fetch.volumeMounts")
+        ),
+        pytest.param("proxied", ("are at mlflow-artifacts:/proxied/", "runs with --no-serve-artifacts")),
+    ],
+)
+def test_a_server_without_artifacts_is_not_the_models_fault(
+    storeless: MlflowServer, tmp_path: Path, name: str, says: tuple[str, ...], version: str
+) -> None:
+    env = environment(storeless, tmp_path, name, version) | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    with running("fetch.py", tmp_path, env, forked=True) as container:
+        assert container.ended() == 44, container.log
+    words = container.last_words
+    assert words["reason"] == "FetchMisconfigured"
+    for part in (*says, storeless.url):
+        assert part in words["message"]
 
 
 def test_the_registry_of_these_tests_checks_passwords(registry: MlflowServer) -> None:

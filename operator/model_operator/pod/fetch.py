@@ -60,7 +60,14 @@ PARTIAL_PREFIX = ".model-operator-partial-"
 NOT_THE_MODELS = (b"./registered_model_meta", f"./{MARKER}".encode())
 # by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
 SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
+# in Azure's addresses the container stands where others have a user
+USER = re.compile(r"(?<!wasb)(?<!wasbs)(?<!abfs)(?<!abfss)(://)[^/@\s]+@")
 # of the clients of S3, of Google's and of Azure's store
+STORES = {
+    "gs": "Google Cloud Storage",
+    "r2": "Cloudflare R2",
+    "b2": "Backblaze B2",
+}
 STORE_CLIENTS = frozenset({"botocore", "boto3", "s3transfer", "google", "azure"})
 NO_CREDENTIALS = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "CredentialUnavailableError"}
@@ -131,30 +138,28 @@ def fetch(settings: Settings) -> None:
     """Brings the model's files into MODEL_DIR, all or none as far as the marker says. Raises FetchError."""
     for left_over in settings.model_dir.glob(PARTIAL_PREFIX + "*"):
         shutil.rmtree(left_over, ignore_errors=True)
-    source = ""
+    source = location = ""
     partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=settings.model_dir))
     try:
         try:
             _show_certificate(os.environ)
             source = _ask_registry(settings)
-            _download(settings, partial)
+            location, uri = _locate(settings)
+            _refuse_other_machines(settings, location)
+            _download(uri, partial)
         except FetchError:
             raise
         except Exception as error:
-            raise judge(error, settings, source) from error
+            raise judge(_add_reason(error, location), settings, source, location) from error
         if not (partial / "MLmodel").is_file():
-            raise FetchError(
-                ARTIFACT_MISSING,
-                f"{settings.model} is registered, but there is no MLmodel file at its source {redact_uri(source)}:"
-                " its files were deleted, or never uploaded",
-            )
+            _refuse_incomplete(settings, partial, Place(source, location, settings.registry))
         if settings.digest:
             _compare_digest(settings, partial, source)
         for entry in partial.iterdir():
             _replace(entry, settings.model_dir / entry.name)
         (settings.model_dir / MARKER).write_text(settings.receipt)
     except OSError as error:
-        raise judge(error, settings, source) from error
+        raise judge(error, settings, source, location) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -193,15 +198,124 @@ def _ask_registry(settings: Settings) -> str:
     return str(found.source)
 
 
-def _download(settings: Settings, directory: Path) -> None:
-    import mlflow.artifacts  # type: ignore[import-not-found,unused-ignore]
+def _locate(settings: Settings) -> tuple[str, str]:
+    """The address of the version's files in their store, and the URI by which MLflow's client downloads them.
+
+    The address is empty where the registry does not share it.
+    """
+    from mlflow import MlflowClient
 
     uri = f"models:/{settings.name}/{settings.version}"
+    if os.environ.get("MLFLOW_REGISTRY_URI", "").startswith("databricks"):
+        # Unity Catalog gives credentials for the files of a version, and only to MLflow's own client
+        return "", uri
+    location = str(MlflowClient().get_model_version_download_uri(settings.name, settings.version))
+    if found := re.fullmatch(r"runs:/+([^/]+)/([^/]+)(/.*)?", location):
+        uri = location = _locate_in_run(found.group(1), found.group(2), found.group(3) or "")
+    elif found := re.fullmatch(r"models:/+(m-[^/]+)(/.*)?", location):
+        answer = _ask(f"logged-models/{found.group(1)}")
+        location = str(answer["model"]["info"]["artifact_uri"]).rstrip("/") + (found.group(2) or "")
     if re.search(r"[?#;%/:@\[\]]|^\s|\s$", settings.name):
         # such a name does not survive as a part of a URI; the registry takes it as a parameter
-        from mlflow import MlflowClient
+        uri = location
+    return location, uri
 
-        uri = MlflowClient().get_model_version_download_uri(settings.name, settings.version)
+
+def _locate_in_run(run_id: str, name: str, below: str) -> str:
+    """The address of ``runs:/RUN/NAME/...``: with MLflow 3 a logged model of that name has its own directory.
+
+    MLflow's own client looks for it from version 3 on only, not at all by the version, and hides why it fails.
+    """
+    info = _ask("runs/get", params={"run_id": run_id})["run"]["info"]
+    query = {
+        "experiment_ids": [info["experiment_id"]],
+        "filter": f"name = '{name}' AND source_run_id = '{run_id}'",
+    }
+    # such a name would end its quotation in the filter; MLflow refuses it as a model's name
+    found = _ask("logged-models/search", absent={}, json=query) if re.fullmatch(r"[^'\"\\]+", name) else {}
+    models = [model["info"] for model in found.get("models", []) if model["info"].get("name") == name]
+    newest = max(models, key=lambda model: int(model.get("creation_timestamp_ms") or 0), default=None)
+    if newest:
+        return str(newest["artifact_uri"]).rstrip("/") + below
+    return f"{info['artifact_uri'].rstrip('/')}/{name}{below}"
+
+
+def _ask(endpoint: str, absent: dict[str, Any] | None = None, **content: Any) -> dict[str, Any]:
+    """An answer of the registry's REST API, also to what the image's MLflow has no method for.
+
+    ``absent`` is the answer where the server does not know the endpoint.
+    """
+    from mlflow import MlflowClient
+    from mlflow.utils.rest_utils import (  # type: ignore[import-not-found,unused-ignore]
+        http_request,
+        verify_rest_response,
+    )
+
+    path = f"/api/2.0/mlflow/{endpoint}"
+    credentials = MlflowClient()._tracking_client.store.get_host_creds()
+    response = http_request(credentials, path, "POST" if "json" in content else "GET", **content)
+    if absent is not None and response.status_code in (404, 405) and '"error_code"' not in response.text:
+        return absent
+    return dict(json.loads(verify_rest_response(response, path).text))
+
+
+def _add_reason(error: Exception, location: str) -> Exception:
+    """Adds why the MLflow server serves no artifacts. MLflow's client retries such an answer and drops its words."""
+    if not location.startswith("mlflow-artifacts:/") or "503" not in str(error):
+        return error
+    try:
+        from mlflow import MlflowClient
+        from mlflow.utils.rest_utils import http_request
+
+        credentials = MlflowClient()._tracking_client.store.get_host_creds()
+        path = "/api/2.0/mlflow-artifacts/artifacts"
+        answer = http_request(credentials, path, "GET", max_retries=0, raise_on_status=False, timeout=5)
+        explained = RuntimeError(f"{error}: {answer.text[:500]}")
+    except Exception:
+        return error
+    explained.__cause__ = error
+    return explained
+
+
+def _refuse_other_machines(settings: Settings, location: str) -> None:
+    """Raises FetchError for files that lie on another machine's disk, as with an MLflow server without a store."""
+    path = _local_path(location)
+    # beside other models of its directory it is one that was deleted
+    if path is None or path.exists() or any(parent.exists() for parent in path.parents[:3] if parent.name):
+        return
+    raise FetchError(
+        FETCH_MISCONFIGURED,
+        f"the files of {settings.model} are at {path}, a path on the machine of the MLflow server"
+        f" {redact_uri(settings.registry)} or on the one that logged the model. This pod has no such path. Start the"
+        " server with --artifacts-destination (and without --no-serve-artifacts) or with an artifact root in a store"
+        " such as s3://, and log the model again. Or mount the directory in spec.pod.volumes and"
+        " spec.fetch.volumeMounts",
+    )
+
+
+def _local_path(location: str) -> Path | None:
+    """The path that a location without a store names; None for any other."""
+    if re.match(r"[A-Za-z]:[\\/]", location):  # Windows
+        return Path(location)
+    parts = urllib.parse.urlsplit(location)
+    if parts.scheme == "file":
+        return Path(urllib.parse.unquote(parts.path))
+    return Path(location) if location and not parts.scheme else None
+
+
+def _refuse_incomplete(settings: Settings, directory: Path, place: Place) -> NoReturn:
+    names = sorted(entry.name for entry in directory.iterdir() if entry.name != "registered_model_meta")
+    found = f"only {', '.join(names[:5])}" + (" and more" if len(names) > 5 else "") if names else "nothing"
+    raise FetchError(
+        ARTIFACT_MISSING,
+        f"{settings.model} is registered, but there is no MLmodel file at {place.at}. {place.server} has {found}"
+        " there: the files were deleted, or never uploaded",
+    )
+
+
+def _download(uri: str, directory: Path) -> None:
+    import mlflow.artifacts  # type: ignore[import-not-found,unused-ignore]
+
     fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(directory)))
     if fetched != directory and fetched.is_dir():
         # some stores put the files into a directory of the artifact's name
@@ -298,12 +412,50 @@ def print_digest(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where the files of a version are."""
+
+    source: str
+    """The version's source; empty while the registry has not named it."""
+    location: str
+    """The address in their store; empty where it is not known, or the source."""
+    registry: str
+
+    @property
+    def at(self) -> str:
+        """The address, with the source that led to it."""
+        if self.location in ("", self.source):
+            return redact_uri(self.source)
+        return f"{redact_uri(self.location)} (source {redact_uri(self.source)})"
+
+    @property
+    def server(self) -> str:
+        """The server that is asked for the files."""
+        parts = urllib.parse.urlsplit(self.location or self.source)
+        host = parts.netloc.rpartition("@")[2]
+        if parts.scheme == "s3":
+            variables = ("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+            endpoint = next(filter(None, map(os.environ.get, variables)), None)
+            return (
+                redact_uri(endpoint)
+                if endpoint
+                else "Amazon S3 (MLFLOW_S3_ENDPOINT_URL names no other store)"
+            )
+        if parts.scheme == "dbfs":
+            return redact_uri(os.environ.get("DATABRICKS_HOST") or self.registry)
+        if parts.scheme in STORES:
+            return STORES[parts.scheme]
+        if _local_path(self.location or self.source):
+            return "the file system of this pod"
+        return host or f"the MLflow server {redact_uri(self.registry)}"
+
+
+@dataclass(frozen=True)
 class Failure:
     """A failed fetch, in the terms that the rules below ask for and that their messages quote."""
 
     settings: Settings
-    source: str
-    """The version's source; empty while the registry has not named it."""
+    place: Place
     error: BaseException
     causes: tuple[BaseException, ...]
     text: str
@@ -327,6 +479,12 @@ class Failure:
     @property
     def lacking(self) -> ImportError | None:
         return next((cause for cause in self.causes if isinstance(cause, ImportError)), None)
+
+    @property
+    def library(self) -> str:
+        """The shared library that the image lacks."""
+        found = re.search(r"([^\s'\"/]+): cannot open shared object file|Unable to load (lib\w+)", self.text)
+        return (found.group(1) or found.group(2)) if found else ""
 
     @property
     def missing(self) -> bool:
@@ -355,13 +513,25 @@ class Failure:
         return self.settings.model
 
     @property
+    def source(self) -> str:
+        return self.place.source
+
+    @property
     def at(self) -> str:
-        return redact_uri(self.source)
+        return self.place.at
+
+    @property
+    def server(self) -> str:
+        return self.place.server
+
+    @property
+    def scheme(self) -> str:
+        return urllib.parse.urlsplit(self.place.location or self.source).scheme
 
     @property
     def where(self) -> str:
         if self.source:
-            return f"the store of {self.model}, {self.at},"
+            return f"the store of {self.model}, {self.at} at {self.server},"
         return f"the registry {redact_uri(self.settings.registry)}"
 
     @property
@@ -405,6 +575,30 @@ RULES = (
         FETCH_MISCONFIGURED,
         "the fetching image can't read {it.at}, it lacks the module {it.lacking.name!r}:"
         " set spec.fetch.image to an image with that store's client ({it.lacking})",
+    ),
+    Rule(
+        lambda it: "Could not find a registered artifact repository" in it.text,
+        FETCH_MISCONFIGURED,
+        "the fetching image's MLflow has no client for {it.scheme}: addresses, and {it.model} is at {it.at}: set"
+        " spec.fetch.image to an image with that plugin of MLflow, or log the model to another store",
+    ),
+    Rule(
+        lambda it: "--no-serve-artifacts" in it.text,
+        FETCH_MISCONFIGURED,
+        "the files of {it.model} are at {it.at}, and {it.server} does not serve artifacts, since it runs with"
+        " --no-serve-artifacts: start it without that option, or log the model to a store that pods can read",
+    ),
+    Rule(
+        lambda it: it.scheme == "dbfs" and it.status == 404 and not os.environ.get("DATABRICKS_HOST"),
+        FETCH_MISCONFIGURED,
+        "the files of {it.model} are at {it.at}, which only a Databricks workspace has, and this pod asks {it.server}:"
+        " log the model to a store that pods can read ({it.why})",
+    ),
+    Rule(
+        lambda it: it.library,
+        FETCH_MISCONFIGURED,
+        "the fetching image can't read {it.at}, it lacks the shared library {it.library}: set spec.fetch.image to an"
+        " image that has it ({it.why})",
     ),
     Rule(
         lambda it: it.full,
@@ -451,7 +645,7 @@ RULES = (
     Rule(
         lambda it: it.status == 404 or it.missing,
         ARTIFACT_MISSING,
-        "{it.model} is registered, but its files are not at {it.at} ({it.why})",
+        "{it.model} is registered, but its files are not at {it.at}. {it.server} answered: {it.why}",
     ),
     Rule(
         lambda it: it.unreached and it.direct and "CERTIFICATE_VERIFY_FAILED" in it.text,
@@ -486,21 +680,22 @@ RULES = (
 )
 
 
-def judge(error: BaseException, settings: Settings, source: str) -> FetchError:
+def judge(error: BaseException, settings: Settings, source: str, location: str = "") -> FetchError:
     """The exit code for what MLflow's client, a store's client or the file system raised, and why.
 
-    ``source`` is empty while the registry has not named it.
+    ``source`` is empty while the registry has not named it, ``location`` while the address of the files is unknown.
     """
-    failure = describe(error, settings, source)
+    failure = describe(error, settings, source, location)
     rule = find_rule(failure)
     return FetchError(rule.code, rule.message.format(it=failure))
 
 
-def describe(error: BaseException, settings: Settings, source: str) -> Failure:
-    """What the rules ask for; ``source`` as for ``judge``."""
+def describe(error: BaseException, settings: Settings, source: str, location: str = "") -> Failure:
+    """What the rules ask for; ``source`` and ``location`` as for ``judge``."""
     causes = tuple(_causes(error))
-    text = " | ".join(str(cause) for cause in causes)
-    return Failure(settings, source, error, causes, text, _status(causes, text))
+    text = " | ".join((*(str(cause) for cause in causes), *map(_body_of, causes))).rstrip(" |")
+    place = Place(source, location, settings.registry)
+    return Failure(settings, place, error, causes, text, _status(causes, text))
 
 
 def find_rule(failure: Failure) -> Rule:
@@ -515,6 +710,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.append(error)
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _body_of(cause: BaseException) -> str:
+    """The words of the answer over which an HTTP client raised."""
+    body = getattr(getattr(cause, "response", None), "text", "")
+    return body[:1000] if isinstance(body, str) else ""
 
 
 def _innermost(text: str) -> str:
@@ -537,7 +738,7 @@ def _status(causes: Sequence[BaseException], text: str) -> int:
             if isinstance(status := metadata.get("HTTPStatusCode"), int):
                 return status
     patterns = (
-        r"failed with error code (\d{3})\b",
+        r"failed with (?:error|status) code (\d{3})\b",
         r"\b(\d{3}) (?:Client|Server) Error\b",
         r"too many (\d{3}) error responses",
     )
@@ -578,7 +779,7 @@ def _says_unreached(text: str) -> bool:
 
 def redact_uri(uri: str) -> str:
     """A URI as it may be shown: without user, password and query (which signs pre-signed addresses)."""
-    return re.sub(r"://[^/@\s]+@", "://", uri).split("?")[0]
+    return re.sub(USER, r"\1", uri).split("?")[0]
 
 
 def clean(text: str, env: Mapping[str, str]) -> str:
@@ -589,7 +790,7 @@ def clean(text: str, env: Mapping[str, str]) -> str:
     user, password = env.get("MLFLOW_TRACKING_USERNAME", ""), env.get("MLFLOW_TRACKING_PASSWORD", "")
     if password:
         text = text.replace(base64.b64encode(f"{user}:{password}".encode()).decode(), "***")
-    text = re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    text = re.sub(USER, r"\1***@", text)
     text = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", text)
     text = re.sub(r"<[^<>]{1,200}>", " ", text)  # answers in HTML
     text = " ".join(text.split())

@@ -31,6 +31,34 @@ CASES = {
         STORE,
         (fetch.FETCH_MISCONFIGURED, "lacks the module 'boto3'"),
     ),
+    "a scheme that MLflow has no client for": (
+        raised("Could not find a registered artifact repository for: swift://models/churn"),
+        "swift://models/churn",
+        (
+            fetch.FETCH_MISCONFIGURED,
+            "no client for swift: addresses, and churn version 7 is at swift://models/churn",
+        ),
+    ),
+    "a server that serves no artifacts": (
+        raised(
+            "too many 503 error responses: disabled due to the server running with `--no-serve-artifacts`"
+        ),
+        "mlflow-artifacts:/1/churn",
+        (fetch.FETCH_MISCONFIGURED, "the MLflow server http://registry:5000 does not serve artifacts"),
+    ),
+    "a path of Databricks at another registry": (
+        raised("API request to list files failed with status code 404"),
+        "dbfs:/models/churn",
+        (
+            fetch.FETCH_MISCONFIGURED,
+            "only a Databricks workspace has, and this pod asks http://registry:5000",
+        ),
+    ),
+    "an image without a shared library of the client": (
+        OSError("libjvm.so: cannot open shared object file: No such file or directory"),
+        "hdfs://namenode:8020/churn",
+        (fetch.FETCH_MISCONFIGURED, "lacks the shared library libjvm.so"),
+    ),
     "a full volume": (
         OSError(errno.ENOSPC, "No space left on device"),
         STORE,
@@ -74,7 +102,7 @@ CASES = {
     "files that were deleted": (
         raised("404 Client Error: Not Found"),
         STORE,
-        (fetch.ARTIFACT_MISSING, "its files are not at s3://models/churn "),
+        (fetch.ARTIFACT_MISSING, "its files are not at s3://models/churn. Amazon S3"),
     ),
     "an authority that the store's client does not know": (
         of_s3(UNTRUSTED),
@@ -120,3 +148,65 @@ def test_every_rule_has_a_case(tmp_path: Path) -> None:
     settings = fetch.Settings("churn", "7", tmp_path, "http://registry:5000")
     first = [fetch.find_rule(fetch.describe(error, settings, source)) for error, source, _ in CASES.values()]
     assert first == list(fetch.RULES)
+
+
+@pytest.mark.parametrize(
+    ("location", "server"),
+    [
+        ("s3://models/churn", "https://minio:9000"),
+        ("gs://models/churn", "Google Cloud Storage"),
+        ("wasbs://models@acct.blob.core.windows.net/churn", "acct.blob.core.windows.net"),
+        ("abfss://models@acct.dfs.core.windows.net/churn", "acct.dfs.core.windows.net"),
+        ("hdfs://namenode:8020/churn", "namenode:8020"),
+        ("sftp://ada:secret@files.example.com/churn", "files.example.com"),
+        ("https://files.example.com/churn", "files.example.com"),
+        ("mlflow-artifacts:/1/models/m-1/artifacts", "the MLflow server http://registry:5000"),
+        ("mlflow-artifacts://mlflow.example.com/1", "mlflow.example.com"),
+        ("dbfs:/databricks/mlflow/1", "http://registry:5000"),
+        ("file:///srv/churn", "the file system of this pod"),
+        ("/srv/churn", "the file system of this pod"),
+    ],
+)
+def test_a_missing_file_names_the_address_and_the_server_that_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str, server: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "https://minio:9000")
+    monkeypatch.delenv("DATABRICKS_HOST", raising=False)
+    settings = fetch.Settings("churn", "7", tmp_path, "http://registry:5000")
+    place = fetch.Place("models:/m-1", location, settings.registry)
+    with pytest.raises(fetch.FetchError) as missing:
+        fetch._refuse_incomplete(settings, tmp_path, place)
+    shown = location.replace("ada:secret@", "")
+    assert missing.value.code == fetch.ARTIFACT_MISSING
+    assert (
+        f"no MLmodel file at {shown} (source models:/m-1). {server} has nothing there"
+        in missing.value.message
+    )
+    failure = fetch.describe(FileNotFoundError("gone"), settings, "models:/m-1", location)
+    assert f"the store of churn version 7, {shown} (source models:/m-1) at {server}," == failure.where
+
+
+@pytest.mark.parametrize(
+    ("location", "elsewhere"),
+    [
+        ("file:///nowhere/1/models/m-1/artifacts", True),
+        ("/nowhere/1/run/artifacts/model", True),
+        ("./mlruns/1/run/artifacts/model", True),
+        ("C:\\mlruns\\1\\run\\artifacts\\model", True),
+        ("{here}", False),
+        ("file://{here}", False),
+        ("{here}/1/run/deleted", False),
+        ("s3://models/churn", False),
+        ("", False),
+    ],
+)
+def test_a_path_that_the_pod_has_not_lies_on_another_machine(
+    tmp_path: Path, location: str, elsewhere: bool
+) -> None:
+    settings = fetch.Settings("churn", "7", tmp_path, "http://registry:5000")
+    location = location.format(here=tmp_path)
+    if not elsewhere:
+        return fetch._refuse_other_machines(settings, location)
+    with pytest.raises(fetch.FetchError, match="on the machine of the MLflow server") as refused:
+        fetch._refuse_other_machines(settings, location)
+    assert refused.value.code == fetch.FETCH_MISCONFIGURED
