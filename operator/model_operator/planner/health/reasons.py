@@ -116,7 +116,8 @@ REASONS: Mapping[str, Reason] = {
     ),
     "FetchMisconfigured": Reason(
         C,
-        "the model can't be written to its volume, or the fetch container's image or environment can't be used",
+        "the model can't be written to its volume, its files lie on the MLflow server's own disk, "
+        "or the fetch container's image or environment can't be used",
         "see fetch.volume, fetch.image and fetch.env",
         said=True,
     ),
