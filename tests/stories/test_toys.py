@@ -261,5 +261,5 @@ def test_pods_reach_a_toy_registry_with_its_own_variables(toy_registry: settings
 
 
 def test_the_row_of_a_toy_registry_sets_its_rules(toy_registry: settings.Settings) -> None:
-    with pytest.raises(settings.SettingsError, match="workspace is MLflow's"):
+    with pytest.raises(settings.SettingsError, match="workspace is for MLflow"):
         settings.parse("registries: {a: {type: Shelf, url: 'http://s', workspace: north}}", "test")
