@@ -108,7 +108,7 @@ def _with_unready_pods(
     limits: RolloutSpec,
     now: datetime,
 ) -> Judgement:
-    """Judges by the slowest pod, which sets the phase, and by every deadline: any pod may miss its own first."""
+    """Judges by all deadlines, since any pod may miss its own first. The slowest pod sets the phase."""
     unready = sorted((s for s in states if not s.ready), key=lambda s: (_ORDER[s.phase], s.since))
     slowest = unready[0]
     deadline = min(s.deadline(limits) for s in unready)
@@ -135,7 +135,7 @@ def _without_unready_pods(
     limits: RolloutSpec,
     now: datetime,
 ) -> Judgement:
-    """Judges the Deployment itself. All existing pods are ready, or none exists, so something may keep it from more."""
+    """Judges the Deployment, since all existing pods are ready or none exists: it may be unable to create more."""
     if refused := find_refusal(deployment):
         why, since = refused
         deadline = (since or now) + time_limit(Phase.SCHEDULING, limits)

@@ -18,8 +18,8 @@ LOG_LIMIT = 768
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 # with these, the node went down, and the kubelet does not know how the container ended
 _NODE_WENT_DOWN = frozenset({"ContainerStatusUnknown", "Unknown"})
-_KILLED = 137
-_ASKED_TO_END = 143
+_SIGKILL = 137
+_SIGTERM = 143
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def exit_failure(name: str, ended: ContainerEnd, exits: int, *, ours: bool) -> F
 
     With ``ours``, the exit code is one of the operator's scripts.
     """
-    said = (ended.said or _end_of(ended.message)).strip()
+    said = (ended.said or _tail(ended.message)).strip()
     if ended.reason == "OOMKilled":
         return failure("FetchOutOfMemory" if name == CONTAINER_FETCH else "OutOfMemory")
     if ours and ended.exit_code is not None and (known := EXIT_CODES.get(ended.exit_code)):
@@ -75,17 +75,17 @@ def exit_failure(name: str, ended: ContainerEnd, exits: int, *, ours: bool) -> F
     if ended.reason in _NEVER_STARTED:
         return failure("ContainerCannotStart", f"the {name} container can't be started", said)
     return failure(
-        "CrashLoop", f"the {name} container exited {exits} times, the last time {how(ended)}", said
+        "CrashLoop", f"the {name} container exited {exits} times, the last time {describe_exit(ended)}", said
     )
 
 
-def how(ended: ContainerEnd) -> str:
+def describe_exit(ended: ContainerEnd) -> str:
     """The exit code with its usual cause, as a part of a sentence."""
     code = ended.exit_code
     known = "unknown" if code is None else code
-    if code == _KILLED:
+    if code == _SIGKILL:
         return f"with code {known} (SIGKILL: the node was short of memory, or the container did not stop after SIGTERM)"
-    if code == _ASKED_TO_END:
+    if code == _SIGTERM:
         return f"with code {known} (SIGTERM, as after a failed liveness probe)"
     return f"with code {known}"
 
@@ -109,7 +109,7 @@ def _counts(run: _Run, container: Container, after: datetime | None) -> bool:
     return after is None or run.ended_after(after)
 
 
-def _end_of(log: str) -> str:
+def _tail(log: str) -> str:
     """The last LOG_LIMIT characters, since a traceback has its error at the end."""
     log = log.strip()
     return log if len(log) <= LOG_LIMIT else "…" + log[1 - LOG_LIMIT :]

@@ -9,7 +9,7 @@ from model_operator.domain.objects import Condition, Pod
 from model_operator.planner.health.reasons import Failure, failure, shorten
 
 _LOST = frozenset({"NodeLost", "Shutdown", "NodeShutdown", "Terminated"})
-_PUT_OUT = frozenset({"Evicted", "Preempting", "NodeAffinity", "UnexpectedAdmissionError"})
+_EVICTED = frozenset({"Evicted", "Preempting", "NodeAffinity", "UnexpectedAdmissionError"})
 _REFUSED = "OutOf"
 """OutOfcpu, OutOfmemory, OutOfnvidia.com/gpu: the node had less room than the scheduler had counted on."""
 _LOST_BY = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
@@ -33,18 +33,18 @@ def displacement(pod: Pod) -> Displacement | None:
     over = pod.phase in ("Failed", "Succeeded")
     if disruption.is_true:
         kind = "NodeLost" if disruption.reason in _LOST_BY or pod.reason in _LOST else "Evicted"
-        said, since = _quote(disruption), disruption.since
+        detail, since = _quote(disruption), disruption.since
     elif pod.reason in _LOST or pod.phase == "Unknown":
-        kind, said, since = "NodeLost", _quote(pod), readiness.since
-    elif over or pod.reason in _PUT_OUT or pod.reason.startswith(_REFUSED):
+        kind, detail, since = "NodeLost", _quote(pod), readiness.since
+    elif over or pod.reason in _EVICTED or pod.reason.startswith(_REFUSED):
         # with restartPolicy Always, no container can end its pod
-        kind, said, since = "Evicted", _quote(pod), readiness.since
+        kind, detail, since = "Evicted", _quote(pod), readiness.since
     elif _is_silent(pod, readiness):
-        kind, said, since = "NodeLost", "its kubelet does not report", readiness.since
+        kind, detail, since = "NodeLost", "its kubelet does not report", readiness.since
     else:
         return None
     what = "the pod's node went away" if kind == "NodeLost" else "the pod was evicted or refused"
-    trouble = failure(kind, f"{what} ({said})" if said else what)
+    trouble = failure(kind, f"{what} ({detail})" if detail else what)
     return Displacement(trouble, since or pod.started or pod.created, gone=pod.leaving or over)
 
 

@@ -42,7 +42,7 @@ class Reason:
     """Whether the version's files are the cause. Then only another source of the files can fix it."""
     fixed_by: str = ""
     """For side Model: the field of the spec in the remedy, if a commit can be the remedy."""
-    said: bool = False
+    own_remedy: bool = False
     """Whether the message of each case contains its own remedy, which depends on the case."""
 
 
@@ -101,7 +101,7 @@ REASONS: Mapping[str, Reason] = {
         C,
         "the image lacks a library that the model needs",
         "set server.image to an image that has it",
-        said=True,
+        own_remedy=True,
     ),
     "SelfTestMissing": Reason(
         C,
@@ -112,20 +112,20 @@ REASONS: Mapping[str, Reason] = {
         C,
         "the server's environment can't be used, or the payload's key is missing",
         "correct the variable that the message names",
-        said=True,
+        own_remedy=True,
     ),
     "FetchMisconfigured": Reason(
         C,
         "the model can't be written to its volume, its files lie on the MLflow server's own disk, "
         "or the fetch container's image or environment can't be used",
         "see fetch.volume, fetch.image and fetch.env",
-        said=True,
+        own_remedy=True,
     ),
     "StoreRefused": Reason(
         C,
         "the registry or the artifact store refuses the pods' credentials (401, 403)",
         "correct the Secret of the pods",
-        said=True,
+        own_remedy=True,
     ),
     "ImageMissing": Reason(
         C, "the image does not exist, or its name is invalid", "correct the image's name, or push it"
@@ -222,17 +222,17 @@ EXIT_CODES: Mapping[int, tuple[str, Side]] = {
 """Exit codes of the scripts in ``pod/``. A test compares the two lists."""
 
 
-def failure(reason: str, happened: str = "", last_words: str = "") -> Failure:
+def failure(reason: str, happened: str = "", last_output: str = "") -> Failure:
     """The failure of that reason, with a message of cause and remedy.
 
-    ``happened`` describes this case and replaces the meaning in the table. ``last_words`` is the output of a
+    ``happened`` describes this case and replaces the meaning in the table. ``last_output`` is the output of a
     container. A long message is shortened, but the remedy stays complete. Raises KeyError for an unknown reason.
     """
     known = REASONS[reason]
-    remedy = "" if known.said and happened else f"; {known.remedy}"
+    remedy = "" if known.own_remedy and happened else f"; {known.remedy}"
     text = shorten(happened or known.meaning, MESSAGE_LIMIT - len(remedy)) + remedy
-    if last_words:
-        text = shorten(f"{text}; its last output: {last_words}", MESSAGE_LIMIT)
+    if last_output:
+        text = shorten(f"{text}; its last output: {last_output}", MESSAGE_LIMIT)
     return Failure(known.side, reason, text, known.definite)
 
 

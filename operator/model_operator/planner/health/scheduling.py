@@ -8,7 +8,7 @@ from model_operator.domain.objects import Pod
 
 _LONGEST = 2000
 """Characters that are read of the scheduler's message. It has one part per kind of obstacle, usually a few hundred."""
-_AFTERTHOUGHTS = re.compile(r"(?:\. no new claims to deallocate,?)? preemption:")
+_PREEMPTION = re.compile(r"(?:\. no new claims to deallocate,?)? preemption:")
 """The end of the message, which the scheduler's plug-ins add about preemption. Kubernetes 1.36 adds the first part."""
 _COUNTED = re.compile(r"0/(\d+) nodes are available: (.*)")
 _NEXT_PART = re.compile(r", (?=\d+ )")
@@ -40,7 +40,7 @@ def describe_unschedulable(pod: Pod, scheduler: str) -> str:
 
     Without a message, or with an unknown one, the text is shorter.
     """
-    sentence = _AFTERTHOUGHTS.split(scheduler[:_LONGEST])[0].strip().rstrip(".")
+    sentence = _PREEMPTION.split(scheduler[:_LONGEST])[0].strip().rstrip(".")
     if not sentence:
         return "no node has room for the pod"
     if sentence.startswith("no nodes available"):
@@ -77,9 +77,9 @@ def _in_words(nodes: int, obstacle: str) -> str:
 
 def _describe_requests(pod: Pod, resource: str) -> str:
     """The request of each container for the resource. A sum would hide the request of a sidecar."""
-    asks = [
-        f"{amount[:30]} for {asked.container[:63] or 'a container'}"
-        for asked in pod.requests
-        if (amount := asked.amounts.get(resource, "")) not in ("", "0")
+    amounts = [
+        f"{amount[:30]} for {requested.container[:63] or 'a container'}"
+        for requested in pod.requests
+        if (amount := requested.amounts.get(resource, "")) not in ("", "0")
     ]
-    return f"the pod requests {resource}: {', '.join(asks[:5])}" if asks else ""
+    return f"the pod requests {resource}: {', '.join(amounts[:5])}" if amounts else ""

@@ -15,7 +15,7 @@ from model_operator.domain.objects import Autoscaler, Deployment, Pod
 from model_operator.domain.revision import Side
 from model_operator.domain.world import Track, Traffic
 from model_operator.planner.health.candidate import find_refusal
-from model_operator.planner.health.container_exits import bare_exits, how, last_end
+from model_operator.planner.health.container_exits import bare_exits, describe_exit, last_end
 from model_operator.planner.health.pod_state import PodState, pod_state
 from model_operator.planner.health.reasons import Failure, failure, worst
 
@@ -23,8 +23,8 @@ BARE_EXITS_OF_ALL_PODS = 3
 """Exits over all pods that make a crash loop. Two in one pod are enough, as in a rollout. Over all pods it takes three,
 because a caller may retry one bad request and crash a second pod with it."""
 READINESS_PATIENCE = timedelta(seconds=30)
-"""Time after the pod lost its readiness, when its probe has failed three times in 15 s. It outlasts a burst of requests
-or a long garbage collection, and a revert still begins within a minute of the first failed probe."""
+"""Counted from the loss of readiness, which the kubelet reports after three failed probes in 15 s. This outlasts a burst
+of requests or a long garbage collection, and a revert still begins within a minute of the first failed probe."""
 ENOUGH_REQUESTS = 20
 """With fewer requests, two failed ones would already be 10 %."""
 ERROR_RATIO = 0.10
@@ -98,7 +98,7 @@ def judge_serving_pods(
     return ServingJudgement(trouble=worst(troubles), look_at=_next_look(seen, silent))
 
 
-# --- pods that end -----------------------------------------------------------------------------------
+# --- pods that exit -----------------------------------------------------------------------------------
 
 
 def _crashes(seen: _Seen) -> Failure | None:
@@ -111,7 +111,7 @@ def _crashes(seen: _Seen) -> Failure | None:
     return failure(
         "CrashLoop",
         f"the server containers of {len(ends)} pods exited {exits} times since the version went live, one of them "
-        f"{how(ends[-1])}",
+        f"{describe_exit(ends[-1])}",
     )
 
 

@@ -95,7 +95,7 @@ def _gates_wait(world: World, decision: Decision) -> tuple[str, str] | None:
     return (waits.reason, waits.message) if waits else None
 
 
-def _tries_again(world: World, decision: Decision) -> tuple[str, str] | None:
+def _retries(world: World, decision: Decision) -> tuple[str, str] | None:
     candidate = decision.state.candidate
     if candidate is None or candidate.phase is not Phase.WITHDRAWN or candidate.retry_at is None:
         return None
@@ -118,7 +118,7 @@ def _moves_requests(world: World, decision: Decision) -> tuple[str, str] | None:
     return "Switching", f"requests are being moved to version {serving.version}"
 
 
-def _brings_pods(world: World, decision: Decision) -> tuple[str, str] | None:
+def _updates_pods(world: World, decision: Decision) -> tuple[str, str] | None:
     serving = decision.state.serving
     if serving is None:
         return None
@@ -128,7 +128,7 @@ def _brings_pods(world: World, decision: Decision) -> tuple[str, str] | None:
     return "Progressing", f"the pods are being updated to version {serving.version}"
 
 
-def _asks_the_registry(world: World, decision: Decision) -> tuple[str, str] | None:
+def _polls_the_registry(world: World, decision: Decision) -> tuple[str, str] | None:
     resolution = world.resolution
     if decision.state.serving or resolution.ok or resolution.reason.definite:
         return None
@@ -143,10 +143,10 @@ def _waits_for_garbage(world: World, decision: Decision) -> tuple[str, str] | No
 _AT_WORK: tuple[Callable[[World, Decision], tuple[str, str] | None], ...] = (
     _rolls_out,
     _gates_wait,
-    _tries_again,
+    _retries,
     _repairs,
     _moves_requests,
-    _brings_pods,
-    _asks_the_registry,
+    _updates_pods,
+    _polls_the_registry,
     _waits_for_garbage,
 )

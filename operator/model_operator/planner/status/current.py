@@ -16,28 +16,28 @@ def current(world: World, decision: Decision) -> Condition:
     return next(found for rule in _RULES if (found := rule(world, decision)))
 
 
-def _say(reason: str, message: str, status: Status = "False") -> Condition:
+def _condition(reason: str, message: str, status: Status = "False") -> Condition:
     return Condition("Current", status, reason, message)
 
 
-def _registry_does_not_tell(world: World, decision: Decision) -> Condition | None:
+def _unresolved(world: World, decision: Decision) -> Condition | None:
     resolution = world.resolution
     if resolution.ok or decision.held:
         return None
-    return _say(
+    return _condition(
         resolution.reason.value, resolution.message, "False" if resolution.reason.definite else "Unknown"
     )
 
 
-def _can_not_even_start(world: World, decision: Decision) -> Condition | None:
-    return _say(decision.problem.reason, decision.problem.message) if decision.problem else None
+def _can_not_start(world: World, decision: Decision) -> Condition | None:
+    return _condition(decision.problem.reason, decision.problem.message) if decision.problem else None
 
 
-def _a_person_holds_what_serves(world: World, decision: Decision) -> Condition | None:
+def _held_by_a_person(world: World, decision: Decision) -> Condition | None:
     serving = decision.state.serving
     if serving is None or not decision.held or not decision.is_served:
         return None
-    return _say(
+    return _condition(
         "RevisionHeld",
         f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}. Remove it to follow again",
     )
@@ -46,24 +46,26 @@ def _a_person_holds_what_serves(world: World, decision: Decision) -> Condition |
 def _suspended(world: World, decision: Decision) -> Condition | None:
     if not world.spec.suspend or decision.is_served:
         return None
-    return _say("Suspended", "spec.suspend is true: the operator changes nothing until it is false")
+    return _condition("Suspended", "spec.suspend is true: the operator changes nothing until it is false")
 
 
-def _the_desired_one_serves(world: World, decision: Decision) -> Condition | None:
+def _desired_serves(world: World, decision: Decision) -> Condition | None:
     serving = decision.state.serving
     if serving is None or not decision.is_served:
         return None
     if left_track(world, serving):
-        return _say("Switching", f"version {serving.version} is ready, and requests are about to move to it")
+        return _condition(
+            "Switching", f"version {serving.version} is ready, and requests are about to move to it"
+        )
     if world.track(serving.track).revision == serving.revision:
-        return _say("Serving", f"version {serving.version} is the desired version and serves", "True")
-    return _say("RollingOut", f"version {serving.version} is being restored")
+        return _condition("Serving", f"version {serving.version} is the desired version and serves", "True")
+    return _condition("RollingOut", f"version {serving.version} is being restored")
 
 
 def _gates_keep_it_out(world: World, decision: Decision) -> Condition | None:
     if not decision.desired or not decision.turned_away:
         return None
-    return _say(decision.turned_away.reason, describe_kept_out(decision))
+    return _condition(decision.turned_away.reason, describe_kept_out(decision))
 
 
 def _rejected(world: World, decision: Decision) -> Condition | None:
@@ -73,30 +75,30 @@ def _rejected(world: World, decision: Decision) -> Condition | None:
     text = f"version {rejection.version} was rejected ({rejection.reason}): {rejection.message}"
     if rejection.retry_at:
         text += f". It is tried again at {rfc3339(rejection.retry_at)}"
-    return _say("VersionRejected" if decision.state.serving else "FirstVersionFailed", text)
+    return _condition("VersionRejected" if decision.state.serving else "FirstVersionFailed", text)
 
 
 def _waits_for_approval_behind_a_commit(world: World, decision: Decision) -> Condition | None:
     if not waits_behind_a_commit(decision):
         return None
-    return _say("WaitingForApproval", describe_wait_behind_a_commit(decision))
+    return _condition("WaitingForApproval", describe_wait_behind_a_commit(decision))
 
 
 def _under_way(world: World, decision: Decision) -> Condition | None:
     candidate = decision.state.candidate
-    return _say(candidate.reason or "RollingOut", candidate.progress) if candidate else None
+    return _condition(candidate.reason or "RollingOut", candidate.progress) if candidate else None
 
 
 def _undecided(world: World, decision: Decision) -> Condition:
-    return _say("Pending", "the operator has not decided yet", "Unknown")
+    return _condition("Pending", "the operator has not decided yet", "Unknown")
 
 
 _RULES: tuple[Callable[[World, Decision], Condition | None], ...] = (
-    _registry_does_not_tell,
-    _can_not_even_start,
-    _a_person_holds_what_serves,
+    _unresolved,
+    _can_not_start,
+    _held_by_a_person,
     _suspended,
-    _the_desired_one_serves,
+    _desired_serves,
     _gates_keep_it_out,
     _rejected,
     _waits_for_approval_behind_a_commit,

@@ -75,7 +75,7 @@ def _first_version_failed(world: World, decision: Decision) -> Readiness | None:
     return Readiness(False, "FirstVersionFailed", text, stalled=True)
 
 
-def _can_not_even_start(world: World, decision: Decision) -> Readiness | None:
+def _can_not_start(world: World, decision: Decision) -> Readiness | None:
     problem = decision.problem
     return Readiness(False, problem.reason, problem.message, stalled=True) if problem else None
 
@@ -100,7 +100,7 @@ def _suspended(world: World, decision: Decision) -> Readiness | None:
     return Readiness(False, "Suspended", text) if world.spec.suspend else None
 
 
-def _registry_does_not_tell(world: World, decision: Decision) -> Readiness | None:
+def _unresolved(world: World, decision: Decision) -> Readiness | None:
     resolution = world.resolution
     if resolution.ok:
         return None
@@ -113,11 +113,11 @@ def _begins(world: World, decision: Decision) -> Readiness:
 
 _NOTHING_SERVES: Sequence[Rule] = (
     _first_version_failed,
-    _can_not_even_start,
+    _can_not_start,
     _under_way,
     _gates_keep_it_out,
     _suspended,
-    _registry_does_not_tell,
+    _unresolved,
     _begins,
 )
 
