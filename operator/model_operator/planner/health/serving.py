@@ -23,7 +23,7 @@ BARE_EXITS_OF_ALL_PODS = 3
 """Exits over all pods that make a crash loop. Two in one pod are enough, as in a rollout. Over all pods it takes three,
 because a caller may retry one bad request and crash a second pod with it."""
 READINESS_PATIENCE = timedelta(seconds=30)
-"""Counted from the loss of readiness, which the kubelet reports after three failed probes in 15 s. This outlasts a burst
+"""Counted from the loss of readiness, which the kubelet reports after three failed probes in 15 s. It outlasts a burst
 of requests or a long garbage collection, and a revert still begins within a minute of the first failed probe."""
 ENOUGH_REQUESTS = 20
 """With fewer requests, two failed ones would already be 10 %."""

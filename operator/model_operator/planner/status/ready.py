@@ -96,7 +96,7 @@ def _gates_keep_it_out(world: World, decision: Decision) -> Readiness | None:
 
 
 def _suspended(world: World, decision: Decision) -> Readiness | None:
-    text = "spec.suspend is true, and nothing serves yet"
+    text = "spec.suspend is true, and no version is serving yet"
     return Readiness(False, "Suspended", text) if world.spec.suspend else None
 
 
@@ -125,7 +125,7 @@ _NOTHING_SERVES: Sequence[Rule] = (
 
 
 def _rolled_out(world: World, decision: Decision, serving: Serving) -> Readiness:
-    """The condition of a spec that has been rolled out, with the warning that matters most."""
+    """The condition of a spec that has been rolled out, with the first warning, if there is one."""
     if world.track(serving.track).replicas == 0:
         text = f"version {serving.version} is rolled out and serves as soon as there are replicas (now 0)"
         return Readiness(True, "ScaledToZero", text)
