@@ -26,6 +26,7 @@ from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Apply, Create, Plan
 from model_operator.domain.registry import (
     FactsWanted,
+    ModelDescription,
     Resolution,
     ResolutionReason,
     ResolvedVersion,
@@ -40,6 +41,10 @@ NAMESPACE, NAME = "crm", "churn"
 ALIAS = "champion"
 WATCH_SECONDS = 600
 WARM_SECONDS = 600
+
+
+UNSIGNED = VersionFacts(description=ModelDescription())
+"""The facts of a version that a story says nothing about: its model was logged without a signature."""
 
 
 @dataclass
@@ -75,6 +80,7 @@ class SimulatedCluster:
         self.facts: dict[str, VersionFacts] = {}
         """By version: what the registry tells the gates; nothing of a version that is not in here."""
         self.facts_wanted: tuple[FactsWanted, ...] = ()
+        self.facts_read: set[VersionId] = set()
         self.deleted_versions: set[str] = set()
         self.written_tags: dict[str, str] = {}
         """By version: what the operator wrote back to the registry."""
@@ -246,6 +252,7 @@ class SimulatedCluster:
         """A new operator process knows only what the cluster says; perhaps it is a newer build."""
         self.code_generation = code_generation or self.code_generation
         self.refused_writes, self._seen = (), b""
+        self.facts_wanted, self.facts_read = (), set()
         self.kubernetes.watch("")
         self.tell("the operator is restarted" + (" with a newer build" if code_generation else ""))
         self.settle()
@@ -355,7 +362,24 @@ class SimulatedCluster:
         return Resolution(ResolutionReason.RESOLVED, "", "http://mlflow:5000", found)
 
     def _known_facts(self) -> dict[VersionId, VersionFacts]:
-        return {w.id: self.facts.get(w.id.version, VersionFacts()) for w in self.facts_wanted}
+        return {w.id: self._facts_of(w.id.version) for w in self.facts_wanted}
+
+    def _facts_of(self, version: str) -> VersionFacts:
+        known = self.facts.get(version, UNSIGNED)
+        if known.description or known.description_problem:
+            return known
+        return replace(known, description=UNSIGNED.description)
+
+    def _plan(self) -> Plan:
+        """The operator's plan. Like its reader of facts, it remembers the versions that it read before."""
+        world = self.world()
+        decided = plan(world)
+        asked = {wanted.id for wanted in decided.facts}
+        if asked and asked <= self.facts_read and not asked <= world.facts.keys():
+            self.facts_wanted = tuple(decided.facts)
+            decided = plan(self.world())
+        self.facts_read |= asked
+        return decided
 
     def _wakes(self) -> bool:
         """Whether something that the operator can see changed, or the time has come that it named."""
@@ -380,7 +404,7 @@ class SimulatedCluster:
     def _reconcile(self) -> bool:
         if not self._wakes():
             return False
-        decided = plan(self.world())
+        decided = self._plan()
         self._wakes_at = self.now + decided.look_again if decided.look_again else None
         wrote = decided.status != self.status
         self.status_writes += wrote

@@ -137,6 +137,34 @@ def test_a_version_is_kept_out_when_it_is(
     is_rolled_out(story)
 
 
+def test_by_default_a_version_that_needs_a_new_column_is_kept_out(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    given.facts("1", described(AGE))
+    when.registry_learns("2", "version 2 needs an income", described(AGE, INCOME))
+    when.alias_moves_to("2")
+    keeps_out(then, "SignatureIncompatible")
+    assert "+ input income: double (required) (breaks callers)" in story.status["plan"]["signature"]
+    when.commit_changes("gates.signature: Ignore", gates={"signature": "Ignore"})
+    when.time_passes(60)
+    then.version_serves("2")
+    then.transcript_matches()
+
+
+def test_by_default_a_signature_that_cannot_be_read_is_only_noted(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    when.registry_learns(
+        "2", "version 2 is registered", VersionFacts(description_problem="403: may not read it")
+    )
+    when.alias_moves_to("2", wait=5)
+    (noted,) = story.status["plan"]["gates"]
+    assert (noted["outcome"], "403: may not read it" in noted["message"]) == ("Warned", True)
+    is_rolled_out(story)
+
+
 def test_an_override_lets_one_version_pass_and_not_the_next(story: Story, when: When, then: Then) -> None:
     gates_are_set(story, {"signature": "Compatible"}, described(AGE))
     when.registry_learns("2", "version 2 needs an income", described(AGE, INCOME))

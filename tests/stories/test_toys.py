@@ -56,7 +56,7 @@ def test_a_toy_gate_turns_a_version_away_and_lets_it_in_when_it_is_tagged(
     when.alias_moves_to("2", wait=120)
     then.condition_is("Admitted", "False", "OwnerMismatch")
     then.version_serves("1")
-    (told,) = story.status["plan"]["gates"]
+    told, *_ = [gate for gate in story.status["plan"]["gates"] if gate["gate"] == "Owner"]
     assert (told["gate"], told["outcome"]) == ("Owner", "Failed")
     assert told["message"].startswith("version 2 is owned by marketing, not risk")
     when.version_is_tagged("2", owner="risk", wait=120)

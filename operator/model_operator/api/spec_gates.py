@@ -22,7 +22,7 @@ from model_operator.api.schema import Rule, SpecModel, rules
 ApprovalMode = Literal["Automatic", "Manual"]
 ApprovalAt = Literal["BeforeStart", "BeforeTraffic"]
 Better = Literal["Higher", "Lower"]
-SignatureMode = Literal["Compatible", "Warn", "Ignore"]
+SignatureMode = Literal["IfKnown", "Compatible", "Warn", "Ignore"]
 InputExampleMode = Literal["Required", "Ignore"]
 RequirementsMode = Literal["Enforce", "Warn", "Ignore"]
 
@@ -255,10 +255,11 @@ class GatesSpec(SpecModel):
         description="Largest model that may start, such as 2Gi. If you leave it out, any size may.",
     )
     signature: SignatureMode = Field(
-        default="Ignore",
-        description="Compatible: a version is blocked if it would reject a request that the serving version "
-        "accepts, or if its answers have another shape. If either version has no signature, you only get a warning. "
-        "Warn: the difference is only shown. Ignore: no check.",
+        default="IfKnown",
+        description="Whether your callers are protected from a signature that does not fit. IfKnown: a version is "
+        "blocked if it would reject a request that the serving version accepts, or if its answers have another shape. "
+        "If a signature is missing or can't be read, you only get a warning. Compatible: like IfKnown, but a signature "
+        "that can't be read blocks the version. Warn: the difference is only shown. Ignore: no check.",
     )
     requirements: RequirementsMode = Field(
         default="Ignore",

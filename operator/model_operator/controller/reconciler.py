@@ -81,6 +81,8 @@ class Reconciler:
         if patience := self._wait_for_first_answer(world):
             return patience.total_seconds()
         decided = plan(world)
+        if (informed := self._services.add_facts(world, decided)) is not world:
+            world, decided = informed, plan(informed)
         if decided.rollout_in_flight:
             self._slots.note(key, in_flight=True)
         try:

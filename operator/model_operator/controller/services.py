@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from model_operator.api.spec import RegistrySpec
@@ -89,6 +89,17 @@ class Services:
     """Enqueues a key for a reconcile as soon as possible."""
     happened: Callable[[RolloutTransition], None] = lambda transition: None
     """Called for each transition of a rollout."""
+
+    def add_facts(self, world: World, decided: Plan) -> World:
+        """The world with the facts that the plan requests, as far as the reader remembers them from earlier.
+
+        The same world if it has them already. A retry of a version then needs no second reconcile for its gates.
+        """
+        if world.parsed_spec is None or all(wanted.id in world.facts for wanted in decided.facts):
+            return world
+        self.facts.follow(world.key, registry_id(world.namespace, world.spec.registry), decided.facts)
+        known = self.facts.look_up(world.key)
+        return replace(world, facts=known) if known != world.facts else world
 
     def note(self, world: World, decided: Plan) -> None:
         """Hands the requests of a plan to each service."""

@@ -21,7 +21,14 @@ from model_operator.domain.objects import (
     read_pod,
     read_service,
 )
-from model_operator.domain.registry import Resolution, ResolutionReason, ResolvedVersion
+from model_operator.domain.registry import (
+    ModelDescription,
+    Resolution,
+    ResolutionReason,
+    ResolvedVersion,
+    VersionFacts,
+    VersionId,
+)
 from model_operator.domain.revision import Revision, Side, Target, Verdict, VerdictState
 from model_operator.domain.world import Children, Defaults, PodRegistry, World
 from model_operator.planner.manifests import Owner, controller_revision, revision_name, track_selector
@@ -43,7 +50,16 @@ READERS: dict[str, Callable[[Json], object]] = {
     "endpoint_slices": read_endpoint_slice,
 }
 """How the children are read, by their fields of ``Children``."""
-SPEC: Json = {"model": {"name": "churn", "alias": "champion"}, "replicas": 2}
+SPEC: Json = {
+    "model": {"name": "churn", "alias": "champion"},
+    "replicas": 2,
+    "gates": {"signature": "Ignore"},
+}
+"""Without gates: the tests of gates set them."""
+
+
+UNSIGNED = VersionFacts(description=ModelDescription())
+"""The facts of a version whose model was logged without a signature."""
 
 
 def ago(seconds: float) -> datetime:
@@ -143,6 +159,7 @@ def world(*kept: Revision, version: str = "1", spec: Json | None = None, **more:
         more["deployments"] = {"churn": deployment}
     if kept:
         more.setdefault("config_maps", (scripts(),))
+    more.setdefault("facts", {VersionId("churn", str(number)): UNSIGNED for number in range(1, 20)})
     children = {name: more.pop(name) for name in READERS if name in more}
     children.setdefault("revision_objects", kept_objects(*kept))
     raw = SPEC | (spec or {})

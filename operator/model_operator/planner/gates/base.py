@@ -76,6 +76,8 @@ class Gate:
     """The facts that it needs of the version. Empty: it needs only the tags."""
     compares: Callable[[GatesSpec], bool] = _never
     """Whether it needs the same facts of the serving version."""
+    only_compares: bool = False
+    """Whether it needs no facts at all while no version is serving."""
 
 
 def passed(gate: str, message: str) -> GateResult:

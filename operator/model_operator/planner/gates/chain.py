@@ -58,7 +58,7 @@ def facts_wanted(
 
     ``serving`` names the serving version. None if no version serves.
     """
-    chosen = _find_set(gates)
+    chosen = [gate for gate in _find_set(gates) if serving is not None or not gate.only_compares]
     candidate = FactsWanted(VersionId(version.model, version.version), version.run_id, version.source)
     wanted = [_request(candidate, chosen)]
     if serving is not None:

@@ -50,15 +50,20 @@ class SignatureComparison:
     """The effect of a change of signatures on callers."""
 
     compatible: bool
+    """Whether the new version accepts all requests of today's callers, and answers in the same shape."""
     missing: str = ""
     """The sides without a signature of inputs, as text. If there are any, nothing can be compared."""
     differences: Sequence[str] = ()
     """Lines of a diff, bounded in number and length: ``-`` for the serving version, ``+`` for the new one."""
+    breaks_callers: bool = False
+    """Whether a difference breaks callers without doubt: not only some forms of requests, and of known types."""
 
 
 class _Line(NamedTuple):
     text: str
     breaking: bool
+    in_doubt: bool = False
+    """Whether it breaks only some forms of requests, or can't be compared."""
 
 
 class _MalformedError(ValueError):
@@ -72,28 +77,34 @@ def _is_set(gates: GatesSpec) -> bool:
 def _judge(gates: GatesSpec, subject: Subject) -> GateResult:
     if subject.serving is None:
         return passed(_NAME, "no version serves yet, so there is nothing to compare with")
-    return warned(_fit(subject, subject.serving), only_warn=gates.signature == "Warn")
+    result, is_clear = _fit(subject, subject.serving)
+    only_warn = gates.signature == "Warn" or (gates.signature == "IfKnown" and not is_clear)
+    return warned(result, only_warn=only_warn)
 
 
-def _fit(subject: Subject, serving: VersionFacts) -> GateResult:
+def _fit(subject: Subject, serving: VersionFacts) -> tuple[GateResult, bool]:
+    """The result of mode Compatible, and whether both signatures are known and leave no doubt about it."""
     new = find_description(_NAME, subject.facts)
     if isinstance(new, GateResult):
-        return new
+        return new, False
     old = find_description(_NAME, serving)
     if isinstance(old, GateResult):
-        return old
+        return old, False
     found = compare(old.signature, new.signature)
     if found.missing:
-        return GateResult(_NAME, GateOutcome.WARNED, found.missing, "SignatureMissing", found.differences)
+        return GateResult(
+            _NAME, GateOutcome.WARNED, found.missing, "SignatureMissing", found.differences
+        ), False
     if found.compatible:
         accepts = passed(_NAME, "accepts every request that the serving version accepts")
-        return replace(accepts, differences=found.differences)
+        return replace(accepts, differences=found.differences), True
     text = (
         f"version {subject.version.version} breaks callers of the serving version: "
         f"{'; '.join(found.differences[:3])} (all in status.plan.signature). Register a compatible version, "
         f"{OVERRIDE_REMEDY}"
     )
-    return replace(failed(_NAME, "SignatureIncompatible", text), differences=found.differences)
+    refused = replace(failed(_NAME, "SignatureIncompatible", text), differences=found.differences)
+    return refused, found.breaks_callers
 
 
 def compare(serving: Mapping[str, Any] | None, candidate: Mapping[str, Any] | None) -> SignatureComparison:
@@ -118,8 +129,10 @@ def compare(serving: Mapping[str, Any] | None, candidate: Mapping[str, Any] | No
             # a signature has at most a few thousand columns, and the report shows far fewer
             lines += islice(differ(old, new), 10_000)
         except _MalformedError as problem:
-            lines.append(_Line(f"~ {part} can't be compared: {problem}", True))
-    return SignatureComparison(not any(line.breaking for line in lines), "", _limit_lines(lines))
+            lines.append(_Line(f"~ {part} can't be compared: {problem}", True, in_doubt=True))
+    breaking = [line for line in lines if line.breaking]
+    in_doubt = all(line.in_doubt for line in breaking)
+    return SignatureComparison(not breaking, "", _limit_lines(lines), breaks_callers=not in_doubt)
 
 
 def _has(absent: Sequence[str]) -> str:
@@ -201,9 +214,13 @@ def _inputs(old: object, new: object) -> Iterator[_Line]:
     before, after = _fields(old), _fields(new)
     if _one_row(before) != _one_row(after):
         change = "several rows, no longer as one" if _one_row(before) else "one row, no longer as several"
-        yield _Line(f"~ inputs and instances of a request are read as {change}", True)
+        yield _Line(f"~ inputs and instances of a request are read as {change}", True, in_doubt=True)
     if len(after) > 1 and [field.nameless for field in before.values()] == [False]:
-        yield _Line("~ values without a column's name are rejected if there is more than one column", True)
+        yield _Line(
+            "~ values without a column's name are rejected if there is more than one column",
+            True,
+            in_doubt=True,
+        )
 
 
 def _one_row(fields: Mapping[str | int, _Field]) -> bool:
@@ -370,4 +387,4 @@ def _spell(spec: object, depth: int = 0) -> str:
             return str(kind)[:40]
 
 
-SIGNATURE = Gate(_NAME, _is_set, _judge, frozenset({Fact.DESCRIPTION}), compares=_is_set)
+SIGNATURE = Gate(_NAME, _is_set, _judge, frozenset({Fact.DESCRIPTION}), compares=_is_set, only_compares=True)

@@ -27,7 +27,8 @@ Json = dict[str, Any]
 
 
 def gates(**fields: Any) -> GatesSpec:
-    return GatesSpec.model_validate(fields)
+    """These gates and no others."""
+    return GatesSpec.model_validate({"signature": "Ignore"} | fields)
 
 
 def metrics(*values: tuple[str, float] | tuple[str, float, str]) -> VersionFacts:
@@ -180,8 +181,8 @@ def test_a_model_without_requirements_is_only_noted() -> None:
     assert said(gates(requirements="Enforce"), judged) == ("Warned", "RequirementsUnknown")
 
 
-def signed(kind: str | None) -> VersionFacts:
-    signature = {"inputs": [{"type": kind, "name": "age"}]} if kind else None
+def signed(kind: str | None, **more: Any) -> VersionFacts:
+    signature = {"inputs": [{"type": kind, "name": "age", **more}]} if kind else None
     return VersionFacts(description=ModelDescription(signature=signature))
 
 
@@ -217,6 +218,44 @@ def signed(kind: str | None) -> VersionFacts:
         ),
         pytest.param(
             "Compatible", signed("long"), VersionFacts(), ("Pending", "GatesPending"), id="not known yet"
+        ),
+        pytest.param(
+            "IfKnown",
+            signed("string"),
+            signed("long"),
+            ("Failed", "SignatureIncompatible"),
+            id="another type, by default",
+        ),
+        pytest.param(
+            "IfKnown", signed(None), signed("long"), ("Warned", "SignatureMissing"), id="lost, by default"
+        ),
+        pytest.param(
+            "IfKnown",
+            signed("long"),
+            VersionFacts(description_problem="403"),
+            ("Warned", "FactsUnreadable"),
+            id="the serving one can't be read, by default",
+        ),
+        pytest.param(
+            "IfKnown",
+            signed("quaternion"),
+            signed("long"),
+            ("Failed", "SignatureIncompatible"),
+            id="a type of another name, by default",
+        ),
+        pytest.param(
+            "IfKnown",
+            signed("quaternion", precision=2),
+            signed("quaternion", precision=1),
+            ("Warned", "SignatureIncompatible"),
+            id="a type that we do not know, by default",
+        ),
+        pytest.param(
+            "IfKnown",
+            signed("long"),
+            VersionFacts(),
+            ("Pending", "GatesPending"),
+            id="not known yet, by default",
         ),
     ],
 )
@@ -259,9 +298,19 @@ def test_every_gate_is_told_and_the_first_refusal_counts() -> None:
 
 def test_without_gates_nothing_is_asked() -> None:
     version, serving = subject().version, FactsWanted(VersionId("churn", "7"), "run-7", "models:/m-7")
-    assert not asks_anything(GatesSpec())
-    assert facts_wanted(GatesSpec(), version, serving) == ()
+    assert not asks_anything(gates())
+    assert facts_wanted(gates(), version, serving) == ()
     assert facts_wanted(gates(tags=[{"key": "ok", "exists": True}]), version, serving) == ()
+
+
+def test_by_default_only_the_signatures_of_two_versions_are_compared() -> None:
+    version, serving = subject().version, FactsWanted(VersionId("churn", "7"), "run-7", "models:/m-7")
+    wanted = facts_wanted(GatesSpec(), version, serving)
+    assert [(want.id.version, want.metrics, want.description) for want in wanted] == [
+        ("8", False, True),
+        ("7", False, True),
+    ]
+    assert facts_wanted(GatesSpec(), version, None) == (), "no version serves, so there is nothing to compare"
 
 
 @pytest.mark.parametrize(

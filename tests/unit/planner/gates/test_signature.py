@@ -125,6 +125,28 @@ def test_inputs(old: list[Json], new: list[Json], compatible: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "breaks"),
+    [
+        pytest.param([column("a")], [column("a"), column("b")], True, id="a required column more"),
+        pytest.param([column("a")], [column("a", "string")], True, id="another type"),
+        pytest.param(
+            [column("a")],
+            [column("a"), column("b", required=False)],
+            False,
+            id="only for values without a name",
+        ),
+        pytest.param([array(LONG), column("b")], [column("b")], False, id="only for one form of requests"),
+        pytest.param(
+            [column("a", "new")], [{**column("a", "new"), "more": 1}], False, id="a type that nobody knows"
+        ),
+    ],
+)
+def test_a_change_breaks_callers_without_doubt(old: list[Json], new: list[Json], breaks: bool) -> None:
+    found = compare({"inputs": old}, {"inputs": new})
+    assert (found.compatible, found.breaks_callers) == (False, breaks)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "compatible"),
     [
         pytest.param([column("p", "double")], [column("p", "double")], True, id="the same"),
