@@ -161,9 +161,8 @@ _PHASES: Mapping[Phase, tuple[int, int, int, str, str]] = {
 """Where each phase is drawn: x, y, width, its text and its look. A phase without a place stops the generator."""
 
 
-def _rollout_life() -> Diagram:
-    if missing := set(Phase) - _PHASES.keys():
-        raise ValueError(f"give these phases a place in hack/generators/diagrams.py: {sorted(missing)}")
+def _rollout_boxes() -> list[Box]:
+    """The phases, and the states before and after them."""
     retry = f"side {Side.ENVIRONMENT.value}. Retried after {FIRST_RETRY.total_seconds():.0f} s, then twice as long "
     retry += f"each time, at most {LONGEST_RETRY.total_seconds() / 3600:.0f} h"
     thrice = [
@@ -182,6 +181,13 @@ def _rollout_life() -> Diagram:
         Box(692, 420, 122, 100, "serving", f"watch window: {_LIMITS.watch_seconds} s", "old"),
         Box(846, 420, 90, 100, "settled", "a revert leads here", "old"),
     ]  # fmt: skip
+    return boxes
+
+
+def _rollout_life() -> Diagram:
+    if missing := set(Phase) - _PHASES.keys():
+        raise ValueError(f"give these phases a place in hack/generators/diagrams.py: {sorted(missing)}")
+    boxes = _rollout_boxes()
     inside = [phase for phase in Phase if phase.in_flight]
     if any(_PHASES[phase][1] != 226 for phase in inside):
         raise ValueError("a phase with pods is drawn outside of its zone")
