@@ -180,7 +180,7 @@ class Serving(StatusModel):
         "or your revert.policy is Never. Absent when there is no fault.",
     )
     message: Message | None = Field(
-        default=None, description="Description of that fault, and what you can do."
+        default=None, description="Description of that fault, and the remedy."
     )
 
 
@@ -250,7 +250,7 @@ class PlannedGate(StatusModel):
         description="Passed, Failed, Overridden (it failed, and your spec.gates.overrides names this version), Warned, "
         "or Pending (the registry has not answered yet).",
     )
-    message: Message | None = Field(default=None, description="The value, the bound, and what you can do.")
+    message: Message | None = Field(default=None, description="The value, the bound, and the remedy.")
 
 
 class PlannedStep(StatusModel):
