@@ -5,15 +5,19 @@ The model of scikit-learn is left out where that is not installed.
 
 from __future__ import annotations
 
+import ctypes
 import getpass
 import importlib.util
 import os
+import subprocess
 import sys
 import time
+import types
 import urllib.parse
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import cloudpickle
 import mlflow
 import mlflow.pyfunc
 import numpy as np
@@ -42,6 +46,18 @@ class Obedient(mlflow.pyfunc.PythonModel):
             raise ValueError(f"no answer from {address} with {password} ({quoted})")
         if self.on_load == "import":
             import boosted_trees_of_tomorrow  # noqa: F401
+        if self.on_load == "library":
+            ctypes.CDLL("libboosted_trees_of_tomorrow.so.1")
+        if self.on_load == "own-library":
+            ctypes.CDLL(os.environ["MODEL_DIR"] + "/artifacts/libtrees.so")
+        if self.on_load == "program":
+            subprocess.run(["java-of-tomorrow", "-version"], check=True)
+        if self.on_load == "former-name":
+            np.zeros(2, np.float)  # NumPy had it before 1.24
+        if self.on_load == "own-name":
+            print(self.weights)
+        if self.on_load == "crash":
+            ctypes.string_at(0)
         if self.on_load == "hang":
             print("the model is loading", flush=True)
             time.sleep(300)
@@ -49,6 +65,8 @@ class Obedient(mlflow.pyfunc.PythonModel):
     def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
         if self.on_predict == "raise":
             raise KeyError("no column named colour")
+        if self.on_predict == "import":
+            import boosted_trees_of_tomorrow  # noqa: F401
         if self.on_predict == "nan":
             return [float("nan")]
         if self.on_predict == "three":
@@ -83,6 +101,33 @@ def save_iris(directory: Path) -> None:
     features, species = load_iris(return_X_y=True, as_frame=True)
     iris = LogisticRegression(max_iter=500).fit(features, species)
     mlflow.sklearn.save_model(iris, directory / "iris", input_example=features.head(2), pip_requirements=[])
+    if importlib.util.find_spec("skops"):
+        mlflow.sklearn.save_model(
+            iris, directory / "skops", pip_requirements=[], serialization_format="skops"
+        )
+
+
+def pickle_as_python_3_10(model: Any, path: Path) -> None:
+    """Writes the model as cloudpickle does under Python 3.10, whose code objects have other parts."""
+
+    def reduce(code: types.CodeType) -> tuple[Any, ...]:
+        numbers = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_nlocals)
+        content = (
+            code.co_code,
+            code.co_consts,
+            code.co_names,
+            code.co_varnames,
+            code.co_filename,
+            code.co_name,
+        )
+        lines = (code.co_firstlineno, b"", code.co_freevars, code.co_cellvars)
+        return types.CodeType, (*numbers, code.co_stacksize, code.co_flags, *content, *lines)
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
+        dispatch_table: ClassVar = {**cloudpickle.Pickler.dispatch_table, types.CodeType: reduce}
+
+    with path.open("wb") as file:
+        Pickler(file).dump(model)
 
 
 def main(directory: Path) -> None:
@@ -95,6 +140,13 @@ def main(directory: Path) -> None:
         "load-quotes": Obedient(on_load="quote"),
         "load-imports": Obedient(on_load="import"),
         "load-hangs": Obedient(on_load="hang"),
+        "load-library": Obedient(on_load="library"),
+        "load-own-library": Obedient(on_load="own-library"),
+        "load-program": Obedient(on_load="program"),
+        "load-former-name": Obedient(on_load="former-name"),
+        "load-own-name": Obedient(on_load="own-name"),
+        "load-crash": Obedient(on_load="crash"),
+        "predict-imports": Obedient(on_predict="import"),
         "predict-raises": Obedient(on_predict="raise"),
         "predict-nan": Obedient(on_predict="nan"),
         "predict-hangs": Obedient(on_predict="hang"),
@@ -111,6 +163,9 @@ def main(directory: Path) -> None:
         (directory / name / "serving_input_example.json").write_text(
             f'{{"dataframe_split": {example.to_json(orient="split", index=False)}}}'
         )
+    pickled = directory / "python-3.10"
+    mlflow.pyfunc.save_model(pickled, python_model=Obedient(), pip_requirements=[])
+    pickle_as_python_3_10(Obedient(), pickled / "python_model.pkl")
     mlflow.pyfunc.save_model(
         directory / "looks",
         python_model=Obedient(on_predict="look"),

@@ -44,12 +44,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from model_operator.pod.serve_failure import DefiniteError, shorten
     from model_operator.pod.serve_front import CONNECTION_SECONDS, Front
+    from model_operator.pod.serve_image import REMEDY, list_differences
     from model_operator.pod.serve_metrics import RequestMetrics
     from model_operator.pod.serve_scoring import load, mlflow_version, scoring_app
     from model_operator.pod.serve_selftest import SelfTest
 else:
     from serve_failure import DefiniteError, shorten
     from serve_front import CONNECTION_SECONDS, Front
+    from serve_image import REMEDY, list_differences
     from serve_metrics import RequestMetrics
     from serve_scoring import load, mlflow_version, scoring_app
     from serve_selftest import SelfTest
@@ -60,6 +62,7 @@ SELF_TEST_FAILED = 52
 SELF_TEST_MISSING = 53
 SERVE_MISCONFIGURED = 54
 SELF_TEST_WRONG_SHAPE = 55
+IMAGE_MISMATCH = 56
 TERMINATED = 128 + signal.SIGTERM
 
 REASONS = {
@@ -69,6 +72,7 @@ REASONS = {
     SELF_TEST_MISSING: "SelfTestMissing",
     SERVE_MISCONFIGURED: "ServeMisconfigured",
     SELF_TEST_WRONG_SHAPE: "SelfTestWrongShape",
+    IMAGE_MISMATCH: "ImageMismatch",
 }
 
 MAX_REQUEST_BYTES = 64 * 2**20
@@ -221,16 +225,35 @@ async def _drain(front: Front, seconds: float) -> None:
 # ---- the process -----------------------------------------------------------
 
 
+def _leave(message: str) -> None:
+    """Leaves the termination message, in place of an earlier one."""
+    try:
+        Path(os.environ.get("TERMINATION_MESSAGE_PATH") or "/dev/termination-log").write_text(message)
+    except OSError as error:
+        log.warning("no termination message: %s", error)
+
+
+def _expect_crash(model_dir: Path) -> bool:
+    """Leaves a message for a crash of the interpreter, where the image may be to blame; the code is a signal's then.
+
+    Bytecode of another Python, or a library with another binary interface, ends the process without an exception.
+    """
+    differences = list_differences(model_dir)
+    if differences:
+        message = f"the process ended while it loaded or tested the model, which was made with {differences}: {REMEDY}"
+        _leave(
+            json.dumps({"reason": "ImageMismatch", "message": shorten(message)}, ensure_ascii=False) + "\n"
+        )
+    return bool(differences)
+
+
 def _end(failure: DefiniteError) -> NoReturn:
     """Leaves the termination message where the kubelet reads it, and ends the process."""
     record = {"reason": failure.reason, "message": shorten(failure.message)}
     if failure.self_test:
         record["selfTest"] = failure.self_test
     line = json.dumps(record, ensure_ascii=False)
-    try:
-        Path(os.environ.get("TERMINATION_MESSAGE_PATH") or "/dev/termination-log").write_text(line + "\n")
-    except OSError as error:
-        log.warning("no termination message: %s", error)
+    _leave(line + "\n")
     print(line, file=sys.stderr)
     _exit(next(code for code, reason in REASONS.items() if reason == failure.reason))
 
@@ -304,8 +327,11 @@ def main() -> NoReturn:
     _prepare_environment()
     try:
         settings = Settings.from_env(os.environ)
+        expects_crash = _expect_crash(settings.model_dir)
         model = load(settings.model_dir)
         outcome = settings.self_test.run(model, settings.model_dir)
+        if expects_crash:
+            _leave("")
         metrics = RequestMetrics(settings.name, settings.version, mlflow_version(), PREDICTION_THREADS)
         front = Front(
             scoring_app(model),

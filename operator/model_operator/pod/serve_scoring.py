@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model_operator.pod.serve_failure import DefiniteError, describe
+    from model_operator.pod.serve_image import blame_image, list_differences
 else:
     from serve_failure import DefiniteError, describe
+    from serve_image import blame_image, list_differences
 
 # the contract tests run with these
 TESTED_MLFLOW = ("2.22.", "3.17.")
@@ -45,6 +47,7 @@ class ModelUnderWatch:
         self._model = model
         self._failure = failure
         self.last_error = ""
+        self.last_exception: Exception | None = None
         self.remembers = False
         self.last_prediction: Prediction | None = None
 
@@ -63,6 +66,7 @@ class ModelUnderWatch:
             raise
         except Exception as error:
             self.last_error = describe(error)
+            self.last_exception = error if self.remembers else None
             log.exception("the model raised an exception while predicting")
             raise self._failure(
                 f"the model raised {type(error).__name__} while predicting; the server's log says more"
@@ -105,16 +109,14 @@ def load(model_dir: Path) -> ModelUnderWatch:
 
     try:
         model = scoring_server.load_model_with_mlflow_config(str(model_dir))
-    except ImportError as error:
-        missing = f"the module {error.name!r}" if error.name else "a module"
-        raise DefiniteError(
-            "RequirementMissing",
-            f"the model needs {missing}, which the server's image does not have in the right version"
-            f" ({describe(error)}): set spec.server.image to an image with the model's requirements",
-        ) from error
     except (Exception, SystemExit) as error:
         log.exception("the model can't be loaded")
-        raise DefiniteError("LoadFailed", f"the model can't be loaded: {describe(error)}") from error
+        if failure := blame_image(error, model_dir, loading=True):
+            raise failure from error
+        text = f"the model can't be loaded: {describe(error)}"
+        if differences := list_differences(model_dir):
+            text += f". Nothing points to the image, but the model was made with {differences}"
+        raise DefiniteError("LoadFailed", text) from error
     return ModelUnderWatch(model, PredictionFailed)
 
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from model_operator.pod.serve_example import describe_absence, find_example
     from model_operator.pod.serve_failure import DefiniteError, describe
+    from model_operator.pod.serve_image import blame_image
     from model_operator.pod.serve_scoring import App, ModelUnderWatch, scoring_app
     from model_operator.pod.serve_shape import contradiction
 else:
     from serve_example import describe_absence, find_example
     from serve_failure import DefiniteError, describe
+    from serve_image import blame_image
     from serve_scoring import App, ModelUnderWatch, scoring_app
     from serve_shape import contradiction
 
@@ -53,6 +55,10 @@ class SelfTest:
         model.remembers = True
         status, body = self._answer(scoring_app(model, self.seconds), *request)
         what = "the given payload" if self.payload else "the model's own input example"
+        if model.last_exception and (
+            failure := blame_image(model.last_exception, model_dir, loading=False, self_test="Failed")
+        ):
+            raise failure
         if problem := _problem(status, body, what, model.last_error):
             raise DefiniteError("SelfTestFailed", f"self-test failed: {problem}", "Failed")
         prediction = model.last_prediction
@@ -62,7 +68,7 @@ class SelfTest:
                 f"self-test failed: the prediction for {what} is not what the model promises: {broken}",
                 "Failed",
             )
-        model.remembers, model.last_prediction = False, None
+        model.remembers, model.last_prediction, model.last_exception = False, None, None
         log.info("self-test passed in %.2f s", time.monotonic() - started)
         return "Passed"
 

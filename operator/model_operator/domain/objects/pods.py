@@ -40,6 +40,8 @@ class ContainerEnd:
     """The text in our scripts' termination message."""
     input_example: bool | None = None
     """Whether the model has an input example. None if our scripts' termination message doesn't have it."""
+    blamed: str = ""
+    """The reason in the last words of our scripts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,7 @@ def _read_end(ended: Object) -> ContainerEnd | None:
         read_time(ended.get("finishedAt")),
         text(words.get("message")),
         example if isinstance(example, bool) else None,
+        text(words.get("reason")),
     )
 
 

@@ -20,6 +20,9 @@ _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 _NODE_WENT_DOWN = frozenset({"ContainerStatusUnknown", "Unknown"})
 _SIGKILL = 137
 _SIGTERM = 143
+# a segmentation fault: the script can't report it, so it leaves the reason beforehand
+_SIGSEGV = 139
+_BLAMED_FOR_CRASH = "ImageMismatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ def exit_failure(name: str, ended: ContainerEnd, exits: int, *, ours: bool) -> F
         return failure(known[0], said)
     if exits < BARE_EXITS:
         return None
+    if ours and ended.exit_code == _SIGSEGV and ended.blamed == _BLAMED_FOR_CRASH:
+        return failure(_BLAMED_FOR_CRASH, said)
     if ended.reason in _NEVER_STARTED:
         return failure("ContainerCannotStart", f"the {name} container can't be started", said)
     return failure(

@@ -99,9 +99,15 @@ REASONS: Mapping[str, Reason] = {
     ),
     "RequirementMissing": Reason(
         C,
-        "the image lacks a library that the model needs",
+        "the image lacks a library or a program that the model needs",
         "set server.image to an image that has it",
         own_remedy=True,
+    ),
+    "ImageMismatch": Reason(
+        C,
+        "the model fails because the image has another version of Python, MLflow or a library than it was made with",
+        "set server.image to an image with the model's versions",
+        said=True,
     ),
     "SelfTestMissing": Reason(
         C,
@@ -214,6 +220,7 @@ _CODES: Mapping[int, str] = {
     53: "SelfTestMissing",
     54: "ServeMisconfigured",
     55: "SelfTestWrongShape",
+    56: "ImageMismatch",
 }
 
 EXIT_CODES: Mapping[int, tuple[str, Side]] = {

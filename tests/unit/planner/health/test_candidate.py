@@ -114,6 +114,8 @@ def crash_loop(happened: str, last_words: str = "") -> Failure:
     return Failure(M, "CrashLoop", text + (f"; its last output: {last_words}" if last_words else ""), False)
 
 
+EXPECTED_CRASH = '{"reason": "ImageMismatch", "message": "made with Python 3.10"}'
+
 ENDINGS: list[tuple[str, Json, Failure | None]] = [
     ("one bare exit of the server may be bad luck", starting(ended(1)), None),
     (
@@ -159,6 +161,17 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
         "a server that ends twice with success is a crash loop too",
         starting(ended(0, restarts=1, reason="Completed")),
         crash_loop("the server container exited 2 times, the last time with code 0"),
+    ),
+    (
+        "a server that crashed twice in an image with other versions",
+        starting(ended(139, restarts=1, message=EXPECTED_CRASH)),
+        Failure(C, "ImageMismatch", "made with Python 3.10"),
+    ),
+    ("one crash may be bad luck in any image", starting(ended(139, message=EXPECTED_CRASH)), None),
+    (
+        "an exit that is no crash is not the image's",
+        starting(ended(1, restarts=1, message=EXPECTED_CRASH)),
+        crash_loop("the server container exited 2 times, the last time with code 1", "made with Python 3.10"),
     ),
     ("a fetch that ended well is no failure", fetching(ended(0, reason="Completed")), None),
     (
