@@ -107,7 +107,7 @@ REASONS: Mapping[str, Reason] = {
         C,
         "the model fails because the image has another version of Python, MLflow or a library than it was made with",
         "set server.image to an image with the model's versions",
-        said=True,
+        own_remedy=True,
     ),
     "SelfTestMissing": Reason(
         C,
