@@ -118,6 +118,36 @@ def test_a_version_is_kept_out_by_gate_after_gate_until_each_is_mended_and_then_
     assert answering(stage, "iris") == BETTER
 
 
+def test_a_copied_version_is_judged_by_the_metrics_of_its_original(stage: Stage) -> None:
+    """The last value of the run is from the training data, and a gate that read it would let the copy pass."""
+    cluster, copy, metric = stage.cluster, f"copy-{stage.cluster.name}", f"acc-{stage.cluster.name}"
+    with stage.registry.api() as api:
+        original = api.get("model-versions/get", params={"name": MODEL, "version": BETTER}).json()
+        run, source = (original["model_version"][key] for key in ("run_id", "source"))
+        for dataset, value in (("holdout", 0.5), ("train", 0.99)):
+            measured = {
+                "dataset_name": dataset,
+                "dataset_digest": dataset,
+                "model_id": source.rpartition("/")[2],
+            }
+            now = time.time_ns() // 1_000_000
+            api.post(
+                "runs/log-metric",
+                json={"run_id": run, "key": metric, "value": value, "timestamp": now, **measured},
+            )
+        api.post("registered-models/create", json={"name": copy})
+        api.post(
+            "model-versions/create",
+            json={"name": copy, "source": f"models:/{MODEL}/{BETTER}", "run_id": run},
+        )
+    metrics = [{"name": metric, "min": 0.8}]
+    cluster.create("iris", {"model": {"name": copy, "version": "1"}, "gates": {"metrics": metrics}})
+    refused = cluster.until_condition("iris", "Admitted", "False", "MetricOutOfBounds")
+    assert f"{metric} on holdout" in refused["message"]
+    cluster.commit("iris", {"gates": {"metrics": [{**metrics[0], "dataset": "train"}]}})
+    cluster.until_serving("iris", "1")
+
+
 def _tag(stage: Stage, key: str, value: str) -> None:
     with stage.registry.api() as api:
         api.post(

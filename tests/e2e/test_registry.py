@@ -33,6 +33,23 @@ def test_a_registry_that_does_not_answer_changes_nothing_but_the_condition(stage
     cluster.until_serving("iris", BETTER)
 
 
+def test_a_prompt_is_no_model_and_starts_no_pod(bare_namespace: Namespace, registry: MlflowServer) -> None:
+    cluster, prompt = bare_namespace, f"greeting-{bare_namespace.name}"
+    tags = [
+        {"key": "mlflow.prompt.is_prompt", "value": "true"},
+        {"key": "mlflow.prompt.text", "value": "Hello"},
+    ]
+    with registry.api() as api:
+        api.post("registered-models/create", json={"name": prompt, "tags": tags[:1]})
+        api.post("model-versions/create", json={"name": prompt, "source": "prompt-template", "tags": tags})
+        api.post("registered-models/alias", json={"name": prompt, "alias": "champion", "version": "1"})
+    make_pod_secret(cluster, registry)
+    cluster.create("greeting", {"model": {"name": prompt, "alias": "champion"}})
+    condition = cluster.until_condition("greeting", "Resolved", "False", "ModelNotFound")
+    assert f"'{prompt}' is a prompt, not a model" in condition["message"]
+    assert cluster.pods("greeting") == []
+
+
 def test_a_missing_credentials_secret_is_named_and_once_it_is_there_all_goes_on(
     bare_namespace: Namespace, registry: MlflowServer
 ) -> None:
