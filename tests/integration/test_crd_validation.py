@@ -134,7 +134,7 @@ def test_the_defaults_of_the_design_appear_and_no_others(create):
             "approval": {"mode": "Automatic", "at": "BeforeStart", "approved": ""},
             "integrity": {"digestTag": "sha256", "required": False},
             "inputExample": "Ignore",
-            "signature": "Ignore",
+            "signature": "IfKnown",
             "requirements": "Ignore",
         },
         "revert": {"policy": "Automatic", "historyLimit": 10, "tagVersion": "Auto"},
