@@ -23,7 +23,6 @@ import errno
 import hashlib
 import json
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -809,6 +808,8 @@ def _report(record: dict[str, Any]) -> None:
 
 def _name_user() -> None:
     """Gives the user of the pod a name where the image's passwd has none, for getpass.getuser() and its like."""
+    import pwd  # not at the top: --digest also runs on Windows
+
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
