@@ -136,7 +136,7 @@ def test_a_pod_without_one_is_told_apart_from_a_bad_model(
     words = container.last_words
     # whether the server's alert is read before it hangs up is the network's affair
     assert (code, words["reason"]) in ((43, "StoreRefused"), (42, "StoreUnreachable")), container.log
-    assert "asks for a client certificate" in words["message"]
+    assert "requires a client certificate" in words["message"]
     assert "tls.crt and tls.key" in words["message"]
 
 

@@ -51,7 +51,7 @@ CASES = {
     "a user who may not read the bucket": Case(
         43,
         "StoreRefused",
-        ("403", "may read"),
+        ("403", "permission to read"),
         (
             ("AWS_ACCESS_KEY_ID", "{stranger.access_key_id}"),
             ("AWS_SECRET_ACCESS_KEY", "{stranger.secret_access_key}"),

@@ -179,9 +179,7 @@ class Serving(StatusModel):
         description="Reason of a fault that is only reported, in one word: either the version is not blamed for it, "
         "or your revert.policy is Never. Absent when there is no fault.",
     )
-    message: Message | None = Field(
-        default=None, description="Description of that fault, and the remedy."
-    )
+    message: Message | None = Field(default=None, description="Description of that fault, and the remedy.")
 
 
 class Candidate(StatusModel):

@@ -1,19 +1,19 @@
-"""Fetch one exact version of a registered model into a directory; the init container of a serving pod.
+"""Fetch one exact version of a registered model into a directory. The init container of a serving pod runs this.
 
-Runs in an image that has MLflow, non-root, on a read-only root file system. The environment says what to do:
+The image needs MLflow. The script runs as non-root on a read-only root file system. These variables configure it:
 
-    MODEL_NAME, MODEL_VERSION    what to fetch: models:/NAME/VERSION
+    MODEL_NAME, MODEL_VERSION    the version: models:/NAME/VERSION
     MODEL_DIR                    an empty, writable volume, default /model
-    MODEL_DIGEST                 what the files must be, as the version's tag says it; left out: not compared
-    MLFLOW_TRACKING_URI          the registry; with MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN
-    MLFLOW_REGISTRY_URI          databricks-uc for Unity Catalog; then with DATABRICKS_HOST and _TOKEN
-    REGISTRY_CLIENT_CERT_DIR     a directory with tls.crt and tls.key, where the registry asks for a certificate
+    MODEL_DIGEST                 the digest in the version's tag. Without it, nothing is compared
+    MLFLOW_TRACKING_URI          the registry, with MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN
+    MLFLOW_REGISTRY_URI          databricks-uc for Unity Catalog, then with DATABRICKS_HOST and _TOKEN
+    REGISTRY_CLIENT_CERT_DIR     a directory with tls.crt and tls.key, if the registry requires a client certificate
 
-and whatever MLflow's client and the artifact store's client read. A container that starts again after a
-success has nothing to do; after a failure it begins anew. The end is one of the exit codes below, and a line
-of JSON in the termination message: on success, too, where "inputExample" says whether the model brings one.
+MLflow's client and the artifact store's client read their own variables as well. A container that starts again after
+a success has nothing to do. After a failure it starts over. The script exits with one of the exit codes below and
+leaves a line of JSON in the termination message. On success, "inputExample" is true if the model has an example.
 
-``fetch.py --digest DIRECTORY`` prints the digest of the model in that directory; it needs Python only.
+``fetch.py --digest DIRECTORY`` prints the digest of the model in that directory. It needs Python only.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ REASONS = {
 }
 
 MESSAGE_BYTES = 1024
-# names in the volume; the marker says what a predecessor fetched completely
+# names in the volume: the marker names the version that was fetched completely
 MARKER = ".model-operator-fetched"
 PARTIAL_PREFIX = ".model-operator-partial-"
-# in the model's own directory: what MLflow's client adds to a download, and what we do
+# in the model's own directory: files that MLflow's client and this script add
 NOT_THE_MODELS = (b"./registered_model_meta", f"./{MARKER}".encode())
 # by the name's last words: TOKENIZERS_PARALLELISM=false is no secret, and "false" no word to hide
 SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIALS?|(^|_)KEY)(_|$)", re.IGNORECASE)
@@ -75,7 +75,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class FetchError(Exception):
-    """Carries the exit code and the text for the termination message."""
+    """An exit code and the text of the termination message."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -129,12 +129,12 @@ class Settings:
 
     @property
     def receipt(self) -> str:
-        """What the marker says after a success: what was fetched, and what it was compared with."""
+        """The content of the marker after a success: the version, and the digest that the files match."""
         return f"{self.model}\n{self.digest or 'not compared'}\n"
 
 
 def fetch(settings: Settings) -> None:
-    """Brings the model's files into MODEL_DIR, all or none as far as the marker says. Raises FetchError."""
+    """Fetches the model's files into MODEL_DIR. The marker is written last. Raises FetchError."""
     for left_over in settings.model_dir.glob(PARTIAL_PREFIX + "*"):
         shutil.rmtree(left_over, ignore_errors=True)
     source = location = ""
@@ -142,7 +142,7 @@ def fetch(settings: Settings) -> None:
     try:
         try:
             _show_certificate(os.environ)
-            source = _ask_registry(settings)
+            source = _read_source(settings)
             location, uri = _locate(settings)
             _refuse_other_machines(settings, location)
             _download(uri, partial)
@@ -164,9 +164,9 @@ def fetch(settings: Settings) -> None:
 
 
 def _show_certificate(env: MutableMapping[str, str]) -> None:
-    """Lets MLflow's client show the certificate in REGISTRY_CLIENT_CERT_DIR. Raises FetchError.
+    """Configures MLflow's client with the certificate in REGISTRY_CLIENT_CERT_DIR. Raises FetchError.
 
-    It wants certificate and key in one file. That file is in memory: the volumes are the server's, too.
+    The client needs certificate and key in one file. It is in memory, because the server mounts the volumes, too.
     """
     directory = env.get("REGISTRY_CLIENT_CERT_DIR")
     if not directory:
@@ -184,8 +184,8 @@ def _show_certificate(env: MutableMapping[str, str]) -> None:
     env["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = f"/proc/self/fd/{file}"
 
 
-def _ask_registry(settings: Settings) -> str:
-    """The version's source. Asked for first, so that a missing version is told from missing files."""
+def _read_source(settings: Settings) -> str:
+    """Returns the version's source. This comes first, to distinguish a missing version from missing files."""
     try:
         from mlflow import MlflowClient  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
@@ -198,9 +198,9 @@ def _ask_registry(settings: Settings) -> str:
 
 
 def _locate(settings: Settings) -> tuple[str, str]:
-    """The address of the version's files in their store, and the URI by which MLflow's client downloads them.
+    """Returns the address of the version's files in their store, and the URI for MLflow's client.
 
-    The address is empty where the registry does not share it.
+    The address is empty if the registry does not share it.
     """
     from mlflow import MlflowClient
 
@@ -212,26 +212,28 @@ def _locate(settings: Settings) -> tuple[str, str]:
     if found := re.fullmatch(r"runs:/+([^/]+)/([^/]+)(/.*)?", location):
         uri = location = _locate_in_run(found.group(1), found.group(2), found.group(3) or "")
     elif found := re.fullmatch(r"models:/+(m-[^/]+)(/.*)?", location):
-        answer = _ask(f"logged-models/{found.group(1)}")
+        answer = _request(f"logged-models/{found.group(1)}")
         location = str(answer["model"]["info"]["artifact_uri"]).rstrip("/") + (found.group(2) or "")
     if re.search(r"[?#;%/:@\[\]]|^\s|\s$", settings.name):
-        # such a name does not survive as a part of a URI; the registry takes it as a parameter
+        # such a name can't be a part of a URI, and the registry takes it as a parameter
         uri = location
     return location, uri
 
 
 def _locate_in_run(run_id: str, name: str, below: str) -> str:
-    """The address of ``runs:/RUN/NAME/...``: with MLflow 3 a logged model of that name has its own directory.
+    """Returns the address of ``runs:/RUN/NAME/...``. In MLflow 3, a logged model of that name has its own directory.
 
-    MLflow's own client looks for it from version 3 on only, not at all by the version, and hides why it fails.
+    MLflow's client finds it from version 3 on only, never by the version, and hides errors.
     """
-    info = _ask("runs/get", params={"run_id": run_id})["run"]["info"]
+    info = _request("runs/get", params={"run_id": run_id})["run"]["info"]
     query = {
         "experiment_ids": [info["experiment_id"]],
         "filter": f"name = '{name}' AND source_run_id = '{run_id}'",
     }
-    # such a name would end its quotation in the filter; MLflow refuses it as a model's name
-    found = _ask("logged-models/search", absent={}, json=query) if re.fullmatch(r"[^'\"\\]+", name) else {}
+    # a quote would end the name in the filter, and MLflow rejects it in a model's name
+    found = (
+        _request("logged-models/search", absent={}, json=query) if re.fullmatch(r"[^'\"\\]+", name) else {}
+    )
     models = [model["info"] for model in found.get("models", []) if model["info"].get("name") == name]
     newest = max(models, key=lambda model: int(model.get("creation_timestamp_ms") or 0), default=None)
     if newest:
@@ -239,10 +241,10 @@ def _locate_in_run(run_id: str, name: str, below: str) -> str:
     return f"{info['artifact_uri'].rstrip('/')}/{name}{below}"
 
 
-def _ask(endpoint: str, absent: dict[str, Any] | None = None, **content: Any) -> dict[str, Any]:
-    """An answer of the registry's REST API, also to what the image's MLflow has no method for.
+def _request(endpoint: str, absent: dict[str, Any] | None = None, **content: Any) -> dict[str, Any]:
+    """Sends a request to the registry's REST API. The MLflow of the image may have no method for the endpoint.
 
-    ``absent`` is the answer where the server does not know the endpoint.
+    Returns ``absent``, if that is given, where the server does not know the endpoint.
     """
     from mlflow import MlflowClient
     from mlflow.utils.rest_utils import (  # type: ignore[import-not-found,unused-ignore]
@@ -259,7 +261,7 @@ def _ask(endpoint: str, absent: dict[str, Any] | None = None, **content: Any) ->
 
 
 def _add_reason(error: Exception, location: str) -> Exception:
-    """Adds why the MLflow server serves no artifacts. MLflow's client retries such an answer and drops its words."""
+    """Adds the server's reason for serving no artifacts. MLflow's client retries such an answer and drops its text."""
     if not location.startswith("mlflow-artifacts:/") or "503" not in str(error):
         return error
     try:
@@ -277,9 +279,9 @@ def _add_reason(error: Exception, location: str) -> Exception:
 
 
 def _refuse_other_machines(settings: Settings, location: str) -> None:
-    """Raises FetchError for files that lie on another machine's disk, as with an MLflow server without a store."""
+    """Raises FetchError if the files are on another machine's disk, as with an MLflow server without a store."""
     path = _local_path(location)
-    # beside other models of its directory it is one that was deleted
+    # if a directory above exists, the path was mounted and the model deleted
     if path is None or path.exists() or any(parent.exists() for parent in path.parents[:3] if parent.name):
         return
     raise FetchError(
@@ -293,7 +295,7 @@ def _refuse_other_machines(settings: Settings, location: str) -> None:
 
 
 def _local_path(location: str) -> Path | None:
-    """The path that a location without a store names; None for any other."""
+    """The path in a location without a store, or None."""
     if re.match(r"[A-Za-z]:[\\/]", location):  # Windows
         return Path(location)
     parts = urllib.parse.urlsplit(location)
@@ -323,7 +325,7 @@ def _download(uri: str, directory: Path) -> None:
 
 
 def _replace(entry: Path, target: Path) -> None:
-    """Moves within the volume; what a predecessor was killed over is in the way, and of the same version."""
+    """Moves a file within the volume. An interrupted fetch of the same version may have left another in its place."""
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     else:
@@ -335,15 +337,15 @@ def _replace(entry: Path, target: Path) -> None:
 
 
 class UncoveredError(Exception):
-    """A directory holds something that no digest can cover; the text names it."""
+    """A directory holds something that no digest can cover. The text names it."""
 
 
 def digest_of(directory: Path) -> str:
     """The canonical digest of the model in ``directory``, ``sha256:`` and 64 hexadecimal digits.
 
-    The SHA-256 of what ``sha256sum`` prints for all files, sorted bytewise by their path ``./...``; see
-    docs/guides/integrity.md. Raises UncoveredError on a link, on anything else that is no plain file, and on a name
-    that sha256sums of different age write differently; OSError where something can't be read.
+    It is the SHA-256 of the output of ``sha256sum`` for all files, sorted bytewise by their path ``./...``. See
+    docs/guides/integrity.md. Raises UncoveredError on a link or a special file, and on a name that releases of
+    sha256sum write differently. Raises OSError if something can't be read.
     """
     lines = []
     for path in _files(directory):
@@ -374,7 +376,7 @@ def _files(directory: Path, prefix: bytes = b"./") -> Iterator[bytes]:
 
 
 def _compare_digest(settings: Settings, directory: Path, source: str) -> None:
-    """Raises FetchError unless the fetched files are what the tag says."""
+    """Raises FetchError if the fetched files do not match the tag."""
     started = time.monotonic()
     try:
         found = digest_of(directory)
@@ -387,15 +389,15 @@ def _compare_digest(settings: Settings, directory: Path, source: str) -> None:
     if found != settings.digest:
         raise FetchError(
             DIGEST_MISMATCH,
-            f"the files of {settings.model} are not those that its digest tag stands for: the tag says"
-            f" {settings.digest}, the files at {redact_uri(source)} have {found}. They were changed after the tag"
-            " was set, or the tag was computed from other files",
+            f"the files of {settings.model} do not match its digest tag: the tag has {settings.digest}, the files at"
+            f" {redact_uri(source)} have {found}. The files changed after the tag was set, or the tag was computed"
+            " from other files",
         )
-    print(f"the digest is as the tag says, checked in {time.monotonic() - started:.1f} s", flush=True)
+    print(f"the digest matches the tag, checked in {time.monotonic() - started:.1f} s", flush=True)
 
 
 def print_digest(arguments: list[str]) -> int:
-    """``--digest DIRECTORY`` on the command line; returns the exit code."""
+    """``--digest DIRECTORY`` on the command line. Returns the exit code."""
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
         print("usage: fetch.py --digest DIRECTORY_OF_THE_MODEL", file=sys.stderr)
         return 2
@@ -407,7 +409,7 @@ def print_digest(arguments: list[str]) -> int:
     return 0
 
 
-# ---- whose fault is it? ------------------------------------------------------------------------------
+# ---- the cause of a failure ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -415,9 +417,9 @@ class Place:
     """Where the files of a version are."""
 
     source: str
-    """The version's source; empty while the registry has not named it."""
+    """The version's source. Empty until the registry has returned it."""
     location: str
-    """The address in their store; empty where it is not known, or the source."""
+    """The address in their store. Empty if it is unknown."""
     registry: str
 
     @property
@@ -429,7 +431,7 @@ class Place:
 
     @property
     def server(self) -> str:
-        """The server that is asked for the files."""
+        """The server that holds the files."""
         parts = urllib.parse.urlsplit(self.location or self.source)
         host = parts.netloc.rpartition("@")[2]
         if parts.scheme == "s3":
@@ -451,20 +453,20 @@ class Place:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed fetch, in the terms that the rules below ask for and that their messages quote."""
+    """A failed fetch, with the fields for the conditions and messages of the rules below."""
 
     settings: Settings
     place: Place
     error: BaseException
     causes: tuple[BaseException, ...]
     text: str
-    """The words of all causes."""
+    """The texts of all causes."""
     status: int
     """The HTTP status behind it, or 0."""
 
     @property
     def full(self) -> str:
-        """How the file system, or MLflow, which makes text of it, says that the volume takes nothing; or empty."""
+        """The file system's reason why the volume is not writable, also as text in MLflow's error. Empty if it is."""
         for cause in self.causes:
             if isinstance(cause, OSError) and cause.errno in FULL and not _is_network(cause):
                 return cause.strerror or str(cause)
@@ -491,7 +493,7 @@ class Failure:
 
     @property
     def direct(self) -> bool:
-        """Whether the store's own client failed, and not MLflow's, which shows the registry's credentials."""
+        """Whether the store's own client failed, and not MLflow's, which sends the registry's credentials."""
         return any(type(cause).__module__.split(".")[0] in STORE_CLIENTS for cause in self.causes)
 
     @property
@@ -551,9 +553,9 @@ class Failure:
         if self.direct:
             return (
                 "check the store's credentials in spec.fetch.env and spec.fetch.envFrom, or the identity of the pods'"
-                " service account, and what they may read"
+                " service account, and their permission to read"
             )
-        return "check the registry's credentials Secret in this namespace, and what its user may read"
+        return "check the registry's credentials Secret in this namespace, and the permissions of its user"
 
 
 @dataclass(frozen=True)
@@ -590,8 +592,8 @@ RULES = (
     Rule(
         lambda it: it.scheme == "dbfs" and it.status == 404 and not os.environ.get("DATABRICKS_HOST"),
         FETCH_MISCONFIGURED,
-        "the files of {it.model} are at {it.at}, which only a Databricks workspace has, and this pod asks {it.server}:"
-        " log the model to a store that pods can read ({it.why})",
+        "the files of {it.model} are at {it.at}, which only a Databricks workspace has, but the registry is"
+        " {it.server}: log the model to a store that pods can read ({it.why})",
     ),
     Rule(
         lambda it: it.library,
@@ -608,7 +610,7 @@ RULES = (
     Rule(
         lambda it: "Invalid Host header" in it.text,
         STORE_REFUSED,
-        "{it.where} refuses the host name that this pod calls it by (Invalid Host header): start the MLflow"
+        "{it.where} rejects the host name in this pod's requests (Invalid Host header): start the MLflow"
         " server with --allowed-hosts that include {it.host}",
     ),
     Rule(
@@ -619,17 +621,17 @@ RULES = (
     Rule(
         lambda it: re.search(r"certificate[ _]required", it.text, re.I),
         STORE_REFUSED,
-        f"{{it.where}} asks for a client certificate: {CERTIFICATE_REMEDY} ({{it.why}})",
+        f"{{it.where}} requires a client certificate: {CERTIFICATE_REMEDY} ({{it.why}})",
     ),
     Rule(
         lambda it: it.status == 401,
         STORE_REFUSED,
-        "{it.where} does not know who is asking (401): {it.remedy} ({it.why})",
+        "{it.where} rejects the credentials (401): {it.remedy} ({it.why})",
     ),
     Rule(
         lambda it: it.status == 403,
         STORE_REFUSED,
-        "{it.where} does not permit it (403): {it.remedy} ({it.why})",
+        "{it.where} denies access (403): {it.remedy} ({it.why})",
     ),
     Rule(
         lambda it: it.missing and not it.source,
@@ -649,16 +651,14 @@ RULES = (
     Rule(
         lambda it: it.unreached and it.direct and "CERTIFICATE_VERIFY_FAILED" in it.text,
         STORE_UNREACHABLE,
-        "{it.where} can't be reached (name the authority that signed its certificate in spec.fetch.env, for S3 in"
-        " AWS_CA_BUNDLE; {it.why})",
+        "{it.where} can't be reached ({it.why}). Name the authority that signed its certificate in spec.fetch.env, for"
+        " S3 in AWS_CA_BUNDLE",
     ),
     Rule(
-        # how a server hangs up that misses our certificate, when its alert is lost
+        # a server that requires a client certificate closes the connection like this if its alert is lost
         lambda it: it.unreached and "EOF occurred in violation of protocol" in it.text,
         STORE_UNREACHABLE,
-        "{it.where} can't be reached ({it.why}; if it asks for a client certificate, "
-        + CERTIFICATE_REMEDY
-        + ")",
+        "{it.where} can't be reached ({it.why}). If it requires a client certificate, " + CERTIFICATE_REMEDY,
     ),
     Rule(
         lambda it: it.unreached,
@@ -671,7 +671,7 @@ RULES = (
         "{it.where} does not understand the request ({it.why})",
     ),
     Rule(
-        # not known to be the model's fault: nobody is quarantined for what was not understood
+        # an unknown error is not the model's fault
         lambda it: True,
         STORE_UNREACHABLE,
         "fetching from {it.where} failed ({it.kind}: {it.why})",
@@ -680,9 +680,9 @@ RULES = (
 
 
 def judge(error: BaseException, settings: Settings, source: str, location: str = "") -> FetchError:
-    """The exit code for what MLflow's client, a store's client or the file system raised, and why.
+    """Returns the exit code and message for an error of MLflow's client, a store's client or the file system.
 
-    ``source`` is empty while the registry has not named it, ``location`` while the address of the files is unknown.
+    ``source`` is empty until the registry has returned it, ``location`` until the address of the files is known.
     """
     failure = describe(error, settings, source, location)
     rule = find_rule(failure)
@@ -690,7 +690,7 @@ def judge(error: BaseException, settings: Settings, source: str, location: str =
 
 
 def describe(error: BaseException, settings: Settings, source: str, location: str = "") -> Failure:
-    """What the rules ask for; ``source`` and ``location`` as for ``judge``."""
+    """Returns the fields for the rules. ``source`` and ``location`` are those of ``judge``."""
     causes = tuple(_causes(error))
     text = " | ".join((*(str(cause) for cause in causes), *map(_body_of, causes))).rstrip(" |")
     place = Place(source, location, settings.registry)
@@ -698,12 +698,12 @@ def describe(error: BaseException, settings: Settings, source: str, location: st
 
 
 def find_rule(failure: Failure) -> Rule:
-    """The first rule that applies; the last one always does."""
+    """The first rule that applies. The last one always applies."""
     return next(rule for rule in RULES if rule.applies(failure))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and what it was raised over, without repeating texts that contain each other."""
+    """The exception and its causes, at most eight."""
     seen: list[BaseException] = []
     while error is not None and error not in seen and len(seen) < 8:
         seen.append(error)
@@ -712,13 +712,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _body_of(cause: BaseException) -> str:
-    """The words of the answer over which an HTTP client raised."""
+    """The text of the response in an HTTP client's error."""
     body = getattr(getattr(cause, "response", None), "text", "")
     return body[:1000] if isinstance(body, str) else ""
 
 
 def _innermost(text: str) -> str:
-    """What the HTTP client wraps into three layers of its own words; the whole text if it does not."""
+    """The text inside the HTTP client's three layers of wrapping, or the whole text."""
     caused = re.search(r"""\(Caused by \w+\((['"])(.*?)\1\)""", text)
     if not caused:
         return text
@@ -773,16 +773,16 @@ def _says_unreached(text: str) -> bool:
     )
 
 
-# ---- what may be said ----------------------------------------------------------------------------------
+# ---- redaction -----------------------------------------------------------------------------------------
 
 
 def redact_uri(uri: str) -> str:
-    """A URI as it may be shown: without user, password and query (which signs pre-signed addresses)."""
+    """The URI without user, password and query (which holds the signature of a pre-signed address)."""
     return re.sub(USER, r"\1", uri).split("?")[0]
 
 
 def clean(text: str, env: Mapping[str, str]) -> str:
-    """At most MESSAGE_BYTES of the text, on one line, without anything secret that the environment knows."""
+    """At most MESSAGE_BYTES of the text, on one line, without secrets from the environment."""
     for variable, value in env.items():
         if len(value) >= 4 and SECRET_VARIABLE.search(variable):
             text = text.replace(value, "***").replace(urllib.parse.quote(value, safe=""), "***")
@@ -807,7 +807,7 @@ def _report(record: dict[str, Any]) -> None:
 
 
 def _name_user() -> None:
-    """Gives the user of the pod a name where the image's passwd has none, for getpass.getuser() and its like."""
+    """Sets a user name if the image's passwd has none for this uid. getpass.getuser() fails otherwise."""
     import pwd  # not at the top: --digest also runs on Windows
 
     try:
@@ -828,7 +828,7 @@ def _prepare_environment() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # the container is started again after a failure, so the client need not be stubborn
+        # the container restarts after a failure, so the client needs few retries
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -842,12 +842,12 @@ def _has_example(model_dir: Path) -> bool:
     if TYPE_CHECKING:
         from model_operator.pod.serve_example import find_example
     else:
-        from serve_example import find_example  # beside this file in a pod; --digest runs without it
+        from serve_example import find_example  # in a pod, beside this file. --digest runs without it
     return find_example(model_dir) is not None
 
 
 def _work() -> None:
-    """Fetches what the environment names, reports, and ends the process."""
+    """Fetches the version, reports, and exits the process."""
     started = time.monotonic()
     code = 0
     try:
@@ -866,13 +866,13 @@ def _work() -> None:
         code = failure.code
         record = {"reason": REASONS[code], "message": clean(failure.message, os.environ)}
     _report(record)
-    # not by return: a thread of a store's client may still hold the process
+    # a return would wait for threads of a store's client
     sys.stdout.flush()
     os._exit(code)
 
 
 def main() -> NoReturn:
-    """Fetches what the environment names; ends the process itself."""
+    """Fetches the version and exits the process."""
     # process 1 has no default action for SIGTERM
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
     _prepare_environment()
@@ -880,7 +880,7 @@ def main() -> NoReturn:
     worker = threading.Thread(target=_work, daemon=True)
     worker.start()
     worker.join()
-    os._exit(1)  # only after an exception that nobody foresaw; its stack trace is the last word
+    os._exit(1)  # only after an unexpected exception, with its stack trace as the last output
 
 
 if __name__ == "__main__":

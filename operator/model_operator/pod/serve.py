@@ -1,12 +1,11 @@
 """Serve one MLflow model: load it, put its own example through it once, and only then open the port.
 
-Runs as process 1 of the server container, in an image that has MLflow and uvicorn. What it needs is in the
-environment:
+Runs as process 1 of the server container. The image needs MLflow and uvicorn. These variables configure it:
 
-    MODEL_NAME, MODEL_VERSION    what is served; every answer says so (X-Model-Name, X-Model-Version)
+    MODEL_NAME, MODEL_VERSION    also in each answer (X-Model-Name, X-Model-Version)
     MODEL_DIR                    directory of the model, default /model
     SERVER_PORT                  port to open, default 8080
-    SELF_TEST_MODE               Auto (default): test if there is an example; Required; LoadOnly
+    SELF_TEST_MODE               Auto (default, test if there is an example), Required or LoadOnly
     SELF_TEST_TIMEOUT_SECONDS    default 60
     SELF_TEST_PATH               default /invocations
     SELF_TEST_PAYLOAD_FILE       a request body to use in place of the model's own input example
@@ -14,11 +13,11 @@ environment:
     DRAIN_SECONDS                longest time from SIGTERM to the end, default 30
     CONNECTION_SECONDS           after which a kept connection is closed with its next answer, default 30
 
-A definite failure ends with one of the exit codes below and one line of JSON in the termination message.
-SIGTERM before the port is open ends at once (143); afterwards requests in flight are answered first, and the
-exit code is 0.
+On a definite failure, the process exits with one of the exit codes below and leaves a line of JSON in the termination
+message. On SIGTERM before the port is open it exits at once (143). Later, it answers the requests in flight first and
+exits with 0.
 
-The parts serve_*.py lie in the same directory. GET /metrics tells Prometheus about the requests.
+The parts serve_*.py are in the same directory. GET /metrics has figures about the requests for Prometheus.
 """
 
 from __future__ import annotations
@@ -78,12 +77,12 @@ REASONS = {
 MAX_REQUEST_BYTES = 64 * 2**20
 # as many as asyncio's own pool would have
 PREDICTION_THREADS = min(32, (os.cpu_count() or 1) + 4)
-# requests still arrive for a moment after SIGTERM; the port stays open until none came for this long
+# requests still arrive for a moment after SIGTERM. The port stays open until none came for this long
 QUIET_SECONDS = 2.0
 # kept back from DRAIN_SECONDS for closing connections and ending the process
 RESERVE_SECONDS = 1.0
-# longer than callers and proxies keep an idle connection, so that they close it: what a caller sends while
-# the server closes is lost
+# longer than callers and proxies keep an idle connection: they should close it. A request that is sent while the
+# server closes is lost
 KEEP_ALIVE_SECONDS = 120
 
 log = logging.getLogger("serve")
@@ -172,7 +171,7 @@ def serve(settings: Settings, front: Front) -> None:
             ("X-Model-Name", urllib.parse.quote(settings.name, safe="")),
         ],
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        # what remains at the end of the drain is cut off
+        # requests that remain at the end of the drain are cut off
         timeout_graceful_shutdown=max(1, int(RESERVE_SECONDS)),
     )
     server = uvicorn.Server(config)
@@ -184,7 +183,7 @@ def serve(settings: Settings, front: Front) -> None:
             os._exit(TERMINATED)
         loop.call_soon_threadsafe(terminated.set)
 
-    # uvicorn's own handler closes the port at once: what comes in that moment would be lost
+    # uvicorn's own handler closes the port at once, and requests in that moment would be lost
     server.handle_exit = on_signal
 
     async def end() -> None:
@@ -234,9 +233,9 @@ def _leave(message: str) -> None:
 
 
 def _expect_crash(model_dir: Path) -> bool:
-    """Leaves a message for a crash of the interpreter, where the image may be to blame; the code is a signal's then.
+    """Leaves a message in advance for a crash of the interpreter, if the image has other versions.
 
-    Bytecode of another Python, or a library with another binary interface, ends the process without an exception.
+    Bytecode of another Python, or a library with another binary interface, can end the process with a signal.
     """
     differences = list_differences(model_dir)
     if differences:
@@ -269,8 +268,8 @@ def _exit(code: int) -> NoReturn:
 def _exit_on_sigterm_while_loading() -> None:
     """Ends the process on SIGTERM, also while the main thread is inside a library's long call.
 
-    Python runs a signal's handler between two steps of the main thread only; the wake-up socket is written by
-    the signal itself, and a thread of its own waits for it. Process 1 has no default action to fall back on.
+    Python runs a signal handler only between two steps of the main thread. The signal itself writes to the wake-up
+    socket, and a separate thread waits for it. Process 1 has no default action for a signal.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -287,7 +286,7 @@ def _exit_on_sigterm_while_loading() -> None:
 
 
 def _name_user() -> None:
-    """Gives the user of the pod a name where the image's passwd has none, for getpass.getuser() and its like."""
+    """Sets a user name if the image's passwd has none for this uid. getpass.getuser() fails otherwise."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -313,14 +312,14 @@ def _prepare_environment() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # times at which a counter was made, told as metrics
+        # timestamps of counters, as metrics
         "PROMETHEUS_DISABLE_CREATED_SERIES": "true",
     }.items():
         os.environ.setdefault(variable, value)
 
 
 def main() -> NoReturn:
-    """Loads, tests and serves the model that the environment names; ends the process itself."""
+    """Loads, tests and serves the model, and exits the process."""
     started = time.monotonic()
     _exit_on_sigterm_while_loading()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")

@@ -1,7 +1,7 @@
 """The model's own input example as a request to its server: a part of serve.py, and of fetch.py.
 
-MLflow 2.15 and later save the request itself; the name of its file changed with 2.16. Earlier ones save the example
-only, in one of the forms below. The file MLmodel names files and form.
+MLflow 2.15 and later save the request itself, from 2.16 on under another name. Earlier releases save the example only,
+in one of the forms below. The file MLmodel names the files and the form.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MOST_VALUES = 5_000_000
 
 @dataclass(frozen=True)
 class Example:
-    """A file in the model's directory. ``form`` says how to make a request of it, empty where it is one already."""
+    """A file in the model's directory. ``form`` selects its conversion to a request, and is empty for a request."""
 
     path: Path
     form: str = ""
     with_params: bool = False
 
     def request(self) -> bytes:
-        """The body to post. Raises ValueError if the file does not have the form that MLmodel names."""
+        """Returns the body to post. Raises ValueError if the file does not have the form that MLmodel names."""
         text = self.path.read_bytes()
         if not self.form:
             return text
@@ -45,7 +45,7 @@ class Example:
 
 
 def find_example(model_dir: Path) -> Example | None:
-    """The example to test the model with; None if it has none that can be used."""
+    """Returns the example to test the model with, or None if there is no usable one."""
     info = _saved_info(model_dir)
     form, path = str(info.get("type")), _file(model_dir, info.get("artifact_path"))
     saved = Example(path, form, bool(info.get("params"))) if path and form in FORMS else None
@@ -59,7 +59,7 @@ def find_example(model_dir: Path) -> Example | None:
 
 
 def describe_absence(model_dir: Path) -> str:
-    """Why ``find_example`` finds none, one clause."""
+    """Returns why ``find_example`` finds none, as a clause."""
     info = _saved_info(model_dir)
     if not info:
         return "the model was logged without an input_example"
@@ -91,7 +91,7 @@ def _from_dataframe(saved: Any) -> dict[str, Any]:
 
 
 def _from_tensors(saved: Any) -> dict[str, Any]:
-    # before 2.16 with its key
+    # releases before 2.16 save the key, too
     keyed = isinstance(saved, dict) and list(saved) == ["inputs"]
     return {"inputs": saved["inputs"] if keyed else saved}
 
@@ -113,7 +113,7 @@ def _from_columns(saved: Any) -> dict[str, Any]:
 
 
 def _write_out(saved: Any, by_rows: bool) -> list[list[Any]]:
-    """The matrix in full, as newer MLflow saves it: its scoring server takes no sparse one."""
+    """Writes the matrix in full, as newer MLflow does. The scoring server accepts no sparse one."""
     height, width = saved["shape"]
     height = min(height, max(1, MOST_VALUES // max(1, width)))
     zero = 0 if all(isinstance(value, int) for value in saved["data"]) else 0.0
@@ -137,4 +137,4 @@ FORMS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "sparse_matrix_csr": _from_rows,
     "sparse_matrix_csc": _from_columns,
 }
-"""By the type in MLmodel: what makes a request of the saved example."""
+"""By the type in MLmodel: the function that converts the saved example to a request."""

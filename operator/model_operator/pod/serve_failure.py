@@ -1,4 +1,4 @@
-"""What the serving process may say about a failure: a part of serve.py.
+"""Failures of the serving process, and their redacted messages. A part of serve.py.
 
 The parts of serve.py carry its name in theirs: a module of the model may be called anything else.
 """
@@ -36,7 +36,7 @@ def shorten(text: str) -> str:
         if len(value) >= 4 and SECRET_VARIABLE.search(variable):
             text = text.replace(value, "***").replace(urllib.parse.quote(value, safe=""), "***")
     text = re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
-    # what signs a pre-signed address
+    # the signature of a pre-signed address
     text = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", text)
     text = " ".join(text.split())
     data = text.encode()

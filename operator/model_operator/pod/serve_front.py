@@ -1,4 +1,4 @@
-"""What callers talk to: health, metrics, limits and clean answers around MLflow's application; a part of serve.py."""
+"""The server's front for callers: health, metrics, limits and clean errors around MLflow's app. A part of serve.py."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ else:
 PREDICTION_PATH = "/invocations"
 # for a request's body to arrive
 BODY_SECONDS = 60.0
-# for a caller who is told that the request is too large to stop sending: closing the connection before that
-# would take the answer away with it
+# after a 413, the caller needs time to read the answer and stop sending. Closing the connection earlier discards it
 LINGER_SECONDS = 2.0
 
 # a caller that keeps its connection stays with this pod, also when the Service has moved to another version
 CONNECTION_SECONDS = 30.0
-# of these no age is known any more; the oldest go first
+# beyond that many, the oldest connections are forgotten
 MOST_CONNECTIONS = 10_000
 
 log = logging.getLogger("serve")
@@ -51,7 +50,7 @@ class ClientGoneError(Exception):
 
 @dataclass
 class Front:
-    """The application that uvicorn runs; ``in_flight`` counts requests from their first byte on."""
+    """The application that uvicorn runs. ``in_flight`` counts requests from their first byte on."""
 
     app: App
     metrics: RequestMetrics
@@ -60,9 +59,9 @@ class Front:
     draining: bool = False
     in_flight: int = 0
     last_request: float = field(default_factory=time.monotonic)
-    told_of_nan: bool = False
+    logged_nan: bool = False
     connection_seconds: float = CONNECTION_SECONDS
-    """After so long a connection is closed with its next answer, so that its caller asks the Service anew."""
+    """An older connection is closed with its next answer. Its caller then gets a pod from the Service again."""
     opened: dict[Any, float] = field(default_factory=dict)
     """When the first request came, by the caller's address and port."""
 
@@ -131,7 +130,7 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
             elif not message.get("more_body", False):
-                # before it is sent: who has the answer and asks for the metrics finds it counted
+                # before it is sent: a caller with the answer finds it in the metrics
                 count()
             await send(message)
 
@@ -140,7 +139,7 @@ class Front:
         except ClientGoneError:
             pass
         except Exception:
-            # uvicorn answers in our place, if nothing was sent yet
+            # uvicorn answers if nothing was sent yet
             status = 500
             raise
         finally:
@@ -227,9 +226,9 @@ class Front:
         if start["status"] < 300 and (b"NaN" in body or b"Infinity" in body):
             # in a thread: a large answer would hold up the health checks
             valid = await asyncio.to_thread(without_nan, body)
-            if valid != body and not self.told_of_nan:
-                self.told_of_nan = True
-                log.warning("the model predicts NaN or an infinity; callers get null (said once)")
+            if valid != body and not self.logged_nan:
+                self.logged_nan = True
+                log.warning("the model predicts NaN or an infinity, and callers get null (logged once)")
             body = valid
         headers = [(name, value) for name, value in start.get("headers", []) if name != b"content-length"]
         headers.append((b"content-length", str(len(body)).encode()))
@@ -238,7 +237,7 @@ class Front:
 
 
 def without_nan(body: bytes) -> bytes:
-    """JSON with null for NaN and the infinities, which JSON does not know; what is no JSON stays as it is."""
+    """JSON with null for NaN and the infinities, which JSON does not know. Anything else is returned unchanged."""
     found = False
 
     def null(_constant: str) -> None:
@@ -249,7 +248,7 @@ def without_nan(body: bytes) -> bytes:
         value = json.loads(body, parse_constant=null)
     except ValueError:
         return body
-    # a text may say NaN, too
+    # a text may contain NaN, too
     return json.dumps(value).encode() if found else body
 
 

@@ -1,7 +1,7 @@
-"""Does the image have the versions that the model was made with, and is that why it fails? A part of serve.py.
+"""Decides whether a model fails because the image has other versions than it was made with. A part of serve.py.
 
-An error counts as the image's only with two pieces of evidence: a version that differs, and an error that names, or
-comes from, the library with that version.
+The image is the cause only with two pieces of evidence: a version differs, and the error names that library or comes
+from its code.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ REMEDY = "set spec.server.image to an image with the model's versions"
 # keys of a flavor in MLmodel whose names are not those of their distributions
 FLAVOR_VERSIONS = {"sklearn": "scikit-learn", "xgb": "xgboost", "lgb": "lightgbm", "pytorch": "torch"}
 MODULES = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml"}
-# they unpickle: an error that they raise is often one of what they unpickle
+# these unpickle, and an error in their code is often one of the pickled library
 LOADERS = ("mlflow", "cloudpickle", "joblib", "skops", "pickle")
 UNPICKLING_ERRORS = (TypeError, ValueError, AttributeError, KeyError, IndexError, SystemError)
-# errors of a file, in whatever version it was written
+# errors of a broken file, with any version
 BROKEN_FILE = re.compile(
     r"invalid load key|truncated|Ran out of input|pickle exhausted|could not find MARK|does not have the .* flavor"
 )
@@ -45,19 +45,19 @@ LIBRARY = re.compile(
     r"|(?P<symbol>[^\s'\":]+): undefined symbol"
     r"|(?P<machine>[^\s'\":]+): (?:wrong ELF class|invalid ELF header)"
 )
-# a driver is the node's: its device plugin mounts it into pods that request the device
+# part of a driver: the node's device plugin mounts it into pods that request the device
 DRIVER = re.compile(r"^lib(cuda|nvidia|nvcuvid)\b")
 NAMED_MODULE = re.compile(
     r"No module named '([\w.]+)'|<module '([\w.]+)'|module '([\w.]+)' has no attribute"
     r"|cannot import name .* from '([\w.]+)'"
 )
-# a table answers to the names of its columns, so only these are attributes that pandas had
+# columns are attributes of a table, too, so only these names are known to be of an older pandas
 FORMER_OF_TABLES = {"append", "iteritems", "ix", "lookup", "mad", "as_matrix", "get_value"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A version that the model was made with, and the image's, empty where it has none."""
+    """A version that the model was made with, and the version in the image (empty without one)."""
 
     name: str
     model: str
@@ -68,9 +68,9 @@ class Difference:
 
 
 def find_differences(model_dir: Path) -> list[Difference]:
-    """The versions that the model records and the image does not have, where the difference may matter.
+    """Returns the recorded versions that differ from the image's in a way that may matter.
 
-    It may with another major or minor version, or one that the model's requirements exclude.
+    Another major or minor version may matter, and a version that the model's requirements exclude.
     """
     found: dict[str, Difference] = {}
     for name, version in _recorded_versions(model_dir):
@@ -83,9 +83,9 @@ def find_differences(model_dir: Path) -> list[Difference]:
 def blame_image(
     error: BaseException, model_dir: Path, loading: bool, self_test: str = ""
 ) -> DefiniteError | None:
-    """The failure to report where the image is why the model fails; None where that is not clear.
+    """Returns the failure to report if the image is clearly the cause, else None.
 
-    ``loading`` is false for an error of a prediction, which a wrong input may cause as well.
+    ``loading`` is false for an error of a prediction, because a wrong input can be its cause.
     """
     causes = list(_causes(error))
     differences = find_differences(model_dir)
@@ -119,13 +119,13 @@ def blame_image(
 
 
 def _brief(error: BaseException) -> str:
-    """The error, so short that the remedy behind it is not cut off."""
+    """Returns the error, short enough to leave room for the remedy behind it."""
     text = describe(error)
     return text if len(text) <= MOST_OF_AN_ERROR else text[: MOST_OF_AN_ERROR - 3] + "..."
 
 
 def list_differences(model_dir: Path) -> str:
-    """The versions that differ, for a message about an error that need not come from them; empty if none does."""
+    """Returns the versions that differ, as a part of a message. Empty if none does."""
     differences = find_differences(model_dir)
     return ", ".join(map(str, differences[:5])) + (" and more" if len(differences) > 5 else "")
 
@@ -134,7 +134,7 @@ def list_differences(model_dir: Path) -> str:
 
 
 def _recorded_versions(model_dir: Path) -> Iterator[tuple[str, str]]:
-    """Names of distributions, or Python, and a version or a specifier such as >=2,<3."""
+    """Yields names of distributions, or Python, with a version or a specifier such as >=2,<3."""
     mlmodel = _read_yaml(model_dir / "MLmodel")
     flavors = mlmodel.get("flavors")
     flavors = flavors if isinstance(flavors, Mapping) else {}
@@ -149,7 +149,7 @@ def _recorded_versions(model_dir: Path) -> Iterator[tuple[str, str]]:
             if key.endswith("_version") and key != "python_version" and isinstance(version, str):
                 name = key[: -len("_version")]
                 name = FLAVOR_VERSIONS.get(name, name.replace("_", "-"))
-                # one that is missing is in the requirements; not every such key names a distribution
+                # not every such key names a distribution, and the requirements list a missing one
                 if _installed(name):
                     yield name, version
     try:
@@ -191,7 +191,7 @@ def _installed(name: str) -> str:
 
 
 def _matches(wanted: str, image: str) -> bool:
-    """Whether the image's version is one that the model may be expected to work with."""
+    """Whether the model can be expected to work with the image's version."""
     if not image:
         return False
     if re.match(r"[=!<>~]", wanted) or "," in wanted:
@@ -216,7 +216,7 @@ def _normalize(name: str) -> str:
 
 
 def _distribution(module: str) -> str:
-    """The distribution of a module at the top level."""
+    """Returns the distribution of a top-level module."""
     try:
         from importlib.metadata import packages_distributions  # from Python 3.10 on
 
@@ -231,19 +231,19 @@ def _distribution(module: str) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what it was raised over."""
+    """Yields the exception and its causes."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen and len(seen) < 8:
         seen.append(cause)
         yield cause
-        # what a model's own code tried before, and went on without, is not the cause
+        # an error that the model's own code handled is not the cause
         wrapped = type(cause).__module__.startswith("mlflow.") and not cause.__suppress_context__
         cause = cause.__cause__ or (cause.__context__ if wrapped else None)
 
 
 def _suspects(causes: list[BaseException], differences: list[Difference], loading: bool) -> list[Difference]:
-    """The differences that explain the error; none where nothing points to them."""
+    """Returns the differences that explain the error."""
     if any(OTHER_PYTHON.search(str(cause)) for cause in causes):
         return [d for d in differences if d.name in (PYTHON, "cloudpickle")]
     named = {module for cause in causes for module in _named_modules(cause)}
@@ -260,7 +260,7 @@ def _suspects(causes: list[BaseException], differences: list[Difference], loadin
         return []
     package = _raised_by(error.__traceback__)
     if type(error).__module__ == "mlflow.exceptions":
-        # what MLflow refuses in its own words, it knows; unless the model is of a later one
+        # MLflow's own errors are about things that it knows, except if the model is from a later MLflow
         return [d for d in differences if d.name == "mlflow" and _minor(d.model) > _minor(d.image)]
     if package in LOADERS and isinstance(error, UNPICKLING_ERRORS):
         return [d for d in differences if d.image and (d.name == PYTHON or _is_loaded(d.name))]
@@ -272,7 +272,7 @@ def _suspects(causes: list[BaseException], differences: list[Difference], loadin
 
 
 def _named_modules(cause: BaseException) -> Iterator[str]:
-    """The modules, at the top level, whose content the error misses."""
+    """Yields the top-level modules in which the error misses a name."""
     for found in NAMED_MODULE.finditer(str(cause)):
         yield next(filter(None, found.groups())).split(".")[0]
     if isinstance(cause, AttributeError) and (missed := getattr(cause, "obj", None)) is not None:
@@ -283,7 +283,7 @@ def _named_modules(cause: BaseException) -> Iterator[str]:
 
 
 def _raised_by(traceback: TracebackType | None) -> str:
-    """The package from whose code the error comes; empty where code of the model itself has a part in it."""
+    """Returns the package that raised the error. Empty if the model's own code is in the traceback."""
     raised_by = ""
     while traceback is not None:
         name = str(traceback.tb_frame.f_globals.get("__name__", "")).split(".")[0]
@@ -312,7 +312,7 @@ def _is_loaded(distribution: str) -> bool:
 
 
 def _lacking_library(causes: list[BaseException], model_dir: Path) -> str:
-    """What the image's system lacks, and what helps; empty if that is not the error."""
+    """Returns the missing library or program, with the remedy. Empty for any other error."""
     for cause in causes:
         if isinstance(cause, FileNotFoundError) and _is_program(cause):
             return (
@@ -341,7 +341,7 @@ def _lacking_library(causes: list[BaseException], model_dir: Path) -> str:
 
 
 def _is_program(error: FileNotFoundError) -> bool:
-    """Whether it is a program without a path that could not be started."""
+    """Whether the error is a failed start of a program without a path."""
     traceback = error.__traceback__
     while traceback is not None:
         if traceback.tb_frame.f_globals.get("__name__") == "subprocess":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "; ".join(("text/plain", "version=0.0.4", "charset=utf-8"))
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # as nginx counts a caller who did not wait for the answer
 CLIENT_GONE = 499
@@ -35,9 +35,9 @@ class RequestMetrics:
         prometheus_client.Gauge(
             "model_server_concurrency", "How many predictions can be worked on at once."
         ).set(concurrency)
-        prometheus_client.Info("model_server", "What is served, and by which MLflow.").info(
-            {"model": model, "version": version, "mlflow": mlflow}
-        )
+        prometheus_client.Info(
+            "model_server", "The served model and version, and the version of MLflow."
+        ).info({"model": model, "version": version, "mlflow": mlflow})
 
     def begun(self) -> None:
         """A whole request has arrived and goes to the model."""
@@ -45,7 +45,7 @@ class RequestMetrics:
             self._in_flight.inc()
 
     def count_end(self, seconds: float) -> None:
-        """What had begun is over, whatever became of it."""
+        """A prediction that had begun is over, with or without success."""
         if self._client:
             self._in_flight.dec()
             self._seconds.observe(seconds)
@@ -56,5 +56,5 @@ class RequestMetrics:
             self._requests.labels(str(status)).inc()
 
     def text(self) -> bytes | None:
-        """All metrics of the process in Prometheus' text format; None where the image can't count."""
+        """All metrics of the process in Prometheus' text format, or None if the image can't count."""
         return self._client.generate_latest() if self._client else None

@@ -30,17 +30,17 @@ log = logging.getLogger("serve")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one call of the model was asked and answered; ``rows`` is None where rows can't be counted."""
+    """One call of the model: its rows, or None if they can't be counted, and its answer."""
 
     rows: int | None
     answer: Any
 
 
 class ModelUnderWatch:
-    """A loaded model that tells its own faults from the caller's.
+    """A loaded model with separate errors for its own faults and the caller's.
 
-    MLflow answers 400 to bad input and to an exception inside the model alike. Here an exception that is not
-    MLflow's own (which says what is wrong with the input) becomes an error 500 without a stack trace.
+    MLflow answers 400 both to bad input and to an exception in the model. Here, MLflow's own exceptions (about the
+    input) stay 400, and any other exception becomes an error 500 without a stack trace.
     """
 
     def __init__(self, model: Any, failure: Callable[[str], Exception]) -> None:
@@ -69,7 +69,7 @@ class ModelUnderWatch:
             self.last_exception = error if self.remembers else None
             log.exception("the model raised an exception while predicting")
             raise self._failure(
-                f"the model raised {type(error).__name__} while predicting; the server's log says more"
+                f"the model raised {type(error).__name__} while predicting (see the server's log)"
             ) from error
         if self.remembers:
             self.last_prediction = Prediction(rows, answer)
@@ -99,7 +99,7 @@ def load(model_dir: Path) -> ModelUnderWatch:
         log.warning("MLflow %s was not tested with this server (%s were)", mlflow.__version__, tested)
 
     class PredictionFailed(MlflowException):  # type: ignore[misc,unused-ignore]
-        # MLflow puts the caller's data and the stack trace into the text; the caller needs neither
+        # MLflow adds the caller's data and the stack trace to the text, and the caller needs neither
         def __init__(self, text: str) -> None:
             super().__init__(text)
             self.text = text
@@ -121,11 +121,10 @@ def load(model_dir: Path) -> ModelUnderWatch:
 
 
 def scoring_app(model: ModelUnderWatch, request_seconds: float | None = None) -> App:
-    """MLflow's own scoring application around the model; a request may take `request_seconds`.
+    """MLflow's own scoring application around the model. A request may take `request_seconds`.
 
-    The one place that stands on MLflow's private interface; another version's would be added here. Without
-    `request_seconds` it is what MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT says (60 s). Raises DefiniteError where
-    the image's libraries do not go together.
+    Only this function uses MLflow's private interface. Without `request_seconds`, the limit is
+    MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT (60 s). Raises DefiniteError if the image's libraries do not match.
     """
     from mlflow.pyfunc import scoring_server
 

@@ -1,4 +1,4 @@
-"""Puts one request through the model before anybody else may: a part of serve.py."""
+"""Tests the model with one request before the port opens. A part of serve.py."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger("serve")
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What is tested: ``mode`` is Auto, Required or LoadOnly; ``payload`` replaces the model's own example."""
+    """The test's settings. ``mode`` is Auto, Required or LoadOnly, and ``payload`` replaces the model's own example."""
 
     mode: str
     seconds: float
@@ -65,7 +65,7 @@ class SelfTest:
         if prediction and (broken := contradiction(prediction, model.metadata)):
             raise DefiniteError(
                 "SelfTestWrongShape",
-                f"self-test failed: the prediction for {what} is not what the model promises: {broken}",
+                f"self-test failed: the prediction for {what} does not match the model's signature or input: {broken}",
                 "Failed",
             )
         model.remembers, model.last_prediction, model.last_exception = False, None, None
@@ -73,7 +73,7 @@ class SelfTest:
         return "Passed"
 
     def _request(self, model_dir: Path) -> tuple[bytes, bytes] | None:
-        """Content type and body of the request to test with; None if there is none."""
+        """Returns content type and body of the request to test with, or None if there is none."""
         if self.payload:
             content_type = b"text/csv" if self.payload.suffix == ".csv" else b"application/json"
             return content_type, self.payload.read_bytes()
@@ -93,7 +93,7 @@ class SelfTest:
     def _answer(self, app: App, content_type: bytes, body: bytes) -> tuple[int, bytes]:
         loop = asyncio.new_event_loop()
         answer = loop.run_until_complete(self._ask(app, content_type, body))
-        # not after a request that hangs: its thread can't be stopped, and this would wait for it
+        # not after a request that hangs: this would wait for its thread, which can't be stopped
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         return answer
@@ -145,7 +145,7 @@ class SelfTest:
 
 
 def message_of(body: bytes) -> str:
-    """The message of an error as MLflow writes it; empty if it is none."""
+    """Returns the message in an error of MLflow's. Empty if the body is no such error."""
     try:
         error = json.loads(body)
         return str(error["message"]) if "error_code" in error else ""

@@ -1,6 +1,6 @@
-"""Is a prediction what the model's signature promises? A part of serve.py.
+"""Compares a prediction with the model's signature. A part of serve.py.
 
-Says something only where promise and answer are both clear: a false alarm would reject a good version.
+Where signature or prediction are not clear, there is no finding: a false alarm would reject a good version.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 else:
     from serve_scoring import Prediction
 
-# they answer one row per row; a model of one's own may well answer one row with a forecast of seven
+# these answer one row with one row. Another model may answer one row with a forecast of seven
 ROW_BY_ROW = ("mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost")
 
 log = logging.getLogger("serve")
 
 
 def contradiction(prediction: Prediction, metadata: Any) -> str:
-    """In what the prediction breaks a promise of the model, one clause; empty if it does not, or can't be told.
+    """Returns how the prediction contradicts the signature or the input, as a clause. Empty without a clear finding.
 
     ``metadata`` is MLflow's description of the model (mlflow.models.Model).
     """
@@ -61,7 +61,7 @@ def _against_schema(schema: Any, prediction: Prediction) -> str:
 
 
 def _against_one_of_several(tensors: Sequence[Any], answer: Any) -> str:
-    """For named tensors, and an answer without names; a list may hold them in their order."""
+    """For named tensors, and an answer without names. A list may hold them in order."""
     import numpy as np  # type: ignore[import-not-found,unused-ignore]
 
     if len(tensors) == 1 or not (isinstance(answer, np.ndarray) or _is_flat(answer)):
@@ -73,7 +73,7 @@ def _against_tensor(spec: Any, answer: Any, what: str) -> str:
     array = _array(answer)
     if array is None or not array.size:
         return ""
-    # a column of numbers and a list of them are told apart by nobody
+    # a column of numbers counts as a list of numbers
     rank = max(len(spec.shape), array.ndim)
     promised, found = (tuple(shape) + (1,) * (rank - len(shape)) for shape in (spec.shape, array.shape))
     if any(p not in (-1, f) for p, f in zip(promised, found)):  # noqa: B905 (of one length)
@@ -124,7 +124,7 @@ def _against_names(required: Sequence[str], records: Sequence[Mapping[Any, Any]]
 
 
 def _against_width(columns: Sequence[Any], prediction: Prediction, required: int) -> str:
-    """For an answer whose columns have no names: are there as many as promised?"""
+    """Compares the number of columns, for an answer without names of columns."""
     from mlflow.types import DataType
 
     answer = prediction.answer
@@ -144,7 +144,7 @@ def _against_width(columns: Sequence[Any], prediction: Prediction, required: int
 
 
 def _against_type(promised: Any, array: Any, what: str) -> str:
-    """Numbers for text or the other way round; and fractions for whole numbers."""
+    """Numbers for text or the other way round, and fractions for whole numbers."""
     import numpy as np  # type: ignore[import-not-found,unused-ignore]
 
     wanted, found = _category(np.empty(0, promised)), _category(array)
@@ -158,7 +158,7 @@ def _against_type(promised: Any, array: Any, what: str) -> str:
 
 
 def _category(array: Any) -> str:
-    """What the array holds, where that is clear."""
+    """Returns the kind of the values, where that is clear."""
     if array.dtype.kind in "biuf":
         return "numbers"
     if array.dtype.kind == "U" or (
@@ -169,7 +169,7 @@ def _category(array: Any) -> str:
 
 
 def _is_flat(answer: Any) -> bool:
-    """Whether it is a number, or a list or an array of single values; a lone text may be anything."""
+    """Whether the answer is a number, or a list or an array of single values. A single text may be anything."""
     import numpy as np
     import pandas as pd
 
@@ -187,7 +187,7 @@ def _is_flat(answer: Any) -> bool:
 
 
 def _shape_of(answer: Any) -> tuple[int, ...]:
-    """The lengths of an array, a table or nested lists; () of anything else, and of lists of different lengths."""
+    """Returns the shape of an array, a table or nested lists. Returns () for anything else, and for ragged lists."""
     import numpy as np
     import pandas as pd
 
@@ -209,7 +209,7 @@ def _kind(answer: Any) -> str:
 
 
 def _array(answer: Any) -> Any:
-    """The answer as an array; None where it is none."""
+    """Returns the answer as an array, or None if it is none."""
     import numpy as np  # type: ignore[import-not-found,unused-ignore]
     import pandas as pd  # type: ignore[import-untyped,unused-ignore]
 

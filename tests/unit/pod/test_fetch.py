@@ -51,7 +51,7 @@ CASES = {
         "dbfs:/models/churn",
         (
             fetch.FETCH_MISCONFIGURED,
-            "only a Databricks workspace has, and this pod asks http://registry:5000",
+            "only a Databricks workspace has, but the registry is http://registry:5000",
         ),
     ),
     "an image without a shared library of the client": (
@@ -77,7 +77,7 @@ CASES = {
     "no client certificate": (
         raised("tlsv13 alert certificate required"),
         REGISTRY,
-        (fetch.STORE_REFUSED, "asks for a client certificate: put tls.crt"),
+        (fetch.STORE_REFUSED, "requires a client certificate: put tls.crt"),
     ),
     "unknown credentials": (
         raised("401 Client Error: Unauthorized"),
@@ -87,7 +87,7 @@ CASES = {
     "a user without the permission": (
         of_s3("failed with error code 403"),
         STORE,
-        (fetch.STORE_REFUSED, "does not permit it (403): check the store's credentials"),
+        (fetch.STORE_REFUSED, "denies access (403): check the store's credentials"),
     ),
     "a version that is not registered": (
         FileNotFoundError("No such file or directory"),
@@ -112,7 +112,7 @@ CASES = {
     "a server that hangs up": (
         raised(HUNG_UP),
         REGISTRY,
-        (fetch.STORE_UNREACHABLE, "if it asks for a client certificate, put tls.crt"),
+        (fetch.STORE_UNREACHABLE, "If it requires a client certificate, put tls.crt"),
     ),
     "a server that fails": (
         raised("500 Server Error"),
