@@ -22,8 +22,17 @@ STALLS = VERSIONS["stalls-under-load"]
 TAMPERED, SEALED = VERSIONS["tampered"], VERSIONS["sealed"]
 NO_FILES, WRONG_SHAPE = VERSIONS["no-files"], VERSIONS["wrong-shape"]
 EATS_MEMORY = VERSIONS["eats-memory"]
+DIES_EVERY_MINUTE = VERSIONS["dies-every-minute"]
 ONLY_FULL: frozenset[Kind] = frozenset(
-    {"sealed", "no-files", "wrong-shape", "eats-memory", "hangs-under-load", "stalls-under-load"}
+    {
+        "sealed",
+        "no-files",
+        "wrong-shape",
+        "eats-memory",
+        "hangs-under-load",
+        "stalls-under-load",
+        "dies-every-minute",
+    }
 )
 """Kinds that CI's selection does without; they are the last ones, so that the versions before keep their numbers."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.figures import Figures, first_ends, moment
-from tests.e2e.stage import DIES, ERRS, GOOD, HANGS, SELFTEST_FAILS, Stage
+from tests.e2e.stage import DIES, DIES_EVERY_MINUTE, ERRS, GOOD, HANGS, SELFTEST_FAILS, Stage
 from tests.workbench import Load
 
 pytestmark = pytest.mark.full
@@ -133,3 +133,51 @@ def answered(load: Load, after: float) -> float | None:
     """When version 1 answered first after that moment."""
     changes = [c["at"] for c in load.counters().changes if c["version"] == GOOD and c["at"] >= after]
     return float(changes[0]) if changes else None
+
+
+# --- servers that exit a minute after each start ---------------------------------------------------------
+
+
+def settled_on_version_1(stage: Stage, name: str, watch: int, **spec: Any) -> None:
+    """Version 1 serves with two pods and is settled; the next version is watched for ``watch`` seconds."""
+    cluster = stage.cluster
+    stage.create(name, rollout={"watchSeconds": 1}, replicas=2, **spec)
+    cluster.until_serving(name, GOOD, PATIENCE)
+    cluster.until("its watch is over", lambda: cluster.status(name)["serving"].get("settled"))
+    cluster.commit(name, {"rollout": {"watchSeconds": watch}})
+
+
+def test_a_version_that_dies_every_minute_does_not_settle_at_the_end_of_its_window(
+    shared_stage: Stage,
+) -> None:
+    name, cluster = "dies-in-its-window", shared_stage.cluster
+    settled_on_version_1(shared_stage, name, watch=90)
+    shared_stage.alias(name, DIES_EVERY_MINUTE)
+    rejection = cluster.until_rejected(name, DIES_EVERY_MINUTE, 2 * PATIENCE)
+    assert (rejection["reason"], rejection["side"]) == ("CrashLoop", "Model")
+    assert rejection.get("served") is True
+    status = cluster.until_serving(name, GOOD, PATIENCE)
+    assert status["history"][0]["version"] == DIES_EVERY_MINUTE
+    reasons = [reason for reason, _ in cluster.events(name)]
+    assert {"ServerExited", "Reverted"} <= set(reasons)
+
+
+def test_a_settled_version_in_a_crash_loop_is_reported_and_reverted_if_the_spec_allows_it(
+    shared_stage: Stage,
+) -> None:
+    name, cluster = "dies-after-its-window", shared_stage.cluster
+    settled_on_version_1(shared_stage, name, watch=10)
+    shared_stage.alias(name, DIES_EVERY_MINUTE)
+    cluster.until(
+        "the sick version is settled",
+        lambda: (s := cluster.status(name)["serving"])["version"] == DIES_EVERY_MINUTE and s.get("settled"),
+        PATIENCE,
+    )
+    reported = cluster.until("it is reported", lambda: cluster.status(name)["serving"].get("reason"), 900)
+    assert reported == "CrashLoop"
+    stalled = next(c for c in cluster.status(name)["conditions"] if c["type"] == "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "CrashLoop")
+    assert not cluster.status(name).get("rejected"), "by default it is only reported"
+    cluster.commit(name, {"revert": {"afterWatch": "Automatic"}})
+    cluster.until_serving(name, GOOD, 900)
+    assert "CrashLoop" in {reason for reason, _ in cluster.events(name)}

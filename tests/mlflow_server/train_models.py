@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -79,6 +80,16 @@ class DiesWithoutAWord(Flowers):
     def load_context(self, context: Any) -> None:
         if "MLFLOW_TEST_TRAINING" not in os.environ:
             os._exit(1)
+
+
+class DiesEveryMinute(Flowers):
+    """Its process ends a minute after each start, whether it is asked anything or not."""
+
+    def load_context(self, context: Any) -> None:
+        if "MLFLOW_TEST_TRAINING" not in os.environ:
+            timer = threading.Timer(60, os._exit, (7,))
+            timer.daemon = True
+            timer.start()
 
 
 class LoadsSlowly(Flowers):
@@ -222,6 +233,7 @@ FLAWS = {
     "eats-memory": EatsMemory,
     "hangs-under-load": HangsUnderLoad,
     "stalls-under-load": StallsUnderLoad,
+    "dies-every-minute": DiesEveryMinute,
 }
 
 

@@ -31,6 +31,7 @@ Kind = Literal[
     "eats-memory",
     "hangs-under-load",
     "stalls-under-load",
+    "dies-every-minute",
 ]
 """How a version behaves in a pod; the classes of train_models.py say it in words."""
 KINDS: tuple[str, ...] = get_args(Kind)

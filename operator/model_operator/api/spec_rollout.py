@@ -88,8 +88,9 @@ class RolloutSpec(SpecModel):
         le=604800,
         description="Watch window, in seconds after going live. If the version fails in it, the operator reverts "
         "the version. Pods that restart, run out of memory or are not ready count as failures, and so do 5xx answers. "
-        "After the window, the version is settled: the operator reports later faults and reverts nothing. 0: settled "
-        "at once.",
+        "If a server exits once, the window lasts until the pods have been ready for as long as that run. After the "
+        "window, the version is settled: the operator reports later faults, and reverts only if your "
+        "revert.afterWatch is Automatic. 0: settled at once.",
     )
     warm_seconds: int = Field(
         default=600,
@@ -121,6 +122,13 @@ class RevertSpec(SpecModel):
         "reverts it, and the previous one serves again. Never: the operator only reports the failure, in status and "
         "events. A failed candidate stays as it is until you move the alias, change the spec, or name a revision in "
         "the annotation model-operator.io/revert.",
+    )
+    after_watch: RevertPolicy = Field(
+        default="Never",
+        description="After the watch window. Never: if the settled version goes into a crash loop and no pod of it is "
+        "ready, the operator only reports that. Automatic: it then reverts to the last settled version. It does not "
+        "revert if pods were killed (OOMKilled, SIGKILL, SIGTERM), wait for a node, an image or their files, or if it "
+        "has already reverted to this version. Without effect if your revert.policy is Never.",
     )
     history_limit: int = Field(
         default=10, ge=1, le=50, description="How many earlier revisions are kept for your rollbacks."

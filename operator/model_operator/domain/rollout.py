@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from model_operator.domain.revision import Revision, Side, VerdictState
@@ -99,6 +99,10 @@ class Rejection:
     """Whether it had gone live, so that each retry costs live requests."""
 
 
+REPLACED = "Replaced"
+"""The reason of a departure without a failure: another revision was rolled out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Departed:
     """A revision that served earlier: its time, and the reason of its end."""
@@ -145,3 +149,20 @@ def revert_target(state: RolloutState, revisions: Sequence[Revision]) -> Revisio
         and not state.rejection_of(r.name)
     ]
     return max(lived, key=lambda found: found[:3])[3] if lived else None
+
+
+def was_reverted_to(state: RolloutState) -> bool:
+    """Whether the serving revision serves because the operator reverted to it.
+
+    Either the rejection or the history shows that a revision failed when this one went live. A lost status has only
+    the first, and a removed verdict only the second.
+    """
+    serving = state.serving
+    if serving is None:
+        return False
+    # one of the times may have been cut to whole seconds
+    since = serving.since - timedelta(seconds=1)
+    if any(rejection.served and rejection.at >= since for rejection in state.rejected):
+        return True
+    last = next(iter(state.history), None)
+    return last is not None and last.until >= since and last.reason != REPLACED

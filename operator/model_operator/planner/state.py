@@ -20,7 +20,15 @@ from typing import Any, Generic, TypeVar
 from model_operator.api import names
 from model_operator.domain.objects import read_time, rfc3339
 from model_operator.domain.revision import Revision, Side, Verdict, VerdictState
-from model_operator.domain.rollout import Candidate, Departed, Phase, Rejection, RolloutState, Serving
+from model_operator.domain.rollout import (
+    REPLACED,
+    Candidate,
+    Departed,
+    Phase,
+    Rejection,
+    RolloutState,
+    Serving,
+)
 from model_operator.domain.world import World
 
 REJECTIONS_SHOWN = 10
@@ -319,7 +327,7 @@ def _rebuild_history(world: World, serving: Serving) -> tuple[Departed, ...]:
     for since, _, revision in sorted(lived, key=lambda found: found[:2], reverse=True):
         text = f"by version {by}"
         history.append(
-            Departed(revision.name, revision.target.version, "", since, max(since, until), "Replaced", text)
+            Departed(revision.name, revision.target.version, "", since, max(since, until), REPLACED, text)
         )
         until, by = since, revision.target.version
     return tuple(history[:HISTORY_SHOWN])

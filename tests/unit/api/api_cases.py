@@ -293,6 +293,11 @@ REFUSED = (
         "a revert policy is unknown", _with(revert={"policy": "Sometimes"}), ("spec.revert.policy", "Never")
     ),
     Refused(
+        "a policy after the watch is unknown",
+        _with(revert={"afterWatch": "Sometimes"}),
+        ("spec.revert.afterWatch", "Never"),
+    ),
+    Refused(
         "a policy of tags is unknown",
         _with(revert={"tagVersion": "Always"}),
         ("spec.revert.tagVersion", "Auto"),

@@ -5,19 +5,31 @@ serving revision.
 """
 
 from model_operator.planner.health.candidate import Judgement, judge_candidate_pods, self_test_outcome
+from model_operator.planner.health.crashes import (
+    LONGEST_CALM,
+    LOOP_SPAN,
+    CrashLoop,
+    find_calm,
+    find_crash_loop,
+)
 from model_operator.planner.health.reasons import EXIT_CODES, MESSAGE_LIMIT, REASONS, Failure, Reason, failure
 from model_operator.planner.health.serving import Load, ServingJudgement, judge_serving_pods
 
 __all__ = [
     "EXIT_CODES",
+    "LONGEST_CALM",
+    "LOOP_SPAN",
     "MESSAGE_LIMIT",
     "REASONS",
+    "CrashLoop",
     "Failure",
     "Judgement",
     "Load",
     "Reason",
     "ServingJudgement",
     "failure",
+    "find_calm",
+    "find_crash_loop",
     "judge_candidate_pods",
     "judge_serving_pods",
     "self_test_outcome",

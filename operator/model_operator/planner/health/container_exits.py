@@ -95,6 +95,11 @@ def describe_exit(ended: ContainerEnd) -> str:
     return f"with code {known}"
 
 
+def is_kill(ended: ContainerEnd) -> bool:
+    """Whether the container was killed: for its memory, by a failed liveness probe, or by its node."""
+    return ended.reason == "OOMKilled" or ended.exit_code in (_SIGKILL, _SIGTERM)
+
+
 def _runs(container: Container) -> Iterator[_Run]:
     """The finished runs in the status, latest first."""
     if container.end:

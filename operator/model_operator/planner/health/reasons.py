@@ -82,6 +82,11 @@ REASONS: Mapping[str, Reason] = {
         "check its log (kubectl logs --previous)",
         definite=False,
     ),
+    "ServerExited": Reason(
+        M,
+        "a server exited in the watch window, which is only reported and lengthens the window",
+        "check its log (kubectl logs --previous)",
+    ),
     "ReadinessLost": Reason(
         M,
         "a pod that was ready stopped answering its readiness probe",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model_operator.api import names
 from model_operator.domain.objects import Kind
-from model_operator.domain.rollout import Phase, RolloutState, Serving
+from model_operator.domain.rollout import Phase, RolloutState, Serving, was_reverted_to
 from model_operator.domain.world import RefusalKind, RefusedWrite, World
 from model_operator.planner.decision import Decision, left_track
 from model_operator.planner.health import judge_candidate_pods
@@ -85,15 +85,28 @@ def find_serving_blocker(world: World, decision: Decision, serving: Serving) -> 
                 return blocked
         text = f"requests go back to version {serving.version} as soon as its pods are ready"
         return Blocker("Switching", text, stalled=False)
+    if serving.reason and live.exists:
+        return _reported(decision, serving)
     if live.replicas and not live.available:
         return _nothing_available(world, decision, serving)
     if not live.exists:
         text = f"version {serving.version} should serve, but its Deployment is missing"
         return Blocker("PodsUnavailable", text, stalled=False)
-    if serving.reason:
-        text = f"version {serving.version} is serving and fails in its watch window: {serving.message}"
-        return Blocker(serving.reason, text)
     return None
+
+
+def _reported(decision: Decision, serving: Serving) -> Blocker:
+    """The obstacle of a serving revision whose failure was reported without a revert.
+
+    It stays while its pods come back between two crashes.
+    """
+    candidate = decision.state.candidate
+    stalled = candidate is None or not candidate.phase.in_flight
+    if not serving.settled:
+        text = f"version {serving.version} is serving and fails in its watch window: {serving.message}"
+        return Blocker(serving.reason, text, stalled)
+    text = f"version {serving.version} fails after its watch window: {serving.message}"
+    return Blocker("RevertBlocked" if was_reverted_to(decision.state) else serving.reason, text, stalled)
 
 
 def _nothing_available(world: World, decision: Decision, serving: Serving) -> Blocker:

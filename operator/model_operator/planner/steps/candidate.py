@@ -10,7 +10,7 @@ from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Event
 from model_operator.domain.revision import Side
-from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving
+from model_operator.domain.rollout import REPLACED, Candidate, Phase, Rejection, RolloutState, Serving
 from model_operator.domain.world import RefusalKind, World
 from model_operator.planner.annotations import read_request
 from model_operator.planner.decision import (
@@ -226,7 +226,7 @@ def _go_live(world: World, decision: Decision, candidate: Candidate, judgement: 
     by = f"by {what}"
     if _is_held(world, decision, candidate):
         by += ", which the annotation revert holds"
-    history = append_history(state, world.now, "Replaced", by)
+    history = append_history(state, world.now, REPLACED, by)
     return decision.with_state(
         RolloutState(serving, None, rejected, history), Event(False, "RolledOut", text)
     )

@@ -8,14 +8,27 @@ from datetime import datetime, timedelta
 
 from model_operator.domain.plan import Event
 from model_operator.domain.revision import Revision
-from model_operator.domain.rollout import Candidate, Phase, Rejection, RolloutState, Serving, revert_target
+from model_operator.domain.rollout import (
+    Candidate,
+    Phase,
+    Rejection,
+    RolloutState,
+    Serving,
+    revert_target,
+    was_reverted_to,
+)
 from model_operator.domain.world import World
 from model_operator.planner.decision import Decision, append_history, describe_self_test, retry_delay
 from model_operator.planner.health import (
+    LONGEST_CALM,
+    LOOP_SPAN,
     REASONS,
+    CrashLoop,
     Failure,
     Load,
     ServingJudgement,
+    find_calm,
+    find_crash_loop,
     judge_candidate_pods,
     judge_serving_pods,
     self_test_outcome,
@@ -41,7 +54,7 @@ def judge_serving(world: World, decision: Decision) -> Decision:
     state = replace(state, serving=serving)
     decision = decision.with_state(state)
     if serving.settled:
-        return _judge_restored(world, decision, serving)
+        return _judge_settled(world, _judge_restored(world, decision, serving))
     if live.replicas == 0:
         return decision.with_state(replace(state, serving=replace(serving, watch_ends=None)))
     if serving.watch_ends is None:
@@ -52,23 +65,37 @@ def judge_serving(world: World, decision: Decision) -> Decision:
     decision = replace(decision, look_at=seen.look_at, trouble=seen.trouble)
     if seen.failure:
         return _fail(world, decision, serving, seen.failure)
-    if serving.watch_ends and world.now >= serving.watch_ends:
+    return _settle(world, decision, serving, pending=seen.look_at is not None)
+
+
+def _settle(world: World, decision: Decision, serving: Serving, *, pending: bool) -> Decision:
+    """Settles the revision at the end of its window, unless there is evidence against it.
+
+    After a crash, the window lasts until the pods have been calm for as long as it took them to crash. ``watch_ends``
+    keeps that, even if the pod is deleted. ``pending`` is whether a present problem may still become a failure.
+    """
+    watch = timedelta(seconds=world.spec.rollout.watch_seconds)
+    calm = find_calm(serving.revision, world.track(serving.track), serving.since, watch)
+    if calm and watch:
+        ends = max(calm.at, serving.watch_ends or calm.at)
+        serving = replace(serving, watch_ends=ends)
+        decision = replace(decision, trouble=decision.trouble or calm.crash)
+        pending = pending or calm.down
+    if serving.watch_ends and world.now >= serving.watch_ends and not pending:
         settled = replace(serving, settled=True, watch_ends=None, reason="", message="")
         event = Event(False, "Settled", f"version {serving.version} passed its watch window")
-        return replace(decision.with_state(replace(decision.state, serving=settled), event), watched="")
-    if serving.reason:
-        decision = decision.with_state(
-            replace(decision.state, serving=replace(serving, reason="", message=""))
-        )
-    return decision
+        decision = replace(decision, watched="", trouble=None if calm else decision.trouble)
+        return decision.with_state(replace(decision.state, serving=settled), event)
+    return decision.with_state(replace(decision.state, serving=replace(serving, reason="", message="")))
 
 
 def serving_moments(world: World, decision: Decision) -> Iterator[datetime]:
     """When the watch window ends, or a problem of the serving revision becomes a failure."""
     serving = decision.state.serving
     moments = [serving.watch_ends, _find_deadline(world, serving)] if serving else []
+    moments.append(decision.look_at)
     if decision.watched:
-        moments += [_find_restored_window_end(world, decision.state), decision.look_at]
+        moments.append(_find_restored_window_end(world, decision.state))
     yield from (moment for moment in moments if moment)
 
 
@@ -91,22 +118,19 @@ def _judge_pods(world: World, serving: Serving, since: datetime) -> ServingJudge
     return judge_serving_pods(serving.revision, world.track(serving.track), load, since, world.now)
 
 
-def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) -> Decision:
+def _fail(world: World, decision: Decision, serving: Serving, failure: Failure, kept: str = "") -> Decision:
     """Reverts to the last settled revision, or else to the last one that was live.
 
-    Without an earlier revision, or with ``revert.policy`` Never, it only reports the failure.
+    It only reports the failure without an earlier revision, with ``revert.policy`` Never, or for the reason ``kept``.
     """
     state = decision.state
     earlier = revert_target(state, decision.revisions)
-    never = world.spec.revert.policy == "Never"
-    if earlier is None or never:
-        why = "spec.revert.policy is Never" if never else "there is no earlier version to revert to"
-        message = f"{failure.message}. Nothing was changed, because {why}"
-        reported = replace(serving, reason=failure.reason, message=message)
-        events = [] if serving.reason == failure.reason else [Event(True, failure.reason, reported.message)]
-        # the message may change with each reconcile, and the status must not change with it
-        kept = serving if serving.reason == failure.reason else reported
-        return decision.with_state(replace(state, serving=kept), *events)
+    if world.spec.revert.policy == "Never":
+        kept = "spec.revert.policy is Never"
+    elif earlier is None:
+        kept = "there is no earlier version to revert to"
+    if kept or earlier is None:
+        return _report(decision, serving, failure, f"Nothing was changed, because {kept}")
     restored = make_startable(world, decision.revisions, earlier)
     if isinstance(restored, Revision):
         added = () if decision.revision(restored.name) else (restored,)
@@ -132,6 +156,17 @@ def _fail(world: World, decision: Decision, serving: Serving, failure: Failure) 
         append_history(state, world.now, failure.reason, failure.message),
     )
     return replace(decision.with_state(reverted, Event(True, "Reverted", text)), watched="")
+
+
+def _report(decision: Decision, serving: Serving, failure: Failure, consequence: str) -> Decision:
+    """Reports the failure of a revision that keeps serving, with an event if it is a new one."""
+    if serving.reason == failure.reason:
+        # the message may change with each reconcile, and the status must not change with it
+        return decision.with_state(replace(decision.state, serving=serving))
+    reported = replace(serving, reason=failure.reason, message=f"{failure.message}. {consequence}")
+    # RevertBlocked has an event of its own
+    events = [] if was_reverted_to(decision.state) else [Event(True, failure.reason, reported.message)]
+    return decision.with_state(replace(decision.state, serving=reported), *events)
 
 
 def _restore(world: World, state: RolloutState, earlier: Revision) -> Serving:
@@ -205,3 +240,42 @@ def _judge_restored(world: World, decision: Decision, serving: Serving) -> Decis
     )
     taken_back = replace(state, candidate=again, rejected=tuple(state.rejected[1:]))
     return decision.with_state(taken_back, Event(True, "VerdictTakenBack", text))
+
+
+# --- after the watch window --------------------------------------------------------------------------
+
+
+def _judge_settled(world: World, decision: Decision) -> Decision:
+    """Reports a settled revision that is in a crash loop without a ready pod, and reverts it if the spec allows that.
+
+    The report stays until the pods have been calm for as long as it took them to crash, so it does not come and go
+    with each restart.
+    """
+    serving = decision.state.serving
+    if serving is None:
+        return decision
+    live = world.track(serving.track)
+    if loop := find_crash_loop(serving.revision, live, world.now):
+        return _fail(
+            world, decision, serving, loop.failure, _find_reason_to_stay(world, decision.state, loop)
+        )
+    if not serving.reason:
+        return decision
+    calm = find_calm(serving.revision, live, world.now - LOOP_SPAN, LONGEST_CALM)
+    over = live.available > 0 if calm is None else not calm.down and world.now >= calm.at
+    if over or live.replicas == 0:
+        well = replace(serving, reason="", message="")
+        return decision.with_state(replace(decision.state, serving=well))
+    moments = [m for m in (decision.look_at, calm.at if calm else None) if m and m > world.now]
+    return replace(decision, look_at=min(moments, default=None))
+
+
+def _find_reason_to_stay(world: World, state: RolloutState, loop: CrashLoop) -> str:
+    """Why a settled revision in a crash loop is not reverted. Empty if it may be."""
+    if was_reverted_to(state):
+        return "the operator has already reverted to this version and does not revert further"
+    if world.spec.revert.after_watch == "Never":
+        return "the version has passed its watch window, and spec.revert.afterWatch is Never"
+    if not loop.by_itself:
+        return "more requests, a full node or a changed environment can also be the cause"
+    return ""
