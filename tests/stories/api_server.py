@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from model_operator.api import names
 from model_operator.domain.objects import Kind
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
+from model_operator.planner.manifests import admission_patch
 from model_operator.planner.state import verdict_annotation
 
 Json = dict[str, Any]
@@ -21,6 +22,8 @@ class ApiServer:
     def __init__(self) -> None:
         self.objects: dict[tuple[Kind, str], Json] = {}
         self.numbers = itertools.count(1)
+        self.admission: Callable[[Kind, Json], None] = lambda kind, body: None
+        """Changes each object that somebody writes, as a mutating webhook does."""
 
     def all(self, kind: Kind) -> tuple[Json, ...]:
         """Every object of that kind."""
@@ -32,7 +35,7 @@ class ApiServer:
         match action:
             case Create(ref, body):
                 assert key not in self.objects, f"{ref} is created twice"
-                self.objects[key] = self._stored(body, f"uid-{next(self.numbers)}")
+                self.objects[key] = self._stored(ref.kind, body, f"uid-{next(self.numbers)}")
                 if ref.kind is Kind.DEPLOYMENT:
                     return f"create {ref}: {_revision(body)}, {body['spec']['replicas']} replicas"
                 return f"create {anonymous(ref.kind, ref.name)}{_elsewhere(ref.name, body)}"
@@ -66,7 +69,7 @@ class ApiServer:
         before = self.objects[key]
         assert before["metadata"]["uid"] == uid
         self._expect(key, version)
-        stored = self._stored(body, uid)
+        stored = self._stored(kind, body, uid)
         stored["status"] = before["status"]
         stored["metadata"]["generation"] = before["metadata"]["generation"] + 1
         self.objects[key] = stored
@@ -86,8 +89,11 @@ class ApiServer:
         metadata["generation"] += 1
         metadata["resourceVersion"] = str(next(self.numbers))
 
-    def _stored(self, body: Mapping[str, Any], uid: str) -> Json:
+    def _stored(self, kind: Kind, body: Mapping[str, Any], uid: str) -> Json:
         stored = copy.deepcopy(dict(body))
+        self.admission(kind, stored)
+        if patch := admission_patch(body, stored):
+            stored["metadata"].setdefault("annotations", {}).update(patch["metadata"]["annotations"])
         stored["metadata"] |= {"uid": uid, "resourceVersion": str(next(self.numbers)), "generation": 1}
         stored.setdefault("status", {})
         return stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +103,10 @@ class Given:
     def api_server_accepts(self, kind: Kind) -> None:
         """It refuses that kind no longer."""
         del self.cluster.refused[kind]
+
+    def admission(self, changes: Callable[[Kind, dict[str, Any]], None]) -> None:
+        """A webhook or a policy changes each object that somebody writes from now on."""
+        self.cluster.api.admission = changes
 
     def registry_is_away(self) -> None:
         """The registry does not answer."""

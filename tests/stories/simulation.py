@@ -35,6 +35,7 @@ from model_operator.domain.registry import (
 )
 from model_operator.domain.world import Defaults, PodRegistry, RefusalKind, RefusedWrite, World
 from model_operator.planner.plan import plan
+from model_operator.planner.status.events import event_for_repair
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 NAMESPACE, NAME = "crm", "churn"
@@ -455,9 +456,17 @@ class SimulatedCluster:
                 refused_writes.append(RefusedWrite(action.ref, *refusal))
                 continue
             self.transcript.append(f"{self._clock()}     {self.api.carry_out(action)}")
+            if isinstance(action, Apply):
+                self._tell_repair(action)
             self.writes += 1
             done += 1
         return done, tuple(refused_writes)
+
+    def _tell_repair(self, action: Apply) -> None:
+        news = event_for_repair(action, self.objects[(action.ref.kind, action.ref.name)])
+        if news:
+            self.announced.append(news.reason)
+            self.transcript.append(f"{self._clock()}   * {news.reason}: {news.message}")
 
     def _write_back(self, decided: Plan) -> None:
         """The tags of the versions in the registry, as far as it answers."""

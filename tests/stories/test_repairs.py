@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.stories.story import Given, Story, Then, When
+from tests.stories.story import Given, Story, Then, When, both_strategies
 
 from model_operator.domain.objects import Kind
 
@@ -232,3 +232,81 @@ def test_an_autoscaler_is_refused(given: Given, when: When, then: Then) -> None:
     when.commit_changes("autoscaling by CPU", **AUTOSCALED, wait=30)
     then.transcript_matches()
     then.condition_is("Ready", "True", "Serving")
+
+
+# --- admission ---------------------------------------------------------------------------------------
+
+
+def mirrors_images(kind: Kind, body: Json) -> None:
+    """Policies of a platform: images of a mirror, raised requests, bounds of autoscalers, types of Services."""
+    if kind is Kind.DEPLOYMENT:
+        server = body["spec"]["template"]["spec"]["containers"][0]
+        server["image"] = "mirror.example/" + server["image"].removeprefix("mirror.example/")
+        server["resources"] = {**server.get("resources", {}), "requests": {"cpu": "250m", "memory": "512Mi"}}
+    elif kind is Kind.AUTOSCALER:
+        body["spec"]["maxReplicas"] = 4
+    elif kind is Kind.SERVICE:
+        body["spec"]["type"] = "NodePort"
+
+
+@both_strategies
+def test_what_admission_changes_is_no_drift(given: Given, when: When, then: Then, strategy: str) -> None:
+    given.autoscaling(**AUTOSCALING)
+    given.admission(mirrors_images)
+    when.first_version_is_deployed("1", wait=120)
+    when.watch_window_passes()
+    then.condition_is("Current", "True", "Serving")
+    then.condition_is_absent("Reconciling")
+    then.no_child_is_written_for(600)
+    when.alias_moves_to("2", wait=120)
+    when.operator_restarts(wait=60)
+    then.transcript_matches()
+    then.version_serves("2")
+    then.operator_emitted("DriftRepaired", times=0)
+    then.condition_is_absent("Reconciling")
+
+
+def test_a_change_beside_that_of_admission_is_drift_and_told_once(
+    given: Given, when: When, then: Then
+) -> None:
+    given.admission(mirrors_images)
+    given.version_serves("1")
+    when.child_is_changed(
+        Kind.DEPLOYMENT, "somebody sets minReadySeconds", lambda live: live["spec"].update(minReadySeconds=77)
+    )
+    when.time_passes(60)
+    then.transcript_matches()
+    then.operator_emitted("DriftRepaired", times=1)
+    then.no_child_is_written_for(600)
+    then.version_serves("1")
+
+
+def test_a_policy_that_goes_leaves_the_pods_until_the_next_version(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.admission(mirrors_images)
+    given.version_serves("1")
+    pods = story.pods()
+    given.admission(lambda kind, body: None)
+    when.narrated("the policy is deleted")
+    when.operator_restarts(wait=60)
+    then.pods_are(pods)
+    when.alias_moves_to("2", wait=120)
+    then.transcript_matches()
+    then.version_serves("2")
+
+
+def test_a_policy_that_comes_later_restarts_no_pod(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    pods = story.pods()
+    given.admission(mirrors_images)
+    when.narrated("a policy for images is created")
+    when.operator_restarts(wait=60)
+    then.pods_are(pods)
+    when.alias_moves_to("2", wait=120)
+    then.transcript_matches()
+    then.version_serves("2")
+    then.condition_is_absent("Reconciling")
+    then.operator_emitted("DriftRepaired", times=0)

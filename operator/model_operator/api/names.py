@@ -39,6 +39,9 @@ ANNOTATION_RUNTIME = f"{GROUP}/runtime"
 # Annotation of a ControllerRevision, whose data is immutable: the verdict is added later.
 ANNOTATION_VERDICT = f"{GROUP}/verdict"
 
+# Annotation of a child whose applied body was changed by admission: a hash of the changes.
+ANNOTATION_ADMITTED = f"{GROUP}/admitted"
+
 # Requests by annotation of the ModelDeployment. Handled ones are recorded in status.handledRequests.
 REQUEST_RETRY = f"{GROUP}/retry"
 REQUEST_RESTART = f"{GROUP}/restart"

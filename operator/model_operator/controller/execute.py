@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import assert_never
 
 from model_operator.controller.repair_limit import RepairLimit
-from model_operator.domain.objects import Key, Kind, ObjectRef, read_child
-from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, RecordVerdict, Scale
+from model_operator.domain.objects import Key, Kind, Object, ObjectRef, read_child
+from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete, Event, RecordVerdict, Scale
 from model_operator.domain.world import RefusalKind, RefusedWrite, World
 from model_operator.kube import (
     AlreadyExists,
@@ -21,8 +21,9 @@ from model_operator.kube import (
     QuotaExceeded,
     Unavailable,
 )
-from model_operator.planner.manifests import patch_over, without_replicas
+from model_operator.planner.manifests import admission_patch, patch_over, without_replicas
 from model_operator.planner.state import verdict_annotation
+from model_operator.planner.status.events import event_for_repair
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,20 @@ _BREAKDOWN = 500
 _BREAKDOWNS = 3
 """This many in a row are reported. A single one may pass by the next reconcile."""
 
+OnRepair = Callable[[World, Event], Awaitable[None]]
+"""Receives the event about a child that another client had changed, after the child was corrected."""
+
+
+async def _unreported(world: World, event: Event) -> None:
+    """Reports no repair."""
+
 
 class Executor:
     """Sends the actions of plans to the API server."""
 
-    def __init__(self, kube: KubeClient) -> None:
+    def __init__(self, kube: KubeClient, on_repair: OnRepair = _unreported) -> None:
         self._kube = kube
+        self._on_repair = on_repair
         self._repair_limit = RepairLimit()
         self._breakdowns: dict[Key, Counter[ObjectRef]] = {}
 
@@ -86,18 +95,21 @@ class Executor:
     async def _send_or_take_over(self, action: Action, world: World) -> RefusedWrite | None:
         """Carries the action out. Returns a refusal if another object has the name."""
         try:
-            await self._send(action)
+            await self._send(action, world)
         except AlreadyExists:
             return await self._take_over(action, world)
         return None
 
-    async def _send(self, action: Action) -> None:
+    async def _send(self, action: Action, world: World) -> None:
         log.debug("%s %s", type(action).__name__, action.ref)
         match action:
             case Create(ref, body):
-                await self._kube.create(ref, body)
+                await self._record_admission(ref, body, await self._kube.create(ref, body))
             case Apply(ref, body, uid, version):
-                await self._kube.apply(ref, body, uid=uid, resource_version=version or None)
+                answer = await self._kube.apply(ref, body, uid=uid, resource_version=version or None)
+                await self._record_admission(ref, body, answer)
+                if event := event_for_repair(action, answer):
+                    await self._on_repair(world, event)
             case Adopt(ref, uid, owner):
                 # not by apply: the API server rejects a ControllerRevision without its data
                 await self._kube.merge_patch(ref, {"metadata": {"ownerReferences": [owner]}}, uid=uid)
@@ -110,6 +122,21 @@ class Executor:
                 await self._kube.merge_patch(ref, patch, resource_version=version or None)
             case _:
                 assert_never(action)
+
+    async def _record_admission(self, ref: ObjectRef, body: Object, answer: Object) -> None:
+        """Stores the changes that admission made to our write, so that they never count as drift.
+
+        The patch is not bound to the resourceVersion. If another client changes the object in between, it no longer
+        has the recorded difference, and the next plan repairs it. If the patch fails, the next plan applies the body
+        again, which changes nothing, and the record is tried again.
+        """
+        patch = admission_patch(body, answer)
+        if patch is None:
+            return
+        try:
+            await self._kube.merge_patch(ref, patch, uid=answer["metadata"]["uid"])
+        except ApiError as error:
+            log.warning("the changes of admission to %s are not recorded: %s", ref, error)
 
     async def _take_over(self, action: Action, world: World) -> RefusedWrite | None:
         """Examines an existing object with the name of a new one. Returns None if it is the operator's own."""

@@ -16,8 +16,16 @@ from model_operator.controller.execute import Executor
 from model_operator.controller.observe import Observer, Snapshots
 from model_operator.controller.rollout_slots import Slots
 from model_operator.controller.services import Services
-from model_operator.domain.objects import Key, Kind, ModelDeployment, ObjectRef, part, read_modeldeployment
-from model_operator.domain.plan import Plan
+from model_operator.domain.objects import (
+    Key,
+    Kind,
+    ModelDeployment,
+    Object,
+    ObjectRef,
+    part,
+    read_modeldeployment,
+)
+from model_operator.domain.plan import Event, Plan
 from model_operator.domain.registry import ResolutionReason
 from model_operator.domain.rollout import Phase
 from model_operator.domain.world import RefusedWrite, World
@@ -56,7 +64,7 @@ class Reconciler:
         self._refused_writes: dict[Key, tuple[RefusedWrite, ...]] = {}
         self._unanswered: dict[Key, datetime] = {}
         """The time at which a key began to wait for the first answer of its registry."""
-        self._executor = Executor(kube)
+        self._executor = Executor(kube, self._report_repair)
 
     def resume(self, keys: Iterable[Key]) -> None:
         """Restores the slots of rollouts that a previous operator left in progress."""
@@ -134,13 +142,23 @@ class Reconciler:
             for transition in find_transitions(world, decided.status):
                 self._services.happened(transition)
         for event in decided.events:
-            level = logging.WARNING if event.warning else logging.INFO
-            log.log(level, "%s namespace=%s name=%s: %s", event.reason, *world.key, event.message)
-            regarding = {**seen.raw, "apiVersion": names.API_VERSION, "kind": names.KIND}
-            try:
-                await self._events.emit(regarding, event)
-            except ApiError as error:
-                log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
+            await self._emit(seen.raw, world, event)
+
+    async def _report_repair(self, world: World, event: Event) -> None:
+        """Emits the event about a child that the executor has set back."""
+        seen = self._cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, *world.key))
+        if seen is not None:
+            await self._emit(seen, world, event)
+
+    async def _emit(self, seen: Object, world: World, event: Event) -> None:
+        """Logs an event and writes it to the cluster, best effort."""
+        level = logging.WARNING if event.warning else logging.INFO
+        log.log(level, "%s namespace=%s name=%s: %s", event.reason, *world.key, event.message)
+        regarding = {**seen, "apiVersion": names.API_VERSION, "kind": names.KIND}
+        try:
+            await self._events.emit(regarding, event)
+        except ApiError as error:
+            log.warning("event lost namespace=%s name=%s: %s", *world.key, error)
 
 
 def _waits_for_a_slot(decided: Plan) -> bool:

@@ -35,6 +35,8 @@ class Apply:
     resource_version: str = ""
     repair: bool = False
     """It only repairs drift, and moves no revision, Service or autoscaler."""
+    drift: Sequence[tuple[str, Any]] = ()
+    """The paths at which the object differs from the body, with the live values. Only for the report of a repair."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from model_operator.domain.objects import Child, Kind, Object, ObjectRef
 from model_operator.domain.plan import Action, Adopt, Apply, Create, Delete
 from model_operator.domain.world import World
 from model_operator.planner.annotations import read_adoptions
-from model_operator.planner.manifests import Owner, differs, name_of
+from model_operator.planner.manifests import Owner, differences, is_admitted, name_of
 
 
 def create(world: World, kind: Kind, body: Object) -> Create:
@@ -18,13 +18,14 @@ def create(world: World, kind: Kind, body: Object) -> Create:
 
 
 def apply(world: World, body: Object, live: Child, *, moves: bool) -> Apply | None:
-    """The apply of ``body``. None if ``live`` matches it or is being deleted.
+    """The apply of ``body``. None if ``live`` matches it, differs only by admission, or is being deleted.
 
     ``moves``: the write moves requests, a revision or an autoscaler. Without it, the write only repairs drift.
     """
-    if live.leaving or not differs(body, live.raw):
+    found = [] if live.leaving else differences(body, live.raw)
+    if not found or is_admitted(body, live.raw, found):
         return None
-    return Apply(_ref(world, live), body, live.uid, live.resource_version, repair=not moves)
+    return Apply(_ref(world, live), body, live.uid, live.resource_version, repair=not moves, drift=found)
 
 
 def create_or_apply(

@@ -1,5 +1,6 @@
 """Builders of the child objects, and their comparison with the live objects. All functions are pure."""
 
+from model_operator.planner.manifests.admission import admission_patch, is_admitted
 from model_operator.planner.manifests.children import (
     ANNOTATION_REVISION,
     autoscaler,
@@ -12,7 +13,7 @@ from model_operator.planner.manifests.children import (
     with_replicas,
     without_replicas,
 )
-from model_operator.planner.manifests.drift import differs
+from model_operator.planner.manifests.drift import Difference, differences, differs
 from model_operator.planner.manifests.identity import (
     extract_pod_spec,
     revision_name,
@@ -35,17 +36,21 @@ from model_operator.planner.manifests.revisions import controller_revision, read
 __all__ = [
     "ANNOTATION_BODY",
     "ANNOTATION_REVISION",
+    "Difference",
     "ImageProblem",
     "Owner",
     "TemplateInputs",
+    "admission_patch",
     "autoscaler",
     "child_labels",
     "controller_revision",
     "deployment",
+    "differences",
     "differs",
     "disruption_budget",
     "extract_pod_spec",
     "initial_replicas",
+    "is_admitted",
     "name_of",
     "parse_quantity",
     "patch_over",

@@ -2,7 +2,8 @@
 
 No difference means no write. A difference that the API server does not store would cause a hot loop of writes, and a
 missed one would be drift that stays. So the comparison allows for the server's changes to a stored object: it adds
-defaults, rewrites quantities, drops empty values of some fields, and merges some lists by a key.
+defaults, rewrites quantities, drops empty values of some fields, and merges some lists by a key. Changes by admission
+are in ``admission.py``.
 
 A field that a body no longer has is not visible here. It is still in the live object and looks like a foreign
 addition. So each body has a hash of itself in an annotation (``owner.py``). When the body changes, the hash differs,
@@ -20,6 +21,10 @@ _Object = Mapping[str, Any]
 _Keyed = Callable[[_Object], tuple[str, ...]]
 _Step = str | tuple[str | int, ...]
 """The name of a field, or the key of an element."""
+Difference = tuple[str, Any]
+"""A path at which a live object differs, and the live value there. None if there is none.
+
+For a missing element of a list, it is the whole list, because the element may have got another key."""
 
 
 # True == 1 in Python but not in JSON. Inside of these types, the server accepts no number for a boolean
@@ -116,11 +121,16 @@ def differs(desired: _Object, live: _Object) -> list[str]:
     ``live`` has are ignored: defaults, the status, and additions by others. A path looks like
     ``spec.template.spec.containers[server].env[MODEL_NAME].value``.
     """
+    return [path for path, _ in differences(desired, live)]
+
+
+def differences(desired: _Object, live: _Object) -> list[Difference]:
+    """The same paths as ``differs``, each with the value that ``live`` has there."""
     return [
-        path
+        difference
         for key, wanted in desired.items()
         if key not in _NOT_COMPARED
-        for path in _field(_Place(key, key, ""), wanted, live.get(key))
+        for difference in _field(_Place(key, key, ""), wanted, live.get(key))
     ]
 
 
@@ -154,7 +164,7 @@ class _Place:
         return _Place(key, self.field, self.field, self)
 
 
-def _field(place: _Place, wanted: Any, found: Any) -> list[str]:
+def _field(place: _Place, wanted: Any, found: Any) -> list[Difference]:
     if wanted is None:
         return []
     # the check of the class comes first to save time: isinstance of an abstract class takes far longer
@@ -162,44 +172,44 @@ def _field(place: _Place, wanted: Any, found: Any) -> list[str]:
         return _map(place, wanted, found)
     if isinstance(wanted, (list, tuple)):
         return _list(place, wanted, found)
-    return [] if _same_scalar(place, wanted, found) else [place.path]
+    return [] if _same_scalar(place, wanted, found) else [(place.path, found)]
 
 
-def _map(place: _Place, wanted: _Object, found: Any) -> list[str]:
+def _map(place: _Place, wanted: _Object, found: Any) -> list[Difference]:
     if not isinstance(found, Mapping):
         if found is not None:
-            return [place.path]
+            return [(place.path, found)]
         telling = place.field in _TELLING_WHEN_EMPTY and place.parent not in _FREE_MAPS
         # the map is absent, so only values that equal absence match
         inner = _fields(place, wanted, {})
-        return [place.path] if inner or telling else []
+        return [(place.path, None)] if inner or telling else []
     return _fields(place, wanted, found)
 
 
-def _fields(place: _Place, wanted: _Object, found: _Object) -> list[str]:
-    paths = [
-        path
+def _fields(place: _Place, wanted: _Object, found: _Object) -> list[Difference]:
+    unequal = [
+        difference
         for key, value in wanted.items()
         # equal values need no closer comparison, which saves most of the work
         if value.__class__ not in _WHOLLY_COMPARED or value != found.get(key)
-        for path in _field(place.child(key), value, found.get(key))
+        for difference in _field(place.child(key), value, found.get(key))
     ]
     if place.field == "env" and "name" in wanted and "valueFrom" not in wanted and found.get("valueFrom"):
         # an empty value equals an absent one, but not a reference
-        paths.append(place.child("valueFrom").path)
-    return paths
+        unequal.append((place.child("valueFrom").path, found["valueFrom"]))
+    return unequal
 
 
-def _list(place: _Place, wanted: Sequence[Any], found: Any) -> list[str]:
+def _list(place: _Place, wanted: Sequence[Any], found: Any) -> list[Difference]:
     if found is None:
         found = []
     if not isinstance(found, (list, tuple)):
-        return [place.path]
+        return [(place.path, found)]
     if not wanted:
         return []
     if place.field in _AT_LEAST:
         return [
-            place.item(index).path
+            (place.item(index).path, found)
             for index, item in enumerate(wanted)
             if not any(_alike(place, item, candidate) for candidate in found)
         ]
@@ -207,12 +217,12 @@ def _list(place: _Place, wanted: Sequence[Any], found: Any) -> list[str]:
     if key_of and all(item.__class__ is dict or isinstance(item, Mapping) for item in (*wanted, *found)):
         return _list_map(place, wanted, {key_of(item): item for item in found})
     if len(wanted) != len(found):
-        return [place.path]
+        return [(place.path, found)]
     # element by element rather than ==, because the server puts defaults into elements of atomic lists too
     return [
-        path
+        difference
         for index, (one, other) in enumerate(zip(wanted, found, strict=True))
-        for path in _element(place.item(index), one, other)
+        for difference in _element(place.item(index), one, other)
     ]
 
 
@@ -223,25 +233,25 @@ def _alike(place: _Place, one: Any, other: Any) -> bool:
 
 def _list_map(
     place: _Place, wanted: Sequence[_Object], found: Mapping[tuple[str, ...], _Object]
-) -> list[str]:
+) -> list[Difference]:
     key_of = _LIST_KEYS[place.field]
-    paths: list[str] = []
+    unequal: list[Difference] = []
     for item in wanted:
         key = key_of(item)
         there = found.get(key)
         if item != there:
             here = place.item(*key)
-            paths += [here.path] if there is None else _fields(here, item, there)
-    return paths
+            unequal += [(here.path, [*found.values()])] if there is None else _fields(here, item, there)
+    return unequal
 
 
-def _element(place: _Place, wanted: Any, found: Any) -> list[str]:
+def _element(place: _Place, wanted: Any, found: Any) -> list[Difference]:
     """Compares an element of an atomic list, in which an empty element differs from an absent one."""
     if wanted is None or found is None:
-        return [] if wanted is found else [place.path]
+        return [] if wanted is found else [(place.path, found)]
     if isinstance(wanted, (Mapping, list, tuple)):
         return _field(place, wanted, found)
-    return [] if _equal(wanted, found) else [place.path]
+    return [] if _equal(wanted, found) else [(place.path, found)]
 
 
 def _same_scalar(place: _Place, wanted: Any, found: Any) -> bool:

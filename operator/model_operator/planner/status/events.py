@@ -6,8 +6,28 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model_operator.domain.objects import part
-from model_operator.domain.plan import Event
+from model_operator.domain.plan import Apply, Event
 from model_operator.domain.rollout import Phase
+from model_operator.planner.manifests import ANNOTATION_BODY, differences
+
+_PATHS_SHOWN = 3
+
+
+def event_for_repair(apply: Apply, answer: Mapping[str, Any]) -> Event | None:
+    """The event about drift that ``apply`` corrected. ``answer`` is the object that the API server returned.
+
+    None if the operator itself had a new body, or if the apply changed nothing, because admission makes the same
+    differences again.
+    """
+    if not apply.repair or any(ANNOTATION_BODY in path for path, _ in apply.drift):
+        return None
+    left = differences(apply.body, answer)
+    corrected = [path for path, value in apply.drift if (path, value) not in left]
+    if not corrected:
+        return None
+    more = len(corrected) - _PATHS_SHOWN
+    shown = ", ".join(corrected[:_PATHS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return Event(False, "DriftRepaired", f"{apply.ref}: another client changed {shown}, and it is set back")
 
 
 def events_for(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Event]:
