@@ -27,6 +27,7 @@ from tests.mlflow_server import MlflowServer
 ROOT = Path(__file__).parents[1]
 PAGES = {
     "rejected": "README.md",
+    "first": "docs/start/first-hour.md",
     "get": "docs/start/first-hour.md",
     "revert": "docs/start/first-hour.md",
     "history": "docs/start/first-hour.md",
@@ -39,10 +40,18 @@ PATIENCE_SECONDS = 300
 BROKEN = Script(
     50, '{"reason": "LoadFailed", "message": "the model can\'t be loaded: ValueError: the pickle is broken"}'
 )
+UNREADABLE = Script(
+    50,
+    '{"reason": "LoadFailed", "message": "the model can\'t be loaded: RuntimeError: the weights can\'t be read"}',
+)
+"""The error that version 3 of docs/start/first-hour.md raises."""
+MANIFEST: dict[str, Any] = {"model": {"name": "churn", "alias": "champion"}}
 SPEC: dict[str, Any] = {
     "model": {"name": "churn", "alias": "champion"},
     "replicas": 2,
     "rollout": {"strategy": "BlueGreen"},
+    # the versions have no files, and the gate would warn that it can't read their signatures
+    "gates": {"signature": "Ignore"},
     "server": {"resources": {"requests": {"cpu": "250m", "memory": "512Mi"}}},
 }
 
@@ -91,27 +100,53 @@ def _capture(*words: str) -> str:
 
 
 def _captures(bench: Bench) -> Iterator[tuple[str, str]]:
-    """Each capture with its name, in the order in which a life of one ModelDeployment brings them."""
-
-    def until(reason: str) -> None:
-        bench.until(reason, lambda: bench.condition("churn", "Current")[1] == reason, PATIENCE_SECONDS)
-
+    """Each capture with its name. Two ModelDeployments named churn have one life each, one after the other."""
     bench.register("churn")
+    yield from _bad_version(bench)
+    bench.delete("ModelDeployment", "churn")
+    bench.until("its pods are gone", lambda: not bench.items("Pod"), PATIENCE_SECONDS)
+    bench.kubelet.scripts.clear()
+    yield from _first_hour(bench)
+
+
+def _current(bench: Bench, reason: str, version: str) -> None:
+    """Waits until Current has the reason, while that version serves."""
+
+    def reached() -> bool:
+        serving = bench.status("churn").get("serving") or {}
+        return bench.condition("churn", "Current")[1] == reason and serving.get("version") == version
+
+    bench.until(f"{reason}, version {version} serves", reached, PATIENCE_SECONDS)
+
+
+def _bad_version(bench: Bench) -> Iterator[tuple[str, str]]:
+    """Version 2 waits for room, and then can't be loaded. Version 1 serves."""
     bench.alias("churn", "champion", 1)
     bench.create("churn", SPEC)
-    until("Serving")
+    _current(bench, "Serving", "1")
     bench.kubelet.scripts["churn", "2"] = Script(stuck=True)
     bench.alias("churn", "champion", 2)
-    until("InsufficientCapacity")
+    _current(bench, "InsufficientCapacity", "1")
     yield "rollout", _capture("model", "status", "churn")
     bench.kubelet.scripts["churn", "2"] = BROKEN
-    until("VersionRejected")
+    _current(bench, "VersionRejected", "1")
     yield "rejected", _capture("model", "status", "churn")
-    yield "get", _capture("get", "mdep")
+
+
+def _first_hour(bench: Bench) -> Iterator[tuple[str, str]]:
+    """The tutorial docs/start/first-hour.md: versions 1 and 2 serve, version 3 is rejected, back to version 1."""
+    bench.alias("churn", "champion", 1)
+    bench.kubelet.scripts["churn", "3"] = UNREADABLE
+    bench.create("churn", MANIFEST)
+    _current(bench, "Serving", "1")
+    yield "first", _capture("model", "status", "churn")
+    bench.alias("churn", "champion", 2)
+    _current(bench, "Serving", "2")
     bench.alias("churn", "champion", 3)
-    until("Serving")
-    yield "revert", _capture("model", "revert", "churn", "--to", "1", "--wait")
+    _current(bench, "VersionRejected", "2")
+    yield "get", _capture("get", "mdep")
     yield "history", _capture("model", "history", "churn")
+    yield "revert", _capture("model", "revert", "churn", "--to", "1", "--wait")
 
 
 def replace_capture(page: str, name: str, capture: str) -> str:

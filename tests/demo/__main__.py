@@ -112,7 +112,7 @@ def _table(outcome: Outcome) -> Table:
     rows = [
         ("manifest applied → version 1 serves", f"{outcome.first_serving:.1f} s"),
         ("alias moved to 2 → first answer of version 2", f"{outcome.follow_first:.1f} s"),
-        ("alias moved to 2 → version 2 in force on all pods", f"{outcome.follow_whole:.1f} s"),
+        ("alias moved to 2 → all pods on version 2", f"{outcome.follow_whole:.1f} s"),
         ("alias moved to 3 → rejected and reverted", f"{outcome.revert:.1f} s"),
         ("requests sent", f"{outcome.sent} ({outcome.answers})"),
         ("requests failed", str(outcome.failed)),

@@ -38,7 +38,7 @@ class Outcome:
     follow_first: float
     """From the alias move to the first answer of the new version."""
     follow_whole: float
-    """From the alias move until the new version is in force on all pods."""
+    """From the alias move until all pods run the new version."""
     revert: float
     """From the alias move to the bad version until it is rejected and its pods are gone."""
     sent: int

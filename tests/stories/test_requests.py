@@ -114,7 +114,7 @@ def test_a_person_holds_the_version_before_and_lets_go(
     when.alias_moves_to("2", wait=60)
     when.annotated("revert", before, wait=60)
     then.version_serves("1")
-    then.last_departure_has(version="2", message="by version 1, which the annotation revert holds")
+    then.last_departure_has(version="2", message="by version 1, held by the annotation revert")
     when.alias_moves_to("3", wait=60)
     then.version_serves("1", why="held, whatever the alias does")
     when.annotation_is_removed("revert", wait=60)

@@ -63,7 +63,7 @@ def history(snapshot: Snapshot, terminal: Terminal) -> Table:
 def _history_rows(snapshot: Snapshot) -> Iterable[tuple[str, str, tuple[str, ...]]]:
     status = snapshot.status
     if serving := status.serving:
-        state = "serves, settled" if serving.settled else "serves, in its watch window"
+        state = "serving, settled" if serving.settled else "serving, in its watch window"
         yield (
             "~",
             "good",

@@ -184,11 +184,11 @@ class _Painter:
         dot = self.terminal.signs.dot
         if serving and serving.revision == revision:
             text = Text.assemble((f"version {self._words(serving.version)}", "bold"))
-            text.append(f" serves since {self._age(serving.since)}")
+            text.append(f" serving for {self._age(serving.since)}")
             if serving.settled:
                 text.append(", settled")
             elif serving.watch_ends:
-                text.append(f", watched for {self._age(serving.watch_ends)} more")
+                text.append(f", {self._age(serving.watch_ends)} left in its watch window")
             if serving.self_test:
                 text.append(f" {dot} self-test {self._words(serving.self_test)}", "dim")
             text.append(f" {dot} {revision}", "dim")
@@ -200,8 +200,8 @@ class _Painter:
         rejected = next(
             (found for found in self.snapshot.status.rejected if found.revision == revision), None
         )
-        role = "was rejected" if rejected else "served before"
-        text = Text.assemble((f"version {self._words(version or revision)}", "bold"), f" {role}")
+        role = " was rejected" if rejected else ", previous"
+        text = Text.assemble((f"version {self._words(version or revision)}", "bold"), role)
         text.append(f" {dot} {self._words(revision)}", "dim")
         return self._line("bad" if rejected else "note", text)
 
@@ -283,8 +283,7 @@ class _Painter:
     def _rejection(self, rejection: Rejected) -> RenderableType:
         text = Text.assemble((f"version {self._words(rejection.version)}", "bold"))
         text.append(f" {self._words(rejection.reason)}, {self._age(rejection.at)} ago")
-        blamed = f" {self.terminal.signs.dot} fault of the {self._words(rejection.side or '?').lower()}"
-        text.append(blamed, "dim")
+        text.append(f" {self.terminal.signs.dot} side: {self._words(rejection.side or '?')}", "dim")
         if rejection.attempts and rejection.attempts > 1:
             text.append(f", {rejection.attempts} attempts", "dim")
         if rejection.retry_at:
@@ -304,7 +303,7 @@ class _Painter:
             lines.append(
                 self._line("note", Text(f"and {len(found) - HISTORY_SHOWN} more: kubectl model history"))
             )
-        return self._line("note", Text("served before")), lines
+        return self._line("note", Text("previous")), lines
 
     def next_step(self, summary: Summary) -> RenderableType:
         return Text.assemble((f"next {self.terminal.signs.arrow} ", "bold"), self._words(summary.remedy))

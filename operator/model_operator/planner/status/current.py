@@ -39,7 +39,8 @@ def _held_by_a_person(world: World, decision: Decision) -> Condition | None:
         return None
     return _condition(
         "RevisionHeld",
-        f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}. Remove it to follow again",
+        f"version {serving.version} is held by the annotation {names.REQUEST_REVERT}. "
+        "Remove it to follow spec.model again",
     )
 
 

@@ -225,7 +225,7 @@ def _go_live(world: World, decision: Decision, candidate: Candidate, judgement: 
     rejected = tuple(r for r in state.rejected if r.revision != candidate.revision)
     by = f"by {what}"
     if _is_held(world, decision, candidate):
-        by += ", which the annotation revert holds"
+        by += ", held by the annotation revert"
     history = append_history(state, world.now, REPLACED, by)
     return decision.with_state(
         RolloutState(serving, None, rejected, history), Event(False, "RolledOut", text)
