@@ -33,6 +33,14 @@ WITH_PARAMS = {"params": "true"}
 SPARSE = {"data": [1.5, 2.5], "indices": [1, 0], "indptr": [0, 1, 2], "shape": [2, 3]}
 DENSE = [[0.0, 1.5, 0.0], [2.5, 0.0, 0.0]]
 
+SKLEARN = {"python_function": {"loader_module": "mlflow.sklearn"}}
+
+
+def taking(shape: list[int]) -> dict[str, str]:
+    """A signature with one tensor of that shape."""
+    return {"inputs": json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": shape}}])}
+
+
 REQUESTS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Any]] = {
     # case: (saved_input_example_info, files, the request)
     "a table": (
@@ -56,6 +64,27 @@ REQUESTS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Any]] = {
         {"dataframe_split": {"columns": ["a"], "data": [[1.5]]}, "params": {"top": 3}},
     ),
     "an array": (TENSORS, {FILE: {"inputs": [[1.5, 2.0]]}}, {"inputs": [[1.5, 2.0]]}),
+    "a flat array": (TENSORS, {FILE: {"inputs": [1.5, 2.0]}}, {"inputs": [1.5, 2.0]}),
+    "a row for a model of scikit-learn": (
+        TENSORS,
+        {FILE: {"inputs": [1.5, 2.0]}, "MLmodel": {"flavors": SKLEARN}},
+        {"inputs": [[1.5, 2.0]]},
+    ),
+    "a row for a signature of tables": (
+        TENSORS,
+        {FILE: {"inputs": [1.5, 2.0]}, "MLmodel": {"flavors": {}, "signature": taking([-1, 2])}},
+        {"inputs": [[1.5, 2.0]]},
+    ),
+    "a flat array for a signature of flat arrays": (
+        TENSORS,
+        {FILE: {"inputs": [1.5, 2.0]}, "MLmodel": {"flavors": SKLEARN, "signature": taking([-1])}},
+        {"inputs": [1.5, 2.0]},
+    ),
+    "texts for a model of scikit-learn": (
+        TENSORS,
+        {FILE: {"inputs": ["a", "b"]}, "MLmodel": {"flavors": SKLEARN}},
+        {"inputs": ["a", "b"]},
+    ),
     "named arrays": (TENSORS, {FILE: {"inputs": {"a": [[1.5]]}}}, {"inputs": {"a": [[1.5]]}}),
     "an array without its key": (TENSORS, {FILE: [[1.5, 2.0]]}, {"inputs": [[1.5, 2.0]]}),
     "a sparse matrix by rows": (CSR, {FILE: SPARSE}, {"inputs": DENSE}),
@@ -110,8 +139,11 @@ def save(directory: Path, info: Mapping[str, Any], files: Mapping[str, Any]) -> 
         (directory / name).unlink(missing_ok=True)
     mlmodel = directory / "MLmodel"
     document = yaml.safe_load(mlmodel.read_text()) if mlmodel.exists() else {"flavors": {}}
+    document |= files.get("MLmodel", {})
     mlmodel.write_text(yaml.safe_dump(document | ({"saved_input_example_info": dict(info)} if info else {})))
     for name, content in files.items():
+        if name == "MLmodel":
+            continue
         (directory / name).write_text(content if isinstance(content, str) else json.dumps(content))
     return directory
 

@@ -119,7 +119,7 @@ def remake(model: Path, to: Path, python: str = "", requirements: str = "") -> P
             "",
             "",
             (51, "RequirementMissing"),
-            ("'boosted_trees_of_tomorrow'", "spec.server.image"),
+            ("'boosted_trees_of_tomorrow'", "spec.server.image", "log the model with code_paths"),
             id="a library for its predictions",
         ),
         pytest.param(

@@ -239,6 +239,7 @@ def _expect_crash(model_dir: Path) -> bool:
     """
     differences = list_differences(model_dir)
     if differences:
+        log.warning("the model was made with %s", differences)
         message = f"the process ended while it loaded or tested the model, which was made with {differences}: {REMEDY}"
         _leave(
             json.dumps({"reason": "ImageMismatch", "message": shorten(message)}, ensure_ascii=False) + "\n"

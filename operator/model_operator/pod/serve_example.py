@@ -15,6 +15,8 @@ from typing import Any
 REQUEST_FILE = "serving_input_example.json"
 # keys with which MLflow's scoring server takes a body as it is
 LLM_KEYS = ("messages", "prompt", "input")
+# models of these take tables
+ROW_BY_ROW = ("mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost")
 # rows of a sparse matrix beyond that many values are left out: they are written in full
 MOST_VALUES = 5_000_000
 
@@ -26,6 +28,8 @@ class Example:
     path: Path
     form: str = ""
     with_params: bool = False
+    one_row: bool = False
+    """Whether the model takes tables of numbers, so that a flat array is a single row."""
 
     def request(self) -> bytes:
         """Returns the body to post. Raises ValueError if the file does not have the form that MLmodel names."""
@@ -35,6 +39,8 @@ class Example:
         try:
             saved = json.loads(text)
             body = FORMS[self.form](saved["inputs"] if self.with_params else saved)
+            if self.one_row and _is_flat(body.get("inputs")):
+                body = {"inputs": [body["inputs"]]}
             if self.with_params:
                 # a body that is taken as it is has its parameters beside the input
                 params = saved["params"]
@@ -46,9 +52,12 @@ class Example:
 
 def find_example(model_dir: Path) -> Example | None:
     """Returns the example to test the model with, or None if there is no usable one."""
-    info = _saved_info(model_dir)
+    mlmodel = _read_mlmodel(model_dir)
+    info = _saved_info(mlmodel)
     form, path = str(info.get("type")), _file(model_dir, info.get("artifact_path"))
-    saved = Example(path, form, bool(info.get("params"))) if path and form in FORMS else None
+    saved = None
+    if path and form in FORMS:
+        saved = Example(path, form, bool(info.get("params")), form == "ndarray" and _takes_rows(mlmodel))
     if saved and saved.form.startswith("sparse_"):
         # MLflow 2.15 saves a request without the matrix beside it
         return saved
@@ -60,7 +69,7 @@ def find_example(model_dir: Path) -> Example | None:
 
 def describe_absence(model_dir: Path) -> str:
     """Returns why ``find_example`` finds none, as a clause."""
-    info = _saved_info(model_dir)
+    info = _saved_info(_read_mlmodel(model_dir))
     if not info:
         return "the model was logged without an input_example"
     name = info.get("serving_input_path") or info.get("artifact_path")
@@ -69,14 +78,35 @@ def describe_absence(model_dir: Path) -> str:
     return f"the model's input example has the type {info.get('type')!r}, which is unknown to this server"
 
 
-def _saved_info(model_dir: Path) -> Mapping[str, Any]:
+def _read_mlmodel(model_dir: Path) -> Mapping[str, Any]:
     import yaml  # type: ignore[import-untyped,unused-ignore]  # MLflow brings it
 
     try:
-        info = yaml.safe_load((model_dir / "MLmodel").read_bytes())["saved_input_example_info"]
-    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError):
+        text = (model_dir / "MLmodel").read_bytes()
+        document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
+    except (OSError, yaml.YAMLError, ValueError):
         return {}
+    return document if isinstance(document, Mapping) else {}
+
+
+def _saved_info(mlmodel: Mapping[str, Any]) -> Mapping[str, Any]:
+    info = mlmodel.get("saved_input_example_info")
     return info if isinstance(info, Mapping) else {}
+
+
+def _takes_rows(mlmodel: Mapping[str, Any]) -> bool:
+    """Whether the model takes two-dimensional input, by its signature or else by its kind."""
+    try:
+        if signature := mlmodel.get("signature"):
+            (tensor,) = json.loads(signature["inputs"])
+            return tensor["type"] == "tensor" and len(tensor["tensor-spec"]["shape"]) == 2
+        return mlmodel["flavors"]["python_function"]["loader_module"] in ROW_BY_ROW
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+def _is_flat(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, (int, float, type(None))) for value in values)
 
 
 def _file(model_dir: Path, name: object) -> Path | None:

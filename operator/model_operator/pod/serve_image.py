@@ -110,10 +110,15 @@ def blame_image(
     wanted = next(
         (f" (its requirements: {d.name} {d.model})" for d in differences if _normalize(d.name) == top), ""
     )
+    own = (
+        ""
+        if wanted or _requires(model_dir, top)
+        else ". If it is a module of yours, log the model with code_paths"
+    )
     return DefiniteError(
         "RequirementMissing",
         f"the model needs {module}{wanted}, which the server's image does not have in the right version"
-        f" ({_brief(missing)}): set spec.server.image to an image with the model's requirements",
+        f" ({_brief(missing)}): set spec.server.image to an image with the model's requirements{own}",
         self_test,
     )
 
@@ -128,6 +133,15 @@ def list_differences(model_dir: Path) -> str:
     """Returns the versions that differ, as a part of a message. Empty if none does."""
     differences = find_differences(model_dir)
     return ", ".join(map(str, differences[:5])) + (" and more" if len(differences) > 5 else "")
+
+
+def _requires(model_dir: Path, distribution: str) -> bool:
+    try:
+        lines = (model_dir / "requirements.txt").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    names = (re.match(r"\s*([A-Za-z0-9][\w.-]*)", line) for line in lines)
+    return any(name and _normalize(name.group(1)) == distribution for name in names)
 
 
 # ---- versions ----------------------------------------------------------------------------------------
@@ -172,7 +186,8 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     except ImportError:
         return {}
     try:
-        document = yaml.safe_load(path.read_bytes())
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        document = yaml.load(path.read_bytes(), loader)  # noqa: S506 - a safe loader
     except (OSError, yaml.YAMLError, ValueError):
         return {}
     return document if isinstance(document, Mapping) else {}
