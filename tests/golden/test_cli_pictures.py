@@ -144,6 +144,18 @@ STATES: dict[str, Snapshot] = {
             {"version": "5", "from": ago(3 * 86400), "to": ago(2 * 86400), "reason": "Replaced"},
         ],
     ),
+    "errors_not_judged": snapshot(
+        *SERVING,
+        resolved=wanted("7", 400),
+        serving=serving(
+            since=ago(300),
+            settled=False,
+            watchEnds=ago(-300),
+            errorsNotJudged="the metrics of its pods can't be read (no answer (ConnectTimeout)), so 5xx answers do not "
+            "count",
+            errorsNotJudgedSince=ago(240),
+        ),
+    ),
     "waiting_for_approval": snapshot(
         READY,
         condition("Current", "False", "WaitingForApproval", APPROVE),

@@ -89,6 +89,8 @@ class Kubernetes:
     watched: str = ""
     counted: Traffic = field(default_factory=Traffic)
     traffic: Traffic = field(default_factory=Traffic)
+    metrics_are_unreadable: str = ""
+    """Why the operator can't read the metrics of the pods."""
     """What was counted when the pods were last asked."""
 
     def step(self, now: datetime) -> bool:
@@ -271,6 +273,11 @@ class Kubernetes:
         exists = {pod.name for pod in self.pods}
         self.requests_lost += not reached or any(name not in exists for name in routes)
         watched = [pod for pod in reached if pod.revision == self.watched]
+        if self.watched and self.metrics_are_unreadable:
+            self.traffic = Traffic(unread=self.metrics_are_unreadable)
+            return
+        if self.traffic.unread:
+            self.traffic = Traffic(read=True)
         if not watched or not self.requests_per_second:
             return
         each = self.requests_per_second * seconds / len(reached)

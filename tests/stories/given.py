@@ -72,6 +72,10 @@ class Given:
         """Clients send that many requests."""
         self.cluster.kubernetes.requests_per_second = number
 
+    def metrics_are_unreadable(self, why: str) -> None:
+        """The operator can't read the metrics of the pods; it can again with an empty text."""
+        self.cluster.kubernetes.metrics_are_unreadable = why
+
     def proxies_lag(self, seconds: float) -> None:
         """The proxies learn of pods and selectors that much later."""
         self.cluster.kubernetes.endpoints_lag = seconds

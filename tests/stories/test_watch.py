@@ -225,6 +225,42 @@ def test_wherever_the_operator_dies_around_a_fault_in_the_watch(story: Story, gi
     assert number >= 4
 
 
+# --- metrics that can't be read -----------------------------------------------------------------------
+
+
+@both_strategies
+def test_errors_that_nobody_can_count_are_not_judged(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version("2", ANSWERS_WITH_ERRORS)
+    given.version_serves("1")
+    given.requests_per_second(10)
+    given.metrics_are_unreadable("no answer (ConnectTimeout)")
+    when.alias_moves_to("2", wait=100)
+    then.operator_emitted("ErrorsNotJudged", times=1)
+    since = story.status["serving"]["errorsNotJudgedSince"]
+    when.operator_restarts(wait=60)
+    then.serving_has(errorsNotJudgedSince=since, settled=False)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.operator_emitted("ErrorsNotJudged", times=1)
+    then.serving_has(errorsNotJudgedSince=since, settled=True)
+    then.operator_emitted("Reverted", times=0)
+
+
+def test_errors_are_judged_once_the_metrics_can_be_read(given: Given, when: When, then: Then) -> None:
+    given.version("2", ANSWERS_WITH_ERRORS)
+    given.version_serves("1")
+    given.requests_per_second(10)
+    given.metrics_are_unreadable("no answer (ConnectTimeout)")
+    when.alias_moves_to("2", wait=100)
+    when.narrated("the network policy is corrected")
+    given.metrics_are_unreadable("")
+    when.operator_emits("Reverted", wait=30)
+    then.version_serves("1")
+    then.serving_has(errorsNotJudged=ABSENT, errorsNotJudgedSince=ABSENT)
+
+
 # --- reported only -----------------------------------------------------------------------------------
 
 

@@ -180,6 +180,12 @@ class Serving(StatusModel):
         "or your revert.policy is Never. Absent when there is no fault.",
     )
     message: Message | None = Field(default=None, description="Description of that fault, and the remedy.")
+    errors_not_judged: Message | None = Field(
+        default=None,
+        description="Why 5xx answers do not count in its watch window: the operator can read the metrics of none of "
+        "its pods. It stays when the version settles. Absent if they are counted.",
+    )
+    errors_not_judged_since: Time | None = Field(default=None, description="Since when they are not counted.")
 
 
 class Candidate(StatusModel):

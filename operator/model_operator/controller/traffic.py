@@ -20,7 +20,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from model_operator.domain.objects import Key, Pod
-from model_operator.domain.world import Traffic
+from model_operator.domain.world import UNREAD_AFTER, Traffic
 from model_operator.planner.manifests.pods import PORT_NAME
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,41 @@ class UnusableFiguresError(ValueError):
     """The text is not the format of serve.py. The message has the reason without a quote."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Scrape:
+    """One attempt to read the metrics of a pod."""
+
+    result: ScrapeResult
+    figures: Figures | None = None
+    problem: str = ""
+    """Why there are no figures. Texts of the operator's own, with no part of the answer."""
+
+
+@dataclass(slots=True)
+class _Sight:
+    """Whether the metrics of a revision's pods can be read at all, without a change for single rounds."""
+
+    read: bool = False
+    unread: str = ""
+    since: float = 0.0
+    """When the present row of rounds began, all with or all without a success."""
+    succeeds: bool | None = None
+    """Whether the rounds of this row had a success. None before the first."""
+
+    def note(self, scrapes: Sequence[_Scrape], now: float) -> None:
+        """Add a round. One without any attempt changes nothing."""
+        if not scrapes:
+            return
+        succeeds = any(scrape.figures for scrape in scrapes)
+        if succeeds is not self.succeeds:
+            self.succeeds, self.since = succeeds, now
+        lasts = now - self.since >= UNREAD_AFTER.total_seconds()
+        if succeeds and (lasts or not self.unread):
+            self.read, self.unread = True, ""
+        elif not succeeds and lasts:
+            self.read, self.unread = False, self.unread or scrapes[0].problem
+
+
 @dataclass(slots=True)
 class _Counted:
     """The counts of one pod."""
@@ -108,6 +143,7 @@ class _Followed:
     pods: dict[str, _Counted] = field(default_factory=dict)
     gone_requests: float = 0.0
     gone_errors: float = 0.0
+    sight: _Sight = field(default_factory=_Sight)
     reported: Traffic = field(default_factory=Traffic)
 
     def let_go(self, uid: str) -> None:
@@ -123,6 +159,8 @@ class _Followed:
             requests=int(self.gone_requests + sum(pod.requests for pod in pods)),
             errors=int(self.gone_errors + sum(pod.errors for pod in pods)),
             saturated=any(pod.saturated(now) for pod in pods),
+            read=self.sight.read,
+            unread=self.sight.unread,
         )
 
 
@@ -138,8 +176,8 @@ class TrafficCounter:
         scraped: Callable[[str], None] = lambda result: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``wake`` is called for a key that needs a reconcile, because its errors or its saturation changed, or its
-        requests passed a power of two. ``scraped`` is called with the result of each scrape.
+        """``wake`` is called for a key that needs a reconcile: its errors, its saturation or the readability of its
+        metrics changed, or its requests passed a power of two. ``scraped`` gets the result of each scrape.
         """
         self._wake = wake
         self._scraped = scraped
@@ -203,33 +241,36 @@ class TrafficCounter:
 
     async def _scrape_key(self, http: httpx.AsyncClient, key: Key, followed: _Followed) -> None:
         async with asyncio.TaskGroup() as group:
-            for pod in [*followed.pods.values()]:
-                group.create_task(self._scrape_pod(http, pod))
+            pods = [*followed.pods.values()]
+            tasks = [group.create_task(self._scrape_pod(http, pod)) for pod in pods]
         if self._followed.get(key) is not followed:
             return
+        followed.sight.note([scrape for task in tasks if (scrape := task.result())], self._clock())
         before, now = followed.reported, followed.traffic(self._clock())
         if (
             now.errors != before.errors
-            or now.saturated != before.saturated
+            or (now.saturated, now.read, now.unread) != (before.saturated, before.read, before.unread)
             or now.requests.bit_length() != before.requests.bit_length()
         ):
             followed.reported = now
             self._wake(key)
 
-    async def _scrape_pod(self, http: httpx.AsyncClient, pod: _Counted) -> None:
+    async def _scrape_pod(self, http: httpx.AsyncClient, pod: _Counted) -> _Scrape | None:
+        """One attempt. None if the pod has no URL, or is left out in this round."""
         async with self._slots:
             url = pod.url
             if not url:
-                return
+                return None
             if pod.rounds_to_skip:
                 pod.rounds_to_skip -= 1
-                return
-            result, figures = await _fetch(http, url)
-        if result is ScrapeResult.ABSENT:
+                return None
+            scrape = await _fetch(http, url)
+        if scrape.result is ScrapeResult.ABSENT:
             pod.rounds_to_skip = ABSENT_ROUNDS
-        if figures is not None and pod.present:
-            pod.count(figures, self._clock())
-        self._scraped(str(result))
+        if scrape.figures is not None and pod.present:
+            pod.count(scrape.figures, self._clock())
+        self._scraped(str(scrape.result))
+        return scrape
 
 
 def figures_of(text: str) -> Figures:
@@ -286,22 +327,25 @@ def _is_error(code: str) -> bool:
     return len(code) == 3 and code.isascii() and code.isdecimal() and int(code) >= 500
 
 
-async def _fetch(http: httpx.AsyncClient, url: str) -> tuple[ScrapeResult, Figures | None]:
+async def _fetch(http: httpx.AsyncClient, url: str) -> _Scrape:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             status, body = await _get(http, url)
         if status in _NOT_SERVED:
-            return ScrapeResult.ABSENT, None
+            return _Scrape(ScrapeResult.ABSENT, problem=f"the answer is {status}")
         if status != 200:
             raise UnusableFiguresError(f"the answer is {status}")
-        return ScrapeResult.OK, figures_of(body.decode("utf-8", "replace"))
-    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, UnusableFiguresError) as error:
+        return _Scrape(ScrapeResult.OK, figures_of(body.decode("utf-8", "replace")))
+    except UnusableFiguresError as error:
+        log.debug("no metrics from %s: %s", url, error)
+        return _Scrape(ScrapeResult.FAILED, problem=str(error))
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
         log.debug("no metrics from %s: %s %s", url, type(error).__name__, error)
-        return ScrapeResult.FAILED, None
+        return _Scrape(ScrapeResult.FAILED, problem=f"no answer ({type(error).__name__})")
     except Exception:
         # one malformed pod must not end the scrapes of all others and then the process
         log.exception("a defect while reading the metrics of %s", url)
-        return ScrapeResult.FAILED, None
+        return _Scrape(ScrapeResult.FAILED, problem="the answer can't be processed")
 
 
 async def _get(http: httpx.AsyncClient, url: str) -> tuple[int, bytes]:

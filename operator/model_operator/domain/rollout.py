@@ -57,6 +57,9 @@ class Serving:
     reason: str = ""
     """The reason of a failure in the watch window that was reported without a revert."""
     message: str = ""
+    errors_not_judged: str = ""
+    """Why its 5xx answers can't be counted in the watch window. Kept when it settles."""
+    errors_not_judged_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

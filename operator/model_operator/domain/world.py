@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -115,6 +115,10 @@ class Track:
         return self.deployment is not None and self.deployment.complete
 
 
+UNREAD_AFTER = timedelta(seconds=60)
+"""How long the metrics of all pods must be unreadable until that is reported, and readable until it is withdrawn."""
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """The answers of the watched revision's pods since the watch began, as the pods counted them."""
@@ -124,6 +128,10 @@ class Traffic:
     """The number of requests that were answered with a status of 500 or more."""
     saturated: bool = False
     """Whether a pod has as many concurrent requests as it can process."""
+    read: bool = False
+    """Whether the metrics of a pod were read, and not only long ago. False also before the first attempts."""
+    unread: str = ""
+    """Why the metrics of no pod could be read for UNREAD_AFTER. Empty if they were, and before that time."""
 
 
 class RefusalKind(StrEnum):

@@ -127,6 +127,8 @@ _SERVING = _Record(
         ("watchEnds", "watch_ends", _TIME_OR_NONE),
         ("reason", "reason", _TEXT),
         ("message", "message", _TEXT),
+        ("errorsNotJudged", "errors_not_judged", _TEXT),
+        ("errorsNotJudgedSince", "errors_not_judged_since", _TIME_OR_NONE),
     ),
 )
 _CANDIDATE = _Record(

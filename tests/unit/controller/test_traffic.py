@@ -121,9 +121,9 @@ async def test_requests_and_errors_are_counted_from_the_first_scrape_on(bench: B
     server = bench.servers[0]
     bench.follow(bench.pod(0))
     server.show(c200=100, c500=7)
-    assert await bench.scrape() == Traffic()
+    assert await bench.scrape() == Traffic(read=True)
     server.show(c200=110, c400=3, c500=8, c503=1)
-    assert await bench.scrape() == Traffic(requests=15, errors=2)
+    assert await bench.scrape() == Traffic(requests=15, errors=2, read=True)
 
 
 async def test_pods_are_summed_up(bench: Bench) -> None:
@@ -131,7 +131,7 @@ async def test_pods_are_summed_up(bench: Bench) -> None:
     await bench.scrape()
     bench.servers[0].show(c200=5)
     bench.servers[1].show(c200=6, c500=1)
-    assert await bench.scrape() == Traffic(requests=12, errors=1)
+    assert await bench.scrape() == Traffic(requests=12, errors=1, read=True)
 
 
 async def test_a_counter_that_went_back_starts_from_zero(bench: Bench) -> None:
@@ -142,7 +142,7 @@ async def test_a_counter_that_went_back_starts_from_zero(bench: Bench) -> None:
     server.show(c200=150)
     await bench.scrape()
     server.show(c200=8, c500=2)
-    assert await bench.scrape() == Traffic(requests=60, errors=2)
+    assert await bench.scrape() == Traffic(requests=60, errors=2, read=True)
 
 
 async def test_errors_that_went_back_tell_of_a_restart_however_many_requests_there_were(bench: Bench) -> None:
@@ -151,7 +151,7 @@ async def test_errors_that_went_back_tell_of_a_restart_however_many_requests_the
     server.show(c200=50, c500=50)
     await bench.scrape()
     server.show(c200=117, c500=3)
-    assert await bench.scrape() == Traffic(requests=120, errors=3)
+    assert await bench.scrape() == Traffic(requests=120, errors=3, read=True)
 
 
 async def test_what_a_pod_answered_counts_on_after_it_is_gone(bench: Bench) -> None:
@@ -161,7 +161,7 @@ async def test_what_a_pod_answered_counts_on_after_it_is_gone(bench: Bench) -> N
     await bench.scrape()
     bench.follow(bench.pod(1))
     bench.servers[1].show(c200=10)
-    assert await bench.scrape() == Traffic(requests=16, errors=1)
+    assert await bench.scrape() == Traffic(requests=16, errors=1, read=True)
 
 
 async def test_another_revision_starts_from_nothing(bench: Bench) -> None:
@@ -171,7 +171,7 @@ async def test_another_revision_starts_from_nothing(bench: Bench) -> None:
     await bench.scrape()
     bench.follow(bench.pod(0, revision="v9"), revision="v9")
     assert bench.counter.traffic(CHURN) == Traffic()
-    assert await bench.scrape() == Traffic()
+    assert await bench.scrape() == Traffic(read=True)
 
 
 async def test_nothing_is_told_of_a_revision_that_is_not_the_followed_one(bench: Bench) -> None:
@@ -180,7 +180,7 @@ async def test_nothing_is_told_of_a_revision_that_is_not_the_followed_one(bench:
     bench.servers[0].show(c200=5)
     await bench.scrape()
     assert bench.counter.traffic(CHURN, "v9") == Traffic()
-    assert bench.counter.traffic(CHURN, REVISION) == Traffic(requests=5)
+    assert bench.counter.traffic(CHURN, REVISION) == Traffic(requests=5, read=True)
 
 
 async def test_what_is_forgotten_is_not_scraped(bench: Bench) -> None:
@@ -246,7 +246,7 @@ async def test_a_server_that_does_not_tell_how_much_it_can_work_on_is_never_satu
 
 async def test_a_steady_watch_wakes_nobody(bench: Bench) -> None:
     bench.follow(bench.pod(0))
-    assert [await bench.wakes() for _ in range(5)] == [0] * 5
+    assert [await bench.wakes() for _ in range(5)] == [1, 0, 0, 0, 0], "once, for the first metrics"
 
 
 async def test_requests_wake_at_powers_of_two_only(bench: Bench) -> None:
@@ -255,7 +255,7 @@ async def test_requests_wake_at_powers_of_two_only(bench: Bench) -> None:
     for count in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9):
         bench.servers[0].show(c200=count)
         woken.append(await bench.wakes())
-    assert woken == [0, 1, 1, 0, 1, 0, 0, 0, 1, 0]
+    assert woken == [1, 1, 1, 0, 1, 0, 0, 0, 1, 0]
 
 
 async def test_every_new_error_and_every_change_of_saturation_wakes(bench: Bench) -> None:
@@ -328,11 +328,11 @@ async def test_a_hostile_answer_changes_nothing_and_the_next_good_one_counts(
     hostile.answer = answer
     good.show(c200=3)
     bench.outcomes.clear()
-    assert await bench.scrape() == Traffic(requests=3)
+    assert await bench.scrape() == Traffic(requests=3, read=True)
     assert sorted(bench.outcomes) == ["failed", "ok"]
     hostile.answer = None
     hostile.show(c200=14)
-    assert await bench.scrape() == Traffic(requests=7)
+    assert await bench.scrape() == Traffic(requests=7, read=True)
 
 
 async def test_a_redirect_is_not_followed(bench: Bench) -> None:
@@ -362,7 +362,7 @@ async def test_a_pod_that_is_silent_or_gone_holds_up_no_other(
     bench.follow(bench.pod(0), gone, bench.pod(1))
     await bench.scrape()
     bench.servers[1].show(c200=3)
-    assert await bench.scrape() == Traffic(requests=3)
+    assert await bench.scrape() == Traffic(requests=3, read=True)
     assert sorted(bench.outcomes) == ["failed"] * 4 + ["ok"] * 2
 
 
@@ -456,3 +456,52 @@ def test_lines_that_are_not_ours_do_not_matter() -> None:
 def test_figures_of_somebody_else_are_no_figures() -> None:
     with pytest.raises(UnusableFiguresError, match="none of the metrics"):
         figures_of("http_requests_total 5\n")
+
+
+# --- metrics that can't be read -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        pytest.param(response(b"", "404 Not Found"), "the answer is 404", id="not there"),
+        pytest.param(response(b"RBAC: access denied", "403 Forbidden"), "the answer is 403", id="refused"),
+        pytest.param(response(b"up 1\n"), "none of the metrics is present", id="of another kind"),
+        pytest.param(b"\x15\x03\x01\x00\x02\x02\x50", "no answer (RemoteProtocolError)", id="mutual TLS"),
+    ],
+)
+async def test_metrics_that_no_pod_shows_for_a_minute_are_unread(
+    bench: Bench, answer: bytes, why: str
+) -> None:
+    for server in bench.servers:
+        server.answer = answer
+    bench.follow(bench.pod(0), bench.pod(1))
+    before = [await bench.scrape() for _ in range(11)]
+    assert set(before) == {Traffic()}, "a minute has not passed"
+    after = [await bench.scrape() for _ in range(16)]
+    assert after[-1] == Traffic(unread=why)
+    assert len(bench.woken) == 1
+
+
+async def test_one_pod_that_shows_its_metrics_is_enough(bench: Bench) -> None:
+    bench.servers[1].answer = response(b"", "403 Forbidden")
+    bench.follow(bench.pod(0), bench.pod(1))
+    assert [await bench.scrape() for _ in range(30)][-1] == Traffic(read=True)
+
+
+async def test_metrics_that_come_and_go_do_not_change_the_report(bench: Bench) -> None:
+    refused = response(b"", "403 Forbidden")
+    bench.follow(bench.pod(0))
+    bench.servers[0].answer = refused
+    for _ in range(14):
+        await bench.scrape()
+    assert await bench.scrape() == Traffic(unread="the answer is 403")
+    bench.woken.clear()
+    for turn in range(60):
+        bench.servers[0].answer = refused if turn % 7 else None
+        assert (await bench.scrape()).unread == "the answer is 403"
+    assert bench.woken == []
+    bench.servers[0].answer = None
+    read = [(await bench.scrape()).read for _ in range(14)]
+    assert read == [False] * 12 + [True] * 2
+    assert len(bench.woken) == 1

@@ -194,6 +194,9 @@ class _Painter:
             text.append(f" {dot} {revision}", "dim")
             if serving.message:
                 text.append(f"\n{self._words(serving.reason)}: {self._words(serving.message)}")
+            if serving.errors_not_judged:
+                since = self._age(serving.errors_not_judged_since)
+                text.append(f"\n5xx not judged for {since}: {self._words(serving.errors_not_judged)}")
             return self._line("warning" if serving.reason else "good", text)
         if candidate and candidate.revision == revision:
             return self._candidate(candidate)

@@ -17,7 +17,7 @@ from model_operator.domain.rollout import (
     revert_target,
     was_reverted_to,
 )
-from model_operator.domain.world import World
+from model_operator.domain.world import UNREAD_AFTER, World
 from model_operator.planner.decision import Decision, append_history, describe_self_test, retry_delay
 from model_operator.planner.health import (
     LONGEST_CALM,
@@ -60,7 +60,10 @@ def judge_serving(world: World, decision: Decision) -> Decision:
     if serving.watch_ends is None:
         ends = world.now + timedelta(seconds=spec.rollout.watch_seconds)
         serving = replace(serving, watch_ends=ends)
-    decision = replace(decision.with_state(replace(state, serving=serving)), watched=serving.revision)
+    serving, *noticed = _with_reading(world, serving)
+    decision = replace(
+        decision.with_state(replace(state, serving=serving), *noticed), watched=serving.revision
+    )
     seen = _judge_pods(world, serving, serving.since)
     decision = replace(decision, look_at=seen.look_at, trouble=seen.trouble)
     if seen.failure:
@@ -83,7 +86,9 @@ def _settle(world: World, decision: Decision, serving: Serving, *, pending: bool
         pending = pending or calm.down
     if serving.watch_ends and world.now >= serving.watch_ends and not pending:
         settled = replace(serving, settled=True, watch_ends=None, reason="", message="")
-        event = Event(False, "Settled", f"version {serving.version} passed its watch window")
+        text = f"version {serving.version} passed its watch window"
+        text += ". Its 5xx answers were not judged" if serving.errors_not_judged else ""
+        event = Event(False, "Settled", text)
         decision = replace(decision, watched="", trouble=None if calm else decision.trouble)
         return decision.with_state(replace(decision.state, serving=settled), event)
     return decision.with_state(replace(decision.state, serving=replace(serving, reason="", message="")))
@@ -110,6 +115,22 @@ def _with_self_test(world: World, decision: Decision, serving: Serving) -> Servi
         if words
         else serving
     )
+
+
+def _with_reading(world: World, serving: Serving) -> tuple[Serving, *tuple[Event, ...]]:
+    """Notes whether the 5xx answers can be counted, with an event if they can't. Without news, nothing changes.
+
+    A new process of the operator has no news for a while, so the status keeps the last one.
+    """
+    traffic = world.traffic
+    if traffic.read:
+        return (replace(serving, errors_not_judged="", errors_not_judged_since=None),)
+    if not traffic.unread or serving.errors_not_judged:
+        return (serving,)
+    text = f"the metrics of its pods can't be read ({traffic.unread}), so 5xx answers do not count"
+    since = max(serving.since, world.now - UNREAD_AFTER)
+    event = Event(False, "ErrorsNotJudged", f"version {serving.version}: {text}")
+    return replace(serving, errors_not_judged=text, errors_not_judged_since=since), event
 
 
 def _judge_pods(world: World, serving: Serving, since: datetime) -> ServingJudgement:
