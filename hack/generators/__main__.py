@@ -8,7 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hack.generators import chart_values, dashboard, diagrams, field_reference, pictures, plain_install
+from hack.generators import (
+    chart_values,
+    dashboard,
+    diagrams,
+    field_reference,
+    pictures,
+    plain_install,
+    pod_states,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +28,7 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "charts" / "model-operator" / "README.md": chart_values.render(),
         ROOT / "docs" / "reference" / "modeldeployment.md": field_reference.render(),
+        ROOT / "docs" / "reference" / "pod-states.md": pod_states.render(),
         **{ROOT / "docs" / "pictures" / name: text for name, text in drawn.items()},
         dashboard.FILE: dashboard.render(),
         **{ROOT / "deploy" / name: text for name, text in plain.items()},

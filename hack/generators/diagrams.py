@@ -177,7 +177,7 @@ def _rollout_boxes() -> list[Box]:
         Box(24, 84, 130, 64, "Start", "alias moved, or pods changed", "box"),
         Box(198, 84, 114, 64, "Gates", "tags, metrics and more", "box"),
         Box(278, 420, 196, 100, "rejected", f"side {Side.MODEL.value} or {Side.CONFIGURATION.value}. "
-            f"{' and '.join(thrice)} after {ATTEMPTS} tries", "bad"),
+            f"{thrice[0]} and {len(thrice) - 1} others after {ATTEMPTS} tries", "bad"),
         Box(692, 420, 122, 100, "serving", f"watch window: {_LIMITS.watch_seconds} s", "old"),
         Box(846, 420, 90, 100, "settled", "a revert leads here", "old"),
     ]  # fmt: skip

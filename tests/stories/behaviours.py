@@ -28,6 +28,27 @@ FINDS_NO_ROOM = Behaviour(scheduled=None)
 ANSWERS_WITH_ERRORS = Behaviour(error_ratio=0.3)
 
 
+CAN_NOT_BE_EXECUTED = Behaviour(
+    exit_code=255, ready=None, last_words="exec /usr/local/bin/python: exec format error"
+)
+FINDS_A_BROKEN_DEVICE = Behaviour(
+    exit_code=128,
+    end_reason="StartError",
+    ready=None,
+    last_words="OCI runtime create failed: nvidia-container-cli: initialization error: nvml error: driver/library "
+    "version mismatch",
+)
+IS_HELD_BY_A_SIDECAR = Behaviour(ready=None, held_by="sidecar")
+IS_HELD_BY_A_GATE = Behaviour(ready=None, held_by="gate")
+IS_HELD_BY_AN_INIT_CONTAINER = Behaviour(fetched=None, held_by="init")
+LACKS_THE_SECRET_OF_A_VOLUME = Behaviour(fetched=None, held_by="volume")
+
+
+def waits_for(reason: str, message: str) -> Behaviour:
+    """Pods whose server container can't start, with the kubelet's reason and message."""
+    return Behaviour(ready=None, waits=reason, last_words=message)
+
+
 def image_is_missing(image: str) -> Behaviour:
     """Pods with a server image that the registry of images does not have."""
     return Behaviour(ready=None, waits="ErrImagePull", last_words=f"{image}: not found")

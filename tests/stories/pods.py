@@ -32,6 +32,10 @@ class Behaviour:
     last_words: str = ""
     waits: str = ""
     """Reason for which the server (or the fetch) container waits instead of running, such as ErrImagePull."""
+    end_reason: str = ""
+    """The kubelet's reason for the end with ``exit_code``; by default Error."""
+    held_by: str = ""
+    """What others added and keeps the pod from being ready: ``init``, ``sidecar``, ``gate`` or ``volume``."""
     unschedulable: str = "0/1 nodes are available: 1 Insufficient cpu."
     sick_after: float | None = None
     """When the readiness probe begins to fail, with the server running on."""
@@ -54,6 +58,11 @@ GOOD = Behaviour()
 GOOD_START = 8.0
 """Seconds that a server needs when it comes back."""
 NODE_LOSS_NOTICED = 300.0
+_HOLD_A_READY_SERVER = frozenset({"sidecar", "gate"})
+_GATE: Json = {
+    "reason": "ReadinessGatesNotReady",
+    "message": 'corresponding condition of pod readiness gate "target-health.elbv2.k8s.aws/churn" does not exist.',
+}
 _MOMENTS = (
     "scheduled",
     "fetched",
@@ -196,7 +205,10 @@ class Pod:
         status: Json = {"phase": "Running", "conditions": conditions, **containers}
         if self.is_lost(now):
             status["reason"] = "NodeLost" if self.deleted is not None else ""
-        return {"metadata": metadata, "status": status}
+        spec = {"volumes": [{"name": "tls", "secret": {"secretName": "churn-tls"}}]}
+        return {"metadata": metadata, "status": status} | (
+            {"spec": spec} if self.life.held_by == "volume" else {}
+        )
 
     def _since(self, moment: float) -> str:
         """The time at that age."""
@@ -235,14 +247,37 @@ class Pod:
             troubled.update(self._exited(age))
         elif life.dies_after is not None and age >= life.dies_after:
             server.update(self._died(age))
+        if life.held_by:
+            self._hold(conditions, containers, fetch)
         containers["initContainerStatuses"].append(fetch)
         if fetched:
             containers["containerStatuses"].append(server)
         ready = self._could_answer(now)
         # of a node that does not report, the last that its kubelet said stands there
-        server["ready"] = ready or self.is_lost(now)
-        conditions.append(self._readiness(ready, age))
+        held = fetched and life.held_by in _HOLD_A_READY_SERVER
+        server["ready"] = ready or held or self.is_lost(now)
+        conditions.append(self._readiness(ready, age) | (_GATE if life.held_by == "gate" else {}))
         return conditions, containers
+
+    def _hold(self, conditions: list[Json], containers: dict[str, list[Json]], fetch: Json) -> None:
+        """What the kubelet says of a pod that others hold up."""
+        if self.life.held_by in ("init", "volume"):
+            fetch["state"] = {"waiting": {"reason": "PodInitializing"}}
+        if self.life.held_by == "init":
+            end = {"exitCode": 1, "reason": "Error", "message": "iptables: permission denied"}
+            crashed = {"waiting": {"reason": "CrashLoopBackOff"}}
+            init = {
+                "name": "istio-init",
+                "state": crashed,
+                "lastState": {"terminated": end},
+                "restartCount": 2,
+            }
+            containers["initContainerStatuses"].append(init)
+        if self.life.held_by == "sidecar":
+            running = {"running": {"startedAt": self._since(self.life.fetched or 0.0)}}
+            containers["containerStatuses"].append({"name": "istio-proxy", "ready": False, "state": running})
+        prepared = "False" if self.life.held_by == "volume" else "True"
+        conditions.append({"type": "PodReadyToStartContainers", "status": prepared})
 
     def _readiness(self, ready: bool, age: float) -> Json:
         """The condition, with the time of its last change."""
@@ -291,7 +326,7 @@ class Pod:
         }
 
     def _end(self, code: int, at: float) -> Json:
-        reason = "OOMKilled" if code == OUT_OF_MEMORY else "Error"
+        reason = self.life.end_reason or ("OOMKilled" if code == OUT_OF_MEMORY else "Error")
         return {
             "exitCode": code,
             "message": self.life.last_words,

@@ -38,7 +38,11 @@ POD: Json = {
                 "ports": [{"name": "http", "containerPort": 8080}],
             }
         ],
-        "initContainers": [{"name": "fetch", "resources": {"requests": {"memory": "1Gi"}}}],
+        "initContainers": [
+            {"name": "fetch", "resources": {"requests": {"memory": "1Gi"}}},
+            {"name": "istio-proxy", "restartPolicy": "Always"},
+        ],
+        "volumes": [{"name": "tls", "secret": {"secretName": "churn-tls"}}, {"name": "tmp", "emptyDir": {}}],
     },
     "status": {
         "phase": "Running",

@@ -64,6 +64,19 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Volumes:
+    """The volumes that a pod's author added. A pod can't start before all of them are mounted."""
+
+    files: Sequence[str] = ()
+    """Its Secrets and ConfigMaps that must exist, such as ``Secret tls``."""
+    disks: Sequence[str] = ()
+    """Its volumes of other kinds, such as ``persistentVolumeClaim cache``. Attaching one may take minutes."""
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.disks)
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerRequests:
     """The resource requests of one container."""
 
@@ -94,8 +107,13 @@ class Pod:
     conditions: Mapping[str, Condition]
     fetch: Container
     server: Container
+    others: Sequence[Container]
+    """Init containers that are not ours. An admission webhook added them."""
+    sidecars: Sequence[Container]
+    """Containers beside the server that are not ours, including init containers that keep running."""
     containers_ready: bool
     """Whether the status has containers and all of them are ready."""
+    volumes: Volumes
     requests: Sequence[ContainerRequests]
     ip: str
     ports: Mapping[str, int]
@@ -123,7 +141,10 @@ def read_pod(raw: Object) -> Pod:
     labels = part(meta, "labels")
     fetches, servers = objects(seen.get("initContainerStatuses")), objects(seen.get("containerStatuses"))
     statuses = [*fetches, *servers]
-    containers = objects(wanted.get("containers"))
+    containers, inits = objects(wanted.get("containers")), objects(wanted.get("initContainers"))
+    lasting = {text(found.get("name")) for found in inits if found.get("restartPolicy") == "Always"}
+    known = [_read_status(found) for found in statuses if text(found.get("name")) not in _OURS]
+    before = {text(found.get("name")) for found in fetches} - lasting
     return Pod(
         name=text(meta.get("name")),
         uid=text(meta.get("uid")),
@@ -139,8 +160,11 @@ def read_pod(raw: Object) -> Pod:
         conditions=read_conditions(seen),
         fetch=_read_container(statuses, names.CONTAINER_FETCH),
         server=_read_container(statuses, names.CONTAINER_SERVER),
+        others=tuple(found for found in known if found.name in before),
+        sidecars=tuple(found for found in known if found.name not in before),
         containers_ready=bool(servers) and all(found.get("ready") is True for found in servers),
-        requests=tuple(map(_read_requests, [*objects(wanted.get("initContainers")), *containers])),
+        volumes=_read_volumes(objects(wanted.get("volumes"))),
+        requests=tuple(map(_read_requests, [*inits, *containers])),
         ip=text(seen.get("podIP")),
         ports=_read_ports(containers),
     )
@@ -149,13 +173,15 @@ def read_pod(raw: Object) -> Pod:
 def _read_container(statuses: Sequence[Object], name: str) -> Container:
     for found in statuses:
         if found.get("name") == name:
-            break
-    else:
-        return Container(name)
+            return _read_status(found)
+    return Container(name)
+
+
+def _read_status(found: Object) -> Container:
     state, ready = part(found, "state"), found.get("ready")
     running, waiting = state.get("running"), part(state, "waiting")
     return Container(
-        name,
+        text(found.get("name")),
         text(found.get("image")),
         ready if isinstance(ready, bool) else None,
         count(found.get("restartCount")),
@@ -166,6 +192,41 @@ def _read_container(statuses: Sequence[Object], name: str) -> Container:
         _read_end(part(state, "terminated")),
         _read_end(part(part(found, "lastState"), "terminated")),
     )
+
+
+_OURS = frozenset({names.CONTAINER_FETCH, names.CONTAINER_SERVER})
+_FILES = {"secret": ("Secret", "secretName"), "configMap": ("ConfigMap", "name")}
+_ADDED = ("model-operator-", "kube-api-access-")
+"""The names of the volumes that the operator and the API server add begin like this."""
+_WITHOUT_WAIT = frozenset({"emptyDir", "downwardAPI", "projected", "hostPath"})
+"""Kinds that name no Secret or ConfigMap of their own, and that the kubelet mounts without attaching anything."""
+
+
+def _read_volumes(volumes: Sequence[Object]) -> Volumes:
+    files: list[str] = []
+    disks: list[str] = []
+    for volume in volumes:
+        name = text(volume.get("name"))
+        if name in names.RESERVED_VOLUMES or name.startswith(_ADDED):
+            if "ephemeral" in volume:
+                disks.append(f"ephemeral {name}")
+            continue
+        sources = [volume, *objects(part(volume, "projected").get("sources"))]
+        files += [found for source in sources for found in _read_files(source)]
+        kinds = volume.keys() - {"name"} - _FILES.keys() - _WITHOUT_WAIT
+        disks += [f"{kind} {name}" for kind in sorted(kinds)]
+    return Volumes(tuple(files), tuple(disks))
+
+
+def _read_files(source: Object) -> list[str]:
+    """The Secret or ConfigMap of a volume, or of one source of a projected volume, unless it is optional."""
+    found = []
+    for field, (kind, key) in _FILES.items():
+        named = part(source, field)
+        name = text(named.get(key)) or text(named.get("name"))
+        if name and named.get("optional") is not True:
+            found.append(f"{kind} {name}")
+    return found
 
 
 def _read_end(ended: Object) -> ContainerEnd | None:

@@ -108,7 +108,7 @@ _CONTAINER = ("name", "restartPolicy", "ports")
 
 def _slim_pod(body: Object) -> Object:
     spec, status = body.get("spec") or {}, body.get("status") or {}
-    slim_spec: dict[str, Any] = _pick(spec, ("nodeName",))
+    slim_spec: dict[str, Any] = _pick(spec, ("nodeName", "volumes"))
     slim_status: dict[str, Any] = _pick(status, _POD_STATUS)
     for containers in ("containers", "initContainers"):
         slim_spec[containers] = [

@@ -33,6 +33,8 @@ class Judgement:
     failure: Failure | None = None
     deadline: datetime | None = None
     self_test: str = ""
+    look_at: datetime | None = None
+    """When to look again before the deadline, because time alone can change the hint."""
 
 
 def judge_candidate_pods(revision: str, track: Track, limits: RolloutSpec, now: datetime) -> Judgement:
@@ -51,7 +53,7 @@ def judge_candidate_pods(revision: str, track: Track, limits: RolloutSpec, now: 
     states = [s for s in found if not s.gone]
     # an evicted pod is reported for a while, but must not delay the verdict on the pods that replace it
     displaced = [s for s in found if s.gone and now < s.deadline(limits)]
-    if sick := worst([s.failure for s in states]):
+    if sick := worst([s.failure for s in (*states, *displaced)]):
         return Judgement(Phase.FAILED, sick.message, failure=sick)
     if all(s.ready for s in states):
         return _without_unready_pods(deployment, states, displaced, limits, now)
@@ -112,12 +114,16 @@ def _with_unready_pods(
     unready = sorted((s for s in states if not s.ready), key=lambda s: (_ORDER[s.phase], s.since))
     slowest = unready[0]
     deadline = min(s.deadline(limits) for s in unready)
-    late = [s.trouble or _describe_missed(s.phase, limits) for s in unready if now >= s.deadline(limits)]
+    late = [
+        s.trouble or s.missed or _describe_missed(s.phase, limits)
+        for s in unready
+        if now >= s.deadline(limits)
+    ]
     if sick := worst(late):
         return Judgement(slowest.phase, sick.message, failure=sick, deadline=deadline)
     ready = len(states) - len(unready)
     trouble = slowest.trouble
-    message = trouble.message if trouble else _PROGRESS[slowest.phase]
+    message = trouble.message if trouble else slowest.waits_for or _PROGRESS[slowest.phase]
     if trouble is None and displaced and (trouble := displaced[0].trouble):
         message = f"{message}. Before that, {trouble.message}"
     return Judgement(
@@ -125,6 +131,7 @@ def _with_unready_pods(
         shorten(f"{_replicas_text(deployment, ready)}; {message}" if ready else message),
         hint=trouble.reason if trouble else "",
         deadline=deadline,
+        look_at=min((s.look_at for s in unready if s.look_at), default=None),
     )
 
 

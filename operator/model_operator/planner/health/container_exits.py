@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,16 @@ LOG_LIMIT = 768
 """Characters of a container's log that are quoted if it wrote no termination message of the scripts."""
 
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
+"""Reasons with which containerd and Docker report a container that could not be started."""
+_CRIO_NEVER_STARTED = "failed to start container "
+"""The beginning of CRI-O's message for it (server/container_start.go), with reason Error."""
+_SECCOMP = "seccomp killed"
+"""CRI-O's reason for a process that made a forbidden system call (server/container_status.go)."""
+_NOT_EXECUTED = re.compile(
+    r"^(?:exec (?!user process)|standard_init_linux\.go:\d+: exec user process caused:? ).{0,300}"
+    r"(exec format error|no such file or directory|permission denied)\W*$"
+)
+"""The only line in the log of a container whose program the kernel refuses to run. It is runc's own."""
 # with these, the node went down, and the kubelet does not know how the container ended
 _NODE_WENT_DOWN = frozenset({"ContainerStatusUnknown", "Unknown"})
 _SIGKILL = 137
@@ -63,6 +74,13 @@ def bare_exits(pod: Pod, container: Container, after: datetime | None = None) ->
     return len(ends) + (1 if earliest.number > 0 and earliest.started_after(after) else 0)
 
 
+def start_report(ended: ContainerEnd) -> str:
+    """The reason under which the table of reports knows this end. Empty if the container had started."""
+    if ended.reason in _NEVER_STARTED:
+        return ended.reason
+    return "StartError" if ended.message.startswith(_CRIO_NEVER_STARTED) else ""
+
+
 def exit_failure(name: str, ended: ContainerEnd, exits: int, *, ours: bool) -> Failure | None:
     """The failure that the exit of the container ``name`` means, or None for a first bare exit.
 
@@ -73,12 +91,17 @@ def exit_failure(name: str, ended: ContainerEnd, exits: int, *, ours: bool) -> F
         return failure("FetchOutOfMemory" if name == CONTAINER_FETCH else "OutOfMemory")
     if ours and ended.exit_code is not None and (known := EXIT_CODES.get(ended.exit_code)):
         return failure(known[0], said)
+    if ended.reason == _SECCOMP:
+        return failure(
+            "SecurityRefused", f"the {name} container made a system call that its seccomp profile forbids"
+        )
+    if refused := _NOT_EXECUTED.match(ended.message.strip()):
+        reason = "ImageNotForNode" if refused[1] == "exec format error" else "ContainerCannotStart"
+        return failure(reason, f"the {name} container's program can't be executed", said)
     if exits < BARE_EXITS:
         return None
     if ours and ended.exit_code == _SIGSEGV and ended.blamed == _BLAMED_FOR_CRASH:
         return failure(_BLAMED_FOR_CRASH, said)
-    if ended.reason in _NEVER_STARTED:
-        return failure("ContainerCannotStart", f"the {name} container can't be started", said)
     return failure(
         "CrashLoop", f"the {name} container exited {exits} times, the last time {describe_exit(ended)}", said
     )

@@ -17,10 +17,11 @@ from model_operator.planner.health.container_exits import (
     BARE_EXITS,
     bare_exits,
     describe_exit,
-    exit_failure,
     is_kill,
     last_end,
+    start_report,
 )
+from model_operator.planner.health.container_problems import container_problem
 from model_operator.planner.health.disruptions import displacement
 from model_operator.planner.health.reasons import Failure, failure, worst
 
@@ -66,7 +67,8 @@ def find_calm(revision: str, track: Track, since: datetime, longest: timedelta) 
     found = [
         (pod, ended, ended.finished)
         for pod in _staying(revision, track)
-        if (ended := last_end(pod.server, since)) and ended.finished
+        # a server that the node could not start has not crashed
+        if (ended := last_end(pod.server, since)) and ended.finished and not start_report(ended)
     ]
     if not found:
         return None
@@ -98,11 +100,11 @@ def find_crash_loop(revision: str, track: Track, now: datetime) -> CrashLoop | N
         ended, exits = last_end(pod.server, after), bare_exits(pod, pod.server, after)
         if ended is None or exits < BARE_EXITS:
             return None
-        found = exit_failure(pod.server.name, ended, exits, ours=pod.runs_our_script)
-        if found is None or found.side is Side.ENVIRONMENT:
+        found = container_problem(pod, pod.server, after)
+        if found is None or found.failure.side is Side.ENVIRONMENT:
             return None
-        failures.append(found)
-        by_itself = by_itself and found.side is Side.MODEL and not is_kill(ended)
+        failures.append(found.failure)
+        by_itself = by_itself and found.failure.side is Side.MODEL and not is_kill(ended)
     decisive = worst(failures)
     return CrashLoop(decisive, by_itself) if decisive else None
 

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from model_operator.domain.objects import Condition, Pod
 from model_operator.planner.health.reasons import Failure, failure, shorten
 
-_LOST = frozenset({"NodeLost", "Shutdown", "NodeShutdown", "Terminated"})
-_EVICTED = frozenset({"Evicted", "Preempting", "NodeAffinity", "UnexpectedAdmissionError"})
-_REFUSED = "OutOf"
+REFUSED = "OutOf"
 """OutOfcpu, OutOfmemory, OutOfnvidia.com/gpu: the node had less room than the scheduler had counted on."""
+POD_REASONS: Mapping[str, str] = {
+    **dict.fromkeys(("NodeLost", "Shutdown", "NodeShutdown", "Terminated"), "NodeLost"),
+    **dict.fromkeys(("Evicted", "Preempting"), "Evicted"),
+    **dict.fromkeys(
+        (
+            "NodeAffinity",
+            "NodeName",
+            "NodePorts",
+            "NodeUnschedulable",
+            "TaintToleration",
+            "UnexpectedAdmissionError",
+            "UnexpectedPredicateFailureType",
+            "UnknownReason",
+            "InvalidNodeInfo",
+            "TopologyAffinityError",
+            "EmptyPodSharedPoolError",
+            "VolumeAttachmentLimitExceeded",
+            "DeadlineExceeded",
+        ),
+        "Evicted",
+    ),
+    **dict.fromkeys(
+        (
+            "AppArmor",
+            "SysctlForbidden",
+            "PodOSNotSupported",
+            "PodOSSelectorNodeLabelDoesNotMatch",
+            "InitContainerRestartPolicyForbidden",
+            "SupplementalGroupsPolicyNotSupported",
+            "PodLevelResourcesNotSupported",
+            "PodFeatureUnsupported",
+        ),
+        "PodRefusedByNode",
+    ),
+}
+"""Reasons that the kubelet and the node controller give to a whole pod (status.reason), and the meaning of each.
+
+They are those of pkg/kubelet: lifecycle, eviction, nodeshutdown, preemption, sysctl, cm/admission, cm/topologymanager,
+volumemanager and active_deadline.go, and of the scheduler's plug-ins that the kubelet applies once more.
+"""
 _LOST_BY = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
 """Reasons of the condition DisruptionTarget for pods whose node does not respond or was removed."""
+_HAPPENED = {
+    "NodeLost": "the pod's node went away",
+    "Evicted": "the pod was evicted or refused",
+    "PodRefusedByNode": "the node does not support a setting of the pod",
+}
 _DETAIL = 300
 
 
@@ -31,20 +75,21 @@ def displacement(pod: Pod) -> Displacement | None:
     """The displacement of the pod. None if only its own containers or a rollout can have stopped it."""
     disruption, readiness = pod.condition("DisruptionTarget"), pod.condition("Ready")
     over = pod.phase in ("Failed", "Succeeded")
+    reason = "Evicted" if pod.reason.startswith(REFUSED) else POD_REASONS.get(pod.reason, "")
     if disruption.is_true:
-        kind = "NodeLost" if disruption.reason in _LOST_BY or pod.reason in _LOST else "Evicted"
+        kind = "NodeLost" if disruption.reason in _LOST_BY or reason == "NodeLost" else "Evicted"
         detail, since = _quote(disruption), disruption.since
-    elif pod.reason in _LOST or pod.phase == "Unknown":
+    elif reason == "NodeLost" or pod.phase == "Unknown":
         kind, detail, since = "NodeLost", _quote(pod), readiness.since
-    elif over or pod.reason in _EVICTED or pod.reason.startswith(_REFUSED):
+    elif over or reason:
         # with restartPolicy Always, no container can end its pod
-        kind, detail, since = "Evicted", _quote(pod), readiness.since
+        kind, detail, since = reason or "Evicted", _quote(pod), readiness.since
     elif _is_silent(pod, readiness):
         kind, detail, since = "NodeLost", "its kubelet does not report", readiness.since
     else:
         return None
-    what = "the pod's node went away" if kind == "NodeLost" else "the pod was evicted or refused"
-    trouble = failure(kind, f"{what} ({detail})" if detail else what)
+    happened = _HAPPENED[kind]
+    trouble = failure(kind, f"{happened} ({detail})" if detail else happened)
     return Displacement(trouble, since or pod.started or pod.created, gone=pod.leaving or over)
 
 

@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from model_operator.api.names import CONTAINER_FETCH
 from model_operator.api.spec import RolloutSpec
 from model_operator.domain.objects import Container, Pod
 from model_operator.domain.revision import Side
 from model_operator.domain.rollout import Phase
-from model_operator.planner.health.container_exits import bare_exits, exit_failure, last_end
+from model_operator.planner.health.container_problems import container_problem
+from model_operator.planner.health.container_reports import AT_ONCE
 from model_operator.planner.health.disruptions import displacement
+from model_operator.planner.health.obstacles import Obstacle, init_obstacle, sandbox_obstacle, start_obstacle
 from model_operator.planner.health.reasons import Failure, failure
 from model_operator.planner.health.scheduling import describe_unschedulable
-
-CONFIG_GRACE = timedelta(seconds=60)
-"""A GitOps sync may create a Secret or ConfigMap a little after the ModelDeployment that uses it."""
-
-_IMAGE_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError"})
-_IMAGE_FINAL = frozenset({"InvalidImageName", "ErrImageNeverPull"})
-_IMAGE_MISSING_SIGNS = ("not found", "manifest unknown", "does not exist", "name unknown")
-_CONFIG_WAITS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +29,12 @@ class PodState:
     """A problem that becomes a failure at the deadline of the phase."""
     patience: timedelta | None = None
     """How long the trouble may last, if that is less than the limit of the phase."""
+    missed: Failure | None = None
+    """The failure if the deadline passes without a trouble, if that is another than the missed deadline itself."""
+    waits_for: str = ""
+    """The obstacle in the way, in words, while it is no trouble yet."""
+    look_at: datetime | None = None
+    """When the obstacle becomes a trouble, if time alone decides that."""
     gone: bool = False
     """Whether the pod was evicted or lost with its node. Another pod replaces it."""
 
@@ -62,7 +61,11 @@ def pod_state(pod: Pod, now: datetime, after: datetime | None = None) -> PodStat
     """
     created = pod.created or now
     if moved := displacement(pod):
-        return PodState(Phase.SCHEDULING, moved.since or created, trouble=moved.trouble, gone=moved.gone)
+        known = PodState(Phase.SCHEDULING, moved.since or created, gone=moved.gone)
+        # each new pod is refused in the same way, so the refusal counts although its pod has ended
+        if moved.trouble.side is Side.CONFIGURATION:
+            known = replace(known, failure=moved.trouble)
+        return replace(known, trouble=moved.trouble)
     if pod.leaving:
         return None
     scheduled = pod.condition("PodScheduled")
@@ -74,35 +77,36 @@ def pod_state(pod: Pod, now: datetime, after: datetime | None = None) -> PodStat
     since = scheduled.since or created
     if pod.is_ready:
         ready = PodState(Phase.STARTING, since, ready=True)
-        return ready if after is None else _container_state(pod, pod.server, ready, after)
+        return ready if after is None else _with_problem(ready, pod, pod.server, after)
     initialized = pod.condition("Initialized")
     if not initialized.is_true:
-        return _container_state(pod, pod.fetch, PodState(Phase.FETCHING, since), after)
-    since = initialized.since or since
-    # a pod that was ready before gets the full time again, because it has proved that it can start
-    since = max(since, pod.condition("Ready").since or since)
-    return _container_state(pod, pod.server, PodState(Phase.STARTING, since), after)
-
-
-def _container_state(pod: Pod, container: Container, known: PodState, after: datetime | None) -> PodState:
-    """``known`` with the failure or trouble in the container's status."""
-    reason, said, name = container.waiting_for, container.waiting_message, container.name
-    if reason in _IMAGE_FINAL or (
-        reason in _IMAGE_WAITS and any(sign in said.lower() for sign in _IMAGE_MISSING_SIGNS)
-    ):
-        why = f"the image {container.image} is not available: {said or reason}"
-        return replace(known, failure=failure("ImageMissing", why))
-    if reason in _IMAGE_WAITS:
-        why = f"the image {container.image} can't be pulled: {said or reason}"
-        return replace(known, trouble=failure("ImageUnreachable", why))
-    if reason in _CONFIG_WAITS:
-        missing = failure("ContainerConfigError", f"the {name} container can't be created: {said or reason}")
-        return replace(known, trouble=missing, patience=CONFIG_GRACE)
-    ended = last_end(container, after)
-    if ended is None:
+        known = _with_problem(PodState(Phase.FETCHING, since), pod, pod.fetch, after)
+        obstacle = sandbox_obstacle(pod, now - since) or init_obstacle(pod)
+    else:
+        since = initialized.since or since
+        # a pod that was ready before gets the full time again, because it has proved that it can start
+        since = max(since, pod.condition("Ready").since or since)
+        known = _with_problem(PodState(Phase.STARTING, since), pod, pod.server, after)
+        obstacle = start_obstacle(pod)
+    if known.failure or known.trouble or obstacle is None:
         return known
-    ours = name == CONTAINER_FETCH or pod.runs_our_script
-    sick = exit_failure(name, ended, bare_exits(pod, container, after), ours=ours)
-    if sick and sick.side is Side.ENVIRONMENT:
-        return replace(known, trouble=sick)
-    return replace(known, failure=sick)
+    return _with_obstacle(known, obstacle, now)
+
+
+def _with_problem(known: PodState, pod: Pod, container: Container, after: datetime | None) -> PodState:
+    """``known`` with the failure or trouble in the container's status."""
+    problem = container_problem(pod, container, after)
+    if problem is None:
+        return known
+    if problem.lasts == AT_ONCE:
+        return replace(known, failure=problem.failure)
+    return replace(known, trouble=problem.failure, patience=problem.lasts)
+
+
+def _with_obstacle(known: PodState, obstacle: Obstacle, now: datetime) -> PodState:
+    if obstacle.evident:
+        return replace(known, trouble=obstacle.failure, patience=obstacle.lasts)
+    look_at = None if obstacle.evident_in is None else now + obstacle.evident_in
+    return replace(
+        known, missed=obstacle.failure, waits_for=obstacle.text, patience=obstacle.lasts, look_at=look_at
+    )

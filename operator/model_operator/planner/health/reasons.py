@@ -141,10 +141,43 @@ REASONS: Mapping[str, Reason] = {
     "ImageMissing": Reason(
         C, "the image does not exist, or its name is invalid", "correct the image's name, or push it"
     ),
+    "ImagePullDenied": Reason(
+        C,
+        "for 60 seconds, the registry refused the pull, or hid the image from the pod's credentials",
+        "check the image's name, and name a Secret with access to it in pod.imagePullSecrets",
+        definite=False,
+    ),
+    "ImageUntrusted": Reason(
+        C,
+        "the policy of the node rejects the image's signature, or blocks its registry",
+        "sign the image, or use one that the policy of the nodes accepts",
+    ),
+    "ImageNotForNode": Reason(
+        C,
+        "the image does not fit the node: it is built for another platform, or needs another driver",
+        "use an image for the platform and drivers of the nodes, or choose other nodes with pod.nodeSelector",
+    ),
     "ContainerConfigError": Reason(
         C,
         "the container could not be created for 60 seconds",
-        "create the Secret, ConfigMap or key that the message names",
+        "create or correct the Secret, ConfigMap, key or mount that the message names",
+    ),
+    "VolumesNotMounted": Reason(
+        C,
+        "a Secret or ConfigMap of pod.volumes could not be mounted for 300 seconds",
+        "create the missing one of the Secrets and ConfigMaps that the message names, or check the pod's events",
+        definite=False,
+    ),
+    "SecurityRefused": Reason(
+        C,
+        "the image does not run with the security settings: its user, a profile, or a forbidden system call",
+        "set a numeric runAsUser in pod.securityContext, or use an image that runs with these settings",
+    ),
+    "PodRefusedByNode": Reason(
+        C,
+        "the node does not support a setting of the pod",
+        "correct the setting that the message names, or choose other nodes with pod.nodeSelector",
+        definite=False,
     ),
     "ContainerCannotStart": Reason(
         C,
@@ -167,8 +200,38 @@ REASONS: Mapping[str, Reason] = {
     ),
     "ImageUnreachable": Reason(
         E,
-        "the image can't be pulled: its registry is unreachable, or refuses the pull",
-        "check the network and pod.imagePullSecrets",
+        "the image can't be pulled: its registry is unreachable, or limits the pulls",
+        "check the network, and whether the registry answers",
+    ),
+    "NodeRuntimeError": Reason(
+        E,
+        "the node's container runtime can't create or start the container at the moment",
+        "check the node: its container runtime, disk and processes",
+    ),
+    "DeviceFailed": Reason(
+        E,
+        "a device of the node, its driver, or the hook that prepares it fails",
+        "check the devices and drivers of the node",
+    ),
+    "PodNotPrepared": Reason(
+        E,
+        "the node has not mounted the pod's volumes and set up its network",
+        "check the pod's events, the volumes and the network plug-in",
+    ),
+    "InitContainerFailed": Reason(
+        E,
+        "an init container that something else added to the pod does not end, or fails",
+        "check its log, and the webhook or policy that adds it",
+    ),
+    "SidecarNotReady": Reason(
+        E,
+        "the server is ready, and a container that something else added to the pod is not",
+        "check its log, and the webhook or policy that adds it",
+    ),
+    "ReadinessGateNotReady": Reason(
+        E,
+        "the server is ready, and a readiness gate that something else added to the pod is not true",
+        "check the controller that sets the condition that the message names",
     ),
     "InsufficientCapacity": Reason(
         E, "no node has room for the pod", "free capacity, or lower the requests in server.resources"

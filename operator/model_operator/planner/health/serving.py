@@ -15,7 +15,7 @@ from model_operator.domain.objects import Autoscaler, Deployment, Pod
 from model_operator.domain.revision import Side
 from model_operator.domain.world import Track, Traffic
 from model_operator.planner.health.candidate import find_refusal
-from model_operator.planner.health.container_exits import bare_exits, describe_exit, last_end
+from model_operator.planner.health.container_exits import bare_exits, describe_exit, last_end, start_report
 from model_operator.planner.health.pod_state import PodState, pod_state
 from model_operator.planner.health.reasons import Failure, failure, worst
 
@@ -117,7 +117,9 @@ def _crashes(seen: _Seen) -> Failure | None:
 
 def _exits(pod: Pod, since: datetime) -> int:
     """The number of exits of the server in the watch window, for any reason."""
-    return bare_exits(pod, pod.server, since) if last_end(pod.server, since) else 0
+    end = last_end(pod.server, since)
+    # a server that the node could not start has not crashed
+    return bare_exits(pod, pod.server, since) if end and not start_report(end) else 0
 
 
 def _any_exits(seen: _Seen) -> bool:
@@ -182,4 +184,5 @@ def _next_look(seen: _Seen, silent: Sequence[datetime]) -> datetime | None:
     moments += [
         s.since + s.patience for _, s in seen.pods if s.patience is not None and s.trouble is not None
     ]
+    moments += [s.look_at for _, s in seen.pods if s.look_at is not None]
     return min((m for m in moments if m > seen.now), default=None)

@@ -71,6 +71,8 @@ def candidate_moments(world: World, decision: Decision) -> Iterator[datetime]:
         return
     if candidate.deadline:
         yield candidate.deadline
+    if decision.judgement and decision.judgement.look_at:
+        yield decision.judgement.look_at
     if candidate.phase.in_flight and decision.state.serving and candidate.phase is not Phase.ROLLING:
         yield candidate.since + time_for_a_pod(world.spec)
 

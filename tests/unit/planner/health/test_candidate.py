@@ -210,8 +210,7 @@ ENDINGS: list[tuple[str, Json, Failure | None]] = [
         Failure(
             C,
             "ContainerCannotStart",
-            "the server container can't be started; correct server.command or the image; its last output: "
-            'exec: "python": not found',
+            'the server container can\'t be started: exec: "python": not found; correct server.command or the image',
         ),
     ),
 ]
@@ -251,7 +250,7 @@ WAITS: list[tuple[str, Json, Side | None, str]] = [
         "a container that can't be made",
         waiting("CreateContainerError", "name clash"),
         None,
-        "ContainerConfigError",
+        "NodeRuntimeError",
     ),
     ("a container about to be made", waiting("ContainerCreating"), None, ""),
     ("a container that waits for the fetch", waiting("PodInitializing"), None, ""),
@@ -274,8 +273,8 @@ def test_a_missing_secret_is_judged_after_a_minute_and_we_look_again_then() -> N
     assert judged(starting(missing, seconds=10)).deadline == NOW + timedelta(seconds=50)
     verdict = judged(starting(missing, seconds=60)).failure
     text = (
-        'the server container can\'t be created: secret "s3" not found; create the Secret, ConfigMap or key that the '
-        "message names"
+        'the server container can\'t be created: secret "s3" not found; create or correct the Secret, ConfigMap, key '
+        "or mount that the message names"
     )
     assert verdict == Failure(C, "ContainerConfigError", text)
 

@@ -167,9 +167,16 @@ def test_three_bare_exits_over_all_pods_are_a_crash_loop_and_two_are_not() -> No
 
 
 def test_a_command_that_can_no_longer_be_run_is_not_the_models_crash() -> None:
-    assert (
-        reason(watched(serving(runs(5, end(128, 20, 10, "StartError"), 4), YOUNG))) == "ContainerCannotStart"
-    )
+    missing = end(128, 20, 10, "StartError", 'exec: "serve": executable file not found in $PATH')
+    assert reason(watched(serving(runs(5, missing, 4), YOUNG))) == "ContainerCannotStart"
+
+
+def test_a_server_that_its_node_can_not_start_has_not_crashed() -> None:
+    broken = end(128, 20, 10, "StartError", "nvml error: driver/library version mismatch")
+    waits = {"waiting": {"reason": "CrashLoopBackOff"}}
+    pods = [serving(runs(5, broken, 4, ready=False) | {"state": waits}, YOUNG) for _ in range(4)]
+    found = watched(*pods)
+    assert (reason(found), trouble(found)) == ("", "DeviceFailed")
 
 
 # --- pods that fall silent ---------------------------------------------------------------------------
