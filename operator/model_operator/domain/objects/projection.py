@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from model_operator.api.names import ANNOTATION_RUNTIME, LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
+from model_operator.api.names import (
+    ANNOTATION_RUNTIME,
+    LABEL_DEPLOYMENT,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    RESERVED_VOLUMES,
+)
 from model_operator.domain.objects.fields import Object
 from model_operator.domain.objects.kinds import Key, Kind, ObjectRef
 
@@ -106,9 +112,16 @@ _CONTAINER_STATUS = (
 _CONTAINER = ("name", "restartPolicy", "ports")
 
 
+def _is_judged(volume: Object) -> bool:
+    """Whether a pod waits for the volume longer than for the operator's own ones."""
+    return volume.get("name") not in RESERVED_VOLUMES or "ephemeral" in volume
+
+
 def _slim_pod(body: Object) -> Object:
     spec, status = body.get("spec") or {}, body.get("status") or {}
-    slim_spec: dict[str, Any] = _pick(spec, ("nodeName", "volumes"))
+    slim_spec: dict[str, Any] = _pick(spec, ("nodeName",))
+    if added := [one for one in spec.get("volumes") or [] if _is_judged(one)]:
+        slim_spec["volumes"] = added
     slim_status: dict[str, Any] = _pick(status, _POD_STATUS)
     for containers in ("containers", "initContainers"):
         slim_spec[containers] = [
