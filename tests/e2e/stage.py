@@ -23,6 +23,7 @@ TAMPERED, SEALED = VERSIONS["tampered"], VERSIONS["sealed"]
 NO_FILES, WRONG_SHAPE = VERSIONS["no-files"], VERSIONS["wrong-shape"]
 EATS_MEMORY = VERSIONS["eats-memory"]
 DIES_EVERY_MINUTE = VERSIONS["dies-every-minute"]
+OTHER_VERSIONS, LOGS_ITSELF = VERSIONS["other-versions"], VERSIONS["logs-itself"]
 ONLY_FULL: frozenset[Kind] = frozenset(
     {
         "sealed",
@@ -32,6 +33,8 @@ ONLY_FULL: frozenset[Kind] = frozenset(
         "hangs-under-load",
         "stalls-under-load",
         "dies-every-minute",
+        "other-versions",
+        "logs-itself",
     }
 )
 """Kinds that CI's selection does without; they are the last ones, so that the versions before keep their numbers."""

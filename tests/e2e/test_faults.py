@@ -20,6 +20,7 @@ from tests.e2e.stage import (
     LOAD_FAILS,
     NEEDS_MODULE,
     NO_FILES,
+    OTHER_VERSIONS,
     SELFTEST_FAILS,
     SLOW,
     TAMPERED,
@@ -82,6 +83,7 @@ FAULTS = (
         {"server": {"resources": {"limits": {"memory": "700Mi"}}}},
     ),
     Fault("module", NEEDS_MODULE, "Configuration", "RequirementMissing", "acme_feature_store"),
+    Fault("versions", OTHER_VERSIONS, "Configuration", "ImageMismatch", "numpy 1.23.5 (the image has 2."),
     Fault(
         "late",
         SLOW,

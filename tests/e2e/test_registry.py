@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.e2e.stage import BETTER, GOOD, MODEL, Stage, followed
+from tests.e2e.stage import BETTER, GOOD, LOGS_ITSELF, MODEL, Stage, followed
 from tests.mlflow_server import MlflowServer, alias
 from tests.workbench import Namespace
 from tests.workbench.cluster import POD_SECRET, make_pod_secret
@@ -31,6 +31,36 @@ def test_a_registry_that_does_not_answer_changes_nothing_but_the_condition(stage
     assert {pod["metadata"]["uid"] for pod in cluster.pods("iris")} == pods
     stage.alias("iris", BETTER)
     cluster.until_serving("iris", BETTER)
+
+
+@pytest.mark.full
+def test_a_version_is_fetched_by_its_run_and_not_from_the_servers_own_disk(stage: Stage) -> None:
+    cluster, name = stage.cluster, f"by-run-{stage.cluster.name}"
+    with stage.registry.api() as api:
+        known = api.get("model-versions/get", params={"name": MODEL, "version": BETTER}).json()
+        run = known["model_version"]["run_id"]
+        elsewhere = {"name": name, "artifact_location": "/srv/mlruns"}
+        experiment = api.post("experiments/create", json=elsewhere).json()["experiment_id"]
+        local = api.post("runs/create", json={"experiment_id": experiment}).json()["run"]["info"]
+        api.post("registered-models/create", json={"name": name})
+        for source, of in (
+            (f"runs:/{run}/model", run),
+            (f"{local['artifact_uri']}/model", local["run_id"]),
+        ):
+            version = {"name": name, "source": source, "run_id": of}
+            api.post("model-versions/create", json=version)
+    cluster.create("iris", followed("", model={"name": name, "version": "1"}))
+    cluster.until_serving("iris", "1")
+    cluster.commit("iris", {"model": {"version": "2"}})
+    rejection = cluster.until_rejected("iris", "2")
+    assert (rejection["side"], rejection["reason"]) == ("Configuration", "FetchMisconfigured")
+    assert "a path on the machine of the MLflow server" in rejection["message"]
+
+
+@pytest.mark.full
+def test_a_model_that_logs_while_it_predicts_serves_as_a_user_without_a_name(stage: Stage) -> None:
+    stage.create("iris", LOGS_ITSELF)
+    stage.cluster.until_serving("iris", LOGS_ITSELF)
 
 
 def test_a_prompt_is_no_model_and_starts_no_pod(bare_namespace: Namespace, registry: MlflowServer) -> None:

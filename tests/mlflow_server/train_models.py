@@ -7,6 +7,7 @@ version to standard output. The environment says where the registry is (MLFLOW_T
 from __future__ import annotations
 
 import ctypes
+import getpass
 import hashlib
 import json
 import logging
@@ -23,6 +24,7 @@ import mlflow
 import mlflow.artifacts
 import mlflow.pyfunc
 import mlflow.sklearn
+import numpy as np
 import pandas as pd
 import sklearn
 from mlflow.models import infer_signature
@@ -39,6 +41,10 @@ REQUIREMENTS = [
     f"scikit-learn=={sklearn.__version__}",
     f"pandas=={pd.__version__}",
 ]
+
+
+OLDER = {True: ["numpy==1.23.5"], False: []}
+"""Requirements of a model that was made with older libraries."""
 
 
 class Flowers(mlflow.pyfunc.PythonModel):
@@ -65,6 +71,24 @@ class NeedsMissingModule(Flowers):
 
     def load_context(self, context: Any) -> None:
         import acme_feature_store  # noqa: F401
+
+
+class NeedsOlderNumPy(Flowers):
+    """It uses a name that NumPy had before 1.24; its requirements have such a version."""
+
+    def load_context(self, context: Any) -> None:
+        if "MLFLOW_TEST_TRAINING" not in os.environ:
+            self.kind = np.float
+
+
+class LogsItself(Flowers):
+    """It logs a metric with each answer, and the name of its user, as code from a notebook does."""
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        if "MLFLOW_TEST_TRAINING" not in os.environ:
+            with mlflow.start_run(tags={"user": getpass.getuser()}):
+                mlflow.log_metric("flowers", len(model_input))
+        return super().predict(context, model_input)
 
 
 class FailsSelfTest(Flowers):
@@ -192,7 +216,7 @@ def train_one(wanted: dict[str, Any], train_x: Any, test_x: Any, train_y: Any, t
         common = {
             "name": "model",
             "registered_model_name": wanted["name"],
-            "pip_requirements": REQUIREMENTS,
+            "pip_requirements": [*REQUIREMENTS, *OLDER[kind == "other-versions"]],
             "signature": infer_signature(train_x, classifier.predict(train_x)),
             "input_example": test_x.head(3),
         }
@@ -234,6 +258,8 @@ FLAWS = {
     "hangs-under-load": HangsUnderLoad,
     "stalls-under-load": StallsUnderLoad,
     "dies-every-minute": DiesEveryMinute,
+    "other-versions": NeedsOlderNumPy,
+    "logs-itself": LogsItself,
 }
 
 

@@ -32,6 +32,8 @@ Kind = Literal[
     "hangs-under-load",
     "stalls-under-load",
     "dies-every-minute",
+    "other-versions",
+    "logs-itself",
 ]
 """How a version behaves in a pod; the classes of train_models.py say it in words."""
 KINDS: tuple[str, ...] = get_args(Kind)

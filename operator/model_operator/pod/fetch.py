@@ -281,8 +281,10 @@ def _add_reason(error: Exception, location: str) -> Exception:
 def _refuse_other_machines(settings: Settings, location: str) -> None:
     """Raises FetchError if the files are on another machine's disk, as with an MLflow server without a store."""
     path = _local_path(location)
-    # if a directory above exists, the path was mounted and the model deleted
-    if path is None or path.exists() or any(parent.exists() for parent in path.parents[:3] if parent.name):
+    if path is None or _has_content(path):
+        return
+    # if a directory above has content, it was mounted, and the model was deleted. Not so for /tmp or /home
+    if any(_has_content(parent) for parent in path.parents[:3] if len(parent.parts) > 2):
         return
     raise FetchError(
         FETCH_MISCONFIGURED,
@@ -292,6 +294,14 @@ def _refuse_other_machines(settings: Settings, location: str) -> None:
         " such as s3://, and log the model again. Or mount the directory in spec.pod.volumes and"
         " spec.fetch.volumeMounts",
     )
+
+
+def _has_content(path: Path) -> bool:
+    """Whether the path is a directory with content. False for one that this user may not read, such as /root/mlruns."""
+    try:
+        return any(path.iterdir())
+    except OSError:
+        return False
 
 
 def _local_path(location: str) -> Path | None:
@@ -309,8 +319,8 @@ def _refuse_incomplete(settings: Settings, directory: Path, place: Place) -> NoR
     found = f"only {', '.join(names[:5])}" + (" and more" if len(names) > 5 else "") if names else "nothing"
     raise FetchError(
         ARTIFACT_MISSING,
-        f"{settings.model} is registered, but there is no MLmodel file at {place.at}. {place.server} has {found}"
-        " there: the files were deleted, or never uploaded",
+        f"{settings.model} is registered, but there is no MLmodel file at {place.at}, {place.server} has {found} there:"
+        " the files were deleted, or never uploaded",
     )
 
 
@@ -646,7 +656,7 @@ RULES = (
     Rule(
         lambda it: it.status == 404 or it.missing,
         ARTIFACT_MISSING,
-        "{it.model} is registered, but its files are not at {it.at}. {it.server} answered: {it.why}",
+        "{it.model} is registered, but its files are not at {it.at}, {it.server} answered: {it.why}",
     ),
     Rule(
         lambda it: it.unreached and it.direct and "CERTIFICATE_VERIFY_FAILED" in it.text,

@@ -102,7 +102,7 @@ CASES = {
     "files that were deleted": (
         raised("404 Client Error: Not Found"),
         STORE,
-        (fetch.ARTIFACT_MISSING, "its files are not at s3://models/churn. Amazon S3"),
+        (fetch.ARTIFACT_MISSING, "its files are not at s3://models/churn, Amazon S3"),
     ),
     "an authority that the store's client does not know": (
         of_s3(UNTRUSTED),
@@ -179,7 +179,7 @@ def test_a_missing_file_names_the_address_and_the_server_that_was_asked(
     shown = location.replace("ada:secret@", "")
     assert missing.value.code == fetch.ARTIFACT_MISSING
     assert (
-        f"no MLmodel file at {shown} (source models:/m-1). {server} has nothing there"
+        f"no MLmodel file at {shown} (source models:/m-1), {server} has nothing there"
         in missing.value.message
     )
     failure = fetch.describe(FileNotFoundError("gone"), settings, "models:/m-1", location)
@@ -196,6 +196,8 @@ def test_a_missing_file_names_the_address_and_the_server_that_was_asked(
         ("{here}", False),
         ("file://{here}", False),
         ("{here}/1/run/deleted", False),
+        ("{here}/empty/1/run/artifacts/model", True),
+        ("/tmp/model", True),
         ("s3://models/churn", False),
         ("", False),
     ],
@@ -205,6 +207,8 @@ def test_a_path_that_the_pod_has_not_lies_on_another_machine(
 ) -> None:
     settings = fetch.Settings("churn", "7", tmp_path, "http://registry:5000")
     location = location.format(here=tmp_path)
+    (tmp_path / "MLmodel").touch()
+    (tmp_path / "empty").mkdir()
     if not elsewhere:
         return fetch._refuse_other_machines(settings, location)
     with pytest.raises(fetch.FetchError, match="on the machine of the MLflow server") as refused:
