@@ -24,6 +24,8 @@ from model_operator.settings import RegistryConfig
 
 OLDEST = (1, 31)
 _SHOWN = 5
+_AT_EASE = ("Serving", "ScaledToZero")
+"""The reasons of a ModelDeployment that is ready and has no warning."""
 _REGISTRY_TROUBLES = {
     "HostHeaderRefused": "start the MLflow server with --allowed-hosts and every host name that clients use",
     "Unauthorized": "correct the operator's credentials: registries.NAME.credentials in the chart's values",
@@ -310,12 +312,14 @@ def _deployments(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.UNKNOWN, "ModelDeployments", "you may not list them in all namespaces")
         return
     now = datetime.now(UTC)
-    stuck = []
+    stuck, warned = [], []
     for deployment in facts.deployments:
         snapshot = Snapshot(deployment, now)
         found = summarise(snapshot)
         if found.verdict is Verdict.FAILED:
             stuck.append(f"{snapshot.namespace}/{snapshot.name} ({found.reason})")
+        elif found.verdict is Verdict.CURRENT and found.reason not in _AT_EASE:
+            warned.append(f"{snapshot.namespace}/{snapshot.name} ({found.reason})")
     total = len(facts.deployments)
     if stuck:
         text = f"{len(stuck)} of {total} need a person: {_some(stuck)}"
@@ -327,6 +331,9 @@ def _deployments(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.GOOD, "ModelDeployments", f"{total}, and none needs a person")
+    if warned:
+        text = f"{len(warned)} of {total} serve with a warning: {_some(warned)}"
+        yield Finding(Level.NOTE, "ModelDeployments", text, "run kubectl model status NAME -n NAMESPACE")
 
 
 def _some(items: list[str], separator: str = ", ") -> str:

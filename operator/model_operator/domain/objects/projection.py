@@ -65,8 +65,8 @@ def project(kind: Kind, body: Object) -> Object:
     """The kept part of an object: all fields that its view reads.
 
     Pods keep the fields for verdicts, EndpointSlices the names and readiness of their pods, autoscalers whether they
-    are at their maximum. Disruption budgets lose the status, ConfigMaps all but the metadata, and other kinds only
-    managedFields.
+    are at their maximum and why they can't work. Disruption budgets lose the status, ConfigMaps all but the metadata,
+    and other kinds only managedFields.
     """
     if kind is Kind.POD:
         return _slim_pod(body)
@@ -85,7 +85,12 @@ def project(kind: Kind, body: Object) -> Object:
 
 
 def _slim_autoscaler_status(status: Object) -> Object:
-    conditions = [_pick(one, ("type", "status", "reason")) for one in status.get("conditions") or []]
+    conditions = []
+    for one in status.get("conditions") or []:
+        # all other messages may change with each size
+        why = one.get("type") in ("AbleToScale", "ScalingActive") and one.get("status") == "False"
+        more = ("message", "lastTransitionTime") if why else ()
+        conditions.append(_pick(one, ("type", "status", "reason", *more)))
     return _pick(status, ("currentReplicas",)) | {"conditions": conditions}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model_operator.api import names
 from model_operator.domain.objects.children import Child, child_fields
-from model_operator.domain.objects.conditions import MISSING, read_conditions
+from model_operator.domain.objects.conditions import MISSING, Condition, read_conditions
 from model_operator.domain.objects.fields import Object, count, part, spec, status
 from model_operator.domain.objects.kinds import Kind
 
@@ -19,6 +19,10 @@ class Autoscaler(Child):
     """The Deployment that it scales. Empty if it names none."""
     at_maximum: bool
     """Whether it would add more pods but has reached ``maxReplicas``."""
+    able_to_scale: Condition = MISSING
+    """Whether it can read and set the size of its Deployment."""
+    scaling_active: Condition = MISSING
+    """Whether it can compute a size from its metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,8 @@ class DisruptionBudget(Child):
 def read_autoscaler(raw: Object) -> Autoscaler:
     """The view of a HorizontalPodAutoscaler."""
     wanted, seen = spec(raw), status(raw)
-    limited = read_conditions(seen).get("ScalingLimited", MISSING)
+    conditions = read_conditions(seen)
+    limited = conditions.get("ScalingLimited", MISSING)
     most = count(wanted.get("maxReplicas"))
     return Autoscaler(
         **child_fields(Kind.AUTOSCALER, raw),
@@ -40,6 +45,8 @@ def read_autoscaler(raw: Object) -> Autoscaler:
         at_maximum=limited.is_true
         and limited.reason == "TooManyReplicas"
         and count(seen.get("currentReplicas")) >= most > 0,
+        able_to_scale=conditions.get("AbleToScale", MISSING),
+        scaling_active=conditions.get("ScalingActive", MISSING),
     )
 
 

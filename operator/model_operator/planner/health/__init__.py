@@ -4,6 +4,7 @@
 serving revision.
 """
 
+from model_operator.planner.health.autoscaling import IdleAutoscaler, find_idle_autoscaler
 from model_operator.planner.health.candidate import Judgement, judge_candidate_pods, self_test_outcome
 from model_operator.planner.health.crashes import (
     LONGEST_CALM,
@@ -23,6 +24,7 @@ __all__ = [
     "REASONS",
     "CrashLoop",
     "Failure",
+    "IdleAutoscaler",
     "Judgement",
     "Load",
     "Reason",
@@ -30,6 +32,7 @@ __all__ = [
     "failure",
     "find_calm",
     "find_crash_loop",
+    "find_idle_autoscaler",
     "judge_candidate_pods",
     "judge_serving_pods",
     "self_test_outcome",

@@ -9,6 +9,7 @@ from model_operator.domain.revision import Revision
 from model_operator.domain.rollout import Phase, Serving
 from model_operator.domain.world import World
 from model_operator.planner.decision import Decision
+from model_operator.planner.health import find_idle_autoscaler
 from model_operator.planner.manifests import extract_pod_spec, same_target
 from model_operator.planner.status.blockers import (
     Blocker,
@@ -135,6 +136,9 @@ def _rolled_out(world: World, decision: Decision, serving: Serving) -> Readiness
         return Readiness(True, left.reason, left.message)
     if lost := describe_lost_scripts(world, decision, serving):
         return Readiness(True, "ScriptsMissing", lost)
+    idle = find_idle_autoscaler(world.children.autoscaler) if world.spec.autoscaling else None
+    if idle and world.now >= idle.report_at:
+        return Readiness(True, "ScalingInactive", f"version {serving.version} serves, but {idle.message}")
     return Readiness(True, "Serving", f"version {serving.version} serves")
 
 

@@ -29,6 +29,7 @@ from model_operator.planner.health import (
     ServingJudgement,
     find_calm,
     find_crash_loop,
+    find_idle_autoscaler,
     judge_candidate_pods,
     judge_serving_pods,
     self_test_outcome,
@@ -95,12 +96,14 @@ def _settle(world: World, decision: Decision, serving: Serving, *, pending: bool
 
 
 def serving_moments(world: World, decision: Decision) -> Iterator[datetime]:
-    """When the watch window ends, or a problem of the serving revision becomes a failure."""
+    """When the watch window ends, or a problem of the serving revision or its autoscaler has lasted long enough."""
     serving = decision.state.serving
     moments = [serving.watch_ends, _find_deadline(world, serving)] if serving else []
     moments.append(decision.look_at)
     if decision.watched:
         moments.append(_find_restored_window_end(world, decision.state))
+    if world.spec.autoscaling and (idle := find_idle_autoscaler(world.children.autoscaler)):
+        moments.append(idle.report_at)
     yield from (moment for moment in moments if moment)
 
 
