@@ -5,6 +5,7 @@ The model of scikit-learn is left out where that is not installed.
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import getpass
 import importlib.util
@@ -52,6 +53,10 @@ class Obedient(mlflow.pyfunc.PythonModel):
             ctypes.CDLL(os.environ["MODEL_DIR"] + "/artifacts/libtrees.so")
         if self.on_load == "program":
             subprocess.run(["java-of-tomorrow", "-version"], check=True)
+        if self.on_load == "former-standard":
+            collections.Mapping  # noqa: B018 - Python had it before 3.10
+        if self.on_load == "own-standard":
+            print(types.SimpleNamespace().weights)
         if self.on_load == "former-name":
             np.zeros(2, np.float)  # NumPy had it before 1.24
         if self.on_load == "own-name":
@@ -144,6 +149,8 @@ def main(directory: Path) -> None:
         "load-own-library": Obedient(on_load="own-library"),
         "load-program": Obedient(on_load="program"),
         "load-former-name": Obedient(on_load="former-name"),
+        "load-former-standard": Obedient(on_load="former-standard"),
+        "load-own-standard": Obedient(on_load="own-standard"),
         "load-own-name": Obedient(on_load="own-name"),
         "load-crash": Obedient(on_load="crash"),
         "predict-imports": Obedient(on_predict="import"),

@@ -63,6 +63,22 @@ def remake(model: Path, to: Path, python: str = "", requirements: str = "") -> P
             "load-former-name", "", "scipy==1.5\n", (50, "LoadFailed"), (), id="while another library differs"
         ),
         pytest.param(
+            "load-former-standard",
+            OTHER_PYTHON,
+            "",
+            (56, "ImageMismatch"),
+            ("'collections' has no attribute 'Mapping'", f"Python {OTHER_PYTHON} (the image has"),
+            id="a name that Python had",
+        ),
+        pytest.param(
+            "load-own-standard",
+            OTHER_PYTHON,
+            "",
+            (50, "LoadFailed"),
+            ("weights",),
+            id="a name of the model's own in an object of Python's",
+        ),
+        pytest.param(
             "load-raises",
             OTHER_PYTHON,
             "numpy>=3 ; python_version > '3'\n",

@@ -51,6 +51,23 @@ NAMED_MODULE = re.compile(
     r"No module named '([\w.]+)'|<module '([\w.]+)'|module '([\w.]+)' has no attribute"
     r"|cannot import name .* from '([\w.]+)'"
 )
+# with those of the other releases that are still in use
+STANDARD = set(getattr(sys, "stdlib_module_names", ("builtins", "collections", "inspect", "types"))) | {
+    *(
+        "asynchat",
+        "asyncore",
+        "audioop",
+        "cgi",
+        "crypt",
+        "distutils",
+        "imp",
+        "imghdr",
+        "pipes",
+        "smtpd",
+        "telnetlib",
+    ),
+    *("tomllib", "zoneinfo", "graphlib", "annotationlib"),
+}
 # columns are attributes of a table, too, so only these names are known to be of an older pandas
 FORMER_OF_TABLES = {"append", "iteritems", "ix", "lookup", "mad", "as_matrix", "get_value"}
 
@@ -110,11 +127,9 @@ def blame_image(
     wanted = next(
         (f" (its requirements: {d.name} {d.model})" for d in differences if _normalize(d.name) == top), ""
     )
-    own = (
-        ""
-        if wanted or _requires(model_dir, top)
-        else ". If it is a module of yours, log the model with code_paths"
-    )
+    own = ". If it is a module of yours, log the model with code_paths"
+    if wanted or _requires(model_dir, top) or "." in (missing.name or ".") or (missing.name in STANDARD):
+        own = ""
     return DefiniteError(
         "RequirementMissing",
         f"the model needs {module}{wanted}, which the server's image does not have in the right version"
@@ -264,6 +279,8 @@ def _suspects(causes: list[BaseException], differences: list[Difference], loadin
     named = {module for cause in causes for module in _named_modules(cause)}
     if named:
         wanted = {_normalize(_distribution(module)) for module in named}
+        if named & STANDARD:
+            return [d for d in differences if d.name == PYTHON]
         # a missing library is reported as such
         return [d for d in differences if _normalize(d.name) in wanted and d.image]
     if not loading:
@@ -293,7 +310,8 @@ def _named_modules(cause: BaseException) -> Iterator[str]:
     if isinstance(cause, AttributeError) and (missed := getattr(cause, "obj", None)) is not None:
         kind = missed if isinstance(missed, type) else type(missed)
         top = kind.__module__.split(".")[0]
-        if top != "builtins" and (top != "pandas" or getattr(cause, "name", "") in FORMER_OF_TABLES):
+        # an object of the standard library may have any attribute that the model's code sets
+        if top not in STANDARD and (top != "pandas" or getattr(cause, "name", "") in FORMER_OF_TABLES):
             yield top
 
 
