@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.e2e.stage import BETTER, GOOD, Stage
 from tests.workbench import Load
 
 pytestmark = pytest.mark.full
+REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 SCALED = {"minReplicas": 1, "maxReplicas": 3, "targetCPUUtilizationPercentage": 1000}
 
 
@@ -123,6 +125,65 @@ def test_a_deployment_of_that_name_that_is_not_ours_stays_untouched(stage: Stage
 
     stage.cluster.delete("Deployment", "iris")
     stage.cluster.until_serving("iris", GOOD)
+
+
+def test_a_policy_that_raises_requests_is_accepted_and_drift_beside_it_is_not(stage: Stage) -> None:
+    cluster = stage.cluster
+    cpu = "/spec/template/spec/containers/0/resources/requests/cpu"
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}
+    chosen = {"matchLabels": {"kubernetes.io/metadata.name": cluster.name}}
+    mutation = f'[JSONPatch{{op: "replace", path: "{cpu}", value: "60m"}}]'
+    policy = {
+        "matchConstraints": {
+            "resourceRules": [{**rule, "operations": ["CREATE", "UPDATE"]}],
+            "namespaceSelector": chosen,
+        },
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": mutation}}],
+    }
+    objects = {
+        "mutatingadmissionpolicies": policy,
+        "mutatingadmissionpolicybindings": {"policyName": cluster.name},
+    }
+    http = stage.bench.api.http
+    try:
+        for plural, spec in objects.items():
+            body = {"metadata": {"name": cluster.name}, "spec": spec}
+            http.post(f"{REGISTRATION}/{plural}", json=body).raise_for_status()
+        # the API server takes a moment to learn of a policy, and the first write must meet it
+        time.sleep(5)
+        stage.create_serving("iris")
+        assert _cpu(deployment(stage)) == "60m"
+        pods = {pod["metadata"]["uid"] for pod in cluster.pods("iris")}
+        cluster.patch("Deployment", "iris", {"spec": {"minReadySeconds": 77}})
+        cluster.until("it is set back", lambda: deployment(stage)["spec"]["minReadySeconds"] == 3, 20)
+        cluster.until_serving("iris", GOOD)
+        assert _cpu(deployment(stage)) == "60m"
+        assert {pod["metadata"]["uid"] for pod in cluster.pods("iris")} == pods
+        stage.alias("iris", BETTER)
+        cluster.until_serving("iris", BETTER)
+    finally:
+        for plural in objects:
+            http.delete(f"{REGISTRATION}/{plural}/{cluster.name}")
+    assert _cpu(deployment(stage)) == "60m"
+    conditions = {condition["type"] for condition in cluster.status("iris")["conditions"]}
+    assert "Reconciling" not in conditions
+
+
+def test_a_second_track_gets_round_a_model_deployment_of_its_name(stage: Stage) -> None:
+    stage.create_serving("iris", rollout={"strategy": "BlueGreen"})
+    stage.create_serving("iris-green")
+    stage.alias("iris", BETTER)
+    stage.cluster.until_serving("iris", BETTER)
+    stage.cluster.until_serving("iris-green", GOOD)
+    found = stage.cluster.get("Deployment", "iris-green")
+    assert found
+    assert found["metadata"]["labels"]["model-operator.io/deployment"] == "iris-green"
+    assert stage.cluster.status("iris")["serving"]["track"] == "iris-green"
+
+
+def _cpu(found: dict[str, Any]) -> str:
+    return str(found["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"])
 
 
 def deployment(stage: Stage) -> dict[str, Any]:

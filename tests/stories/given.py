@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.stories.pods import Behaviour
-from tests.stories.simulation import SimulatedCluster, outage, settle_on
+from tests.stories.simulation import NAMESPACE, SimulatedCluster, outage, settle_on
 
-from model_operator.domain.objects import Kind
+from model_operator.domain.objects import Kind, ObjectRef
 from model_operator.domain.registry import Resolution, ResolutionReason, VersionFacts
 from model_operator.domain.world import RefusalKind
 
@@ -99,6 +99,10 @@ class Given:
     def name_is_taken(self, kind: Kind) -> None:
         """An object of that kind and name belongs to somebody else."""
         self.cluster.refused[kind] = (RefusalKind.NAME_TAKEN, "it was there before")
+
+    def another_has(self, *needed: tuple[Kind, str]) -> None:
+        """Another ModelDeployment has children of these names, or needs them from now on."""
+        self.cluster.taken = frozenset(ObjectRef(kind, NAMESPACE, name) for kind, name in needed)
 
     def api_server_refuses(self, kind: Kind, message: str) -> None:
         """The API server finds objects of that kind invalid."""

@@ -22,7 +22,7 @@ from tests.stories.pods import GOOD, Behaviour, Pod
 from model_operator.api import SpecError, names, parse
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.controller.observe import assemble
-from model_operator.domain.objects import Kind
+from model_operator.domain.objects import Kind, ObjectRef
 from model_operator.domain.plan import Apply, Create, Plan
 from model_operator.domain.registry import (
     FactsWanted,
@@ -61,6 +61,8 @@ class SimulatedCluster:
     registry_failure: Resolution | None = None
     refused: dict[Kind, tuple[RefusalKind, str]] = field(default_factory=dict)
     """Kinds whose creation and apply the API server refuses."""
+    taken: frozenset[ObjectRef] = frozenset()
+    """Names that another ModelDeployment has or needs."""
     uid: str = "uid-md"
     code_generation: str = "1"
     """A newer operator has other scripts, so it would render pods differently."""
@@ -291,6 +293,7 @@ class SimulatedCluster:
             spec_error=spec_error,
             credentials_error=self.credentials_error,
             slot_free=self.slot_free,
+            taken=self.taken,
             refused_writes=self.refused_writes,
             traffic=self.kubernetes.traffic,
             facts=self._known_facts(),
@@ -316,7 +319,9 @@ class SimulatedCluster:
 
     def previewed_versions(self) -> dict[str, int]:
         """How many pods the Service that shows a candidate reaches, by model version."""
-        return _by_version(self.kubernetes.reached(self.now, self.name + names.PREVIEW_SUFFIX))
+        previews = [name for kind, name in self.objects if kind is Kind.SERVICE and name != self.name]
+        assert len(previews) < 2
+        return _by_version(self.kubernetes.reached(self.now, *previews)) if previews else {}
 
     def sizes(self) -> dict[str, int]:
         """The wanted replicas of every track."""
@@ -391,6 +396,7 @@ class SimulatedCluster:
                 [pod.as_object(self.now) for pod in self.pods],
                 self.kubernetes.slices(),
                 [self.status, self.spec, self.generation, self.annotations, self.uid, self.slot_free],
+                [repr(sorted(map(str, self.taken)))],
                 [self.credentials_error, self.code_generation],
                 [repr(self._resolve()), repr(self.refused_writes), repr(self.kubernetes.traffic)],
                 [repr(self._known_facts())],

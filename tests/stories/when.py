@@ -118,6 +118,12 @@ class When:
         self.cluster.remove(kind)
         self.time_passes(wait)
 
+    def deployment_is_deleted(self, name: str, wait: float = 0) -> None:
+        """Somebody deletes the Deployment of that name."""
+        self.narrated(f"somebody deletes the Deployment {name}")
+        del self.cluster.objects[(Kind.DEPLOYMENT, name)]
+        self.time_passes(wait)
+
     def child_is_changed(
         self, kind: Kind, text: str, change: Callable[[Json], None], wait: float = 0
     ) -> None:

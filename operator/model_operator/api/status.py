@@ -48,7 +48,10 @@ Message = Annotated[str, Field(max_length=8192)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 _ALIAS = "Reference that selected the version: @champion, 3, latest."
-_TRACK = "Deployment that runs it: the name of your ModelDeployment, or that name with -green."
+_TRACK = (
+    "Track that runs it: the name of your ModelDeployment, or that name with -green. Its Deployment has the same name, "
+    "or one with a hash at the end if another ModelDeployment has taken that."
+)
 _REASON = "Reason in one word, for programs."
 
 

@@ -204,6 +204,10 @@ class Cache:
         known = self._entries.get(ref)
         return _unpack(known) if known else None
 
+    def has(self, ref: ObjectRef) -> bool:
+        """Whether there is that object."""
+        return ref in self._entries
+
     def model_deployments(self) -> list[Key]:
         """The keys of all ModelDeployments."""
         return sorted((ref.namespace, ref.name) for ref in self._entries if ref.kind is Kind.MODEL_DEPLOYMENT)

@@ -157,6 +157,8 @@ class Executor:
             await self._kube.apply(action.ref, body, uid=found.uid)
             return None
         text = "it existed before and does not have the operator's labels"
+        if found.labelled_for:
+            text = f"it belongs to the ModelDeployment {found.labelled_for}"
         return RefusedWrite(action.ref, RefusalKind.NAME_TAKEN, text)
 
 

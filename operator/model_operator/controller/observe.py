@@ -31,10 +31,11 @@ from model_operator.domain.objects import (
     read_pod,
     read_service,
 )
+from model_operator.domain.objects.projection import owner_of
 from model_operator.domain.registry import ImageContents, Resolution, ResolutionReason
 from model_operator.domain.world import Children, Defaults, PodRegistry, RefusedWrite, Traffic, World
 from model_operator.kube import KubeClient
-from model_operator.planner.manifests import read_revision
+from model_operator.planner.manifests import read_revision, spare_name
 from model_operator.registry import WantedModel
 from model_operator.settings import Settings
 
@@ -113,6 +114,7 @@ class Observer:
             spec_error=spec_error,
             credentials_error=credentials_error,
             slot_free=self._slots.free_for(key),
+            taken=taken_names(self._cache, key),
             refused_writes=refused_writes,
             traffic=self._traffic(key, seen),
             facts=self._services.facts.look_up(key),
@@ -158,14 +160,49 @@ def pod_scripts() -> Mapping[str, str]:
     }
 
 
+def contested_names(key: Key) -> tuple[ObjectRef, ...]:
+    """The names of children that another ModelDeployment of the namespace may derive, too.
+
+    Other derived names end in a hash after a fixed word or a number, so they differ between any two ModelDeployments.
+    """
+    namespace, name = key
+    return (
+        ObjectRef(Kind.DEPLOYMENT, namespace, name),
+        ObjectRef(Kind.DEPLOYMENT, namespace, name + names.SECOND_TRACK_SUFFIX),
+        ObjectRef(Kind.SERVICE, namespace, name + names.PREVIEW_SUFFIX),
+    )
+
+
+def taken_names(cache: Snapshots, key: Key) -> frozenset[ObjectRef]:
+    """Those names of the children of ``key`` that another ModelDeployment of the namespace uses, or will need."""
+    return frozenset(ref for ref in contested_names(key) if _is_taken(cache, key, ref))
+
+
+def _is_taken(cache: Snapshots, key: Key, ref: ObjectRef) -> bool:
+    # a ModelDeployment needs its own name, also before it has any child
+    other = ref.name != key[1] and cache.get(ObjectRef(Kind.MODEL_DEPLOYMENT, key[0], ref.name))
+    live = cache.get(ref)
+    return bool(other) or (live is not None and owner_of(ref.kind, live) != key)
+
+
+def derives(namespace: str, name: str) -> tuple[Key, ...]:
+    """The ModelDeployments that would derive the name ``name`` for one of their children."""
+    suffixes = (names.SECOND_TRACK_SUFFIX, names.PREVIEW_SUFFIX)
+    stems = (name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix))
+    return tuple((namespace, stem) for stem in stems if stem)
+
+
 def assemble(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
     """The children of the ModelDeployment ``name``, from all objects with its labels, by kind. Pure."""
 
     def only(kind: Kind, called: str = name) -> Object | None:
         return _only(snapshot, kind, called)
 
+    def either(kind: Kind, called: str) -> Object | None:
+        return only(kind, called) or only(kind, spare_name(name, called))
+
     preview = name + names.PREVIEW_SUFFIX
-    service, shown = only(Kind.SERVICE), only(Kind.SERVICE, preview)
+    service, shown = only(Kind.SERVICE), either(Kind.SERVICE, preview)
     scaler, budget = only(Kind.AUTOSCALER), only(Kind.DISRUPTION_BUDGET)
     kept = sorted(snapshot.get(Kind.REVISION, ()), key=lambda raw: count(raw.get("revision")))
     slices = map(read_endpoint_slice, snapshot.get(Kind.ENDPOINT_SLICE, ()))
@@ -173,7 +210,7 @@ def assemble(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
         deployments={
             track: read_deployment(raw)
             for track in (name, name + names.SECOND_TRACK_SUFFIX)
-            if (raw := only(Kind.DEPLOYMENT, track)) is not None
+            if (raw := either(Kind.DEPLOYMENT, track)) is not None
         },
         service=read_service(service) if service else None,
         preview=read_service(shown) if shown else None,
@@ -183,7 +220,9 @@ def assemble(snapshot: Mapping[Kind, Sequence[Object]], name: str) -> Children:
         revisions=tuple(revision for raw in kept if (revision := read_revision(raw)) is not None),
         revision_objects=tuple(read_child(Kind.REVISION, raw) for raw in kept),
         pods=tuple(map(read_pod, snapshot.get(Kind.POD, ()))),
-        endpoint_slices=tuple(found for found in slices if found.service in (name, preview)),
+        endpoint_slices=tuple(
+            found for found in slices if found.service in (name, preview, spare_name(name, preview))
+        ),
     )
 
 

@@ -30,9 +30,11 @@ from model_operator.controller.kopf_pump import (
     whole,
 )
 from model_operator.controller.liveness import Liveness
+from model_operator.controller.observe import derives
 from model_operator.controller.relist import Enqueue
 from model_operator.controller.workqueue import Backoff
-from model_operator.domain.objects import Kind, Object
+from model_operator.domain.objects import Kind, Object, ObjectRef
+from model_operator.domain.objects.projection import ref_of
 from model_operator.kube import KubeClient
 from model_operator.kube.resources import collection_path, group_and_plural
 
@@ -78,8 +80,15 @@ def watch_registry(
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 
     def take(kind: Kind, item: Object, *, gone: bool = False) -> None:
+        ref = ref_of(kind, item)
+        known = cache.has(ref)
         for key in (cache.remove if gone else cache.put)(kind, item):
             enqueue(key)
+        if kind is Kind.MODEL_DEPLOYMENT and known != cache.has(ref):
+            # others may derive a name that this one needs
+            for key in derives(ref.namespace, ref.name):
+                if cache.has(ObjectRef(Kind.MODEL_DEPLOYMENT, *key)):
+                    enqueue(key)
 
     def observe(kind: Kind) -> None:
         @kopf.on.event(*group_and_plural(kind), id=f"observe-{kind}", registry=registry)

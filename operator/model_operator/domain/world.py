@@ -65,7 +65,7 @@ class Children:
     """The objects with this ModelDeployment's labels, from the cache."""
 
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
-    """By track: the Deployment of a track has the track's name."""
+    """By track. A Deployment has its track's name, or another one if that name was taken."""
     service: Service | None = None
     preview: Service | None = None
     """The Service for testing a candidate that waits for its approval."""
@@ -183,6 +183,8 @@ class World:
     """Why the pods' credentials can't be used. Empty if they can, or if none are needed."""
     slot_free: bool = True
     """Whether one more rollout may start now."""
+    taken: frozenset[ObjectRef] = frozenset()
+    """Those names of this ModelDeployment's children that another ModelDeployment's children have, or will need."""
     refused_writes: Sequence[RefusedWrite] = ()
     """The actions of the previous plan that the API server refused."""
     traffic: Traffic = Traffic()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from typing import Any
+
 import pytest
 from tests.integration.lives.bench import Bench
 
@@ -53,3 +56,93 @@ def test_names_that_are_one_as_labels_stay_two_models(bench: Bench) -> None:
     }
     assert served == {names[0]: "1", names[1]: "2"}
     assert bench.behind("fraud-1").isdisjoint(bench.behind("fraud-2"))
+
+
+# --- names that two ModelDeployments derive ----------------------------------------------------------
+
+BLUE_GREEN = {"strategy": "BlueGreen", "watchSeconds": 1, "warmSeconds": 0}
+
+
+def versions(bench: Bench) -> str:
+    """A registered model with three versions; its alias champion is on version 1."""
+    name = f"model-{secrets.token_hex(4)}"
+    bench.register(name)
+    bench.alias(name, "champion", 1)
+    return name
+
+
+def follow(bench: Bench, name: str, model: str, **spec: Any) -> None:
+    bench.create(name, {"model": {"name": model, "alias": "champion"}, "replicas": 1, **spec})
+
+
+def never_in_conflict(bench: Bench, *names: str) -> None:
+    for name in names:
+        assert bench.events(name, "NameConflict") == []
+        assert bench.condition(name, "Ready") == ("True", "Serving")
+
+
+@pytest.mark.usefixtures("own_operator")
+@pytest.mark.parametrize("order", ["track first", "ModelDeployment first"])
+def test_a_second_track_and_a_model_deployment_of_one_name_live_side_by_side(
+    bench: Bench, model: str, order: str
+) -> None:
+    other = versions(bench)
+    scaled = {"replicas": None, "autoscaling": {"minReplicas": 1, "maxReplicas": 3}}
+    follow(bench, "churn", model, rollout=BLUE_GREEN)
+    bench.until_serving("churn", 1)
+    if order == "ModelDeployment first":
+        follow(bench, "churn-green", other, **scaled)
+        bench.until_serving("churn-green", 1)
+    bench.alias(model, "champion", 2)
+    bench.until_serving("churn", 2)
+    if order == "track first":
+        follow(bench, "churn-green", other, **scaled)
+        bench.until_serving("churn-green", 1)
+    assert bench.status("churn")["serving"]["track"] == "churn-green"
+    names = {found["metadata"]["name"] for found in bench.items("Deployment")}
+    assert {"churn", "churn-green"} < names
+    assert len(names) == 3
+    pods = bench.pod_uids()
+    bench.restart_operator()
+    for name in ("churn", "churn-green"):
+        bench.until_at_rest(name)
+    assert bench.pod_uids() == pods
+    bench.alias(other, "champion", 3)
+    bench.until_serving("churn-green", 3)
+    # the autoscaler follows the Deployment by whatever name it has
+    (scaler,) = bench.items("HorizontalPodAutoscaler")
+    target = bench.get("Deployment", scaler["spec"]["scaleTargetRef"]["name"])
+    assert target
+    assert target["metadata"]["labels"]["model-operator.io/deployment"] == "churn-green"
+    assert (bench.behind("churn"), bench.behind("churn-green")) == ({"2"}, {"3"})
+    bench.alias(model, "champion", 3)
+    bench.until_serving("churn", 3)
+    bench.alias(model, "champion", 1)
+    bench.until_serving("churn", 1)
+    assert {found["metadata"]["name"] for found in bench.items("Deployment")} == names
+    assert bench.behind("churn") == {"1"}
+    never_in_conflict(bench, "churn", "churn-green")
+
+
+def test_a_preview_makes_room_for_the_service_of_a_model_deployment(bench: Bench, model: str) -> None:
+    gates = {"approval": {"mode": "Manual", "at": "BeforeTraffic", "approved": "1"}}
+    follow(bench, "churn", model, rollout=BLUE_GREEN, gates=gates)
+    bench.until_serving("churn", 1)
+    bench.alias(model, "champion", 2)
+    bench.until("the preview shows version 2", lambda: bench.behind("churn-candidate") == {"2"})
+    follow(bench, "churn-candidate", versions(bench), rollout=BLUE_GREEN)
+    bench.until_serving("churn-candidate", 1)
+    service = bench.get("Service", "churn-candidate")
+    assert service
+    assert service["metadata"]["labels"]["model-operator.io/deployment"] == "churn-candidate"
+    candidate = bench.status("churn")["candidate"]
+    (preview,) = {found["metadata"]["name"] for found in bench.items("Service")} - {
+        "churn",
+        "churn-candidate",
+    }
+    assert f"the Service {preview}," in candidate["message"]
+    bench.until("the preview shows version 2 again", lambda: bench.behind(preview) == {"2"})
+    bench.patch("ModelDeployment", "churn", {"spec": {"gates": {"approval": {"approved": "2"}}}})
+    bench.until_serving("churn", 2)
+    bench.until("the preview is gone", lambda: bench.get("Service", preview) is None)
+    never_in_conflict(bench, "churn", "churn-candidate")

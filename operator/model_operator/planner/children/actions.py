@@ -15,6 +15,7 @@ from model_operator.planner.children.writes import adopt, apply, create, create_
 from model_operator.planner.manifests import (
     Owner,
     autoscaler,
+    called,
     controller_revision,
     deployment,
     disruption_budget,
@@ -28,9 +29,11 @@ from model_operator.planner.manifests import (
 from model_operator.planner.state import verdict_on
 from model_operator.planner.strategy.strategies import chosen_strategy
 from model_operator.planner.strategy.tracks import (
+    deployment_name,
     desired_replicas,
     idle_replicas,
     is_confirmed,
+    preview_name,
     traffic_track,
     warm_until,
 )
@@ -78,14 +81,18 @@ def _reconcile(world: World, state: RolloutState, carried: Mapping[str, Revision
     track = traffic_track(world, state)
     # the autoscaler and the budget stay where the requests are until the endpoints have moved
     settled = track if not track or is_confirmed(world, track) else _scaled_track(world) or track
-    hpa, live_hpa = autoscaler(owner, spec, settled or world.name), world.children.autoscaler
+    scaled = settled or world.name
+    hpa, live_hpa = autoscaler(owner, spec, scaled, deployment_name(world, scaled)), world.children.autoscaler
     if hpa is None and live_hpa is not None and not live_hpa.leaving:
         # before the scale below, or the autoscaler would revert it
         yield delete(world, live_hpa)
     for name, revision in carried.items():
         in_traffic = name in (track, world.service_track) or state.serving is None
-        body = deployment(owner, spec, revision, name, in_traffic=in_traffic)
-        yield from _deployment(world, state, body, moves=world.track(name).revision != revision.name)
+        body = called(
+            deployment(owner, spec, revision, name, in_traffic=in_traffic), deployment_name(world, name)
+        )
+        moves = world.track(name).revision != revision.name
+        yield from _deployment(world, state, name, body, moves=moves)
     if track:
         live, body = world.children.service, service(owner, spec, track)
         moves = live is not None and live.track != track
@@ -103,15 +110,21 @@ def _reconcile(world: World, state: RolloutState, carried: Mapping[str, Revision
 def _scaled_track(world: World) -> str:
     """The track of the autoscaler or, without one, of the disruption budget. Empty if its Deployment is gone."""
     scaler, budget = world.children.autoscaler, world.children.disruption_budget
-    track = (scaler.track if scaler else "") or (budget.track if budget else "")
-    return track if world.track(track).exists else ""
+    deployments = world.children.deployments
+    if scaler and scaler.track:
+        return next((track for track, live in deployments.items() if live.name == scaler.track), "")
+    return budget.track if budget and budget.track in deployments else ""
 
 
 def _preview(world: World, owner: Owner, state: RolloutState) -> Iterator[Action]:
     """The writes of the Service for testing a candidate before its approval."""
     live, candidate = world.children.preview, state.candidate
     if candidate is not None and candidate.phase is Phase.READY:
-        body = preview_service(owner, world.spec, candidate.track)
+        body = called(preview_service(owner, world.spec, candidate.track), preview_name(world))
+        if live is not None and live.name != name_of(body):
+            # another ModelDeployment needs the name for its own Service
+            yield from () if live.leaving else (delete(world, live),)
+            live = None
         yield from create_or_apply(world, Kind.SERVICE, body, live)
     elif live is not None and not live.leaving:
         yield delete(world, live)
@@ -129,7 +142,7 @@ def _idle(world: World, state: RolloutState, carried: Mapping[str, Revision]) ->
             yield adopt(world, live)
         desired = idle_replicas(world, state, track)
         if live.replicas != desired:
-            yield Scale(world.ref(Kind.DEPLOYMENT, track), desired, live.resource_version)
+            yield Scale(world.ref(Kind.DEPLOYMENT, live.name), desired, live.resource_version)
         elif not desired and not chosen_strategy(world.spec).beside:
             yield delete(world, live)
 
@@ -149,26 +162,28 @@ def _keep(world: World, owner: Owner, revision: Revision) -> Create:
     return Create(world.ref(Kind.REVISION, name_of(body)), body)
 
 
-def _deployment(world: World, state: RolloutState, body: Object, *, moves: bool) -> Iterator[Action]:
+def _deployment(
+    world: World, state: RolloutState, track: str, body: Object, *, moves: bool
+) -> Iterator[Action]:
     """The writes of a track's Deployment: its body, and its size if the operator sets it."""
-    live, desired = world.track(name_of(body)).deployment, desired_replicas(world, state.serving)
+    live, desired = world.track(track).deployment, desired_replicas(world, state.serving)
     if live is None:
         yield create(world, Kind.DEPLOYMENT, with_replicas(body, desired))
         return
     applied = apply(world, body, live, moves=moves)
     if applied:
         yield applied
-    size = None if live.leaving else _new_size(world, live, desired)
+    size = None if live.leaving else _new_size(world, track, live, desired)
     if size is not None:
         # the apply changes resourceVersion: a scale that names the old one would be a conflict
         version = "" if applied else live.resource_version
         yield Scale(world.ref(Kind.DEPLOYMENT, name_of(body)), size, version)
 
 
-def _new_size(world: World, live: Deployment, desired: int) -> int | None:
+def _new_size(world: World, track: str, live: Deployment, desired: int) -> int | None:
     """The size to set on a track. None if it has that size, or if an autoscaler or a person sets it."""
-    spec, followed = world.spec, world.service_track or live.name
-    if spec.autoscaling is not None and live.name == followed:
+    spec, followed = world.spec, world.service_track or track
+    if spec.autoscaling is not None and track == followed:
         # an autoscaler ignores a Deployment with 0 replicas, so a new one can't start it. With an autoscaler there,
         # a person scaled it to 0 and it stays
         asleep = live.replicas == 0 and world.children.autoscaler is None
@@ -176,7 +191,7 @@ def _new_size(world: World, live: Deployment, desired: int) -> int | None:
     if spec.replicas is not None:
         return desired if live.replicas != desired else None
     # the track that takes over needs the size of the one that serves
-    return desired if live.name != followed and live.replicas < desired else None
+    return desired if track != followed and live.replicas < desired else None
 
 
 def _adoptions(world: World) -> Iterator[Action]:

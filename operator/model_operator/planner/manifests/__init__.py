@@ -24,8 +24,10 @@ from model_operator.planner.manifests.images import ImageProblem, resolve_images
 from model_operator.planner.manifests.owner import (
     ANNOTATION_BODY,
     Owner,
+    called,
     child_labels,
     name_of,
+    spare_name,
     track_selector,
 )
 from model_operator.planner.manifests.pods import TemplateInputs, pod_template, scripts_config_map
@@ -42,6 +44,7 @@ __all__ = [
     "TemplateInputs",
     "admission_patch",
     "autoscaler",
+    "called",
     "child_labels",
     "controller_revision",
     "deployment",
@@ -63,6 +66,7 @@ __all__ = [
     "same_version",
     "scripts_config_map",
     "service",
+    "spare_name",
     "sum_requests",
     "track_selector",
     "with_replicas",

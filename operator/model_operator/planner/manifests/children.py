@@ -152,8 +152,13 @@ def _service_spec(owner: Owner, spec: ModelDeploymentSpec, track: str | None, ki
     }
 
 
-def autoscaler(owner: Owner, spec: ModelDeploymentSpec, track: str | None = None) -> dict[str, Any] | None:
-    """The HorizontalPodAutoscaler of ``track``'s Deployment, or None where the spec has no ``autoscaling``."""
+def autoscaler(
+    owner: Owner, spec: ModelDeploymentSpec, track: str | None = None, deployment_name: str = ""
+) -> dict[str, Any] | None:
+    """The HorizontalPodAutoscaler of ``track``'s Deployment, or None where the spec has no ``autoscaling``.
+
+    ``deployment_name`` is the name of that Deployment if it is not that of the track.
+    """
     scaling = spec.autoscaling
     if scaling is None:
         return None
@@ -165,7 +170,11 @@ def autoscaler(owner: Owner, spec: ModelDeploymentSpec, track: str | None = None
         target = {"type": "Utilization", "averageUtilization": cpu}
         metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
     wanted: dict[str, Any] = {
-        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": track or owner.name},
+        "scaleTargetRef": {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "name": deployment_name or track or owner.name,
+        },
         "minReplicas": scaling.min_replicas,
         "maxReplicas": scaling.max_replicas,
         "metrics": [*metrics, *deepcopy(scaling.metrics)],

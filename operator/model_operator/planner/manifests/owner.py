@@ -45,6 +45,19 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:10]
 
 
+def spare_name(owner: str, name: str) -> str:
+    """The other name of a child of the ModelDeployment ``owner``, for a ``name`` that is taken.
+
+    It depends only on the two names, so the operator finds the child again after a restart or a restore.
+    """
+    return f"{name}-{short_hash([owner, name])}"
+
+
+def called(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """The body of a child under another name."""
+    return {**body, "metadata": {**body["metadata"], "name": name}}
+
+
 def child_labels(owner: Owner) -> dict[str, str]:
     """The labels by which the operator finds its children. Pods have them too."""
     return {

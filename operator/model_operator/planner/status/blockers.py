@@ -11,6 +11,7 @@ from model_operator.domain.world import RefusalKind, RefusedWrite, World
 from model_operator.planner.decision import Decision, left_track
 from model_operator.planner.health import judge_candidate_pods
 from model_operator.planner.revisions import scripts_are_lost
+from model_operator.planner.strategy.tracks import deployment_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def _is_the_candidates(world: World, refused: RefusedWrite, state: RolloutState)
     if refused.ref.kind is not Kind.DEPLOYMENT:
         return False
     candidate = state.candidate
-    if state.serving and refused.ref.name != state.serving.track:
+    if state.serving and refused.ref.name != deployment_name(world, state.serving.track):
         return True
     if refused.kind is not RefusalKind.INVALID and state.serving is None:
         return False
@@ -65,7 +66,8 @@ def _is_the_candidates(world: World, refused: RefusedWrite, state: RolloutState)
 def find_idle_blocker(world: World, decision: Decision, serving: Serving) -> Blocker | None:
     """The obstacle to a change of a track that has neither the serving revision nor the candidate."""
     state = decision.state
-    in_use = {serving.track, state.candidate.track if state.candidate else ""}
+    in_use = {deployment_name(world, serving.track)}
+    in_use |= {deployment_name(world, state.candidate.track)} if state.candidate else set()
     for refused in world.refused_writes:
         idle = refused.ref.kind is Kind.DEPLOYMENT and refused.ref.name not in in_use
         if idle and refused.kind not in (RefusalKind.NAME_TAKEN, RefusalKind.CONTESTED):

@@ -27,7 +27,7 @@ from model_operator.planner.health import MESSAGE_LIMIT, REASONS, Failure, Judge
 from model_operator.planner.health import failure as health_failure
 from model_operator.planner.strategy.base import Hold
 from model_operator.planner.strategy.strategies import followed_strategy, is_approved_before_traffic
-from model_operator.planner.strategy.tracks import desired_replicas
+from model_operator.planner.strategy.tracks import deployment_name, desired_replicas, preview_name
 from model_operator.planner.target import find_held_revision
 
 
@@ -42,7 +42,7 @@ def judge_candidate(world: World, decision: Decision) -> Decision:
     decision = replace(decision, judgement=judgement)
     if judgement.live and _as_big_as_needed(world, decision.state, candidate):
         if _waits_for_traffic(world, decision, candidate):
-            return _show(world.spec, decision, candidate)
+            return _show(world, decision, candidate)
         if hold := _find_hold(world, decision, candidate):
             return _hold(decision, candidate, hold)
         return _go_live(world, decision, candidate, judgement)
@@ -89,7 +89,7 @@ def judge_refused_template(world: World, decision: Decision) -> Decision:
         return decision
     for refused in world.refused_writes:
         if (
-            refused.ref != world.ref(Kind.DEPLOYMENT, candidate.track)
+            refused.ref != world.ref(Kind.DEPLOYMENT, deployment_name(world, candidate.track))
             or refused.kind is RefusalKind.NAME_TAKEN
         ):
             continue
@@ -161,9 +161,9 @@ def _is_held(world: World, decision: Decision, candidate: Candidate) -> bool:
     return held is not None and held.name == candidate.revision
 
 
-def _show(spec: ModelDeploymentSpec, decision: Decision, candidate: Candidate) -> Decision:
+def _show(world: World, decision: Decision, candidate: Candidate) -> Decision:
     message = (
-        "all pods are ready and get no requests yet. Test them through the Service with the suffix -candidate, then "
+        f"all pods are ready and get no requests yet. Test them through the Service {preview_name(world)}, then "
         f'set spec.gates.approval.approved to "{candidate.version}" to move the traffic'
     )
     shown = replace(candidate, phase=Phase.READY, reason="WaitingForApproval", message=message, deadline=None)

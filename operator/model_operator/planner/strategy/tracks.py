@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.domain.objects import Kind
 from model_operator.domain.rollout import RolloutState, Serving
 from model_operator.domain.world import World
-from model_operator.planner.manifests import initial_replicas
+from model_operator.planner.manifests import initial_replicas, spare_name
 from model_operator.planner.strategy.strategies import chosen_strategy
 
 
@@ -21,6 +22,25 @@ def other_track(world: World, track: str) -> str:
     """The other one of the two tracks."""
     second = f"{world.name}{names.SECOND_TRACK_SUFFIX}"
     return second if track == world.name else world.name
+
+
+def deployment_name(world: World, track: str) -> str:
+    """The name of a track's Deployment: that of the track, or another one if a ModelDeployment has taken that.
+
+    ModelDeployments ``churn`` and ``churn-green`` both derive a Deployment ``churn-green``. A Deployment keeps its
+    name for its whole life.
+    """
+    if (live := world.track(track).deployment) is not None:
+        return live.name
+    return spare_name(world.name, track) if world.ref(Kind.DEPLOYMENT, track) in world.taken else track
+
+
+def preview_name(world: World) -> str:
+    """The name of the Service for testing a candidate. It makes room for another ModelDeployment's Service."""
+    name, live = world.name + names.PREVIEW_SUFFIX, world.children.preview
+    if world.ref(Kind.SERVICE, name) in world.taken:
+        return spare_name(world.name, name)
+    return live.name if live is not None else name
 
 
 def candidate_track(world: World, state: RolloutState) -> str:
