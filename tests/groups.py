@@ -13,6 +13,7 @@ import pytest
 GROUPS = {
     # servers and endings of processes, each made once for all cases of the file
     "tests/contract/test_serve.py": "serve",
+    "tests/contract/test_scoring_agreement.py": "scoring",
     "tests/contract/test_fetch.py": "fetch",
     # an MLflow server without users
     "tests/contract/test_fetch_certificate.py": "registry without users",

@@ -115,6 +115,8 @@ def _forks(script: str) -> ForkServer:
         "PROMETHEUS_DISABLE_CREATED_SERIES": "true",
         # a library's threads would not be there in a forked process
         "OPENBLAS_NUM_THREADS": "1",
+        # an error may print a set, and tests compare the errors of two processes
+        "PYTHONHASHSEED": "0",
     }
     return ForkServer(str(ensure_python()), IMPORTS[script], environment)
 

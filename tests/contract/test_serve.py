@@ -228,7 +228,12 @@ async def test_a_request_that_never_ends_is_given_up(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": "/invocations", "headers": [(b"content-type", b"application/json")]}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/invocations",
+        "headers": [(b"content-type", b"application/json")],
+    }
     await front.Front(None, Metrics, 100)(scope, receive, send)
     assert sent[0]["status"] == 408
     assert counted == [408]

@@ -39,5 +39,6 @@ def shorten(text: str) -> str:
     # the signature of a pre-signed address
     text = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", text)
     text = " ".join(text.split())
-    data = text.encode()
+    # half of a surrogate pair, which JSON can carry, has no bytes of its own
+    data = text.encode(errors="replace")
     return text if len(data) <= MESSAGE_BYTES else data[: MESSAGE_BYTES - 3].decode(errors="ignore") + "..."

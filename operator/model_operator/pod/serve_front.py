@@ -82,7 +82,8 @@ class Front:
             return
         self.in_flight += 1
         try:
-            if scope["path"] == PREDICTION_PATH:
+            # MLflow answers any other method with 405, which is no request to the model
+            if scope["path"] == PREDICTION_PATH and scope["method"] == "POST":
                 await self._predict_and_count(scope, receive, last_answer_closes)
             else:
                 await self.app(scope, receive, last_answer_closes)
@@ -213,10 +214,20 @@ class Front:
                 start = message
                 return
             answer.append(message.get("body", b""))
-            if not message.get("more_body"):
-                await self._pass_back(start, b"".join(answer), send)
 
-        await self.app(scope, replay, collect)
+        try:
+            await self.app(scope, replay, collect)
+        except Exception:
+            if _is_text(body) and not start:
+                raise
+            # raised again, uvicorn would close the connection, and the caller's next request on it would be lost
+            log.exception("MLflow's application raised an exception over a request")
+        if _is_text(body) or start.get("status", 500) < 500:
+            await self._pass_back(start, b"".join(answer), send)
+            return
+        # MLflow 2 answers 500 in this case. That would count against the model
+        error = {"error_code": "BAD_REQUEST", "message": "The request is not valid UTF-8."}
+        await _answer(send, 400, error)
 
     async def _pass_back(self, start: Message, body: bytes, send: Send) -> None:
         if start["status"] >= 400 and (text := message_of(body)):
@@ -234,6 +245,14 @@ class Front:
         headers.append((b"content-length", str(len(body)).encode()))
         await send({**start, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def without_nan(body: bytes) -> bytes:

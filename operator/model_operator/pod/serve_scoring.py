@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,8 @@ class Prediction:
 class ModelUnderWatch:
     """A loaded model with separate errors for its own faults and the caller's.
 
-    MLflow answers 400 both to bad input and to an exception in the model. Here, MLflow's own exceptions (about the
-    input) stay 400, and any other exception becomes an error 500 without a stack trace.
+    MLflow answers 400 both to bad input and to an exception in the model. Here, exceptions that MLflow's own code
+    raises (about the input) stay 400, and any other exception becomes an error 500 without a stack trace.
     """
 
     def __init__(self, model: Any, failure: Callable[[str], Exception]) -> None:
@@ -67,6 +68,8 @@ class ModelUnderWatch:
         except Exception as error:
             self.last_error = describe(error)
             self.last_exception = error if self.remembers else None
+            if _is_of_mlflow(error):
+                raise
             log.exception("the model raised an exception while predicting")
             raise self._failure(
                 f"the model raised {type(error).__name__} while predicting (see the server's log)"
@@ -74,6 +77,14 @@ class ModelUnderWatch:
         if self.remembers:
             self.last_prediction = Prediction(rows, answer)
         return answer
+
+
+def _is_of_mlflow(error: BaseException) -> bool:
+    """Whether only MLflow's own code took part: it converts the input, such as chat messages, for the model."""
+    # the first frame is the caller of this function. A method that dataclasses generates has no file of its own
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
+    modules = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames}
+    return modules == {"mlflow"}
 
 
 def _rows(data: Any) -> int | None:
