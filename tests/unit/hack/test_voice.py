@@ -87,14 +87,8 @@ def test_texts_of_the_code_are_held_to_all_but_the_readers_share(kind: str) -> N
     ]
 
 
-def test_a_text_that_comes_later_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice, "LATER", ("operator/old",))
-    assert find_faults(Text("operator/old/x.py", "messages", "It mends it.")) == []
-    assert find_faults(Text("operator/older.py", "messages", "It mends it.")) != []
-
-
 def test_every_entry_of_the_lists_exists() -> None:
-    entries = (*voice.LATER, *voice.PAGES, *voice.SOURCES)
+    entries = (*voice.PAGES, *voice.SOURCES)
     assert [entry for entry in entries if not (voice.ROOT / entry).exists()] == []
 
 
