@@ -30,6 +30,8 @@ _LETTERS = {Moment.BEFORE: "b", Moment.AFTER: "a"}
 _NAME = re.compile(r"(?P<name>[a-z]+-\d\d[abu])(?![a-z0-9])")
 _OBJECT = re.compile(r"(/namespaces/[^/]+/[^/]+)/[^/]+")
 _DURATION = re.compile(r"\d+ s\b")
+_BY_TIME = ("RegistryUnreachable", "ErrorsNotJudged")
+"""Reasons of events that depend on how long a life took."""
 
 
 def owner(name: str) -> str | None:
@@ -241,11 +243,9 @@ class Scaffold:
                     found[name][kind].append(obj)
         events: dict[str, Counter[str]] = defaultdict(Counter)
         for event in self.bench.items("Event"):
-            # on a machine without a free core the registry's answer may be late; that no kill brings about
-            if (
-                event["involvedObject"]["kind"] == "ModelDeployment"
-                and event["reason"] != "RegistryUnreachable"
-            ):
+            # no kill brings these about: the registry's answer is late on a machine without a free core, and a minute
+            # without metrics is told
+            if event["involvedObject"]["kind"] == "ModelDeployment" and event["reason"] not in _BY_TIME:
                 text = f"{event['reason']}: {_DURATION.sub('N s', event['message'])}"
                 events[event["involvedObject"]["name"]][text] += event.get("count") or 1
         outcomes = {}

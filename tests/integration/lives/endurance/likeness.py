@@ -33,6 +33,9 @@ _VOLATILE = frozenset(
         "pod-template-hash",
         # a namesake's ReplicaSet was not gone yet: the Deployment controller takes another hash
         "collisionCount",
+        # nobody listens at the pods' addresses, which is told after a minute
+        "errorsNotJudged",
+        "errorsNotJudgedSince",
         # a hash of what we applied, names and uids included
         "model-operator.io/body",
     }

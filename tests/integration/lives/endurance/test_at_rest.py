@@ -21,6 +21,7 @@ from tests.integration.lives.bench import Bench
 from tests.integration.lives.endurance.whole_lives import LOAD_FAILED, condition
 from tests.integration.lives.kubelet import ScriptedKubelet
 from tests.integration.lives.operator_process import OperatorProcess
+from tests.integration.lives.test_watch import make_it_idle_for_long
 from tests.mlflow_server import MlflowServer
 
 Json = dict[str, Any]
@@ -149,6 +150,8 @@ def test_nothing_is_written_while_nothing_happens(rest: Rest) -> None:
         return (rejected, unresolved, told["True", "Serving"]) == (1, 1, OBJECTS - 2) and all_settled()
 
     bench.until("all have followed", all_followed, PATIENCE_SECONDS, every=1)
+    # no autoscaler can work here, which would be told in five minutes
+    make_it_idle_for_long(bench, "churn-0002")
     # Kubernetes' own controllers have to come to rest as well
     bench.until_still("nobody writes", bench.versions, 5, PATIENCE_SECONDS, every=1)
 
