@@ -128,6 +128,10 @@ benchmark-registry: install programs ## Cost of polling 5,000 models, and time f
 dashboard-picture: install programs ## Draw the dashboard's panels with data of a real Prometheus: docs/pictures/dashboard.png
 	$(BIN)/python -m tests.monitoring.picture docs/pictures/dashboard.png
 
+.PHONY: benchmark-serving
+benchmark-serving: install ## Requests a second of serve.py beside MLflow's server, MLServer and the least, on one core
+	$(BIN)/python -m benchmarks.serving
+
 .PHONY: benchmark-scale
 benchmark-scale: install programs ## 100 to 5,000 ModelDeployments: time, writes, memory, fairness; SIZES=100,500 chooses
 	$(BIN)/python -m benchmarks.scale --sizes $(SIZES)
@@ -169,6 +173,7 @@ lock: install ## Choose the newest allowed dependencies and lock them, with hash
 	$(UV_COMPILE) --upgrade requirements/mlflow.in -o requirements/mlflow.txt
 	$(UV_COMPILE) --upgrade requirements/mlflow2.in -o requirements/mlflow2.txt
 	$(UV_COMPILE) --upgrade requirements/object-store.in -o requirements/object-store.txt
+	$(UV_COMPILE) --upgrade requirements/mlserver.in -o requirements/mlserver.txt
 	$(UV_COMPILE) --upgrade requirements/audit.in -o requirements/audit.txt
 
 .PHONY: clean
