@@ -117,7 +117,7 @@ REVERT = Picture(
     "A version that fails in its watch window, blue-green",
     "Version 8 is serving in its watch window, and version 7 is warm. Version 8 answers requests with errors. The "
     "operator writes the verdict, moves the Service back to the warm pods of version 7, and stops those of version 8.",
-    [(0.2, "8 is live"), (0.55, "10 % are 5xx"), (0.6, "the Service is back")],
+    [(0.2, "8 is live"), (0.55, "10% are 5xx"), (0.6, "the Service is back")],
     [
         Lane("champion names", [Bar(0, 1, "8", "new")]),
         Lane(

@@ -190,7 +190,7 @@ def test_the_page_of_failures_has_the_numbers_of_the_watch() -> None:
     text = FAILURES.read_text("utf-8")
     assert f"after {READINESS_PATIENCE.total_seconds():.0f} seconds | `ReadinessLost`" in text
     assert f"at least {ENOUGH_REQUESTS} | `ServerErrors`" in text
-    assert (ERROR_RATIO, "10 % of them" in text) == (0.1, True)
+    assert (ERROR_RATIO, "10% of them" in text) == (0.1, True)
     assert (BARE_EXITS, BARE_EXITS_OF_ALL_PODS) == (2, 3)
     assert "twice in one pod, or three times in all pods | `CrashLoop`" in text
 

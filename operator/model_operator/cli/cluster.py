@@ -20,7 +20,8 @@ from model_operator.kube.resources import collection_path, object_path
 if TYPE_CHECKING:  # loading Kubernetes' client is slow, and help, lint and digest don't need it
     from model_operator.kube.transport import Transport
 
-FIELD_MANAGER = "kubectl-model"
+FIELD_MANAGER = "model-operator-cli"
+"""Not a name with the prefix ``kubectl``: Flux removes the fields of those managers with its next sync."""
 TIMEOUT_SECONDS = 10.0
 PAGE = 500
 ATTEMPTS, GIVE_UP_SECONDS = 3, 15.0

@@ -211,7 +211,7 @@ def test_a_person_agrees_suspends_and_lets_go_on(bench: Bench, kubectl: Kubectl,
     bench.until_serving("churn", 1)
     written = bench.get("ModelDeployment", "churn")
     assert written
-    assert "kubectl-model" in {entry["manager"] for entry in written["metadata"]["managedFields"]}
+    assert "model-operator-cli" in {entry["manager"] for entry in written["metadata"]["managedFields"]}
     code, said = kubectl("approve", "churn")
     assert code == FAILED
     assert "no version of churn waits for approval" in words(said)

@@ -26,7 +26,7 @@ READINESS_PATIENCE = timedelta(seconds=30)
 """Counted from the loss of readiness, which the kubelet reports after three failed probes in 15 s. It outlasts a burst
 of requests or a long garbage collection, and a revert still begins within a minute of the first failed probe."""
 ENOUGH_REQUESTS = 20
-"""With fewer requests, two failed ones would already be 10 %."""
+"""With fewer requests, two failed ones would already be 10%."""
 ERROR_RATIO = 0.10
 """Far above the ratio of a healthy service, and low enough for a model that fails on one kind of input."""
 
