@@ -183,6 +183,11 @@ class Webhook:
         self._server.server_close()
 
 
+def is_recorded(found: dict[str, Any] | None) -> bool:
+    """Whether the operator has recorded what admission changed."""
+    return "model-operator.io/admitted" in (found or {})["metadata"]["annotations"]
+
+
 class _Reviews(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -273,6 +278,7 @@ def test_a_change_after_admission_is_drift_that_is_reported_once(
     found = bench.get("Deployment", "churn")
     assert found
     assert (found["spec"]["minReadySeconds"], is_changed(found)) == (3, True)
+    bench.until("the record is renewed", lambda: is_recorded(bench.get("Deployment", "churn")))
     bench.until_at_rest("churn")
     with bench.nothing_is_written(seconds=3):
         pass
@@ -315,6 +321,7 @@ def test_admission_that_appears_later_starts_with_the_next_write(
     # somebody else's write goes through admission too, and is no reason to fight
     bench.patch("Deployment", "churn", {"metadata": {"annotations": {"team": "crm"}}})
     bench.until("it is changed", lambda: is_changed(bench.get("Deployment", "churn")))
+    bench.until("the operator has accepted it", lambda: is_recorded(bench.get("Deployment", "churn")))
     bench.until_serving("churn", 1)
     at_rest_and_unfought(bench)
     assert is_changed(bench.get("Deployment", "churn"))
