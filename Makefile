@@ -118,6 +118,10 @@ generate: install ## Make anew what is generated: CRD, field reference, table of
 	cp crds/modeldeployments.yaml charts/model-operator/files/modeldeployments.yaml
 	$(BIN)/python -m hack.generators
 
+.PHONY: pod-fields
+pod-fields: install programs ## Kubernetes' own fields for `kubectl model lint`, from the API server of the tests and the releases before it
+	$(BIN)/python -m tests.integration.pod_fields
+
 ##@ Benchmarks
 
 .PHONY: benchmark-registry

@@ -88,6 +88,8 @@ def _type(schema: Schema) -> str:
         whole = "list" if suffix == "[]" else "map"
         return f"{whole} of {_type(inner)}"
     kind = str(schema.get("type", "any"))
+    if "type" not in schema:
+        return "quantity"
     if schema.get("x-kubernetes-preserve-unknown-fields"):
         return "object, Kubernetes' own"
     if schema.get("format") == "date-time":

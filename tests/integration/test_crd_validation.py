@@ -116,7 +116,11 @@ def test_the_defaults_of_the_design_appear_and_no_others(create):
         **ALIAS,
         "registry": {"name": "default", "type": "MLflow"},
         "server": {"runtime": "MLflow", "port": 8080},
-        "pod": {"terminationGracePeriodSeconds": 60, "automountServiceAccountToken": False},
+        "pod": {
+            "terminationGracePeriodSeconds": 60,
+            "automountServiceAccountToken": False,
+            "runAs": "Fixed",
+        },
         "service": {"port": 80, "type": "ClusterIP"},
         "selfTest": {"mode": "Auto", "timeoutSeconds": 60, "path": "/invocations"},
         "rollout": {

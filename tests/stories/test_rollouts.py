@@ -62,6 +62,25 @@ def test_a_commit_changes_the_resources(given: Given, when: When, then: Then) ->
     then.condition_is("Ready", "True", "Serving")
 
 
+def test_a_commit_writes_the_same_amount_in_other_words(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.commit_changes("cpu: 500m", server={"resources": {"requests": {"cpu": "500m"}}}, wait=60)
+    for text, cpu in (("cpu: 0.5", 0.5), ('cpu: "0.5"', "0.5"), ("cpu: 500m", "500m")):
+        when.commit_changes(text, server={"resources": {"requests": {"cpu": cpu}}})
+        then.no_child_is_written_for(60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.condition_is("Ready", "True", "Serving")
+
+
+def test_a_commit_leaves_the_user_to_the_platform(given: Given, when: When, then: Then) -> None:
+    given.version_serves("1")
+    when.commit_changes("pod.runAs: Platform", pod={"runAs": "Platform"}, wait=60)
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.condition_is("Ready", "True", "Serving")
+
+
 def test_the_registry_is_away_while_nothing_moves(given: Given, when: When, then: Then) -> None:
     given.version_serves("1")
     when.registry_goes_away(wait=300)

@@ -80,10 +80,15 @@ def open_list(key: str | None = None) -> dict[str, Any]:
     }
 
 
-# The same pattern as in the API server's own schema: 500m, 1Gi, 1e3, 2
-_QUANTITY = {
-    "x-kubernetes-int-or-string": True,
+# The same pattern as in the API server's own schema: 500m, 1Gi, 1e3, 2. A Deployment also takes a fraction without
+# quotes (cpu: 0.5). x-kubernetes-int-or-string does not, and a structural schema has no other node of two types. A node
+# without a type takes any value, so the other keywords leave numbers and texts: each is about one type of JSON only.
+_QUANTITY: dict[str, Any] = {
+    "x-kubernetes-preserve-unknown-fields": True,
     "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+    "maxProperties": 0,
+    "maxItems": 0,
+    "not": {"enum": [True, False, {}, []]},
 }
 
 

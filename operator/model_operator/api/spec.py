@@ -36,7 +36,7 @@ from model_operator.api.spec_gates import (
     TagGate,
 )
 from model_operator.api.spec_model import ModelSpec, RegistrySpec, Stage
-from model_operator.api.spec_pod import FetchSpec, ImageFrom, PodSpec, Probes, ServerSpec
+from model_operator.api.spec_pod import FetchSpec, ImageFrom, PodSpec, Probes, RunAs, ServerSpec
 from model_operator.api.spec_rollout import (
     RevertPolicy,
     RevertSpec,
@@ -65,6 +65,7 @@ __all__ = [
     "RevertPolicy",
     "RevertSpec",
     "RolloutSpec",
+    "RunAs",
     "Runtime",
     "SelfTestMode",
     "SelfTestPayload",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
@@ -229,6 +229,9 @@ _RESERVED_VOLUME = Rule(
 )
 
 
+RunAs = Literal["Fixed", "Platform"]
+
+
 class PodSpec(SpecModel):
     service_account_name: OptionalText = Field(
         default=None,
@@ -272,6 +275,11 @@ class PodSpec(SpecModel):
         default_factory=list, description="Secrets in the same namespace for pulling your images."
     )
     priority_class_name: OptionalText = Field(default=None, description="Priority class of the pods.")
+    run_as: RunAs = Field(
+        default="Fixed",
+        description="Fixed: the pods run as user and group 65532. Platform: the operator sets no runAsUser, runAsGroup "
+        "and fsGroup, so your platform assigns them, as OpenShift does. The pods still must not run as root.",
+    )
     security_context: OpenObject = Field(
         default_factory=dict, description="Fields that replace those of the pods' security context."
     )

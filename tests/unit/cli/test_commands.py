@@ -207,6 +207,17 @@ def test_lint_reads_standard_input_and_speaks_json(
     assert problem["field"] == "spec.model.alias"
 
 
+def test_lint_ends_with_0_where_there_are_only_warnings(run: Run, tmp_path: Path) -> None:
+    few = GOOD.replace("champion}", "champion}, server: {resources: {limits: {memory: 512m}}}")
+    (tmp_path / "few.yaml").write_text(few)
+    code, out, err = run("lint", str(tmp_path))
+    assert code == 0
+    assert "(churn): warning: spec.server.resources.limits.memory: is less than one byte" in out
+    assert "1 ModelDeployment checked: no problems, 1 warning" in err
+    code, out, _ = run("lint", str(tmp_path), "-o", "json")
+    assert [problem["severity"] for problem in json.loads(out)["problems"]] == ["warning"]
+
+
 def test_lint_refuses_a_broken_file_only_if_it_may_hold_one_of_ours(run: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text(GOOD + "  x: [")

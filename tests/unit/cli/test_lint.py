@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.cluster.versions import KUBERNETES
 from tests.unit.api.api_cases import ACCEPTED, ALIAS, REFUSED, UNKNOWN_FIELDS, Refused, examples
+from tests.unit.cli.pod_cases import OWN_ACCEPTED, OWN_REFUSED, OWN_WARNED
 
 from model_operator.api.names import API_VERSION, KIND
-from model_operator.cli.lint import Document, DocumentError, Problem, documents, judge
+from model_operator.cli.lint import (
+    Document,
+    DocumentError,
+    Problem,
+    Severity,
+    documents,
+    judge,
+    known_fields,
+)
 
 
 def manifest(spec: Any, **metadata: Any) -> dict[str, Any]:
@@ -85,6 +95,39 @@ def test_a_list_is_judged_by_its_items() -> None:
     }
     [found] = problems(value)
     assert found.field == "items[1].spec.replicas"
+
+
+@pytest.mark.parametrize(("spec", "field"), OWN_REFUSED.values(), ids=OWN_REFUSED.keys())
+def test_what_kubernetes_refuses_in_the_pods_is_an_error(spec: dict[str, Any], field: str) -> None:
+    found = [problem for problem in problems(manifest(spec)) if problem.severity is Severity.ERROR]
+    assert f"spec.{field}" in {problem.field for problem in found}, found
+
+
+@pytest.mark.parametrize("spec", OWN_ACCEPTED.values(), ids=OWN_ACCEPTED.keys())
+def test_what_kubernetes_accepts_in_the_pods_is_no_error(spec: dict[str, Any]) -> None:
+    assert [problem for problem in problems(manifest(spec)) if problem.severity is Severity.ERROR] == []
+
+
+@pytest.mark.parametrize(("spec", "field", "says"), OWN_WARNED.values(), ids=OWN_WARNED.keys())
+def test_what_is_valid_and_nearly_always_wrong_is_a_warning(
+    spec: dict[str, Any], field: str, says: str
+) -> None:
+    [found] = problems(manifest(spec))
+    assert (found.field, found.severity) == (f"spec.{field}", Severity.WARNING)
+    assert says in found.message
+
+
+def test_one_mistake_is_one_problem() -> None:
+    spec = {
+        **ALIAS,
+        "server": {"env": [{"name": "A", "value": 8}], "resources": {"requests": {"cpu": "one"}}},
+    }
+    found = [problem.field for problem in problems(manifest(spec))]
+    assert found == ["spec.server.env[0].value", "spec.server.resources.requests.cpu"]
+
+
+def test_kubernetes_own_fields_are_those_of_the_test_cluster() -> None:
+    assert known_fields().version == KUBERNETES, "run: make pod-fields"
 
 
 def test_no_value_is_quoted_since_it_may_be_a_secret() -> None:

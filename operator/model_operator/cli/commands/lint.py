@@ -32,6 +32,10 @@ class _Report:
     judged: int = 0
     passed_over: int = 0
 
+    @property
+    def errors(self) -> int:
+        return sum(problem.severity == "error" for _, problem in self.problems)
+
 
 def lint(
     context: Context,
@@ -41,13 +45,14 @@ def lint(
     ],
     output: Report = ReportFormat.TEXT,
 ) -> None:
-    """Validate manifests without a cluster, as the API server does: types, bounds, unknown fields, CEL rules.
+    """Validate manifests without a cluster, as the API server does: types, bounds, unknown fields, rules.
 
     kubectl model lint deploy/*.yaml
     kustomize build apps/churn | kubectl model lint -
 
-    Objects of other kinds are skipped. The rules are those of the CRD in this release. The exit code is 0 if all
-    manifests are valid, 1 if the API server would reject one, and 2 if a file can't be read.
+    Objects of other kinds are skipped. The rules are those of the CRD in this release, and for pods those of Kubernetes
+    1.36. A warning is about a value that is valid and nearly always a mistake. The exit code is 0 if there are only
+    warnings, 1 if the API server would reject a manifest or its pods, and 2 if a file can't be read.
     """
     report = _Report()
     for name, text in _texts(files):
@@ -64,22 +69,25 @@ def lint(
         for name, problem in report.problems:
             terminal.out.print(Text(terminal.signs.words(_sentence(name, problem))), soft_wrap=True)
         terminal.err.print(Text(_summary(report)))
-    if report.problems:
+    if report.errors:
         raise typer.Exit(ExitCode.FAILED)
 
 
 def _sentence(name: str, problem: Problem) -> str:
     whose = f" ({problem.name})" if problem.name else ""
     where = f"{problem.field}: " if problem.field else ""
-    return f"{name}:{problem.line}: document {problem.document}{whose}: {where}{problem.message}"
+    grade = "warning: " if problem.severity == "warning" else ""
+    return f"{name}:{problem.line}: document {problem.document}{whose}: {grade}{where}{problem.message}"
 
 
 def _summary(report: _Report) -> str:
-    found, judged, others = len(report.problems), report.judged, report.passed_over
+    found, judged, others = report.errors, report.judged, report.passed_over
+    warnings = len(report.problems) - found
     words = f"{judged} ModelDeployment{'' if judged == 1 else 's'} checked"
     if others:
         words += f", {others} other object{'' if others == 1 else 's'} skipped"
-    return f"{words}: {found or 'no'} problem{'' if found == 1 else 's'}"
+    words = f"{words}: {found or 'no'} problem{'' if found == 1 else 's'}"
+    return words + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else "")
 
 
 def _judge(name: str, text: str, report: _Report) -> None:

@@ -11,8 +11,15 @@ from typing import Any
 from model_operator.api import names
 from model_operator.api.crd import custom_resource_definition
 from model_operator.cli.lint.documents import Document, Path
+from model_operator.cli.lint.pods import pod_problems
 from model_operator.cli.lint.rules import rule_problems
-from model_operator.cli.lint.structure import FieldProblem, Schema, structural_problems, with_defaults
+from model_operator.cli.lint.structure import (
+    FieldProblem,
+    Schema,
+    Severity,
+    structural_problems,
+    with_defaults,
+)
 
 _METADATA = frozenset(
     {"name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers"}
@@ -24,18 +31,20 @@ _METADATA = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem: document and line (both from 1), the object's name, the field, and the message."""
+    """One problem: document and line (both from 1), the object's name, the field, the message and the severity."""
 
     document: int
     line: int
     name: str
     field: str
     message: str
+    severity: Severity = Severity.ERROR
 
 
 def judge(document: Document) -> list[Problem] | None:
-    """Returns the problems for which the API server would reject the document, or None if it has no ModelDeployment.
+    """Returns the problems of the document, or None if it has no ModelDeployment.
 
+    An error is a problem for which the API server would reject the document, or the pods that the operator makes of it.
     In a ``List``, each item is checked. Problems are in the order of their lines.
     """
     objects = list(_objects(document.value))
@@ -48,6 +57,7 @@ def judge(document: Document) -> list[Problem] | None:
             _name(value),
             _write_path((*root, *problem.path)),
             problem.message,
+            problem.severity,
         )
         for root, value in objects
         for problem in _find_problems(value)
@@ -77,7 +87,8 @@ def _find_problems(value: dict[str, Any]) -> list[FieldProblem]:
     whole = with_defaults(given, schema)
     faults = [*_find_metadata_problems(value.get("metadata")), *structural_problems(whole, schema)]
     broken = [problem.path for problem in faults]
-    return [*faults, *rule_problems(whole, schema, broken)]
+    own = pod_problems(whole.get("spec"), broken)
+    return [*faults, *rule_problems(whole, schema, broken), *own]
 
 
 @cache

@@ -9,6 +9,7 @@ import copy
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import jsonschema
@@ -26,12 +27,20 @@ _KEPT = frozenset(
 _INT32 = {"minimum": -(2**31), "maximum": 2**31 - 1}
 
 
+class Severity(StrEnum):
+    """Whether the API server rejects the manifest, or accepts it although it is nearly always a mistake."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
     """The problem of one field, with the remedy. The message quotes no value, because it may be a secret."""
 
     path: Path
     message: str
+    severity: Severity = Severity.ERROR
 
 
 def with_defaults(value: Any, schema: Schema) -> Any:
@@ -65,6 +74,9 @@ def _json_schema(schema: Schema) -> dict[str, Any]:
         found = {**_INT32, **found}
     if schema.get("x-kubernetes-int-or-string"):
         found["type"] = ["integer", "string"]
+    elif "type" not in schema and schema.get("x-kubernetes-preserve-unknown-fields"):
+        # a quantity: the only node without a type
+        found["type"] = ["number", "string"]
     if "items" in schema:
         found["items"] = _json_schema(schema["items"])
     if "properties" in schema:

@@ -18,6 +18,7 @@ from model_operator.planner.manifests.identity import (
     extract_pod_spec,
     revision_name,
     same_target,
+    same_text,
     same_version,
 )
 from model_operator.planner.manifests.images import ImageProblem, resolve_images
@@ -30,7 +31,15 @@ from model_operator.planner.manifests.owner import (
     spare_name,
     track_selector,
 )
-from model_operator.planner.manifests.pods import TemplateInputs, pod_template, scripts_config_map
+from model_operator.planner.manifests.pods import (
+    TemplateInputs,
+    merge_probe,
+    mounted_by_us,
+    pod_security,
+    pod_template,
+    scripts_config_map,
+    server_security,
+)
 from model_operator.planner.manifests.quantity import parse_quantity
 from model_operator.planner.manifests.resources import sum_requests
 from model_operator.planner.manifests.revisions import controller_revision, read_revision
@@ -54,17 +63,22 @@ __all__ = [
     "extract_pod_spec",
     "initial_replicas",
     "is_admitted",
+    "merge_probe",
+    "mounted_by_us",
     "name_of",
     "parse_quantity",
     "patch_over",
+    "pod_security",
     "pod_template",
     "preview_service",
     "read_revision",
     "resolve_images",
     "revision_name",
     "same_target",
+    "same_text",
     "same_version",
     "scripts_config_map",
+    "server_security",
     "service",
     "spare_name",
     "sum_requests",

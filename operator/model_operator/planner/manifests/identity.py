@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -12,6 +12,7 @@ from model_operator.api import names
 from model_operator.api.spec import ModelDeploymentSpec
 from model_operator.domain.revision import Target
 from model_operator.planner.manifests.owner import short_hash
+from model_operator.planner.manifests.quantity import parse_quantity
 
 _SHAPING = ("fetch", "server", "pod", "selfTest")
 # any valid reference, since only the pod settings of the parsed spec are compared
@@ -28,6 +29,8 @@ def extract_pod_spec(spec_raw: Mapping[str, Any]) -> dict[str, Any]:
     registry = spec_raw.get("registry")
     name = registry.get("name") if isinstance(registry, Mapping) else None
     pod_spec = {key: deepcopy(spec_raw[key]) for key in _SHAPING if key in spec_raw}
+    # a fraction without quotes is the same revision as its text. Whole numbers stay: they are part of old names
+    _map_quantities(pod_spec, lambda value: str(value) if isinstance(value, float) else value)
     return {**pod_spec, "registry": {"name": name or names.DEFAULT_REGISTRY}}
 
 
@@ -40,9 +43,19 @@ def same_version(a: Target, b: Target) -> bool:
 def same_target(a: Target, b: Target) -> bool:
     """Whether two targets give the same pods with today's code.
 
-    ``restart`` is ignored, since it only repeats a target. A default that is written out equals one that is left out.
-    Pod settings that today's code can't parse, from an older or newer operator, are compared as they were written.
+    ``restart`` is ignored, since it only repeats a target. A default that is written out equals one that is left out,
+    and ``500m`` equals ``0.5``. Pod settings that today's code can't parse, from an older or newer operator, are
+    compared as they were written.
     """
+    return _same(a, b, _with_exact_amounts)
+
+
+def same_text(a: Target, b: Target) -> bool:
+    """As ``same_target``, but ``500m`` and ``0.5`` differ, as they did in older operators."""
+    return _same(a, b, _normalise)
+
+
+def _same(a: Target, b: Target, normal: Callable[[Mapping[str, Any]], Any]) -> bool:
     if not same_version(a, b):
         return False
     # older operators did not store the name of the entry
@@ -52,7 +65,7 @@ def same_target(a: Target, b: Target) -> bool:
         and a.pod_spec["registry"] != b.pod_spec["registry"]
     ):
         return False
-    return a.pod_spec == b.pod_spec or _normalise(a.pod_spec) == _normalise(b.pod_spec)
+    return a.pod_spec == b.pod_spec or bool(normal(a.pod_spec) == normal(b.pod_spec))
 
 
 def revision_name(target: Target) -> str:
@@ -83,3 +96,28 @@ def _normalise(pod_spec: Mapping[str, Any]) -> Any:
     except ValidationError:
         return pod_spec
     return spec.model_dump(mode="json", by_alias=True, include={"fetch", "server", "pod", "self_test"})
+
+
+def _with_exact_amounts(pod_spec: Mapping[str, Any]) -> Any:
+    found = deepcopy(_normalise(pod_spec))
+    if isinstance(found, dict):
+        _map_quantities(found, _exact)
+    return found
+
+
+def _map_quantities(pod_spec: dict[str, Any], changed: Callable[[Any], Any]) -> None:
+    """Replaces each amount of the containers' resources, in place. Parts that are no objects are left alone."""
+    for container in ("fetch", "server"):
+        resources = _as_object(_as_object(pod_spec.get(container)).get("resources"))
+        for part in ("requests", "limits"):
+            amounts = _as_object(resources.get(part))
+            amounts.update({name: changed(value) for name, value in amounts.items()})
+
+
+def _exact(value: Any) -> Any:
+    number = parse_quantity(value)
+    return value if number is None else str(number)
+
+
+def _as_object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from model_operator.api import names
-from model_operator.api.spec import ModelDeploymentSpec
+from model_operator.api.spec import ModelDeploymentSpec, RunAs
 from model_operator.domain.revision import Target
 from model_operator.domain.world import PodRegistry
 from model_operator.planner.manifests.containers import (
@@ -62,6 +62,8 @@ _POD_SECURITY: dict[str, Any] = {
     "fsGroup": USER_ID,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+# left to a platform that assigns them, such as OpenShift. It accepts the other fields as they are
+_IDS = frozenset({"runAsUser", "runAsGroup", "fsGroup"})
 _CONTAINER_SECURITY: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -138,7 +140,7 @@ def pod_template(inputs: TemplateInputs) -> _Object:
             "initContainers": [_fetch_container(inputs)],
             "containers": [_server_container(inputs)],
             "volumes": [*_volumes(inputs), *deepcopy(pod.volumes)],
-            "securityContext": _merge(_POD_SECURITY, pod.security_context),
+            "securityContext": pod_security(pod.run_as, pod.security_context),
             "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
             # otherwise a namespace with many Services would fill the environment with their variables
             "enableServiceLinks": False,
@@ -197,7 +199,7 @@ def _server_container(inputs: TemplateInputs) -> _Object:
         "envFrom": server.env_from,
         "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
         "volumeMounts": [*ours, *theirs],
-        "securityContext": _merge(_CONTAINER_SECURITY, server.security_context),
+        "securityContext": server_security(server.security_context),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **_probes(inputs.spec, runtime),
@@ -213,13 +215,25 @@ def _server_env(spec: ModelDeploymentSpec, runtime: Runtime) -> list[_Object]:
 def _probes(spec: ModelDeploymentSpec, runtime: Runtime) -> _Object:
     given = spec.server.probes
     return {
-        "startupProbe": _probe("startup", runtime.ready_path, given.startup),
-        "readinessProbe": _probe("readiness", runtime.ready_path, given.readiness),
-        "livenessProbe": _probe("liveness", runtime.alive_path, given.liveness),
+        "startupProbe": merge_probe("startup", runtime.ready_path, given.startup),
+        "readinessProbe": merge_probe("readiness", runtime.ready_path, given.readiness),
+        "livenessProbe": merge_probe("liveness", runtime.alive_path, given.liveness),
     }
 
 
-def _probe(which: str, path: str, given: Mapping[str, Any]) -> _Object:
+def pod_security(run_as: RunAs, given: Mapping[str, Any]) -> _Object:
+    """The security context of the pods, with the fields of ``spec.pod.securityContext`` in ``given``."""
+    ours = _POD_SECURITY if run_as == "Fixed" else {k: v for k, v in _POD_SECURITY.items() if k not in _IDS}
+    return _merge(ours, given)
+
+
+def server_security(given: Mapping[str, Any]) -> _Object:
+    """The security context of the server, with the fields of ``spec.server.securityContext`` in ``given``."""
+    return _merge(_CONTAINER_SECURITY, given)
+
+
+def merge_probe(which: str, path: str, given: Mapping[str, Any]) -> _Object:
+    """The probe ``which`` (startup, readiness or liveness) at ``path``, with the fields of the spec in ``given``."""
     handler = {"httpGet": {"path": path, "port": PORT_NAME, "scheme": "HTTP"}}
     # a probe has one handler: another one of the user replaces ours, parts of an httpGet are merged into it
     if "httpGet" not in given and _PROBE_HANDLERS & given.keys():
@@ -274,6 +288,13 @@ def _volumes(inputs: TemplateInputs) -> list[_Object]:
 
 def _scripts_mount() -> _Object:
     return mount(names.VOLUME_SCRIPTS, SCRIPTS_DIR, read_only=True)
+
+
+def mounted_by_us(container: str, our_script: bool, payload: bool) -> frozenset[str]:
+    """The paths at which a mount of the spec is left out. ``payload`` is whether the spec has a self-test's payload."""
+    if container == names.CONTAINER_FETCH:
+        return frozenset({MODEL_DIR, TMP_DIR, SCRIPTS_DIR})
+    return frozenset({MODEL_DIR, *([SCRIPTS_DIR] * our_script), *([PAYLOAD_DIR] * payload)})
 
 
 def _elsewhere(theirs: Sequence[Mapping[str, Any]], ours: Sequence[_Object]) -> list[_Object]:

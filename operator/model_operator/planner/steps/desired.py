@@ -9,7 +9,7 @@ from model_operator.domain.world import World
 from model_operator.planner.annotations import read_request, read_unanswered
 from model_operator.planner.decision import Decision, retry_now, without_rejection
 from model_operator.planner.health import Failure
-from model_operator.planner.manifests import revision_name, same_target, same_version
+from model_operator.planner.manifests import revision_name, same_target, same_text, same_version
 from model_operator.planner.revisions import make_startable, render
 from model_operator.planner.steps.rejections import inherit_rejection
 from model_operator.planner.target import build_target, digest_problem, find_held_revision
@@ -127,8 +127,16 @@ def _find_restarted(world: World, decision: Decision, desired: Revision) -> Targ
 
 
 def _find_kept(decision: Decision, target: Target) -> Revision | None:
-    """The newest kept revision of the same target. A target is rendered a second time only for a restart."""
-    return next((r for r in reversed(decision.revisions) if same_target(r.target, target)), None)
+    """The newest kept revision of the same target. A target is rendered a second time only for a restart.
+
+    One with the same text comes first: an older operator kept ``500m`` and ``0.5`` as two revisions, and the pods of
+    either must not restart.
+    """
+    for alike in (same_text, same_target):
+        found = next((r for r in reversed(decision.revisions) if alike(r.target, target)), None)
+        if found:
+            return found
+    return None
 
 
 # --- a commit that comes while the desired version may not start ------------------------------------------

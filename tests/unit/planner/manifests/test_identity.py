@@ -42,6 +42,24 @@ def test_the_shape_is_what_shapes_the_pods_as_it_was_written() -> None:
     assert raw == before
 
 
+def test_a_fraction_without_quotes_has_the_name_of_its_text() -> None:
+    as_number, as_text = (
+        shaped(extract_pod_spec({"server": {"resources": {"requests": {"cpu": cpu}}}}))
+        for cpu in (0.5, "0.5")
+    )
+    assert revision_name(as_number) == revision_name(as_text)
+
+
+def test_a_whole_number_keeps_the_name_that_it_has_in_clusters() -> None:
+    raw = {"server": {"resources": {"requests": {"cpu": 1}}}}
+    assert extract_pod_spec(raw)["server"] == raw["server"]
+
+
+@pytest.mark.parametrize("resources", [None, 7, [], {"requests": 7}, {"limits": None}])
+def test_amounts_of_another_type_are_left_alone(resources: Any) -> None:
+    assert extract_pod_spec({"server": {"resources": resources}})["server"] == {"resources": resources}
+
+
 def test_another_entry_of_the_same_registry_asks_for_other_pods() -> None:
     readers, strangers = ({"registry": {"name": name}} for name in ("prod", "astray"))
     assert extract_pod_spec(readers)["registry"] == {"name": "prod"}
@@ -63,6 +81,17 @@ def test_a_target_that_was_kept_without_its_entry_is_not_rolled_out_again() -> N
             {"server": {"env": [{"value": "1", "name": "A"}]}},
             id="keys in another order",
         ),
+        pytest.param(
+            {"server": {"resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}}},
+            {"server": {"resources": {"requests": {"cpu": 0.5, "memory": 1073741824}}}},
+            id="amounts as numbers",
+        ),
+        pytest.param(
+            {"fetch": {"resources": {"limits": {"cpu": "1"}}}},
+            {"fetch": {"resources": {"limits": {"cpu": "1000m"}}}},
+            id="an amount in other words",
+        ),
+        pytest.param({"pod": {}}, {"pod": {"runAs": "Fixed"}}, id="the default of the pods' user"),
         pytest.param({"newer": {"a": 1}}, {"newer": {"a": 1}}, id="the same part that nobody knows"),
         pytest.param({"server": {"new": 1}}, {"server": {"new": 1}}, id="the same field that nobody knows"),
     ],
@@ -76,6 +105,12 @@ def test_wishes_that_mean_the_same_are_the_same(one: dict[str, Any], other: dict
     ("one", "other"),
     [
         pytest.param({}, {"server": {"port": 8081}}, id="another port"),
+        pytest.param({}, {"pod": {"runAs": "Platform"}}, id="another user"),
+        pytest.param(
+            {"server": {"resources": {"requests": {"cpu": "500m"}}}},
+            {"server": {"resources": {"requests": {"cpu": 0.6}}}},
+            id="another amount",
+        ),
         pytest.param({}, {"selfTest": {"mode": "LoadOnly"}}, id="another self-test"),
         pytest.param({}, {"pod": {"labels": {"team": "a"}}}, id="another label"),
         pytest.param({}, {"fetch": {"env": [{"name": "A", "value": "1"}]}}, id="another variable"),

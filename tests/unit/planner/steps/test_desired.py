@@ -131,3 +131,17 @@ def test_a_kept_revision_is_rendered_anew_only_where_its_scripts_are_gone(gone: 
     decided = plan(world(old, other, version="1", deployment=carrying(other), config_maps=there))
     assert (decided.status["candidate"]["revision"] != old.name) is gone
     assert decided.status["candidate"]["version"] == "1"
+
+
+@pytest.mark.parametrize(
+    "defaults", [{}, {"pod": {"runAs": "Fixed"}}], ids=["as written", "with a new default"]
+)
+def test_the_pods_of_an_older_operator_stay_although_another_revision_has_the_same_amount(
+    defaults: Json,
+) -> None:
+    half, milli = ({"server": {"resources": {"requests": {"cpu": cpu}}}} for cpu in ("0.5", "500m"))
+    old = revision("1", number=1, verdict=live(900, settled=True), **milli)
+    new = revision("1", number=2, verdict=live(1800, settled=True), **half)
+    decided = plan(world(old, new, version="1", deployment=carrying(old), spec={**milli, **defaults}))
+    assert "candidate" not in decided.status
+    assert decided.status["serving"]["revision"] == old.name
