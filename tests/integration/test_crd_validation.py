@@ -141,7 +141,12 @@ def test_the_defaults_of_the_design_appear_and_no_others(create):
             "signature": "IfKnown",
             "requirements": "Ignore",
         },
-        "revert": {"policy": "Automatic", "historyLimit": 10, "tagVersion": "Auto"},
+        "revert": {
+            "policy": "Automatic",
+            "historyLimit": 10,
+            "tagVersion": "Auto",
+            "afterWatch": "Never",
+        },
         "suspend": False,
     }
 

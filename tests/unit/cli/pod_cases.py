@@ -17,6 +17,13 @@ RICH: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "rich.spec.yaml")
 _GPU = "nvidia.com/gpu"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _CLAIM = {"spec": {"accessModes": ["ReadWriteOnce"]}}
+_SNAPSHOT = {
+    "spec": {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "dataSource": {"kind": "VolumeSnapshot", "name": "a"},
+    }
+}
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -223,6 +230,10 @@ OWN_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a claim without a size": (
         {**ALIAS, "fetch": {"volume": {"ephemeral": {"volumeClaimTemplate": _CLAIM}}}},
         "fetch.volume.ephemeral.volumeClaimTemplate.spec.resources.requests.storage",
+    ),
+    "a claim of a snapshot without its group": (
+        {**ALIAS, "fetch": {"volume": {"ephemeral": {"volumeClaimTemplate": _SNAPSHOT}}}},
+        "fetch.volume.ephemeral.volumeClaimTemplate.spec.dataSource.apiGroup",
     ),
     "a size that is none": (
         {**ALIAS, "fetch": {"volume": {"emptyDir": {"sizeLimit": "much"}}}},

@@ -126,6 +126,10 @@ def test_one_mistake_is_one_problem() -> None:
     assert found == ["spec.server.env[0].value", "spec.server.resources.requests.cpu"]
 
 
+def test_a_number_of_many_digits_is_a_problem_and_no_crash() -> None:
+    assert problems(manifest({**ALIAS, "server": {"resources": {"requests": {"cpu": 10**400}}}})) != []
+
+
 def test_kubernetes_own_fields_are_those_of_the_test_cluster() -> None:
     assert known_fields().version == KUBERNETES, "run: make pod-fields"
 
@@ -181,6 +185,7 @@ def test_problems_name_document_and_line() -> None:
         ("[" * 2500, "nested too deeply", 1),
         ("a: !!python/object:os.system {}", "has the tag", 1),
         ("a: \x00", "is not YAML", 1),
+        ("a: 1\nb: .inf", "a number that JSON can't express", 2),
     ],
     ids=[
         "broken",
@@ -190,6 +195,7 @@ def test_problems_name_document_and_line() -> None:
         "deep",
         "a Python object",
         "a control character",
+        "infinity",
     ],
 )
 def test_what_kubectl_would_not_read_is_told_with_its_line(text: str, says: str, line: int) -> None:

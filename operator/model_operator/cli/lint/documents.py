@@ -5,6 +5,7 @@ Unlike PyYAML's own loader, it keeps dates as text, rejects duplicate keys and l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,7 +103,10 @@ class _Reading:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._loader.construct_object(node)
+        value = self._loader.construct_object(node)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._error(node, "has a number that JSON can't express")
+        return value
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         written: set[str] = set()

@@ -53,7 +53,7 @@ def _overlap(path: Path, fault: Path) -> bool:
 def _holds(rule: str, value: Any) -> bool:
     try:
         answer = _program(rule).evaluate({"self": json_to_cel(value)})
-    except CELEvalError:
+    except (CELEvalError, ValueError):  # ValueError: a number of more than 64 bits
         return False  # as in the API server, a rule that can't be evaluated rejects the object
     return bool(answer)
 

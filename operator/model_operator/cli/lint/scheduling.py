@@ -171,8 +171,11 @@ def _pod_term_problems(term: _Object, path: Path) -> Iterator[FieldProblem]:
             yield FieldProblem((*path, part), "needs a labelSelector")
     yield from _match_key_problems(match, selector or {}, (*path, "matchLabelKeys"))
     yield from _match_key_problems(mismatch, {}, (*path, "mismatchLabelKeys"))
-    for key in {*match} & {*mismatch}:
-        yield FieldProblem((*path, "matchLabelKeys"), f"has {key}, which is in mismatchLabelKeys as well")
+    for index, key in enumerate(match):
+        if key in mismatch:
+            yield FieldProblem(
+                (*path, "matchLabelKeys", index), "is in mismatchLabelKeys as well: remove one"
+            )
 
 
 def _match_key_problems(keys: Sequence[Any], selector: _Object, path: Path) -> Iterator[FieldProblem]:
@@ -181,5 +184,5 @@ def _match_key_problems(keys: Sequence[Any], selector: _Object, path: Path) -> I
     for index, key in enumerate(keys):
         if not texts.is_label_name(key or ""):
             yield FieldProblem((*path, index), texts.LABEL_NAME)
-        if key in selected:
+        if key and key in selected:
             yield FieldProblem((*path, index), "is in labelSelector as well: remove one")

@@ -111,6 +111,15 @@ def _claim_problems(claim: _Object, path: Path) -> Iterator[FieldProblem]:
     for name in ("storageClassName", "volumeAttributesClassName"):
         if claim.get(name) and not texts.is_subdomain(claim[name]):
             yield FieldProblem((*path, name), texts.SUBDOMAIN)
+    if claim.get("volumeMode") == "":
+        yield FieldProblem((*path, "volumeMode"), "must not be empty: leave it out")
+    for name in ("dataSource", "dataSourceRef"):
+        source, here = claim.get(name) or {}, (*path, name)
+        group = source.get("apiGroup") or ""
+        if source and not group and source.get("kind") != "PersistentVolumeClaim":
+            yield FieldProblem((*here, "apiGroup"), "is missing: only a PersistentVolumeClaim needs none")
+        if group and not texts.is_subdomain(group):
+            yield FieldProblem((*here, "apiGroup"), texts.SUBDOMAIN)
     yield from selector_problems(claim.get("selector") or {}, (*path, "selector"))
 
 
