@@ -53,6 +53,8 @@ volumemanager and active_deadline.go, and of the scheduler's plug-ins that the k
 """
 _LOST_BY = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
 """Reasons of the condition DisruptionTarget for pods whose node does not respond or was removed."""
+_BY_THE_KUBELET = frozenset({"ReadinessGatesNotReady", "ContainersNotReady"})
+"""Reasons of Ready that only a kubelet gives. A sidecar among the init containers may be the one that is not ready."""
 _HAPPENED = {
     "NodeLost": "the pod's node went away",
     "Evicted": "the pod was evicted or refused",
@@ -98,7 +100,7 @@ def _is_silent(pod: Pod, readiness: Condition) -> bool:
 
     The node controller then sets Ready to False and changes nothing else of the pod.
     """
-    return readiness.is_false and readiness.reason != "ReadinessGatesNotReady" and pod.containers_ready
+    return readiness.is_false and readiness.reason not in _BY_THE_KUBELET and pod.containers_ready
 
 
 def _quote(source: Condition | Pod) -> str:

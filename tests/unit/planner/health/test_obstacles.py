@@ -167,6 +167,13 @@ def test_a_sidecar_that_can_not_start_is_named_at_once() -> None:
     assert (judged(broken).hint, judged(broken).failure) == ("SidecarNotReady", None)
 
 
+def test_a_sidecar_among_the_init_containers_that_is_not_ready_is_no_lost_node() -> None:
+    sick = beside(RUNNING, seconds=600, reason="ContainersNotReady")
+    sick["status"]["initContainerStatuses"] = [{"name": "istio-proxy", **RUNNING, "ready": False}]
+    sick["spec"] = {"initContainers": [{"name": "istio-proxy", "restartPolicy": "Always"}]}
+    assert failed(sick).reason == "SidecarNotReady"
+
+
 def test_a_sidecar_that_waits_beside_a_server_that_is_not_ready_changes_nothing() -> None:
     found = failed(beside(RUNNING | {"ready": False}, RUNNING | {"ready": False}, 600))
     assert found.reason == "StartupDeadline"
