@@ -111,7 +111,7 @@ PASSING = (
 _ADDITIONS = {
     "gate": (
         "/spec/readinessGates",
-        '[Object.spec.readinessGates{conditionType: "example.com/target-health"}]',
+        '[{"conditionType": "example.com/target-health"}]',
     ),
     "sidecar": (
         "/spec/containers/-",
