@@ -43,7 +43,7 @@ def test_a_bad_spec_is_refused_in_the_same_words(case: Refused) -> None:
 
 @pytest.mark.parametrize("spec", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a_good_spec_passes(spec: dict[str, Any]) -> None:
-    assert problems(manifest(spec)) == []
+    assert [p for p in problems(manifest(spec)) if p.severity is Severity.ERROR] == []
 
 
 @pytest.mark.parametrize("example", examples().values(), ids=examples().keys())

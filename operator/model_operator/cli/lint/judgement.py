@@ -20,6 +20,7 @@ from model_operator.cli.lint.structure import (
     structural_problems,
     with_defaults,
 )
+from model_operator.cli.lint.utilization import utilization_problems
 
 _METADATA = frozenset(
     {"name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers"}
@@ -87,7 +88,7 @@ def _find_problems(value: dict[str, Any]) -> list[FieldProblem]:
     whole = with_defaults(given, schema)
     faults = [*_find_metadata_problems(value.get("metadata")), *structural_problems(whole, schema)]
     broken = [problem.path for problem in faults]
-    own = pod_problems(whole.get("spec"), broken)
+    own = [*pod_problems(whole.get("spec"), broken), *utilization_problems(whole.get("spec"))]
     return [*faults, *rule_problems(whole, schema, broken), *own]
 
 
