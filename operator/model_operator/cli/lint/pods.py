@@ -27,7 +27,6 @@ from model_operator.cli.lint.scheduling import affinity_problems, spread_problem
 from model_operator.cli.lint.structure import FieldProblem, Severity
 from model_operator.cli.lint.volumes import source_problems, volume_problems
 from model_operator.planner.manifests import merge_probe, mounted_by_us, pod_security, server_security
-from model_operator.planner.manifests.registry_env import VOLUME_REGISTRY_CLIENT
 
 _SPEC: Path = ("spec",)
 _PROBES = ("startup", "readiness", "liveness")
@@ -40,7 +39,7 @@ _POD_PARTS = {
     "imagePullSecrets": "[]#LocalObjectReference",
 }
 # the operator's configuration decides whether the pods have them
-_MAYBE_MOUNTED = (names.VOLUME_REGISTRY_CA, VOLUME_REGISTRY_CLIENT)
+_MAYBE_MOUNTED = (names.VOLUME_REGISTRY_CA, names.VOLUME_REGISTRY_CLIENT)
 
 
 _SET_BY_US = ("MODEL_NAME", "MODEL_VERSION", "MODEL_DIR")

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from model_operator.api.names import VOLUME_REGISTRY_CA, VOLUME_REGISTRY_CLIENT
 from model_operator.domain.world import PodRegistry
 from model_operator.planner.manifests.containers import mount, variable
 
 REGISTRY_CA_DIR = "/opt/model-operator-registry-ca"
 REGISTRY_CA_KEY = "ca.crt"
 REGISTRY_CLIENT_DIR = "/opt/model-operator-registry-client"
-# The prefix keeps them apart from a user's volumes. The API does not reserve these names (RESERVED_VOLUMES)
-VOLUME_REGISTRY_CA = "model-operator-registry-ca"
-VOLUME_REGISTRY_CLIENT = "model-operator-registry-client"
 
 _CERTIFICATE = ("tls.crt", "tls.key")
 _PASSWORD = ("password", "username")
