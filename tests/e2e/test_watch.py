@@ -156,6 +156,7 @@ def test_a_version_that_dies_every_minute_does_not_settle_at_the_end_of_its_wind
     rejection = cluster.until_rejected(name, DIES_EVERY_MINUTE, 2 * PATIENCE)
     assert (rejection["reason"], rejection["side"]) == ("CrashLoop", "Model")
     assert rejection.get("served") is True
+    shared_stage.alias(name, GOOD)
     status = cluster.until_serving(name, GOOD, PATIENCE)
     assert status["history"][0]["version"] == DIES_EVERY_MINUTE
     reasons = [reason for reason, _ in cluster.events(name)]
@@ -179,5 +180,7 @@ def test_a_settled_version_in_a_crash_loop_is_reported_and_reverted_if_the_spec_
     assert (stalled["status"], stalled["reason"]) == ("True", "CrashLoop")
     assert not cluster.status(name).get("rejected"), "by default it is only reported"
     cluster.commit(name, {"revert": {"afterWatch": "Automatic"}})
-    cluster.until_serving(name, GOOD, 900)
+    cluster.until_rejected(name, DIES_EVERY_MINUTE, 900)
+    shared_stage.alias(name, GOOD)
+    cluster.until_serving(name, GOOD, PATIENCE)
     assert "CrashLoop" in {reason for reason, _ in cluster.events(name)}
