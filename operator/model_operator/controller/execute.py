@@ -134,7 +134,7 @@ class Executor:
         if patch is None:
             return
         try:
-            await self._kube.merge_patch(ref, patch, uid=answer["metadata"]["uid"])
+            await self._kube.merge_patch(ref, patch, uid=read_child(ref.kind, answer).uid)
         except ApiError as error:
             log.warning("the changes of admission to %s are not recorded: %s", ref, error)
 
