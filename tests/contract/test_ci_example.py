@@ -83,5 +83,5 @@ def test_the_workflow_runs_the_tested_script_and_waits_for_what_it_released() ->
     workflow = yaml.safe_load((EXAMPLES / "workflow.yml").read_text("utf-8"))
     steps = {step.get("id", step.get("name")): step for step in workflow["jobs"]["release"]["steps"]}
     assert "python examples/ci/release.py" in steps["release"]["run"]
-    waits = steps["Wait until the cluster serves it, or says why not"]["run"]
+    waits = steps["Wait until the version is serving, or print the reason"]["run"]
     assert '--wait --version "${{ steps.release.outputs.version }}"' in waits

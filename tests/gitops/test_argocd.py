@@ -58,7 +58,7 @@ def test_the_health_of_a_model_deployment_when(state: str) -> None:
 
 @pytest.mark.parametrize(
     "state",
-    [state for state in STATES if state.startswith(("the alias has moved", "the registry is down while"))],
+    [state for state in STATES if state.startswith(("the alias moved", "the registry is down while"))],
 )
 def test_nothing_that_happens_in_the_registry_holds_a_sync_wave_up(state: str) -> None:
     status, message = health(seen_as(state))

@@ -131,7 +131,7 @@ def test_what_is_seen_is_what_is_there(bench: Bench, kubectl: Kubectl, churn: st
     assert {pod["name"] for pod in found["pods"]} == set(pods)
     assert yaml.safe_load(kubectl("get", "-o", "yaml")[1])["items"][0]["name"] == "churn"
     assert "churn" in kubectl("get", "churn", "-o", "wide")[1]
-    assert "serves" in kubectl("history", "churn")[1]
+    assert "serving, in its watch window" in kubectl("history", "churn")[1]
     assert "no rollout is planned" in kubectl("plan", "churn")[1]
     assert kubectl("status", "churn", installed=True, LC_ALL="C")[1].isascii()
 
