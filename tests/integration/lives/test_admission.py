@@ -241,6 +241,8 @@ def deployed(bench: Bench, model: str, **spec: Any) -> None:
 def at_rest_and_unfought(bench: Bench) -> None:
     """Nobody writes any more, and nothing was reported as drift."""
     bench.until_at_rest("churn")
+    # Kubernetes' own controllers may still fill the EndpointSlices
+    bench.until_quiet()
     with bench.nothing_is_written(seconds=3):
         pass
     assert bench.condition("churn", "Reconciling") == ("", "")
@@ -280,6 +282,7 @@ def test_a_change_after_admission_is_drift_that_is_reported_once(
     assert (found["spec"]["minReadySeconds"], is_changed(found)) == (3, True)
     bench.until("the record is renewed", lambda: is_recorded(bench.get("Deployment", "churn")))
     bench.until_at_rest("churn")
+    bench.until_quiet()
     with bench.nothing_is_written(seconds=3):
         pass
     (told,) = bench.events("churn", "DriftRepaired")
@@ -315,6 +318,7 @@ def test_admission_that_appears_later_starts_with_the_next_write(
     bench.until_at_rest("churn")
     pods = bench.pod_uids()
     admission.appear()
+    bench.until_quiet()
     with bench.nothing_is_written(seconds=3):
         pass
     assert bench.pod_uids() == pods

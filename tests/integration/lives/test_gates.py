@@ -99,5 +99,7 @@ def test_at_a_gate_nothing_is_written_while_nothing_changes(bench: Bench, measur
     bench.alias(measured, "champion", 2)
     bench.until_condition("churn", "Admitted", "False", "MetricNotFinite")
     bench.until_at_rest("churn")
+    # the other gates may still wait for their facts
+    bench.until_quiet()
     with bench.nothing_is_written(4):
         pass
