@@ -17,3 +17,9 @@ def mlflow_image(
     directory = tmp_path_factory.mktemp("models")
     run_with_mlflow("save_models.py", str(directory), mlflow=request.param)
     return request.param, directory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _base_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Makes pytest's base directory: cases that make theirs in threads would do it twice, and the second one fails."""
+    tmp_path_factory.getbasetemp()
