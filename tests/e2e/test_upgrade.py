@@ -104,7 +104,7 @@ def test_an_upgrade_in_mid_rollout_makes_no_pod(stage: Stage, older_operator: Op
     cluster.until("its watch window is over", lambda: cluster.status(SETTLED)["serving"].get("settled"))
     before = {name: Seen.of(cluster, name) for name in (SETTLED, ROLLING, BLUE_GREEN)}
     cluster.until_at_rest(SETTLED)
-    at_rest = cluster.resource_versions(SETTLED)
+    at_rest = children_of(cluster, SETTLED)
 
     for name in (ROLLING, BLUE_GREEN):
         stage.alias(name, SLOW)
@@ -122,7 +122,7 @@ def test_an_upgrade_in_mid_rollout_makes_no_pod(stage: Stage, older_operator: Op
 
     after = {name: Seen.of(cluster, name) for name in (SETTLED, ROLLING, BLUE_GREEN)}
     assert after[SETTLED] == before[SETTLED]
-    assert cluster.resource_versions(SETTLED) == at_rest, "nothing of it was written"
+    assert children_of(cluster, SETTLED) == at_rest, "no child was written"
     assert after[ROLLING].pods == handed_over[ROLLING].only(SLOW)
     assert after[BLUE_GREEN].pods == handed_over[BLUE_GREEN].pods, "version 1 is still warm"
     for name in (ROLLING, BLUE_GREEN):
@@ -135,6 +135,12 @@ def test_an_upgrade_in_mid_rollout_makes_no_pod(stage: Stage, older_operator: Op
     for name in (ROLLING, BLUE_GREEN):
         begun = [text for reason, text in cluster.events(name) if reason == "RolloutStarted"]
         assert len([text for text in begun if f"version {SLOW}" in text]) == 1, "the rollout was begun twice"
+
+
+def children_of(cluster: Namespace, name: str) -> dict[tuple[str, str], str]:
+    """The resourceVersions of its objects without the ModelDeployment: a newer operator may word its status anew."""
+    found = cluster.resource_versions(name)
+    return {ref: version for ref, version in found.items() if ref[0] != "ModelDeployment"}
 
 
 def pods_made(cluster: Namespace) -> int:

@@ -119,7 +119,6 @@ def test_the_defaults_of_the_design_appear_and_no_others(create):
         "pod": {
             "terminationGracePeriodSeconds": 60,
             "automountServiceAccountToken": False,
-            "runAs": "Fixed",
         },
         "service": {"port": 80, "type": "ClusterIP"},
         "selfTest": {"mode": "Auto", "timeoutSeconds": 60, "path": "/invocations"},
@@ -138,14 +137,12 @@ def test_the_defaults_of_the_design_appear_and_no_others(create):
             "approval": {"mode": "Automatic", "at": "BeforeStart", "approved": ""},
             "integrity": {"digestTag": "sha256", "required": False},
             "inputExample": "Ignore",
-            "signature": "IfKnown",
             "requirements": "Ignore",
         },
         "revert": {
             "policy": "Automatic",
             "historyLimit": 10,
             "tagVersion": "Auto",
-            "afterWatch": "Never",
         },
         "suspend": False,
     }

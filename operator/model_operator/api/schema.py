@@ -26,6 +26,15 @@ def rules(*given: Rule) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": rule.cel, "message": rule.message} for rule in given]}
 
 
+def without_crd_default(schema: dict[str, Any]) -> None:
+    """Leaves the field's default to the operator. For fields and values that were added after the first operators.
+
+    The API server writes the defaults of the CRD into every object, and an older operator, during an upgrade or after
+    a return to it, rejects fields and values that it does not know.
+    """
+    schema.pop("default", None)
+
+
 class SpecModel(BaseModel):
     """A part of the spec: camelCase in YAML, unknown fields are rejected, and it is immutable."""
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from model_operator.api.choices import GateName
-from model_operator.api.schema import Rule, SpecModel, rules
+from model_operator.api.schema import Rule, SpecModel, rules, without_crd_default
 
 ApprovalMode = Literal["Automatic", "Manual"]
 ApprovalAt = Literal["BeforeStart", "BeforeTraffic"]
@@ -256,10 +256,12 @@ class GatesSpec(SpecModel):
     )
     signature: SignatureMode = Field(
         default="IfKnown",
-        description="Whether your callers are protected from a signature that does not fit. IfKnown: a version is "
-        "blocked if it would reject a request that the serving version accepts, or if its answers have another shape. "
-        "If a signature is missing or can't be read, you only get a warning. Compatible: like IfKnown, but a signature "
-        "that can't be read blocks the version. Warn: the difference is only shown. Ignore: no check.",
+        json_schema_extra=without_crd_default,
+        description="Whether your callers are protected from a signature that does not fit. IfKnown (default): a "
+        "version is blocked if it would reject a request that the serving version accepts, or if its "
+        "answers have another shape. If a signature is missing or can't be read, you only get a "
+        "warning. Compatible: like IfKnown, but a signature that can't be read blocks the version. "
+        "Warn: the difference is only shown. Ignore: no check.",
     )
     requirements: RequirementsMode = Field(
         default="Ignore",

@@ -33,6 +33,7 @@ from model_operator.api.schema import (
     TextList,
     TextMap,
     rules,
+    without_crd_default,
 )
 
 
@@ -277,8 +278,10 @@ class PodSpec(SpecModel):
     priority_class_name: OptionalText = Field(default=None, description="Priority class of the pods.")
     run_as: RunAs = Field(
         default="Fixed",
-        description="Fixed: the pods run as user and group 65532. Platform: the operator sets no runAsUser, runAsGroup "
-        "and fsGroup, so your platform assigns them, as OpenShift does. The pods still must not run as root.",
+        json_schema_extra=without_crd_default,
+        description="Fixed (default): the pods run as user and group 65532. Platform: the operator sets no "
+        "runAsUser, runAsGroup and fsGroup, so your platform assigns them, as OpenShift does. The "
+        "pods still must not run as root.",
     )
     security_context: OpenObject = Field(
         default_factory=dict, description="Fields that replace those of the pods' security context."

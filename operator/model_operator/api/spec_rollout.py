@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from model_operator.api.choices import DEFAULT_STRATEGY, STRATEGIES, Strategy, describe
-from model_operator.api.schema import Rule, SpecModel, rules
+from model_operator.api.schema import Rule, SpecModel, rules, without_crd_default
 
 RevertPolicy = Literal["Automatic", "Never"]
 TagVersion = Literal["Auto", "Never"]
@@ -125,10 +125,12 @@ class RevertSpec(SpecModel):
     )
     after_watch: RevertPolicy = Field(
         default="Never",
-        description="After the watch window. Never: if the settled version goes into a crash loop and no pod of it is "
-        "ready, the operator only reports that. Automatic: it then reverts to the last settled version. It does not "
-        "revert if pods were killed (OOMKilled, SIGKILL, SIGTERM), wait for a node, an image or their files, or if it "
-        "has already reverted to this version. Without effect if your revert.policy is Never.",
+        json_schema_extra=without_crd_default,
+        description="After the watch window. Never (default): if the settled version goes into a crash loop and "
+        "no pod of it is ready, the operator only reports that. Automatic: it then reverts to the "
+        "last settled version. It does not revert if pods were killed (OOMKilled, SIGKILL, SIGTERM), "
+        "wait for a node, an image or their files, or if it has already reverted to this version. "
+        "Without effect if your revert.policy is Never.",
     )
     history_limit: int = Field(
         default=10, ge=1, le=50, description="How many earlier revisions are kept for your rollbacks."

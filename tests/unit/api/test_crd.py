@@ -119,13 +119,19 @@ def test_a_row_of_kubectl_get_fits_in_80_columns():
     assert width <= 80
 
 
+@pytest.mark.parametrize("path", ["gates.signature", "pod.runAs", "revert.afterWatch"])
+def test_an_older_operator_gets_no_value_that_it_does_not_know_by_default(path):
+    assert "default" not in dict(NODES)[f".spec.{path}"]
+
+
 @pytest.mark.parametrize("part", ["gates", "rollout", "revert"])
 def test_everything_about_a_rollout_can_be_left_out(part):
     below = [(path, node) for path, node in NODES if path.startswith(f".spec.{part}")]
     assert below
     # what is in a list was written by somebody; a list itself may be absent
     plain = [(path, node) for path, node in below if "[]" not in path and node.get("type") != "array"]
-    bare = {".spec.gates.maxModelBytes"}  # absent: no limit
+    # no limit, and two that an older operator does not know
+    bare = {".spec.gates.maxModelBytes", ".spec.gates.signature", ".spec.revert.afterWatch"}
     assert {path for path, node in plain if node.get("required") or "default" not in node} - bare == set()
 
 
