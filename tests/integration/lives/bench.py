@@ -183,6 +183,11 @@ class Bench:
             for _ in range(event.get("count") or 1)
         ]
 
+    def until_event(self, name: str, reason: str) -> list[str]:
+        """Waits for an event with that reason and returns the messages; a status is written before its events."""
+        messages: list[str] = self.until(f"the event {reason}", lambda: self.events(name, reason))
+        return messages
+
     def pods_made(self, track: str) -> int:
         """How many pods the ReplicaSets of a track have made so far."""
         sets = {

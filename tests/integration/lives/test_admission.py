@@ -276,7 +276,7 @@ def test_a_change_after_admission_is_drift_that_is_reported_once(
     bench.until_at_rest("churn")
     bench.patch("Deployment", "churn", {"spec": {"minReadySeconds": 77}})
 
-    bench.until("the event", lambda: bench.events("churn", "DriftRepaired"))
+    bench.until_event("churn", "DriftRepaired")
     found = bench.get("Deployment", "churn")
     assert found
     assert (found["spec"]["minReadySeconds"], is_changed(found)) == (3, True)
@@ -343,7 +343,7 @@ def test_a_policy_for_other_kinds_is_left_alone_too(bench: Bench, model: str, ta
         at_rest_and_unfought(bench)
         # the policy acts on whole objects, and the operator's other fields are still repaired
         bench.patch(kind, "churn", {"metadata": {"labels": {"app.kubernetes.io/instance": "other"}}})
-        bench.until("the event", lambda: bench.events("churn", "DriftRepaired"))
+        bench.until_event("churn", "DriftRepaired")
         assert target.is_changed(bench.get(kind, "churn"))
     finally:
         policy.disappear()

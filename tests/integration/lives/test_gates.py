@@ -69,7 +69,7 @@ def test_a_version_waits_at_each_gate_until_it_is_mended(bench: Bench, measured:
     log(bench, measured, 2, "auc", 0.89)
     bench.until_serving("churn", 2)
     bench.until_condition("churn", "Admitted", "True", "Admitted")
-    (refused,) = bench.events("churn", "TagMissing")
+    (refused,) = bench.until_event("churn", "TagMissing")
     assert "has no tag status=approved" in refused
 
 

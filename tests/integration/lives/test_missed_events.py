@@ -72,4 +72,4 @@ def test_a_bad_version_that_came_while_no_operator_ran_is_tried_once_and_reverte
     bench.until_quiet()
     with bench.nothing_is_written(seconds=3):
         bench.restart_operator()
-    assert len(bench.events("churn", "Reverted")) == 1
+    assert len(bench.until_event("churn", "Reverted")) == 1

@@ -52,7 +52,7 @@ def test_pods_that_crashed_once_each_do_not_settle_and_the_second_crash_reverts(
     bench.until_condition("churn", "Ready", "True", "ServerExited")
     longer = bench.status("churn")["serving"]["watchEnds"]
     assert longer > ends
-    assert bench.events("churn", "ServerExited")
+    bench.until_event("churn", "ServerExited")
     over = datetime.fromisoformat(ends)
     bench.until("the first end has passed", lambda: datetime.now(UTC) > over + timedelta(seconds=2))
     assert bench.status("churn")["serving"]["settled"] is False
@@ -60,7 +60,7 @@ def test_pods_that_crashed_once_each_do_not_settle_and_the_second_crash_reverts(
     status = bench.until("it is reverted", lambda: bench.status("churn").get("rejected"))
     assert (status[0]["version"], status[0]["reason"], status[0]["served"]) == ("2", "CrashLoop", True)
     bench.until("version 1 serves", lambda: bench.behind("churn") == {"1"})
-    assert len(bench.events("churn", "Reverted")) == 1
+    assert len(bench.until_event("churn", "Reverted")) == 1
 
 
 def make_it_idle_for_long(bench: Bench, name: str) -> None:
@@ -93,5 +93,5 @@ def test_an_autoscaler_without_metrics_and_errors_that_nobody_counts_are_reporte
     serving = bench.status("churn")["serving"]
     assert serving["since"] <= since
     assert serving["errorsNotJudged"].startswith("the metrics of its pods can't be read (")
-    assert len(bench.events("churn", "ErrorsNotJudged")) == 1
-    assert len(bench.events("churn", "ScalingInactive")) == 1
+    assert len(bench.until_event("churn", "ErrorsNotJudged")) == 1
+    assert len(bench.until_event("churn", "ScalingInactive")) == 1
