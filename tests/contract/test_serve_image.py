@@ -206,7 +206,7 @@ def test_a_broken_file_is_the_models_fault_in_any_image(models: Path, tmp_path: 
 def test_a_crash_of_the_interpreter_leaves_the_versions_that_differ(models: Path, tmp_path: Path) -> None:
     model = remake(models / "load-crash", tmp_path / "model", OTHER_PYTHON)
     with running("serve.py", tmp_path / "pod", environment(model), REQUIREMENTS) as server:
-        assert server.ended() == -11
+        assert server.ended() == 139
     assert server.last_words["reason"] == "ImageMismatch"
     assert (
         f"ended while it loaded or tested the model, which was made with Python {OTHER_PYTHON}"

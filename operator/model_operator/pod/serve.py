@@ -11,6 +11,9 @@ Runs as process 1 of the server container. The image needs MLflow and uvicorn. T
     SELF_TEST_PAYLOAD_FILE       a request body to use in place of the model's own input example
     MAX_REQUEST_BYTES            a larger request is answered with 413, default 64 MiB
     DRAIN_SECONDS                longest time from SIGTERM to the end, default 30
+    SERVER_WORKERS               processes that predict, default by the container's CPU limit, 1 if it has none
+    MAX_CONCURRENCY              requests in work at once, default 32
+    MAX_QUEUE                    requests that wait before others are answered with 503, default 256
     CONNECTION_SECONDS           after which a kept connection is closed with its next answer, default 30
 
 On a definite failure, the process exits with one of the exit codes below and leaves a line of JSON in the termination
@@ -23,60 +26,56 @@ The parts serve_*.py are in the same directory. GET /metrics has figures about t
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import functools
 import logging
 import os
 import pwd
 import signal
 import socket
 import sys
-import threading
 import time
 import urllib.parse
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 # Alone in a directory, as in a pod, they are modules of their own. Before _prepare_environment.
 if TYPE_CHECKING:
-    from model_operator.pod.serve_failure import DefiniteError, shorten
+    from model_operator.pod.serve_cpu import cpu_limit, thread_settings, usable_cores, worker_count
+    from model_operator.pod.serve_failure import DefiniteError
+    from model_operator.pod.serve_forks import (
+        Forker,
+        control_pair,
+        end_with_parent,
+        fork_on_request,
+        stay_through_sigterm,
+    )
     from model_operator.pod.serve_front import CONNECTION_SECONDS, Front
-    from model_operator.pod.serve_image import REMEDY, list_differences
     from model_operator.pod.serve_metrics import RequestMetrics
-    from model_operator.pod.serve_scoring import load, mlflow_version, scoring_app
+    from model_operator.pod.serve_pool import Limits, LoadingEndedError, Pool, Processes
     from model_operator.pod.serve_selftest import SelfTest
+    from model_operator.pod.serve_worker import end_with, exit_now, load_and_serve
 else:
-    from serve_failure import DefiniteError, shorten
+    from serve_cpu import cpu_limit, thread_settings, usable_cores, worker_count
+    from serve_failure import DefiniteError
+    from serve_forks import Forker, control_pair, end_with_parent, fork_on_request, stay_through_sigterm
     from serve_front import CONNECTION_SECONDS, Front
-    from serve_image import REMEDY, list_differences
     from serve_metrics import RequestMetrics
-    from serve_scoring import load, mlflow_version, scoring_app
+    from serve_pool import Limits, LoadingEndedError, Pool, Processes
     from serve_selftest import SelfTest
+    from serve_worker import end_with, exit_now, load_and_serve
 
-LOAD_FAILED = 50
-REQUIREMENT_MISSING = 51
-SELF_TEST_FAILED = 52
-SELF_TEST_MISSING = 53
-SERVE_MISCONFIGURED = 54
-SELF_TEST_WRONG_SHAPE = 55
-IMAGE_MISMATCH = 56
 TERMINATED = 128 + signal.SIGTERM
 
-REASONS = {
-    LOAD_FAILED: "LoadFailed",
-    REQUIREMENT_MISSING: "RequirementMissing",
-    SELF_TEST_FAILED: "SelfTestFailed",
-    SELF_TEST_MISSING: "SelfTestMissing",
-    SERVE_MISCONFIGURED: "ServeMisconfigured",
-    SELF_TEST_WRONG_SHAPE: "SelfTestWrongShape",
-    IMAGE_MISMATCH: "ImageMismatch",
-}
-
 MAX_REQUEST_BYTES = 64 * 2**20
-# as many as asyncio's own pool would have
-PREDICTION_THREADS = min(32, (os.cpu_count() or 1) + 4)
+# requests in work at once, and requests that wait, without a setting
+MAX_CONCURRENCY, MAX_QUEUE = 32, 256
+# of bodies that wait, or one that is larger
+QUEUE_BYTES = 256 * 2**20
+# as MLflow's own server has it, and its variable
+REQUEST_SECONDS, REQUEST_SECONDS_VARIABLE = 60, "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
 # requests still arrive for a moment after SIGTERM. The port stays open until none came for this long
 QUIET_SECONDS = 2.0
 # kept back from DRAIN_SECONDS for closing connections and ending the process
@@ -98,6 +97,8 @@ class Settings:
     self_test: SelfTest
     drain_seconds: float
     connection_seconds: float
+    cores: float
+    limits: Limits
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -122,6 +123,10 @@ class Settings:
                 f"SELF_TEST_PAYLOAD_FILE names {payload}, which does not exist: check the key of"
                 " spec.selfTest.payload.configMap",
             )
+        limit = cpu_limit()
+        cores = usable_cores(limit)
+        workers = int(_number(env, "SERVER_WORKERS", worker_count(limit, cores), 64))
+        concurrency = int(_number(env, "MAX_CONCURRENCY", MAX_CONCURRENCY, 1000))
         return cls(
             name=env["MODEL_NAME"],
             version=env["MODEL_VERSION"],
@@ -136,18 +141,31 @@ class Settings:
             ),
             drain_seconds=_number(env, "DRAIN_SECONDS", 30, 86400),
             connection_seconds=_number(env, "CONNECTION_SECONDS", CONNECTION_SECONDS, 86400),
+            cores=cores,
+            limits=Limits(
+                workers=workers,
+                concurrency=concurrency,
+                queue=int(_number(env, "MAX_QUEUE", MAX_QUEUE, 10_000, least=0)),
+                queue_bytes=QUEUE_BYTES,
+                seconds=_number(env, REQUEST_SECONDS_VARIABLE, REQUEST_SECONDS, 86400),
+                each=max(1, min(int(cores / workers), concurrency)),
+            ),
         )
 
 
-def _number(env: Mapping[str, str], variable: str, default: float, most: float) -> float:
+def _number(
+    env: Mapping[str, str], variable: str, default: float, most: float, least: float | None = None
+) -> float:
     text = env.get(variable) or str(default)
     try:
         value = float(text)
     except ValueError:
         value = -1
-    if not 0 < value <= most:
+    if not ((value > 0 if least is None else value >= least) and value <= most):
+        at_least = "above 0" if least is None else f"at least {least:g}"
         raise DefiniteError(
-            "ServeMisconfigured", f"{variable} is {text!r}: it must be a number above 0 and at most {most:g}"
+            "ServeMisconfigured",
+            f"{variable} is {text!r}: it must be a number {at_least} and at most {most:g}",
         )
     return value
 
@@ -155,17 +173,64 @@ def _number(env: Mapping[str, str], variable: str, default: float, most: float) 
 # ---- answering -------------------------------------------------------------
 
 
-def serve(settings: Settings, front: Front) -> None:
-    """Opens the port and answers until SIGTERM has come and the requests in flight are answered."""
+async def serve(settings: Settings, nursery: Forker) -> None:
+    """Has the model loaded, opens the port, and answers until SIGTERM has come and the requests are answered."""
+    started = time.monotonic()
+    processes = Processes(nursery)
+    front: Front | None = None
+
+    def died(code: int, all_of_them: bool) -> None:
+        if front is not None:
+            front.metrics.count_death(code)
+        if all_of_them:
+            log.error("every worker ends, and none has answered a request since: the server ends, too")
+            _end_all(processes, code or 1)
+
+    pool = Pool(settings.limits, processes, died)
+    starting = asyncio.ensure_future(pool.start())
+    # while the model loads
+    await asyncio.sleep(0)
+    config = _config(settings)
+    try:
+        await starting
+    except LoadingEndedError as ended:
+        exit_now(ended.code)
+    report = processes.report
+    metrics = RequestMetrics(settings.name, settings.version, report["mlflow"], settings.limits.concurrency)
+    front = Front(
+        pool,
+        metrics,
+        settings.max_request_bytes,
+        report["selfTest"],
+        connection_seconds=settings.connection_seconds,
+    )
+    log.info(
+        "serving %s version %s on port %d after %.1f s, workers: %d, self-test: %s",
+        settings.name,
+        settings.version,
+        settings.port,
+        time.monotonic() - started,
+        settings.limits.workers,
+        report["selfTest"],
+    )
+    await _answer(settings, front, config)
+    _end_all(processes, 0)
+
+
+def _config(settings: Settings) -> Any:
+    """uvicorn's configuration, still without an application."""
     import uvicorn  # type: ignore[import-not-found,unused-ignore]
 
-    config = uvicorn.Config(
-        front,
+    return uvicorn.Config(
+        lambda: None,
         host="0.0.0.0",  # noqa: S104 (a pod is reached from outside)
         port=settings.port,
         access_log=False,
         log_config=None,
         server_header=False,
+        lifespan="off",
+        proxy_headers=False,
+        ws="none",
         headers=[
             ("X-Model-Version", urllib.parse.quote(settings.version)),
             ("X-Model-Name", urllib.parse.quote(settings.name, safe="")),
@@ -174,36 +239,36 @@ def serve(settings: Settings, front: Front) -> None:
         # requests that remain at the end of the drain are cut off
         timeout_graceful_shutdown=max(1, int(RESERVE_SECONDS)),
     )
+
+
+async def _answer(settings: Settings, front: Front, config: Any) -> None:
+    import uvicorn
+
+    config.app = front
     server = uvicorn.Server(config)
     terminated = asyncio.Event()
-    loop: asyncio.AbstractEventLoop | None = None
-
-    def on_signal(_number: int, _frame: Any) -> None:
-        if loop is None:
-            os._exit(TERMINATED)
-        loop.call_soon_threadsafe(terminated.set)
-
+    loop = asyncio.get_running_loop()
     # uvicorn's own handler closes the port at once, and requests in that moment would be lost
-    server.handle_exit = on_signal
+    server.handle_exit = lambda _number, _frame: loop.call_soon_threadsafe(terminated.set)
 
     async def end() -> None:
         await terminated.wait()
         await _drain(front, settings.drain_seconds)
         server.should_exit = True
 
-    async def run() -> None:
-        nonlocal loop
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(PREDICTION_THREADS, "predict"))
-        ending = asyncio.ensure_future(end())
-        await server.serve()
-        ending.cancel()
-        if not server.started:
-            _end(DefiniteError("ServeMisconfigured", f"the port {settings.port} can't be opened"))
-        # not by return: closing the loop waits for threads that may still be predicting
-        _exit(0)
+    ending = asyncio.ensure_future(end())
+    await server.serve()
+    ending.cancel()
+    if not server.started:
+        end_with(DefiniteError("ServeMisconfigured", f"the port {settings.port} can't be opened"))
 
-    asyncio.run(run())
+
+def _end_all(processes: Processes, code: int) -> NoReturn:
+    """Ends the server and every process with the model now."""
+    for pid in processes.pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    exit_now(code)
 
 
 async def _drain(front: Front, seconds: float) -> None:
@@ -222,68 +287,6 @@ async def _drain(front: Front, seconds: float) -> None:
 
 
 # ---- the process -----------------------------------------------------------
-
-
-def _leave(message: str) -> None:
-    """Leaves the termination message, in place of an earlier one."""
-    try:
-        Path(os.environ.get("TERMINATION_MESSAGE_PATH") or "/dev/termination-log").write_text(message)
-    except OSError as error:
-        log.warning("no termination message: %s", error)
-
-
-def _expect_crash(model_dir: Path) -> bool:
-    """Leaves a message in advance for a crash of the interpreter, if the image has other versions.
-
-    Bytecode of another Python, or a library with another binary interface, can end the process with a signal.
-    """
-    differences = list_differences(model_dir)
-    if differences:
-        log.warning("the model was made with %s", differences)
-        message = f"the process ended while it loaded or tested the model, which was made with {differences}: {REMEDY}"
-        _leave(
-            json.dumps({"reason": "ImageMismatch", "message": shorten(message)}, ensure_ascii=False) + "\n"
-        )
-    return bool(differences)
-
-
-def _end(failure: DefiniteError) -> NoReturn:
-    """Leaves the termination message where the kubelet reads it, and ends the process."""
-    record = {"reason": failure.reason, "message": shorten(failure.message)}
-    if failure.self_test:
-        record["selfTest"] = failure.self_test
-    line = json.dumps(record, ensure_ascii=False)
-    _leave(line + "\n")
-    print(line, file=sys.stderr)
-    _exit(next(code for code, reason in REASONS.items() if reason == failure.reason))
-
-
-def _exit(code: int) -> NoReturn:
-    """Ends the process now: threads of the model or its libraries must not hold it."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _exit_on_sigterm_while_loading() -> None:
-    """Ends the process on SIGTERM, also while the main thread is inside a library's long call.
-
-    Python runs a signal handler only between two steps of the main thread. The signal itself writes to the wake-up
-    socket, and a separate thread waits for it. Process 1 has no default action for a signal.
-    """
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
-    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-
-    def wait() -> None:
-        with writer:  # keeps the socket alive
-            while signal.SIGTERM not in reader.recv(1):
-                pass
-        os._exit(TERMINATED)
-
-    threading.Thread(target=wait, name="sigterm", daemon=True).start()
 
 
 def _name_user() -> None:
@@ -320,39 +323,43 @@ def _prepare_environment() -> None:
 
 
 def main() -> NoReturn:
-    """Loads, tests and serves the model, and exits the process."""
-    started = time.monotonic()
-    _exit_on_sigterm_while_loading()
+    """Serves the model, and exits the process."""
+    # at once, and before anything is started: process 1 has no default action for a signal
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     _prepare_environment()
     try:
         settings = Settings.from_env(os.environ)
-        expects_crash = _expect_crash(settings.model_dir)
-        model = load(settings.model_dir)
-        outcome = settings.self_test.run(model, settings.model_dir)
-        if expects_crash:
-            _leave("")
-        metrics = RequestMetrics(settings.name, settings.version, mlflow_version(), PREDICTION_THREADS)
-        front = Front(
-            scoring_app(model),
-            metrics,
-            settings.max_request_bytes,
-            outcome,
-            connection_seconds=settings.connection_seconds,
-        )
     except DefiniteError as failure:
-        _end(failure)
-    log.info(
-        "serving %s version %s on port %d after %.1f s, self-test: %s",
-        settings.name,
-        settings.version,
-        settings.port,
-        time.monotonic() - started,
-        outcome,
-    )
-    signal.set_wakeup_fd(-1)
-    serve(settings, front)
-    _exit(0)
+        end_with(failure)
+    if settings.limits.workers > 1 or settings.cores < len(os.sched_getaffinity(0)):
+        os.environ.update(thread_settings(settings.cores, settings.limits.workers, os.environ))
+    control, theirs = control_pair()
+    if os.fork() == 0:
+        control.close()
+        stay_through_sigterm()
+        end_with_parent()
+        load = functools.partial(load_and_serve, model_dir=settings.model_dir, self_test=settings.self_test)
+        fork_on_request(theirs, load)
+    theirs.close()
+    _event_loop().run_until_complete(_run(settings, control))
+    exit_now(0)
+
+
+async def _run(settings: Settings, control: socket.socket) -> None:
+    await serve(settings, Forker(control))
+
+
+def _event_loop() -> asyncio.AbstractEventLoop:
+    """The quickest event loop that the image has."""
+    try:
+        import uvloop  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
 
 
 if __name__ == "__main__":

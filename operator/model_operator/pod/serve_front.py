@@ -1,4 +1,4 @@
-"""The server's front for callers: health, metrics, limits and clean errors around MLflow's app. A part of serve.py."""
+"""The server's front for callers: health, metrics and limits before the workers. A part of serve.py."""
 
 from __future__ import annotations
 
@@ -11,21 +11,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model_operator.pod.serve_failure import shorten
     from model_operator.pod.serve_metrics import CLIENT_GONE, CONTENT_TYPE, RequestMetrics
-    from model_operator.pod.serve_scoring import App, Message, Receive, Send
-    from model_operator.pod.serve_selftest import message_of
+    from model_operator.pod.serve_pool import (
+        CallerGoneError,
+        LateError,
+        Pool,
+        SaturatedError,
+        WorkerEndedError,
+    )
+    from model_operator.pod.serve_request import Answer, Request
+    from model_operator.pod.serve_scoring import PREDICTION_PATH, Message, Receive, Send
 else:
-    from serve_failure import shorten
     from serve_metrics import CLIENT_GONE, CONTENT_TYPE, RequestMetrics
-    from serve_scoring import App, Message, Receive, Send
-    from serve_selftest import message_of
+    from serve_pool import CallerGoneError, LateError, SaturatedError, WorkerEndedError
+    from serve_request import Answer, Request
+    from serve_scoring import PREDICTION_PATH
 
-PREDICTION_PATH = "/invocations"
 # for a request's body to arrive
 BODY_SECONDS = 60.0
 # after a 413, the caller needs time to read the answer and stop sending. Closing the connection earlier discards it
 LINGER_SECONDS = 2.0
+
+# for a caller that was turned away
+RETRY_AFTER_SECONDS = 1
 
 # a caller that keeps its connection stays with this pod, also when the Service has moved to another version
 CONNECTION_SECONDS = 30.0
@@ -44,22 +52,17 @@ class RefusedError(Exception):
         self.error = {"error_code": code, "message": message}
 
 
-class ClientGoneError(Exception):
-    """The caller has closed the connection before the request was whole."""
-
-
 @dataclass
 class Front:
     """The application that uvicorn runs. ``in_flight`` counts requests from their first byte on."""
 
-    app: App
+    pool: Pool
     metrics: RequestMetrics
     max_request_bytes: int
     self_test: str = ""
     draining: bool = False
     in_flight: int = 0
     last_request: float = field(default_factory=time.monotonic)
-    logged_nan: bool = False
     connection_seconds: float = CONNECTION_SECONDS
     """An older connection is closed with its next answer. Its caller then gets a pod from the Service again."""
     opened: dict[Any, float] = field(default_factory=dict)
@@ -68,7 +71,6 @@ class Front:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers one request as the ASGI protocol has it."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
             return
 
         async def last_answer_closes(message: Message) -> None:
@@ -86,7 +88,7 @@ class Front:
             if scope["path"] == PREDICTION_PATH and scope["method"] == "POST":
                 await self._predict_and_count(scope, receive, last_answer_closes)
             else:
-                await self.app(scope, receive, last_answer_closes)
+                await self._pass_on(scope, receive, last_answer_closes)
         finally:
             self.in_flight -= 1
             self.last_request = time.monotonic()
@@ -137,12 +139,8 @@ class Front:
 
         try:
             await self._predict(scope, receive, note)
-        except ClientGoneError:
+        except CallerGoneError:
             pass
-        except Exception:
-            # uvicorn answers if nothing was sent yet
-            status = 500
-            raise
         finally:
             count()
 
@@ -158,117 +156,98 @@ class Front:
         begun = time.monotonic()
         self.metrics.begun()
         try:
-            await self._put_to_model(scope, body, receive, send)
+            await _send_answer(send, await self._answer_of_worker(scope, body, receive))
         finally:
             self.metrics.count_end(time.monotonic() - begun)
 
+    async def _pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers a request that is no prediction."""
+        try:
+            body = await self._whole_body(dict(scope["headers"]), receive)
+            await _send_answer(send, await self._answer_of_worker(scope, body, receive))
+        except RefusedError as refused:
+            await _refuse(send, receive, refused)
+        except CallerGoneError:
+            pass
+
+    async def _answer_of_worker(self, scope: Message, body: bytes, receive: Receive) -> Answer:
+        """The answer to a whole request, also when no worker gives one."""
+        headers = scope["headers"]
+        if scope["path"] == PREDICTION_PATH:
+            # the only one that plays a part
+            headers = [header for header in headers if header[0] == b"content-type"]
+        kept = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        try:
+            return await self.pool.answer(Request(scope["method"], scope["path"], body, kept), receive)
+        except SaturatedError:
+            self.metrics.count_saturated()
+            text = "as many requests as the server takes are in work or wait (spec.server.maxConcurrency and maxQueue)"
+            return _error(503, "TEMPORARILY_UNAVAILABLE", text, ("retry-after", str(RETRY_AFTER_SECONDS)))
+        except LateError:
+            # the words of MLflow's own server
+            return Answer(504, "application/json", b"Request processing time exceeded limit")
+        except WorkerEndedError:
+            text = "the model ended its process while it predicted (see the server's log)"
+            return _error(500, "INTERNAL_ERROR", text)
+
     async def _whole_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The request's body. Raises RefusedError as soon as it is known to be too large or too slow."""
-        chunks: list[bytes] = []
-        most = self.max_request_bytes
-        too_large = RefusedError(
-            413,
-            "REQUEST_TOO_LARGE",
-            f"the request has more than {most} bytes, which is the limit that MAX_REQUEST_BYTES in the server's"
-            " environment sets",
-        )
         declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > most:
-            raise too_large
+        if declared.isdigit() and int(declared) > self.max_request_bytes:
+            raise self._too_large()
+        task, expired = asyncio.current_task(), False
 
-        async def read() -> None:
-            size, more = 0, True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGoneError
-                chunks.append(message.get("body", b""))
-                size += len(chunks[-1])
-                if size > most:
-                    raise too_large
-                more = message.get("more_body", False)
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            if task is not None:
+                task.cancel()
 
+        # not wait_for: it makes a task of its own for each request
+        timer = asyncio.get_running_loop().call_later(BODY_SECONDS, expire)
         try:
-            await asyncio.wait_for(read(), BODY_SECONDS)
-        except (TimeoutError, asyncio.TimeoutError):  # two things before Python 3.11  # noqa: UP041
+            return await self._read(receive)
+        except asyncio.CancelledError:
+            if not expired:
+                raise
             text = f"the request was not complete within {BODY_SECONDS:g} s"
             raise RefusedError(408, "REQUEST_TIMEOUT", text) from None
+        finally:
+            timer.cancel()
+
+    async def _read(self, receive: Receive) -> bytes:
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGoneError
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self.max_request_bytes:
+                raise self._too_large()
+            more = message.get("more_body", False)
         return b"".join(chunks)
 
-    async def _put_to_model(self, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
-        """Passes the whole request on, and the whole answer back: valid JSON, or an error without a stack trace."""
-        given = False
-        start: Message = {}
-        answer: list[bytes] = []
-
-        async def replay() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def collect(message: Message) -> None:
-            nonlocal start
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            answer.append(message.get("body", b""))
-
-        try:
-            await self.app(scope, replay, collect)
-        except Exception:
-            if _is_text(body) and not start:
-                raise
-            # raised again, uvicorn would close the connection, and the caller's next request on it would be lost
-            log.exception("MLflow's application raised an exception over a request")
-        if _is_text(body) or start.get("status", 500) < 500:
-            await self._pass_back(start, b"".join(answer), send)
-            return
-        # MLflow 2 answers 500 in this case. That would count against the model
-        error = {"error_code": "BAD_REQUEST", "message": "The request is not valid UTF-8."}
-        await _answer(send, 400, error)
-
-    async def _pass_back(self, start: Message, body: bytes, send: Send) -> None:
-        if start["status"] >= 400 and (text := message_of(body)):
-            error = {"error_code": str(json.loads(body)["error_code"]), "message": shorten(text)}
-            await _answer(send, start["status"], error)
-            return
-        if start["status"] < 300 and (b"NaN" in body or b"Infinity" in body):
-            # in a thread: a large answer would hold up the health checks
-            valid = await asyncio.to_thread(without_nan, body)
-            if valid != body and not self.logged_nan:
-                self.logged_nan = True
-                log.warning("the model predicts NaN or an infinity, and callers get null (logged once)")
-            body = valid
-        headers = [(name, value) for name, value in start.get("headers", []) if name != b"content-length"]
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({**start, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    def _too_large(self) -> RefusedError:
+        return RefusedError(
+            413,
+            "REQUEST_TOO_LARGE",
+            f"the request has more than {self.max_request_bytes} bytes, which is the limit that MAX_REQUEST_BYTES in"
+            " the server's environment sets",
+        )
 
 
-def _is_text(body: bytes) -> bool:
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _error(status: int, code: str, message: str, *headers: tuple[str, str]) -> Answer:
+    body = json.dumps({"error_code": code, "message": message}).encode()
+    return Answer(status, "application/json", body, headers)
 
 
-def without_nan(body: bytes) -> bytes:
-    """JSON with null for NaN and the infinities, which JSON does not know. Anything else is returned unchanged."""
-    found = False
-
-    def null(_constant: str) -> None:
-        nonlocal found
-        found = True
-
-    try:
-        value = json.loads(body, parse_constant=null)
-    except ValueError:
-        return body
-    # a text may contain NaN, too
-    return json.dumps(value).encode() if found else body
+async def _send_answer(send: Send, answer: Answer) -> None:
+    start = _start(answer.status, answer.content_type.encode("latin-1"), answer.body)
+    start["headers"] += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    await send(start)
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 async def _refuse(send: Send, receive: Receive, refused: RefusedError) -> None:

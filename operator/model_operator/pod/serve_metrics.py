@@ -39,6 +39,16 @@ class RequestMetrics:
             "model_server", "The served model and version, and the version of MLflow."
         ).info({"model": model, "version": version, "mlflow": mlflow})
 
+        self._saturated = prometheus_client.Counter(
+            "model_server_saturated",
+            "Requests turned away with 503, because too many were in work or waited.",
+        )
+        self._deaths = prometheus_client.Counter(
+            "model_server_worker_deaths",
+            "Workers that ended, by exit code: 128 and the number of the signal.",
+            ["code"],
+        )
+
     def begun(self) -> None:
         """A whole request has arrived and goes to the model."""
         if self._client:
@@ -54,6 +64,16 @@ class RequestMetrics:
         """A request for a prediction was answered, by the model or in its place."""
         if self._client:
             self._requests.labels(str(status)).inc()
+
+    def count_saturated(self) -> None:
+        """A request was turned away."""
+        if self._client:
+            self._saturated.inc()
+
+    def count_death(self, code: int) -> None:
+        """A worker ended with that exit code."""
+        if self._client:
+            self._deaths.labels(str(code)).inc()
 
     def text(self) -> bytes | None:
         """All metrics of the process in Prometheus' text format, or None if the image can't count."""

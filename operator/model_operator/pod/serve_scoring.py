@@ -1,25 +1,32 @@
-"""The model and MLflow's scoring application around it: a part of serve.py, and the only one that imports MLflow."""
+"""The model and its answers to requests, by MLflow's own scoring: a part of serve.py."""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import logging
-import os
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model_operator.pod.serve_failure import DefiniteError, describe
+    from model_operator.pod.serve_failure import DefiniteError, describe, shorten
+    from model_operator.pod.serve_fast import quicken
     from model_operator.pod.serve_image import blame_image, list_differences
+    from model_operator.pod.serve_request import Answer, Request
 else:
-    from serve_failure import DefiniteError, describe
+    from serve_failure import DefiniteError, describe, shorten
+    from serve_fast import quicken
     from serve_image import blame_image, list_differences
+    from serve_request import Answer, Request
 
 # the contract tests run with these
 TESTED_MLFLOW = ("2.22.", "3.17.")
+
+PREDICTION_PATH = "/invocations"
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -78,6 +85,9 @@ class ModelUnderWatch:
             self.last_prediction = Prediction(rows, answer)
         return answer
 
+    # MLflow looks at it with every request, and it is found quicker here
+    predict.__signature__ = inspect.signature(predict)  # type: ignore[attr-defined]
+
 
 def _is_of_mlflow(error: BaseException) -> bool:
     """Whether only MLflow's own code took part: it converts the input, such as chat messages, for the model."""
@@ -131,33 +141,150 @@ def load(model_dir: Path) -> ModelUnderWatch:
     return ModelUnderWatch(model, PredictionFailed)
 
 
-def scoring_app(model: ModelUnderWatch, request_seconds: float | None = None) -> App:
-    """MLflow's own scoring application around the model. A request may take `request_seconds`.
+class Scoring:
+    """Answers requests with the model as MLflow's own scoring application does. Thread-safe if the model is.
 
-    Only this function uses MLflow's private interface. Without `request_seconds`, the limit is
-    MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT (60 s). Raises DefiniteError if the image's libraries do not match.
+    Raises DefiniteError if the image's libraries do not match. Only this class uses MLflow's private interface.
     """
-    from mlflow.pyfunc import scoring_server
 
-    variable = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
-    before = os.environ.get(variable)
-    if request_seconds is not None:
-        os.environ[variable] = str(int(request_seconds) + 1)
+    def __init__(self, model: ModelUnderWatch) -> None:
+        from mlflow import pyfunc
+        from mlflow.pyfunc import scoring_server
+
+        self.model = model
+        self._server = scoring_server
+        self._schema = model.metadata.get_input_schema()
+        self._logged_nan = False
+        try:
+            # for all other paths, and it marks the process as a server for the model
+            self._app: App = scoring_server.init(model)
+        except Exception as error:
+            log.exception("MLflow's scoring server can't be made")
+            raise DefiniteError(
+                "RequirementMissing",
+                f"the scoring server of the image's MLflow {mlflow_version()} does not go together with its other"
+                f" libraries ({describe(error)}): set spec.server.image to an image in which it does",
+            ) from error
+        quicken(scoring_server, pyfunc, model.metadata)
+
+    def answer(self, request: Request) -> Answer:
+        """The answer for a caller: valid JSON, or an error without a stack trace. Raises nothing."""
+        return self._checked(request, self.answer_of_mlflow(request))
+
+    def answer_of_mlflow(self, request: Request) -> Answer:
+        """The answer of MLflow's application as it is. Raises nothing."""
+        try:
+            if request.path == PREDICTION_PATH and request.method == "POST":
+                return self._predict(request)
+            return asyncio.run(_ask(self._app, request))
+        except BaseException:  # a model may raise SystemExit
+            log.exception("a request raised an exception outside of MLflow's checks")
+            return Answer(500, "text/plain; charset=utf-8", b"Internal Server Error")
+
+    def _predict(self, request: Request) -> Answer:
+        from mlflow.exceptions import MlflowException
+
+        content_type = request.headers.get("content-type", "")
+        try:
+            response = self._server.invocations(request.body, content_type, self.model, self._schema)
+        except MlflowException as error:
+            text = error.serialize_as_json().encode(errors="replace")
+            return Answer(error.get_http_status_code(), "application/json", text)
+        media_type = response.mimetype
+        if media_type.startswith("text/"):
+            media_type += "; charset=utf-8"
+        return Answer(response.status, media_type, response.response.encode())
+
+    def _checked(self, request: Request, answer: Answer) -> Answer:
+        body = answer.body
+        if answer.status >= 500 and not _is_text(request.body):
+            # MLflow 2 answers 500 in this case. That would count against the model
+            return _error(400, "BAD_REQUEST", "The request is not valid UTF-8.")
+        if answer.status >= 400 and (text := message_of(body)):
+            return _error(answer.status, str(json.loads(body)["error_code"]), text)
+        if answer.status < 300 and (b"NaN" in body or b"Infinity" in body):
+            valid = without_nan(body)
+            if valid != body and not self._logged_nan:
+                self._logged_nan = True
+                log.warning("the model predicts NaN or an infinity, and callers get null (logged once)")
+            return replace(answer, body=valid)
+        return answer
+
+
+def _error(status: int, code: str, message: str) -> Answer:
+    body = json.dumps({"error_code": code, "message": shorten(message)}).encode()
+    return Answer(status, "application/json", body)
+
+
+def message_of(body: bytes) -> str:
+    """Returns the message in an error of MLflow's. Empty if the body is no such error."""
     try:
-        app: App = scoring_server.init(model)
-    except Exception as error:
-        log.exception("MLflow's scoring server can't be made")
-        raise DefiniteError(
-            "RequirementMissing",
-            f"the scoring server of the image's MLflow {mlflow_version()} does not go together with its other"
-            f" libraries ({describe(error)}): set spec.server.image to an image in which it does",
-        ) from error
-    finally:
-        if before is not None:
-            os.environ[variable] = before
-        elif request_seconds is not None:
-            del os.environ[variable]
-    return app
+        error = json.loads(body)
+        return str(error["message"]) if "error_code" in error else ""
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def without_nan(body: bytes) -> bytes:
+    """JSON with null for NaN and the infinities, which JSON does not know. Anything else is returned unchanged."""
+    found = False
+
+    def null(_constant: str) -> None:
+        nonlocal found
+        found = True
+
+    try:
+        value = json.loads(body, parse_constant=null)
+    except ValueError:
+        return body
+    # a text may contain NaN, too
+    return json.dumps(value).encode() if found else body
+
+
+async def _ask(app: App, request: Request) -> Answer:
+    """The answer of an ASGI application to a request that is whole."""
+    start: Message = {}
+    chunks: list[bytes] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": request.body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message
+        else:
+            chunks.append(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": "http",
+        "path": request.path,
+        "raw_path": request.path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()
+        ],
+        "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 0),
+    }
+    await app(scope, receive, send)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
+    headers.pop("content-length", None)
+    content_type = headers.pop("content-type", "")
+    return Answer(start["status"], content_type, b"".join(chunks), tuple(headers.items()))
 
 
 def mlflow_version() -> str:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
+import threading
 import time
-from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from model_operator.pod.serve_example import describe_absence, find_example
-    from model_operator.pod.serve_failure import DefiniteError, describe
+    from model_operator.pod.serve_failure import DefiniteError
     from model_operator.pod.serve_image import blame_image
-    from model_operator.pod.serve_scoring import App, ModelUnderWatch, scoring_app
+    from model_operator.pod.serve_request import Answer, Request
+    from model_operator.pod.serve_scoring import Scoring, message_of
     from model_operator.pod.serve_shape import contradiction
 else:
     from serve_example import describe_absence, find_example
-    from serve_failure import DefiniteError, describe
+    from serve_failure import DefiniteError
     from serve_image import blame_image
-    from serve_scoring import App, ModelUnderWatch, scoring_app
+    from serve_request import Answer, Request
+    from serve_scoring import Scoring, message_of
     from serve_shape import contradiction
 
 log = logging.getLogger("serve")
@@ -36,7 +37,7 @@ class SelfTest:
     path: str
     payload: Path | None
 
-    def run(self, model: ModelUnderWatch, model_dir: Path) -> str:
+    def run(self, scoring: Scoring, model_dir: Path) -> str:
         """Returns Passed, LoadOnly or NoExample. Raises DefiniteError when the model fails the test."""
         if self.mode == "LoadOnly":
             return "LoadOnly"
@@ -52,14 +53,15 @@ class SelfTest:
             log.warning("there is nothing to test the model with: %s", why)
             return "NoExample"
         started = time.monotonic()
+        model = scoring.model
         model.remembers = True
-        status, body = self._answer(scoring_app(model, self.seconds), *request)
+        answer = self._answer(scoring, *request)
         what = "the given payload" if self.payload else "the model's own input example"
         if model.last_exception and (
             failure := blame_image(model.last_exception, model_dir, loading=False, self_test="Failed")
         ):
             raise failure
-        if problem := _problem(status, body, what, model.last_error):
+        if problem := _problem(answer, what, model.last_error):
             raise DefiniteError("SelfTestFailed", f"self-test failed: {problem}", "Failed")
         prediction = model.last_prediction
         if prediction and (broken := contradiction(prediction, model.metadata)):
@@ -90,70 +92,31 @@ class SelfTest:
                 "Failed",
             ) from error
 
-    def _answer(self, app: App, content_type: bytes, body: bytes) -> tuple[int, bytes]:
-        loop = asyncio.new_event_loop()
-        answer = loop.run_until_complete(self._ask(app, content_type, body))
-        # not after a request that hangs: this would wait for its thread, which can't be stopped
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
-        return answer
-
-    async def _ask(self, app: App, content_type: bytes, body: bytes) -> tuple[int, bytes]:
-        """The status and body of the answer to one POST, made without a socket."""
-        status, chunks = 500, []
-
-        async def receive() -> MutableMapping[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                chunks.append(message.get("body", b""))
-
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": self.path,
-            "raw_path": self.path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": [
-                (b"host", b"localhost"),
-                (b"content-type", content_type),
-                (b"content-length", str(len(body)).encode()),
-            ],
-            "client": ("127.0.0.1", 0),
-            "server": ("127.0.0.1", 0),
+    def _answer(self, scoring: Scoring, content_type: bytes, body: bytes) -> Answer:
+        """The answer to one POST, made in a thread: one that hangs is left behind."""
+        headers = {
+            "host": "localhost",
+            "content-type": content_type.decode(),
+            "content-length": str(len(body)),
         }
-        request = asyncio.ensure_future(app(scope, receive, send))
-        done, _ = await asyncio.wait({request}, timeout=self.seconds)
-        if not done:
+        request = Request("POST", self.path, body, headers)
+        answers: list[Answer] = []
+        thread = threading.Thread(
+            target=lambda: answers.append(scoring.answer_of_mlflow(request)), daemon=True
+        )
+        thread.start()
+        thread.join(self.seconds)
+        if not answers:
             raise DefiniteError(
                 "SelfTestFailed",
                 f"self-test failed: no answer within {self.seconds:g} s (spec.selfTest.timeoutSeconds)",
                 "Failed",
             )
-        error = request.exception()
-        if error is not None:
-            return 500, describe(error).encode()
-        return status, b"".join(chunks)
+        return answers[0]
 
 
-def message_of(body: bytes) -> str:
-    """Returns the message in an error of MLflow's. Empty if the body is no such error."""
-    try:
-        error = json.loads(body)
-        return str(error["message"]) if "error_code" in error else ""
-    except (ValueError, TypeError, KeyError):
-        return ""
-
-
-def _problem(status: int, body: bytes, what: str, model_error: str) -> str:
+def _problem(answer: Answer, what: str, model_error: str) -> str:
+    status, body = answer.status, answer.body
     if status != 200:
         text = model_error or message_of(body) or body.decode(errors="replace")
         return f"{what} was answered with status {status}: {text}"

@@ -1,0 +1,186 @@
+"""The processes that have the model: one loads and tests it, workers answer requests with it. A part of serve.py."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import os
+import random
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from model_operator.pod.serve_failure import DefiniteError, shorten
+    from model_operator.pod.serve_forks import end_with_parent, fork_on_request
+    from model_operator.pod.serve_image import REMEDY, list_differences
+    from model_operator.pod.serve_request import Answer, Request, Wire, answer_frame, read_request
+    from model_operator.pod.serve_scoring import Scoring, load, mlflow_version
+    from model_operator.pod.serve_selftest import SelfTest
+else:
+    from serve_failure import DefiniteError, shorten
+    from serve_forks import end_with_parent, fork_on_request
+    from serve_image import REMEDY, list_differences
+    from serve_request import Answer, Request, Wire, answer_frame, read_request
+    from serve_scoring import Scoring, load, mlflow_version
+    from serve_selftest import SelfTest
+
+LOAD_FAILED = 50
+REQUIREMENT_MISSING = 51
+SELF_TEST_FAILED = 52
+SELF_TEST_MISSING = 53
+SERVE_MISCONFIGURED = 54
+SELF_TEST_WRONG_SHAPE = 55
+IMAGE_MISMATCH = 56
+
+REASONS = {
+    LOAD_FAILED: "LoadFailed",
+    REQUIREMENT_MISSING: "RequirementMissing",
+    SELF_TEST_FAILED: "SelfTestFailed",
+    SELF_TEST_MISSING: "SelfTestMissing",
+    SERVE_MISCONFIGURED: "ServeMisconfigured",
+    SELF_TEST_WRONG_SHAPE: "SelfTestWrongShape",
+    IMAGE_MISMATCH: "ImageMismatch",
+}
+
+log = logging.getLogger("serve")
+
+
+# ---- the end of a process --------------------------------------------------
+
+
+def exit_now(code: int) -> NoReturn:
+    """Ends the process now: threads of the model or its libraries must not hold it."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def end_with(failure: DefiniteError) -> NoReturn:
+    """Leaves the termination message where the kubelet reads it, and ends the process with the reason's exit code."""
+    record = {"reason": failure.reason, "message": shorten(failure.message)}
+    if failure.self_test:
+        record["selfTest"] = failure.self_test
+    line = json.dumps(record, ensure_ascii=False)
+    _leave(line + "\n")
+    print(line, file=sys.stderr)
+    exit_now(next(code for code, reason in REASONS.items() if reason == failure.reason))
+
+
+def _leave(message: str) -> None:
+    """Leaves the termination message, in place of an earlier one."""
+    try:
+        Path(os.environ.get("TERMINATION_MESSAGE_PATH") or "/dev/termination-log").write_text(message)
+    except OSError as error:
+        log.warning("no termination message: %s", error)
+
+
+def _expect_crash(model_dir: Path) -> bool:
+    """Leaves a message in advance for a crash of the interpreter, if the image has other versions.
+
+    Bytecode of another Python, or a library with another binary interface, can end the process with a signal.
+    """
+    differences = list_differences(model_dir)
+    if differences:
+        log.warning("the model was made with %s", differences)
+        message = f"the process ended while it loaded or tested the model, which was made with {differences}: {REMEDY}"
+        _leave(
+            json.dumps({"reason": "ImageMismatch", "message": shorten(message)}, ensure_ascii=False) + "\n"
+        )
+    return bool(differences)
+
+
+# ---- loading ---------------------------------------------------------------
+
+
+def load_and_serve(
+    control: socket.socket, order: Mapping[str, Any], model_dir: Path, self_test: SelfTest
+) -> None:
+    """The loading process: loads the model, tests it unless the order says that it was, and reports to the front.
+
+    The report is ``selfTest``, ``mlflow`` and ``alone``: why the process can't be forked, or empty. Then it forks
+    workers on request, or is a worker itself. On a definite failure, it ends with the exit code of its reason.
+    """
+    end_with_parent()
+    try:
+        expects_crash = _expect_crash(model_dir)
+        model = load(model_dir)
+        scoring = Scoring(model)
+        outcome = "" if order.get("tested") else self_test.run(scoring, model_dir)
+        if expects_crash:
+            _leave("")
+    except DefiniteError as failure:
+        end_with(failure)
+    alone = cannot_fork()
+    # two more looks at what every request uses would be two copies of it
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps({"selfTest": outcome, "mlflow": mlflow_version(), "alone": alone}).encode())
+    if alone:
+        work(control, scoring.answer)
+    else:
+        fork_on_request(control, lambda own, _order: _work_as_a_copy(own, scoring))
+
+
+def cannot_fork() -> str:
+    """Why a copy of this process would not work as it does, or empty: it has other threads, or a GPU in use.
+
+    Only the thread that forks exists in the copy. A lock that another one held stays locked, and the threads of a pool
+    (OpenMP, BLAS, CUDA) are gone without a word to their library.
+    """
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if names:
+        return f"the model or a library has started threads ({shorten(', '.join(names))[:100]})"
+    with contextlib.suppress(OSError):
+        if any(
+            os.path.realpath(handle).startswith("/dev/nvidia") for handle in Path("/proc/self/fd").iterdir()
+        ):
+            return "the model uses a GPU"
+    with contextlib.suppress(OSError):
+        # a thread that has just ended is there for a moment longer
+        deadline = time.monotonic() + 0.2
+        while (count := len(list(Path("/proc/self/task").iterdir()))) > 1 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if count > 1:
+            return f"a library has started {count - 1} native threads"
+    return ""
+
+
+# ---- answering -------------------------------------------------------------
+
+
+def _work_as_a_copy(control: socket.socket, scoring: Scoring) -> None:
+    """A forked worker. Its random numbers are not those of the others."""
+    random.seed()
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed()
+    work(control, scoring.answer)
+
+
+def work(control: socket.socket, answer: Callable[[Request], Answer]) -> None:
+    """A worker: answers requests on every socket that comes over ``control``, each in a thread, until that closes."""
+    while True:
+        try:
+            message, handles, _, _ = socket.recv_fds(control, 16, 1)
+        except OSError:
+            message = b""
+        if not message:
+            os._exit(0)
+        wire = Wire(socket.socket(fileno=handles[0]))
+        threading.Thread(target=_answer_all, args=(wire, answer), name="predict", daemon=True).start()
+
+
+def _answer_all(wire: Wire, answer: Callable[[Request], Answer]) -> None:
+    """Answers one request after the other until the front closes its end."""
+    with contextlib.suppress(OSError):
+        while (frame := wire.read()) is not None:
+            begun, cpu = time.perf_counter(), time.thread_time()
+            answered = answer(read_request(frame))
+            wire.write(answer_frame(answered, time.perf_counter() - begun, time.thread_time() - cpu))
