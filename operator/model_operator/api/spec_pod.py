@@ -164,9 +164,21 @@ _ONE_IMAGE = Rule(
     "server.image and server.imageFrom cannot be used together: remove one",
 )
 
+_BY_US = [name for name, row in RUNTIMES.items() if row.our_script]
+_BY_THE_IMAGE = [name for name, row in RUNTIMES.items() if not row.our_script]
+# settings of the operator's script, by their names in the manifest
+_OF_OUR_SCRIPT = {
+    alias: Rule(
+        f"{cel_is_one_of('self.runtime', _BY_THE_IMAGE, negated=True)} || !has(self.{alias})",
+        f"server.{alias} needs server.runtime {either(_BY_US)}: with {either(_BY_THE_IMAGE)}, remove it, and give "
+        "the setting of your own server in server.command, server.args or server.env",
+    )
+    for alias in ("workers", "maxConcurrency", "maxQueue")
+}
+
 
 class ServerSpec(SpecModel):
-    model_config = ConfigDict(json_schema_extra=rules(_OWN_IMAGE, _ONE_IMAGE))
+    model_config = ConfigDict(json_schema_extra=rules(_OWN_IMAGE, _ONE_IMAGE, *_OF_OUR_SCRIPT.values()))
 
     runtime: Runtime = Field(
         default=DEFAULT_RUNTIME,
@@ -181,6 +193,26 @@ class ServerSpec(SpecModel):
         default=None, description="Takes the image from a tag that you set on the model version."
     )
     port: Port = Field(default=8080, description="Port that the server listens on.")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Processes of a pod that predict at the same time (runtime MLflow only). If you leave it out, the "
+        "pod takes one for each CPU of the server's CPU limit.",
+    )
+    max_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Requests that a pod works on at once (runtime MLflow only). If you leave it out, it is 32.",
+    )
+    max_queue: int | None = Field(
+        default=None,
+        ge=0,
+        le=10000,
+        description="Requests beyond maxConcurrency that wait in a pod for their turn (runtime MLflow only). If the "
+        "queue is full, callers get 503 with Retry-After. If you leave it out, it is 256.",
+    )
     resources: Resources = Field(
         default_factory=dict, description="CPU, memory and device requests and limits of the server."
     )
@@ -212,6 +244,19 @@ class ServerSpec(SpecModel):
             raise ValueError(_OWN_IMAGE.message)
         if self.image is not None and self.image_from is not None:
             raise ValueError(_ONE_IMAGE.message)
+        return self
+
+    @model_validator(mode="after")
+    def _settings_of_our_script(self) -> Self:
+        if not RUNTIMES[self.runtime].our_script:
+            given = {
+                "workers": self.workers,
+                "maxConcurrency": self.max_concurrency,
+                "maxQueue": self.max_queue,
+            }
+            for alias, value in given.items():
+                if value is not None:
+                    raise ValueError(_OF_OUR_SCRIPT[alias].message)
         return self
 
 

@@ -235,6 +235,23 @@ REFUSED = (
         _with(server={"args": ["--fast"]}),
         ("server.args", "need server.runtime Custom"),
     ),
+    *(
+        Refused(
+            f"{field} is given to a custom runtime",
+            _with(server=CUSTOM | {field: 4}),
+            (f"server.{field} needs server.runtime MLflow", "server.command"),
+        )
+        for field in ("workers", "maxConcurrency", "maxQueue")
+    ),
+    *(
+        Refused(f"{field} is {value}", _with(server={field: value}), (f"spec.server.{field}",))
+        for field, values in {
+            "workers": (0, 65, "2", 1.5),
+            "maxConcurrency": (0, 1001),
+            "maxQueue": (-1, 10001),
+        }.items()
+        for value in values
+    ),
     Refused("a port is 0", _with(server={"port": 0}), ("spec.server.port",)),
     Refused("a port is too high", _with(service={"port": 65536}), ("spec.service.port",)),
     Refused("a Service's type is unknown", _with(service={"type": "ExternalName"}), ("spec.service.type",)),
@@ -505,6 +522,12 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "the latest version": {"model": {"name": "churn", "version": "latest"}},
     "a stage": {"model": {"name": "churn", "stage": "None"}},
     "no replicas": _with(replicas=0),
+    "the lowest workers, concurrency and queue": _with(
+        server={"workers": 1, "maxConcurrency": 1, "maxQueue": 0}
+    ),
+    "the highest workers, concurrency and queue": _with(
+        server={"workers": 64, "maxConcurrency": 1000, "maxQueue": 10000}
+    ),
     "autoscaling with one bound": _with(autoscaling={"maxReplicas": 1}),
     "a rollout without surge": _with(rollout={"maxSurge": 0, "maxUnavailable": 1}),
     "a blue-green rollout": _with(

@@ -40,7 +40,7 @@ def _run_script(_spec: ModelDeploymentSpec) -> Sequence[str]:
 
 
 def _configure_script(spec: ModelDeploymentSpec) -> Mapping[str, str]:
-    test = spec.self_test
+    test, server = spec.self_test, spec.server
     drain = spec.pod.termination_grace_period_seconds - PRE_STOP_SECONDS - _EXIT_SECONDS
     variables = {
         "SELF_TEST_MODE": test.mode,
@@ -48,7 +48,15 @@ def _configure_script(spec: ModelDeploymentSpec) -> Mapping[str, str]:
         "SELF_TEST_PATH": test.path,
         "DRAIN_SECONDS": str(max(1, drain)),
     }
-    return variables | {"SELF_TEST_PAYLOAD_FILE": PAYLOAD_FILE} if test.payload else variables
+    if test.payload:
+        variables["SELF_TEST_PAYLOAD_FILE"] = PAYLOAD_FILE
+    # absent without the field: the pod has the defaults, and a template must render as it did before
+    chosen = {
+        "SERVER_WORKERS": server.workers,
+        "MAX_CONCURRENCY": server.max_concurrency,
+        "MAX_QUEUE": server.max_queue,
+    }
+    return variables | {name: str(value) for name, value in chosen.items() if value is not None}
 
 
 MLFLOW = Runtime(_run_script, "/ping", "/health", _configure_script, scripts=True)

@@ -219,6 +219,29 @@ def test_the_drain_ends_before_the_kubelet_kills(grace: int, drain: str) -> None
     assert int(drain) + container["lifecycle"]["preStop"]["sleep"]["seconds"] < grace
 
 
+_CHOSEN = ("SERVER_WORKERS", "MAX_CONCURRENCY", "MAX_QUEUE")
+
+
+def test_workers_and_queue_are_variables_of_the_server_only() -> None:
+    given = {"server": {"workers": 2, "maxConcurrency": 16, "maxQueue": 0}}
+    assert [env(server(**given))[name] for name in _CHOSEN] == ["2", "16", "0"]
+    assert not env(fetch(**given)).keys() & set(_CHOSEN)
+
+
+def test_workers_and_queue_that_are_left_out_are_decided_in_the_pod() -> None:
+    assert not env(server()).keys() & set(_CHOSEN)
+    assert "MAX_QUEUE" not in env(server(server={"workers": 2}))
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [*zip(_CHOSEN, ("workers", "maxConcurrency", "maxQueue"), strict=True)]
+)
+def test_a_users_variable_does_not_replace_a_field_that_is_set(name: str, field: str) -> None:
+    given = {"env": [{"name": name, "value": "7"}]}
+    assert env(server(server=given | {field: 3}))[name] == "3"
+    assert env(server(server=given))[name] == "7", "without the field the pod renders as it did before"
+
+
 # --- probes ----------------------------------------------------------------------------------------
 
 
