@@ -258,6 +258,11 @@ OWN_ACCEPTED: dict[str, dict[str, Any]] = {
     "a whole number as an amount": _resources({"cpu": 1, "memory": 1073741824}),
     "a request that equals its limit in other words": _resources({"cpu": "1000m"}, {"cpu": 1}),
     "a device by its limit alone": _resources(limits={_GPU: 1}),
+    "as many workers as CPUs, rounded up": _server(workers=3, resources={"limits": {"cpu": "2500m"}}),
+    "workers without a CPU limit": _server(workers=8, resources={"requests": {"cpu": 1}}),
+    "a custom server's own variable": _server(
+        runtime="Custom", image="registry.example.com/server:1", env=[{"name": "MAX_QUEUE", "value": "5"}]
+    ),
     "a server that may escalate": _server(
         securityContext={"privileged": None, "allowPrivilegeEscalation": True}
     ),
@@ -287,6 +292,31 @@ OWN_WARNED: dict[str, tuple[dict[str, Any], str, str]] = {
         _server(env=[{"name": "MODEL_NAME", "value": "mine"}]),
         "server.env[0]",
         "set by the operator",
+    ),
+    "a variable of the operator's script": (
+        _server(env=[{"name": "DRAIN_SECONDS", "value": "5"}]),
+        "server.env[0]",
+        "set by the operator",
+    ),
+    "a variable that is a field": (
+        _server(env=[{"name": "MAX_QUEUE", "value": "5"}]),
+        "server.env[0]",
+        "server.maxQueue",
+    ),
+    "a variable beside its field": (
+        _server(env=[{"name": "SERVER_WORKERS", "value": "5"}], workers=5),
+        "server.env[0]",
+        "server.workers",
+    ),
+    "more workers than CPUs": (
+        _server(workers=4, resources={"limits": {"cpu": "2500m"}}),
+        "server.workers",
+        "lower it to 3",
+    ),
+    "two workers for a part of a CPU": (
+        _server(workers=2, resources={"limits": {"cpu": 0.5}}),
+        "server.workers",
+        "lower it to 1",
     ),
     "a mount at a path of the operator": (
         _server(volumeMounts=[{"name": "tmp", "mountPath": "/model"}]),

@@ -22,7 +22,7 @@ from model_operator.cli.lint.containers import (
 )
 from model_operator.cli.lint.documents import Path
 from model_operator.cli.lint.pod_fields import EmptyItem, own_field_problems
-from model_operator.cli.lint.resources import resource_problems
+from model_operator.cli.lint.resources import resource_problems, worker_problems
 from model_operator.cli.lint.scheduling import affinity_problems, spread_problems, toleration_problems
 from model_operator.cli.lint.structure import FieldProblem, Severity
 from model_operator.cli.lint.volumes import source_problems, volume_problems
@@ -42,7 +42,12 @@ _POD_PARTS = {
 _MAYBE_MOUNTED = (names.VOLUME_REGISTRY_CA, names.VOLUME_REGISTRY_CLIENT)
 
 
-_SET_BY_US = ("MODEL_NAME", "MODEL_VERSION", "MODEL_DIR")
+_SET_BY_US: Mapping[str, Sequence[str]] = {
+    "fetch": ("MODEL_NAME", "MODEL_VERSION", "MODEL_DIR"),
+    "server": ("MODEL_NAME", "MODEL_VERSION", "MODEL_DIR", "SERVER_PORT"),
+}
+_SET_FOR_OUR_SCRIPT = ("SELF_TEST_MODE", "SELF_TEST_TIMEOUT_SECONDS", "SELF_TEST_PATH", "DRAIN_SECONDS")
+_OF_FIELDS = {"SERVER_WORKERS": "workers", "MAX_CONCURRENCY": "maxConcurrency", "MAX_QUEUE": "maxQueue"}
 
 
 def pod_problems(spec: Any, broken: Sequence[Path]) -> Iterator[FieldProblem]:
@@ -72,12 +77,18 @@ def _as_read(value: Any) -> Any:
 def _replace_left_out(parts: _Parts, container: str) -> Iterator[FieldProblem]:
     """Yields a warning for each entry that the pods don't get, and puts a valid one in its place."""
     variables = parts.list(container, "env")
+    scripted = container == "server" and _runs_our_script(parts)
+    reserved = (*_SET_BY_US[container], *(_SET_FOR_OUR_SCRIPT if scripted else ()))
     for index, variable in enumerate(variables):
-        reserved = (*_SET_BY_US, *(["SERVER_PORT"] if container == "server" else []))
-        if isinstance(variable, Mapping) and variable.get("name") in reserved:
+        name = variable.get("name") if isinstance(variable, Mapping) else None
+        path = (*_SPEC, container, "env", index)
+        if name in reserved:
             message = "is set by the operator: remove it, since the pods don't get yours"
-            yield FieldProblem((*_SPEC, container, "env", index), message, Severity.WARNING)
+            yield FieldProblem(path, message, Severity.WARNING)
             variables[index] = {"name": "A"}
+        elif scripted and isinstance(name, str) and (field := _OF_FIELDS.get(name)):
+            message = f"is the variable of server.{field}: remove it, and set that field"
+            yield FieldProblem(path, message, Severity.WARNING)
     mounts = parts.list(container, "volumeMounts")
     for index, mount in enumerate(mounts):
         taken = str(mount.get("mountPath")).rstrip("/") if isinstance(mount, Mapping) else ""
@@ -85,6 +96,11 @@ def _replace_left_out(parts: _Parts, container: str) -> Iterator[FieldProblem]:
             message = "is at a path of the operator: use another path, since the pods don't get this mount"
             yield FieldProblem((*_SPEC, container, "volumeMounts", index), message, Severity.WARNING)
             mounts[index] = {"name": names.VOLUME_TMP, "mountPath": taken}
+
+
+def _runs_our_script(parts: _Parts) -> bool:
+    runtime = RUNTIMES.get(parts.text("server", "runtime"))
+    return runtime is None or runtime.our_script
 
 
 def _is_within(path: Path, broken: Sequence[Path]) -> bool:
@@ -104,6 +120,10 @@ class _Parts:
     def list(self, *path: str) -> list[Any]:
         found = self._at(path)
         return found if isinstance(found, list) else []
+
+    def number(self, *path: str) -> int:
+        found = self._at(path)
+        return found if isinstance(found, int) else 0
 
     def text(self, *path: str) -> str:
         found = self._at(path)
@@ -159,6 +179,9 @@ def _rules(parts: _Parts) -> Iterator[_Checked]:
     """Yields the path of each part and the problems between its fields, which need a valid structure."""
     yield from _container_rules(parts, "fetch")
     yield from _container_rules(parts, "server")
+    limit = parts.object("server", "resources", "limits").get("cpu")
+    path = (*_SPEC, "server", "workers")
+    yield path, worker_problems(parts.number("server", "workers"), limit, path)
     for kind, source in parts.object("fetch", "volume").items():
         path = (*_SPEC, "fetch", "volume", kind)
         yield path, source_problems(kind, source, path)
@@ -189,8 +212,7 @@ def _container_rules(parts: _Parts, container: str) -> Iterator[_Checked]:
 
 
 def _our_paths(parts: _Parts, container: str) -> frozenset[str]:
-    runtime = RUNTIMES.get(parts.text("server", "runtime"))
-    our_script = container == "fetch" or runtime is None or runtime.our_script
+    our_script = container == "fetch" or _runs_our_script(parts)
     return mounted_by_us(container, our_script, bool(parts.object("selfTest", "payload")))
 
 

@@ -47,6 +47,18 @@ def size_problems(name: str, value: Any, path: Path) -> Iterator[FieldProblem]:
     yield FieldProblem(path, f"is {bytes_}: write 512Mi for 512 mebibytes", Severity.WARNING)
 
 
+def worker_problems(workers: int, limit: Any, path: Path) -> Iterator[FieldProblem]:
+    """Yields a warning for more ``workers`` than CPUs, rounded up, of the server's CPU ``limit`` (None: no limit)."""
+    amount = parse_quantity(limit) if limit is not None else None
+    if amount is None or amount <= 0 or workers <= _round(amount):
+        return
+    message = (
+        "is higher than the CPU limit, so workers wait for each other and each takes memory: lower it to "
+        f"{_round(amount)} or raise server.resources.limits.cpu"
+    )
+    yield FieldProblem(path, message, Severity.WARNING)
+
+
 def _round(amount: Fraction) -> int:
     return -(-amount.numerator // amount.denominator)
 
