@@ -29,7 +29,7 @@ from tests.contract.container import (
 )
 from tests.mlflow_env import OLDEST, REQUIREMENTS
 
-from model_operator.controller.traffic import figures_of
+from model_operator.controller.pod_figures import figures_of
 
 JSON = {"Content-Type": "application/json"}
 MAX_REQUEST_BYTES = 20_000

@@ -26,6 +26,8 @@ FINDS_NO_STORE = Behaviour(
 )
 FINDS_NO_ROOM = Behaviour(scheduled=None)
 ANSWERS_WITH_ERRORS = Behaviour(error_ratio=0.3)
+BREAKS_STREAMS = Behaviour(broken_stream_ratio=0.3)
+IS_OVERRUN = Behaviour(turned_away_ratio=0.7, saturated=True)
 
 
 CAN_NOT_BE_EXECUTED = Behaviour(

@@ -285,6 +285,10 @@ class Kubernetes:
             self.counted.requests + round(each * len(watched)),
             self.counted.errors + round(sum(each * pod.life.error_ratio for pod in watched)),
             any(pod.life.saturated for pod in watched),
+            turned_away=self.counted.turned_away
+            + round(sum(each * pod.life.turned_away_ratio for pod in watched)),
+            broken_streams=self.counted.broken_streams
+            + round(sum(each * pod.life.broken_stream_ratio for pod in watched)),
         )
         if int(now.timestamp()) % SCRAPE_SECONDS == 0:
             self.traffic = self.counted

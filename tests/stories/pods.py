@@ -47,6 +47,10 @@ class Behaviour:
     """For how long a server that came back is ready before it ends again."""
     error_ratio: float = 0.0
     """The part of the requests that it answers with a status of 500."""
+    turned_away_ratio: float = 0.0
+    """The part of the requests that find its queue full and get a status of 503."""
+    broken_stream_ratio: float = 0.0
+    """The part of the requests whose stream ends with an error, after a status of 200."""
     saturated: bool = False
     """Whether it has as many requests at once as it can work on."""
     node_lost_after: float | None = None

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from tests.stories.behaviours import (
     ANSWERS_WITH_ERRORS,
+    BREAKS_STREAMS,
     CRASHES,
     FAILS_TO_LOAD,
     FINDS_NO_STORE,
+    IS_OVERRUN,
     last_words,
     runs_out_of_memory,
     stops_answering,
@@ -32,6 +34,7 @@ Json = dict[str, Any]
         pytest.param(runs_out_of_memory(70), "OutOfMemory", id="it_runs_out_of_memory"),
         pytest.param(stops_answering(70), "ReadinessLost", id="it_hangs"),
         pytest.param(ANSWERS_WITH_ERRORS, "ServerErrors", id="it_answers_with_errors"),
+        pytest.param(BREAKS_STREAMS, "ServerErrors", id="its_streams_break"),
     ],
 )
 def test_a_version_is_reverted_in_its_watch_because(
@@ -59,6 +62,30 @@ def test_a_few_errors_are_no_reason(given: Given, when: When, then: Then) -> Non
     then.transcript_matches()
     then.version_serves("2")
     then.serving_has(settled=True)
+
+
+@both_strategies
+def test_requests_beyond_the_queue_are_no_reason(given: Given, when: When, then: Then) -> None:
+    given.version("2", IS_OVERRUN)
+    given.version_serves("1")
+    given.requests_per_second(10)
+    when.alias_moves_to("2", wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.operator_emitted("Reverted", times=0)
+    then.version_serves("2")
+    then.serving_has(settled=True)
+
+
+def test_a_full_queue_hides_no_error(given: Given, when: When, then: Then) -> None:
+    given.version("2", replace(IS_OVERRUN, error_ratio=0.05))
+    given.version_serves("1")
+    given.requests_per_second(20)
+    when.alias_moves_to("2")
+    when.operator_emits("Reverted", wait=120)
+    then.version_serves("1")
+    then.rejection_has(reason="ServerErrors")
+    then.transcript_matches()
 
 
 def test_too_many_requests_only_warn(given: Given, when: When, then: Then) -> None:

@@ -1,7 +1,7 @@
 """Counts the answers of pods during a watch window, from the metrics of ``pod/serve.py``.
 
-Pods are not trusted. Each scrape has a limit of time and size, and only three metrics are read. A pod without these
-metrics (a custom server) is not counted.
+Pods are not trusted. Each scrape has a limit of time and size. A pod without these metrics (a custom server) is not
+counted.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import math
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
+from model_operator.controller.pod_figures import Figures, UnusableFiguresError, figures_of
 from model_operator.domain.objects import Key, Pod
 from model_operator.domain.world import UNREAD_AFTER, Traffic
 from model_operator.planner.manifests.pods import PORT_NAME
@@ -29,9 +28,6 @@ SCRAPE_SECONDS = 5.0
 TIMEOUT_SECONDS = 2.0
 PARALLEL = 20
 MAX_BYTES = 256 * 1024
-MAX_LINES = 200
-"""Limit for the three metrics. serve.py has one line per status code, and two more."""
-MAX_LINE = 512
 SATURATED_SCRAPES = 2
 """A pod that was full in this many scrapes in a row is saturated."""
 STALE_SECONDS = 60.0
@@ -39,12 +35,7 @@ STALE_SECONDS = 60.0
 ABSENT_ROUNDS = 12
 """A pod without metrics is scraped again after this many rounds."""
 
-REQUESTS = "model_server_requests_total"
-IN_FLIGHT = "model_server_requests_in_flight"
-CONCURRENCY = "model_server_concurrency"
-_READ = (REQUESTS, IN_FLIGHT, CONCURRENCY)
 _NOT_SERVED = frozenset({404, 405, 501})
-_LARGEST = 2.0**53
 
 
 class ScrapeResult(StrEnum):
@@ -53,20 +44,6 @@ class ScrapeResult(StrEnum):
     OK = "ok"
     ABSENT = "absent"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The metrics of one pod since its container started."""
-
-    requests: float
-    errors: float
-    full: bool
-    """Whether it handles as many requests at once as it can."""
-
-
-class UnusableFiguresError(ValueError):
-    """The text is not the format of serve.py. The message has the reason without a quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +81,29 @@ class _Sight:
             self.read, self.unread = False, self.unread or scrapes[0].problem
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What pods answered since they are scraped."""
+
+    requests: float = 0.0
+    errors: float = 0.0
+    turned_away: float = 0.0
+    broken_streams: float = 0.0
+
+    def plus(self, other: _Counts) -> _Counts:
+        return _Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def minus(self, other: _Counts) -> _Counts:
+        return _Counts(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def has_fallen(self, before: _Counts) -> bool:
+        """Whether one of the counters decreased, as only those of a restarted container do."""
+        return any(a < b for a, b in zip(astuple(self), astuple(before), strict=True))
+
+
+_NOTHING = _Counts()
+
+
 @dataclass(slots=True)
 class _Counted:
     """The counts of one pod."""
@@ -111,23 +111,30 @@ class _Counted:
     url: str = ""
     """The URL to scrape. Empty while the pod is not scraped."""
     present: bool = True
-    last: Figures | None = None
-    requests: float = 0.0
-    errors: float = 0.0
+    last: _Counts | None = None
+    sum: _Counts = _NOTHING
+    """Its ``turned_away`` are all answers of 503."""
+    has_queue: bool = False
     full_scrapes: int = 0
     scraped_at: float = float("-inf")
     rounds_to_skip: int = 0
 
     def count(self, figures: Figures, now: float) -> None:
         """Add a scrape. The first one only sets the baseline."""
+        shown = _Counts(figures.requests, figures.errors, figures.unavailable, figures.broken_streams)
         if (last := self.last) is not None:
-            # a counter that decreased belongs to a restarted container
-            fresh = figures.requests < last.requests or figures.errors < last.errors
-            self.requests += figures.requests - (0.0 if fresh else last.requests)
-            self.errors += figures.errors - (0.0 if fresh else last.errors)
-        self.last = figures
+            self.sum = self.sum.plus(shown if shown.has_fallen(last) else shown.minus(last))
+        self.last = shown
+        self.has_queue = self.has_queue or figures.has_queue
         self.full_scrapes = self.full_scrapes + 1 if figures.full else 0
         self.scraped_at = now
+
+    def counts(self) -> _Counts:
+        """The counts so far. Only a pod with a queue turns requests away, and any other 503 is an error."""
+        found = self.sum
+        if self.has_queue:
+            return found
+        return replace(found, errors=found.errors + found.turned_away, turned_away=0.0)
 
     def saturated(self, now: float) -> bool:
         """Whether it was full twice in a row recently."""
@@ -141,8 +148,7 @@ class _Followed:
 
     revision: str
     pods: dict[str, _Counted] = field(default_factory=dict)
-    gone_requests: float = 0.0
-    gone_errors: float = 0.0
+    gone: _Counts = _NOTHING
     sight: _Sight = field(default_factory=_Sight)
     reported: Traffic = field(default_factory=Traffic)
 
@@ -150,17 +156,20 @@ class _Followed:
         """Remove a deleted pod. Its answers still count."""
         pod = self.pods.pop(uid)
         pod.present = False
-        self.gone_requests += pod.requests
-        self.gone_errors += pod.errors
+        self.gone = self.gone.plus(pod.counts())
 
     def traffic(self, now: float) -> Traffic:
-        pods = self.pods.values()
+        counts = self.gone
+        for pod in self.pods.values():
+            counts = counts.plus(pod.counts())
         return Traffic(
-            requests=int(self.gone_requests + sum(pod.requests for pod in pods)),
-            errors=int(self.gone_errors + sum(pod.errors for pod in pods)),
-            saturated=any(pod.saturated(now) for pod in pods),
+            requests=int(counts.requests),
+            errors=int(counts.errors),
+            saturated=any(pod.saturated(now) for pod in self.pods.values()),
             read=self.sight.read,
             unread=self.sight.unread,
+            turned_away=int(counts.turned_away),
+            broken_streams=int(counts.broken_streams),
         )
 
 
@@ -248,9 +257,9 @@ class TrafficCounter:
         followed.sight.note([scrape for task in tasks if (scrape := task.result())], self._clock())
         before, now = followed.reported, followed.traffic(self._clock())
         if (
-            now.errors != before.errors
+            now.failed != before.failed
             or (now.saturated, now.read, now.unread) != (before.saturated, before.read, before.unread)
-            or now.requests.bit_length() != before.requests.bit_length()
+            or now.judged.bit_length() != before.judged.bit_length()
         ):
             followed.reported = now
             self._wake(key)
@@ -271,60 +280,6 @@ class TrafficCounter:
             pod.count(scrape.figures, self._clock())
         self._scraped(str(scrape.result))
         return scrape
-
-
-def figures_of(text: str) -> Figures:
-    """Parse the metrics of serve.py. Raises UnusableFiguresError if they are missing or impossible."""
-    requests = errors = in_flight = concurrency = 0.0
-    seen: set[str] = set()
-    for line in _relevant(text):
-        for name, labels, value in _samples(line):
-            if not (math.isfinite(value) and 0 <= value <= _LARGEST):
-                raise UnusableFiguresError(f"{name} is negative, infinite or not a number")
-            seen.add(name)
-            if name == REQUESTS:
-                requests += value
-                errors += value if _is_error(labels.get("code", "")) else 0.0
-            elif name == IN_FLIGHT:
-                in_flight += value
-            elif name == CONCURRENCY:
-                concurrency += value
-    if not seen:
-        raise UnusableFiguresError("none of the metrics is present")
-    if requests > _LARGEST:
-        raise UnusableFiguresError(f"the sum of {REQUESTS} is impossibly large")
-    return Figures(requests, errors, full=0 < concurrency <= in_flight)
-
-
-def _relevant(text: str) -> Iterator[str]:
-    """The lines of the three metrics. To parse the others would only cost time."""
-    count = 0
-    for line in text.split("\n"):
-        if not line.startswith(_READ):
-            continue
-        count += 1
-        if count > MAX_LINES or len(line) > MAX_LINE:
-            raise UnusableFiguresError(
-                f"more than {MAX_LINES} lines of metrics, or a line over {MAX_LINE} characters"
-            )
-        yield line
-
-
-def _samples(line: str) -> list[tuple[str, dict[str, str], float]]:
-    try:
-        return [
-            (sample.name, sample.labels, float(sample.value))
-            for family in text_string_to_metric_families(line)
-            for sample in family.samples
-            if sample.name in _READ
-        ]
-    except Exception as error:
-        # the parser documents no exception for a malformed text
-        raise UnusableFiguresError(f"a line of metrics can't be parsed ({type(error).__name__})") from None
-
-
-def _is_error(code: str) -> bool:
-    return len(code) == 3 and code.isascii() and code.isdecimal() and int(code) >= 500
 
 
 async def _fetch(http: httpx.AsyncClient, url: str) -> _Scrape:

@@ -125,13 +125,27 @@ class Traffic:
 
     requests: int = 0
     errors: int = 0
-    """The number of requests that were answered with a status of 500 or more."""
+    """The number of requests that were answered with a status of 500 or more, without those ``turned_away``."""
     saturated: bool = False
     """Whether a pod has as many concurrent requests as it can process."""
     read: bool = False
     """Whether the metrics of a pod were read, and not only long ago. False also before the first attempts."""
     unread: str = ""
     """Why the metrics of no pod could be read for UNREAD_AFTER. Empty if they were, and before that time."""
+    turned_away: int = 0
+    """The number of requests that were answered with 503 because a pod's queue was full. The model never got them."""
+    broken_streams: int = 0
+    """The number of requests that were answered with 200 and whose stream ended with an error of the model."""
+
+    @property
+    def judged(self) -> int:
+        """The number of requests by which the model is judged."""
+        return max(0, self.requests - self.turned_away)
+
+    @property
+    def failed(self) -> int:
+        """The number of judged requests that the model failed."""
+        return min(self.errors + self.broken_streams, self.judged)
 
 
 class RefusalKind(StrEnum):

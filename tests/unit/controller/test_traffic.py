@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from model_operator.controller import traffic
-from model_operator.controller.traffic import Figures, TrafficCounter, UnusableFiguresError, figures_of
+from model_operator.controller.pod_figures import Figures, UnusableFiguresError, figures_of
+from model_operator.controller.traffic import TrafficCounter
 from model_operator.domain.objects import Key, Object, read_pod
 from model_operator.domain.world import Traffic
 
@@ -28,6 +29,8 @@ class Server:
         self.codes: dict[str, int] = {"200": 0}
         self.in_flight = 0
         self.concurrency = 4
+        self.turned_away: int | None = None
+        self.broken_streams: int | None = None
         self.answer: bytes | None = None
         self.silent = False
         self.heads: list[str] = []
@@ -45,6 +48,10 @@ class Server:
         Histogram("model_server_request_seconds", "Seconds", registry=registry).observe(0.1)
         Gauge("model_server_requests_in_flight", "Now", registry=registry).set(self.in_flight)
         Gauge("model_server_concurrency", "At once", registry=registry).set(self.concurrency)
+        if self.turned_away is not None:
+            Counter("model_server_saturated", "Full", registry=registry).inc(self.turned_away)
+        if self.broken_streams is not None:
+            Counter("model_server_stream_failures", "Cut", registry=registry).inc(self.broken_streams)
         return generate_latest(registry)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -124,6 +131,69 @@ async def test_requests_and_errors_are_counted_from_the_first_scrape_on(bench: B
     assert await bench.scrape() == Traffic(read=True)
     server.show(c200=110, c400=3, c500=8, c503=1)
     assert await bench.scrape() == Traffic(requests=15, errors=2, read=True)
+
+
+async def test_requests_that_a_full_queue_turned_away_are_no_errors(bench: Bench) -> None:
+    server = bench.servers[0]
+    server.turned_away = 0
+    bench.follow(bench.pod(0))
+    server.show(c200=100, c503=2)
+    await bench.scrape()
+    server.turned_away = 30
+    server.show(c200=110, c500=1, c503=32)
+    assert await bench.scrape() == Traffic(requests=41, errors=1, turned_away=30, read=True)
+
+
+async def test_a_queue_that_shows_late_takes_back_no_request(bench: Bench) -> None:
+    server = bench.servers[0]
+    bench.follow(bench.pod(0))
+    server.show(c200=100, c503=0)
+    await bench.scrape()
+    server.show(c200=110, c503=3)
+    assert await bench.scrape() == Traffic(requests=13, errors=3, read=True)
+    server.turned_away = 4
+    server.show(c200=110, c503=4)
+    assert await bench.scrape() == Traffic(requests=14, turned_away=4, read=True)
+
+
+async def test_streams_that_fail_in_mid_stream_are_counted(bench: Bench) -> None:
+    server = bench.servers[0]
+    server.broken_streams = 3
+    bench.follow(bench.pod(0), bench.pod(1))
+    await bench.scrape()
+    server.show(c200=10)
+    server.broken_streams = 5
+    bench.servers[1].show(c200=10)
+    assert await bench.scrape() == Traffic(requests=20, broken_streams=2, read=True)
+    server.show(c200=2)
+    server.broken_streams = 1
+    assert await bench.scrape() == Traffic(requests=22, broken_streams=3, read=True), "a restarted container"
+
+
+async def test_what_a_full_pod_turned_away_counts_on_after_it_is_gone(bench: Bench) -> None:
+    server = bench.servers[0]
+    server.turned_away = server.broken_streams = 0
+    bench.follow(bench.pod(0))
+    await bench.scrape()
+    server.turned_away, server.broken_streams = 4, 1
+    server.show(c200=6, c503=4)
+    await bench.scrape()
+    bench.follow()
+    assert bench.counter.traffic(CHURN) == Traffic(requests=10, turned_away=4, broken_streams=1, read=True)
+
+
+async def test_a_broken_stream_wakes_and_a_request_that_is_turned_away_does_not(bench: Bench) -> None:
+    server = bench.servers[0]
+    server.turned_away = server.broken_streams = 0
+    bench.follow(bench.pod(0))
+    await bench.scrape()
+    server.show(c200=70)
+    await bench.scrape()
+    server.turned_away = 500
+    server.show(c200=70, c503=500)
+    assert await bench.wakes() == 0
+    server.broken_streams = 1
+    assert await bench.wakes() == 1
 
 
 async def test_pods_are_summed_up(bench: Bench) -> None:
@@ -451,6 +521,12 @@ def test_lines_that_are_not_ours_do_not_matter() -> None:
     )
     text += 'broken{\nmodel_server_requests_total{code="200"} 3\nmodel_server_requests_total{code="what"} 2\n'
     assert figures_of(text) == Figures(requests=5, errors=0, full=False)
+
+
+def test_figures_of_a_queue_and_of_streams() -> None:
+    text = 'model_server_requests_total{code="503"} 7\nmodel_server_saturated_total 6\n'
+    text += "model_server_saturated_created 1.7e9\nmodel_server_stream_failures_total 2\n"
+    assert figures_of(text) == Figures(7, 0, False, unavailable=7, broken_streams=2, has_queue=True)
 
 
 def test_figures_of_somebody_else_are_no_figures() -> None:

@@ -158,14 +158,19 @@ def _saturated_text(pods: int) -> str:
 
 
 def _errors(traffic: Traffic) -> Failure | None:
-    """The failure for too many answers of 500 or more. Too few requests prove nothing."""
-    if traffic.requests < ENOUGH_REQUESTS or traffic.errors / traffic.requests < ERROR_RATIO:
+    """The failure for too many requests that the model failed. Too few requests prove nothing.
+
+    Requests that a full queue turned away are on neither side of the ratio, because the model never got them.
+    """
+    if traffic.judged < ENOUGH_REQUESTS or traffic.failed / traffic.judged < ERROR_RATIO:
         return None
-    share = 100 * traffic.errors / traffic.requests
+    share = 100 * traffic.failed / traffic.judged
+    how = "were answered with 5xx"
+    if traffic.broken_streams:
+        how = f"{how} or failed in mid-stream" if traffic.errors else "failed in mid-stream"
     return failure(
         "ServerErrors",
-        f"{traffic.errors} of {traffic.requests} requests since the version went live ({share:.0f} %) were answered "
-        "with 5xx",
+        f"{traffic.failed} of {traffic.judged} requests since the version went live ({share:.0f} %) {how}",
     )
 
 

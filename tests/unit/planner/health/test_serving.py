@@ -285,6 +285,51 @@ def test_the_share_of_errors_is_told_in_numbers() -> None:
     assert found.message.startswith("60 of 240 requests since the version went live (25 %)")
 
 
+@pytest.mark.parametrize(
+    ("traffic", "judged"),
+    [
+        pytest.param(Traffic(1000, 0, turned_away=900), False, id="a full queue is no error"),
+        pytest.param(Traffic(1000, 10, turned_away=900), True, id="a full queue hides no error"),
+        pytest.param(
+            Traffic(1000, 19, turned_away=981), False, id="nineteen that the model got tell nothing"
+        ),
+        pytest.param(Traffic(20, 0, broken_streams=2), True, id="streams that fail are errors"),
+        pytest.param(Traffic(20, 1, broken_streams=1), True, id="streams are added to the others"),
+        pytest.param(Traffic(100, 5, broken_streams=4), False, id="less than a tenth in all"),
+        pytest.param(Traffic(5, 0, turned_away=90), False, id="impossible counts"),
+    ],
+)
+def test_a_full_queue_and_streams_among_the_answers(traffic: Traffic, judged: bool) -> None:
+    assert reason(watched(serving(runs(OLD)), traffic=traffic)) == ("ServerErrors" if judged else "")
+
+
+@pytest.mark.parametrize(
+    ("traffic", "words"),
+    [
+        (
+            Traffic(340, 60, turned_away=100),
+            "60 of 240 requests since the version went live (25 %) were answered with 5xx",
+        ),
+        (
+            Traffic(100, 0, broken_streams=25),
+            "25 of 100 requests since the version went live (25 %) failed in mid-stream",
+        ),
+        (
+            Traffic(100, 5, broken_streams=20),
+            "25 of 100 requests since the version went live (25 %) were answered with 5xx or failed in mid-stream",
+        ),
+        (
+            Traffic(100, 90, broken_streams=90),
+            "100 of 100 requests since the version went live (100 %) were answered with 5xx or failed in mid-stream",
+        ),
+    ],
+)
+def test_the_failed_requests_are_described(traffic: Traffic, words: str) -> None:
+    found = watched(traffic=traffic).failure
+    assert found is not None
+    assert found.message.partition(";")[0] == words
+
+
 # --- new pods, and what the surroundings do --------------------------------------------------------------
 
 
