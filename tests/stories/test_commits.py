@@ -29,6 +29,13 @@ def the_variable_is_set(story: Story) -> bool:
     return VARIABLE["env"][0] in container.get("env", ())
 
 
+def chosen_variables(story: Story) -> dict[str, str]:
+    """The variables of workers, concurrency and queue in the server that the Service reaches."""
+    variables = story.serving_template()["spec"]["containers"][0]["env"]
+    names = ("SERVER_WORKERS", "MAX_CONCURRENCY", "MAX_QUEUE")
+    return {variable["name"]: variable["value"] for variable in variables if variable["name"] in names}
+
+
 def version_2_stays_out(then: Then) -> None:
     """Version 2 is still rejected, and the spec is in force all the same."""
     then.condition_is("Current", "False", "VersionRejected")
@@ -53,6 +60,24 @@ def test_a_commit_after_a_rejection_is_tried_with_the_wanted_version_and_then_wi
     then.version_serves("1")
     assert the_variable_is_set(story)
     then.operator_emitted("Reverted", times=2, why="once for each commit")
+
+
+@both_strategies
+def test_a_commit_of_workers_brings_new_pods_with_their_variables(
+    story: Story, given: Given, when: When, then: Then
+) -> None:
+    given.version_serves("1")
+    pods = story.pods()
+    assert not chosen_variables(story)
+    when.operator_restarts("2", wait=60)
+    then.pods_are(pods)
+    chosen = {"workers": 2, "maxConcurrency": 64, "maxQueue": 0}
+    when.commit_changes("server.workers", server=chosen, wait=60)
+    when.watch_window_passes()
+    then.transcript_matches()
+    then.no_request_is_lost()
+    then.pods_are_new(pods)
+    assert chosen_variables(story) == {"SERVER_WORKERS": "2", "MAX_CONCURRENCY": "64", "MAX_QUEUE": "0"}
 
 
 @both_strategies

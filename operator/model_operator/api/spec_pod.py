@@ -198,7 +198,7 @@ class ServerSpec(SpecModel):
         ge=1,
         le=64,
         description="Processes of a pod that predict at the same time (runtime MLflow only). If you leave it out, the "
-        "pod takes one for each CPU of the server's CPU limit.",
+        "pod takes one for each CPU of the server's CPU limit, and one without a limit.",
     )
     max_concurrency: int | None = Field(
         default=None,
