@@ -22,7 +22,12 @@ RULES: dict[str, dict[str, Any]] = {
     for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
     for rule in group["rules"]
 }
-SERVER_METRICS = {"model_server_requests_total", "model_server_request_seconds"}
+SERVER_METRICS = {
+    "model_server_requests_total",
+    "model_server_request_seconds",
+    "model_server_saturated_total",
+    "model_server_worker_deaths_total",
+}
 each_alert = pytest.mark.parametrize("name", RULES)
 
 
