@@ -265,7 +265,8 @@ _SERVING = Row(
         ),
         Panel(
             "Share of 5xx",
-            "Share of answers with status 5xx. At 10%, the operator reverts a version within its watch window.",
+            "Share of answers with status 5xx. At 10%, without the 503 of full pods, the operator reverts a version "
+            "within its watch window.",
             [
                 Query(
                     "sum by (namespace, modeldeployment, revision) (rate(model_server_requests_total"

@@ -179,7 +179,9 @@ def parts_of_worlds(draw: st.DrawFn) -> tuple[list[Revision], Json]:
         slot_free=draw(st.booleans()),
         credentials_error=draw(st.sampled_from(["", "", "the Secret is missing"])),
         refused_writes=draw(st.just(()) | refused),
-        traffic=draw(st.sampled_from([Traffic(), Traffic(100, 50)])),
+        traffic=draw(
+            st.sampled_from([Traffic(), Traffic(100, 50), Traffic(100, turned_away=90, broken_streams=5)])
+        ),
         **draw(st.sampled_from([{}, {}, {"resolution": OUTAGE}])),
     )
 

@@ -94,7 +94,7 @@ REASONS: Mapping[str, Reason] = {
     ),
     "ServerErrors": Reason(
         M,
-        "at least 10% of the requests in the watch window were answered with 5xx",
+        "at least 10% of the requests in the watch window were answered with 5xx or failed in mid-stream",
         "check the server's log for the errors (kubectl logs)",
     ),
     "FetchOutOfMemory": Reason(
