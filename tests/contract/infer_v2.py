@@ -20,7 +20,7 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature, infer_signature
+from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.pyfunc import scoring_server
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, Object, Property
@@ -338,6 +338,32 @@ REFUSED: dict[str, tuple[str, Any]] = {
 }
 
 
+def chat(directory: Path) -> Json:
+    """A request to the chat model, both answers, and its OpenAPI document."""
+    side = Side(directory, "chat")
+    request = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0.5}
+    messages = tensor("messages", [1], "BYTES", [json.dumps(request["messages"])])
+    warmth = tensor("temperature", [1], "FP64", [0.5])
+    return {
+        "request": request,
+        "invoked": side.invoke(request),
+        "inferred": read(side.infer({"inputs": [messages, warmth]})),
+        "openapi": document("chat", "1", side.model.metadata),
+    }
+
+
+def responses() -> Json:
+    """MLflow's own example of a request to a responses agent, and the OpenAPI document of its signature."""
+    from mlflow.types import responses as types
+
+    signature = ModelSignature(types.RESPONSES_AGENT_INPUT_SCHEMA, types.RESPONSES_AGENT_OUTPUT_SCHEMA)
+    flavors = {"python_function": {"loader_module": "mlflow.pyfunc.loaders.responses_agent"}}
+    return {
+        "request": types.RESPONSES_AGENT_INPUT_EXAMPLE,
+        "openapi": document("agent", "1", Model(signature=signature, flavors=flavors)),
+    }
+
+
 class Side:
     """One model behind both protocols."""
 
@@ -515,6 +541,7 @@ def main(directory: Path) -> None:
         results["explained"] = explain_columns(error.message, metadata)
     example = json.loads((directory / "sklearn" / "serving_input_example.json").read_text())
     results["invoked"] = [example, sides["sklearn"].invoke(example)[1]]
+    results["agents"] = {"chat": chat(directory), "responses": responses()}
     results["mutations"] = count_mutations(sides, random.Random(18))
     print(json.dumps(results))
 

@@ -45,6 +45,13 @@ def _flat(values: Any) -> list[Any]:
     return [part for value in values for part in _flat(value)] if isinstance(values, list) else [values]
 
 
+def _judge(document: Any, name: str) -> Draft202012Validator:
+    """Judges values by a schema of an OpenAPI document."""
+    return Draft202012Validator(
+        {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    )
+
+
 def test_predictions_are_those_of_invocations(results: Any) -> None:
     assert len(results["agreeing"]) > 50
     for case, ((status, outputs), (invoked, answer)) in results["agreeing"].items():
@@ -147,20 +154,34 @@ def test_the_metadata_is_that_of_the_signature(results: Any) -> None:
 
 def test_the_openapi_document_fits_requests_and_answers(results: Any) -> None:
     document = results["openapi"]
-
-    def judge(name: str) -> Draft202012Validator:
-        return Draft202012Validator(
-            {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
-        )
-
     request, answer = results["invoked"]
     content = document["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]
     assert content["examples"]["input-example"]["value"] == request
-    judge("Request").validate(request)
-    judge("Answer").validate(answer)
-    judge("InferenceResponse").validate(results["whole"])
+    _judge(document, "Request").validate(request)
+    _judge(document, "Answer").validate(answer)
+    _judge(document, "InferenceResponse").validate(results["whole"])
     for model in results["described"].values():
-        judge("ModelMetadata").validate(model)
+        _judge(document, "ModelMetadata").validate(model)
+
+
+def test_a_chat_model_answers_as_in_invocations(results: Any) -> None:
+    chat = results["agents"]["chat"]
+    (invoked, answer), (status, outputs) = chat["invoked"], chat["inferred"]
+    assert (invoked, status) == (200, 200)
+    assert "user: Hello (0.5" in answer["choices"][0]["message"]["content"]
+    assert {name: _flat(values) for name, values in outputs.items()} == {
+        k: _flat(v) for k, v in answer.items()
+    }
+    _judge(chat["openapi"], "Answer").validate(answer)
+
+
+@pytest.mark.parametrize("agent", ["chat", "responses"])
+def test_the_openapi_document_of_an_agent_has_its_own_form(results: Any, agent: str) -> None:
+    document = results["agents"][agent]["openapi"]
+    _judge(document, "Request").validate(results["agents"][agent]["request"])
+    assert not _judge(document, "Request").is_valid({"dataframe_records": []})
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
 
 
 def test_mlflows_own_error_is_explained(results: Any) -> None:

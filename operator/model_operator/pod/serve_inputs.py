@@ -118,7 +118,7 @@ def _fit(tensor: Tensor, position: int, column: Field) -> Any:
     with np.errstate(all="ignore"):
         cast = values.astype(dtype)
         same = cast.astype(values.dtype)
-    # the way back must end where it began; 2.0**63 and NaN do not survive a whole number
+    # the way back must end where it began: neither 2.0**63 nor NaN survives a whole number
     nans = values.dtype.kind == "f" and cast.dtype.kind == "f"
     return cast if np.array_equal(same, values, equal_nan=nans) else values
 

@@ -58,10 +58,13 @@ def object_schema(fields: Sequence[Field]) -> Json:
 
 
 def column_schema(field: Field) -> Json:
-    schema = type_schema(field.spec)
-    if field.required or not isinstance(schema.get("type"), str):
-        return schema
-    return schema | {"type": [schema["type"], "null"]}
+    """Returns the schema of a value in a column. An optional one may be null."""
+    return _optional(type_schema(field.spec), field.required)
+
+
+def _optional(schema: Json, required: bool) -> Json:
+    kind = schema.get("type")
+    return schema if required or not isinstance(kind, str) else schema | {"type": [kind, "null"]}
 
 
 def type_schema(spec: Any) -> Json:
@@ -76,10 +79,8 @@ def type_schema(spec: Any) -> Json:
     if kind == "object":
         properties: Mapping[str, Any] = spec.get("properties") or {}
         required = [key for key, part in properties.items() if part.get("required", True)]
-        schema: Json = {
-            "type": "object",
-            "properties": {key: type_schema(p) for key, p in properties.items()},
-        }
+        parts = {key: _optional(type_schema(part), key in required) for key, part in properties.items()}
+        schema: Json = {"type": "object", "properties": parts}
         return schema | ({"required": required} if required else {})
     return dict(SINGLE.get(kind, {}))
 
@@ -93,7 +94,7 @@ def param_schema(param: Param) -> Json:
 
 
 def without_nan(value: Any) -> Any:
-    """Returns the value with null for what JSON has no word for."""
+    """Returns the value with null for NaN and the infinities."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -41,7 +41,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter of a model. ``is_list`` says whether it takes a list."""
+    """A parameter of a model. ``is_list`` is whether it takes a list."""
 
     name: str
     spec: Mapping[str, Any]

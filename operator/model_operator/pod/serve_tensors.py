@@ -74,13 +74,13 @@ def check_count(shape: Sequence[int], found: int, what: str) -> None:
 
 
 def flatten(data: list[Any], shape: Sequence[int], what: str) -> list[Any]:
-    """Returns the values in row-major order. ``data`` is flat, or nested as ``shape`` says."""
+    """Returns the values in row-major order. ``data`` is flat, or nested in the form of ``shape``."""
     if not data or not isinstance(data[0], list):
         return data
     level: list[Any] = [data]
     for size in shape:
         if any(not isinstance(part, list) or len(part) != size for part in level):
-            raise BadRequestError(f"{what}: 'data' is neither flat nor nested as 'shape' says")
+            raise BadRequestError(f"{what}: 'data' is neither flat nor nested in the form of 'shape'")
         level = [value for part in level for value in part]
     return level
 
