@@ -473,6 +473,7 @@ def mutate(value: Any, dice: random.Random) -> Any:
         "np",
         "base64",
         "pd_json",
+        "\ud800",
         [2**62, 4],
         [0, 2**40],
     ]

@@ -71,7 +71,9 @@ class Answers(mlflow.pyfunc.PythonModel):
             "booleans": np.array([True, False]),
             "texts": np.array(["a", "grüße", "\u2028"]),
             "frame": pd.DataFrame({"a": [1, 2], "b": [0.5, 1 / 3], "c": ["x", "y"]}),
-            "dates": pd.DataFrame({"at": pd.to_datetime(["2026-11-30T00:00:00.00", "2026-11-30T12:30:15.25"])}),
+            "dates": pd.DataFrame(
+                {"at": pd.to_datetime(["2026-11-30T00:00:00.00", "2026-11-30T12:30:15.25"])}
+            ),
             "series": pd.Series([1.5, 2.5], name="score"),
             "scalar": np.float64(0.25),
             "text": "grüße",

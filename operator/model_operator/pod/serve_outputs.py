@@ -60,7 +60,8 @@ def write_tensor(name: str, values: Any, binary: bool) -> tuple[dict[str, Any], 
     flat = array.ravel()
     if binary:
         if datatype == "BYTES":
-            elements = [text.encode() for text in flat.tolist()]
+            # a caller may send half of a surrogate pair, and a model may send it back
+            elements = [text.encode(errors="replace") for text in flat.tolist()]
             raw = b"".join(struct.pack("<I", len(element)) + element for element in elements)
         else:
             raw = flat.astype(flat.dtype.newbyteorder("<")).tobytes()
@@ -172,7 +173,7 @@ def _each(array: Any, convert: Callable[[Any], Any]) -> Any:
 
 
 def _encoded(value: Any) -> str:
-    return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
+    return base64.b64encode(value.encode(errors="replace") if isinstance(value, str) else value).decode()
 
 
 def _without_nan(value: Any) -> Any:

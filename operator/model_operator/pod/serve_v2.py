@@ -171,7 +171,8 @@ class InferenceProtocol:
         try:
             inference = parse_inference(request.body, request.headers.get(HEADER_LENGTH))
             data = to_model_input(inference.tensors, inference.content_type, self._signature)
-        except BadRequestError as error:
+        except (ValueError, TypeError, OverflowError) as error:
+            # mostly BadRequestError. No code of the model has run
             return answer_error(400, str(error))
         prediction = self._predict(data, self._params(inference.parameters))
         if isinstance(prediction, Answer):
