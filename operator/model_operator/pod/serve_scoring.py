@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import json
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+# the functions of MLflow that check and convert a request for the model
+OF_INPUT = ("_validate_prediction_input", "_convert_llm_input_data", "_convert_input")
+
 log = logging.getLogger("serve")
 
 
@@ -50,6 +54,11 @@ class ModelUnderWatch:
     MLflow answers 400 both to bad input and to an exception in the model. Here, exceptions that MLflow's own code
     raises (about the input) stay 400, and any other exception becomes an error 500 without a stack trace.
     """
+
+    NO_STREAM = (
+        "the model has no predict_stream method, so it can't stream its answer: send the request without"
+        ' "stream": true, or log a version of the model whose class has predict_stream'
+    )
 
     def __init__(self, model: Any, failure: Callable[[str], Exception]) -> None:
         self._model = model
@@ -88,6 +97,54 @@ class ModelUnderWatch:
     # MLflow looks at it with every request, and it is found quicker here
     predict.__signature__ = inspect.signature(predict)  # type: ignore[attr-defined]
 
+    def can_stream(self) -> bool:
+        """Whether there is a predict_stream. A chat model has MLflow's own, which raises NotImplementedError."""
+        if not hasattr(self._model, "predict_stream"):
+            return False
+        # a model of any other flavor has None in MLflow 2.22 and 3.17
+        return getattr(self._model, "_predict_stream_fn", self._model) is not None
+
+    def predict_stream(self, data: Any, params: Any = None) -> Iterator[Any]:
+        """The chunks of the answer. An exception after the first one is always the model's.
+
+        Closing it closes the model's own iterator.
+        """
+        begun = False
+        chunks: Iterator[Any] = iter(())
+        try:
+            chunks = iter(self._model.predict_stream(data, params=params))
+            for chunk in chunks:
+                begun = True
+                yield chunk
+        except (Exception, SystemExit) as error:
+            self.last_error = describe(error)
+            failure = self._stream_error(error, begun)
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+
+    def _stream_error(self, error: BaseException, begun: bool) -> Any:
+        """The exception to raise for one of predict_stream's."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import BAD_REQUEST  # type: ignore[import-not-found,unused-ignore]
+
+        if not begun and isinstance(error, NotImplementedError) and _innermost(error) == "predict_stream":
+            return MlflowException(self.NO_STREAM, error_code=BAD_REQUEST)
+        if not begun and _is_of_input(error):
+            # MLflow has no status for most of these, which would make them 500
+            text = error.message if isinstance(error, MlflowException) else describe(error)
+            return MlflowException(text, error_code=BAD_REQUEST)
+        if not begun and isinstance(error, MlflowException):
+            return error
+        log.error("the model raised an exception while streaming", exc_info=error)
+        return self._failure(
+            f"the model raised {type(error).__name__} while streaming (see the server's log)"
+        )
+
 
 def _is_of_mlflow(error: BaseException) -> bool:
     """Whether only MLflow's own code took part: it converts the input, such as chat messages, for the model."""
@@ -95,6 +152,33 @@ def _is_of_mlflow(error: BaseException) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
     modules = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames}
     return modules == {"mlflow"}
+
+
+def _is_of_input(error: BaseException) -> bool:
+    """Whether MLflow rejected the input. Classes of pydantic and the model's own validators may have taken part."""
+    # the first frame is the caller of this function
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
+    of_mlflow = [
+        frame.f_code.co_name
+        for frame in itertools.takewhile(
+            lambda frame: str(frame.f_globals.get("__name__")).startswith("mlflow."), frames
+        )
+    ]
+    if any(name in OF_INPUT for name in of_mlflow):
+        return True
+    # predict_stream takes a single row, and checks that itself
+    return len(of_mlflow) == len(frames) and of_mlflow[-1:] == ["_predict_stream"] and _is_mlflows(error)
+
+
+def _is_mlflows(error: BaseException) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException)
+
+
+def _innermost(error: BaseException) -> str:
+    """The name of the function that raised it."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1].f_code.co_name
 
 
 def _rows(data: Any) -> int | None:
