@@ -84,7 +84,7 @@ class ModelUnderWatch:
         except Exception as error:
             self.last_error = describe(error)
             self.last_exception = error if self.remembers else None
-            if _is_of_mlflow(error):
+            if _is_of_mlflow(error) or _is_of_input(error):
                 raise
             log.exception("the model raised an exception while predicting")
             raise self._failure(
