@@ -115,8 +115,10 @@ def tokens(chunk: Any) -> int:
 def stream(model: Any, request: Request, most_bytes: int, most_seconds: float) -> Answer | Stream:
     """Begins a streamed answer, and waits for its first event.
 
-    ``model`` is a ModelUnderWatch. The events of its chunks may have ``most_bytes`` in total, and each chunk has to come
-    within ``most_seconds`` of the beginning: a model that is silent can't be interrupted. An error before the first event is a whole answer: 400 for the caller's and 500 for the model's.
+    ``model`` is a ModelUnderWatch. The events may have ``most_bytes`` in total, without the last one of an error or the
+    end. Each chunk has to come within ``most_seconds`` of the beginning. The limit is checked when a chunk has come:
+    a model that is silent can't be interrupted. An error before the first event is a whole answer, 400 for the
+    caller's and 500 for the model's.
     """
     try:
         _check_content_type(request.headers.get("content-type", ""))
@@ -133,7 +135,7 @@ class Stream(Iterator[bytes]):
 
     After the event of an error, the next call raises StreamFailedError: the request has failed although its status
     was 200. ``tokens`` is the highest count of output tokens up to now, since some models count on from chunk to chunk.
-    Used by one thread at a time.
+    One thread reads. Any thread may close.
     """
 
     content_type = CONTENT_TYPE
@@ -150,7 +152,9 @@ class Stream(Iterator[bytes]):
         self._most = f"{most_bytes} bytes", f"{most_seconds:g} s"
         self._deadline = time.monotonic() + most_seconds
         self._failure: StreamFailedError | None = None
-        self._over = False
+        # both change under the lock
+        self._over = self._reading = False
+        self._lock = threading.Lock()
         try:
             self._next: bytes | None = self._read(begun=False)
         except StreamFailedError:
@@ -158,13 +162,11 @@ class Stream(Iterator[bytes]):
             raise
 
     def __next__(self) -> bytes:
-        if self._next is not None:
-            event, self._next = self._next, None
+        event, self._next = self._next, None
+        if event is not None:
             return event
         if self._failure is not None:
             raise self._failure
-        if self._over:
-            raise StopIteration
         try:
             return self._read(begun=True)
         except StreamFailedError as failure:
@@ -173,11 +175,18 @@ class Stream(Iterator[bytes]):
             return failure.event()
 
     def close(self) -> None:
-        """Ends the stream, and the model's generator. It does not wait for a model that won't end."""
-        self._next = None
-        if self._over:
-            return
-        self._over = True
+        """Ends the stream, and the model's generator. It does not wait for a model that won't end.
+
+        While another thread waits for a chunk, that thread ends the generator as soon as it has come.
+        """
+        with self._lock:
+            self._next = None
+            was_over, self._over = self._over, True
+            if was_over or self._reading:
+                return
+        self._end_generator()
+
+    def _end_generator(self) -> None:
         # in a thread of its own: a model may do anything in a "finally"
         closing = threading.Thread(target=self._close_chunks, name="close-stream", daemon=True)
         closing.start()
@@ -195,10 +204,21 @@ class Stream(Iterator[bytes]):
 
     def _read(self, begun: bool) -> bytes:
         """The next event. Raises StreamFailedError, with the status to answer with unless the stream has ``begun``."""
+        with self._lock:
+            if self._over:
+                raise StopIteration
+            self._reading = True
         try:
             chunk = self._context.run(next, self._chunks, END)
         except Exception as error:
             raise _failure_of(error, begun) from error
+        finally:
+            with self._lock:
+                self._reading = False
+                closed = self._over
+        if closed:
+            self._end_generator()
+            raise StopIteration
         if chunk is END:
             self._over = True
             return DONE
@@ -236,8 +256,7 @@ def _encode(chunk: Any) -> tuple[bytes, int]:
     elif dataclasses.is_dataclass(chunk) and not isinstance(chunk, type):
         chunk = dataclasses.asdict(chunk)
     name = chunk.get("type") if isinstance(chunk, Mapping) else None
-    named = isinstance(name, str) and NAMED_EVENT.fullmatch(name)
-    event = f"event: {name}\n" if named else ""
+    event = f"event: {name}\n" if isinstance(name, str) and NAMED_EVENT.fullmatch(name) else ""
     return f"{event}data: {_json(chunk)}\n\n".encode(), tokens(chunk)
 
 

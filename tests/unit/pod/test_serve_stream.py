@@ -202,6 +202,32 @@ def test_a_closed_stream_has_ended(serve_stream: Any) -> None:
     assert len(threads) == 3
 
 
+def test_a_stream_can_be_closed_while_it_waits_for_the_model(serve_stream: Any) -> None:
+    waits, goes_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def generate() -> Iterator[int]:
+        try:
+            yield 1
+            waits.set()
+            assert goes_on.wait(10)
+            yield 2
+            yield 3
+        finally:
+            closed.set()
+
+    stream = serve_stream.Stream(generate(), 1000, 60)
+    seen: list[tuple[list[bytes], str]] = []
+    reader = threading.Thread(target=lambda: seen.append(read(stream)))
+    reader.start()
+    assert waits.wait(10)
+    stream.close()
+    assert not closed.is_set()
+    goes_on.set()
+    reader.join(10)
+    assert seen == [([b"data: 1\n\n"], "")]
+    assert closed.is_set()
+
+
 def test_variables_of_the_models_context_stay_in_its_stream(serve_stream: Any) -> None:
     variable: ContextVar[str] = ContextVar("request", default="none")
     seen = []
