@@ -117,8 +117,9 @@ def test_a_wrong_request_is_told_what_is_wrong_without_a_stack_trace(iris: Conta
     with iris.client() as client:
         answer = client.post("/invocations", content=seconds(0), headers=JSON)
     assert answer.status_code == 400
-    assert set(answer.json()) == {"error_code", "message"}
+    assert set(answer.json()) == {"error_code", "message", "expected"}
     assert "Model is missing inputs" in answer.json()["message"]
+    assert answer.json()["expected"].startswith("The model takes the columns 'sepal length (cm)' (double), ")
 
 
 def test_a_request_without_content_type_is_told_so(iris: Container) -> None:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_failure import DefiniteError
     from model_operator.pod.serve_forks import (
         Forker,
+        LoadingEndedError,
+        Processes,
         control_pair,
         end_with_parent,
         fork_on_request,
@@ -54,17 +56,29 @@ if TYPE_CHECKING:
     )
     from model_operator.pod.serve_front import CONNECTION_SECONDS, Front
     from model_operator.pod.serve_metrics import RequestMetrics
-    from model_operator.pod.serve_pool import Limits, LoadingEndedError, Pool, Processes
+    from model_operator.pod.serve_pool import Pool
+    from model_operator.pod.serve_routes import Served
     from model_operator.pod.serve_selftest import SelfTest
+    from model_operator.pod.serve_slots import Limits
     from model_operator.pod.serve_worker import end_with, exit_now, load_and_serve
 else:
     from serve_cpu import cpu_limit, thread_settings, usable_cores, worker_count
     from serve_failure import DefiniteError
-    from serve_forks import Forker, control_pair, end_with_parent, fork_on_request, stay_through_sigterm
+    from serve_forks import (
+        Forker,
+        LoadingEndedError,
+        Processes,
+        control_pair,
+        end_with_parent,
+        fork_on_request,
+        stay_through_sigterm,
+    )
     from serve_front import CONNECTION_SECONDS, Front
     from serve_metrics import RequestMetrics
-    from serve_pool import Limits, LoadingEndedError, Pool, Processes
+    from serve_pool import Pool
+    from serve_routes import Served
     from serve_selftest import SelfTest
+    from serve_slots import Limits
     from serve_worker import end_with, exit_now, load_and_serve
 
 TERMINATED = 128 + signal.SIGTERM
@@ -203,6 +217,8 @@ async def serve(settings: Settings, nursery: Forker) -> None:
         settings.max_request_bytes,
         report["selfTest"],
         connection_seconds=settings.connection_seconds,
+        paths=frozenset(report["paths"]),
+        silence_seconds=settings.limits.seconds,
     )
     log.info(
         "serving %s version %s on port %d after %.1f s, workers: %d, self-test: %s",
@@ -339,7 +355,8 @@ def main() -> NoReturn:
         control.close()
         stay_through_sigterm()
         end_with_parent()
-        load = functools.partial(load_and_serve, model_dir=settings.model_dir, self_test=settings.self_test)
+        served = Served(settings.name, settings.version, settings.model_dir)
+        load = functools.partial(load_and_serve, served=served, self_test=settings.self_test)
         fork_on_request(theirs, load)
     theirs.close()
     _event_loop().run_until_complete(_run(settings, control))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 ORDER_BYTES = 4096
+
+log = logging.getLogger("serve")
 
 Child = Callable[[socket.socket, Mapping[str, Any]], None]
 
@@ -142,3 +145,83 @@ class Forker:
         if not reply:
             raise ConnectionResetError("the forking process has ended")
         return dict(json.loads(reply))
+
+
+class LoadingEndedError(Exception):
+    """The loading process ended with ``code`` in place of reporting."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Processes:
+    """Makes processes with the model: copies of one that has loaded it, or each loads it where that can't be copied."""
+
+    def __init__(self, nursery: Forker) -> None:
+        """``nursery`` forks the loading processes."""
+        self._nursery = nursery
+        self._source: Forker | None = None
+        self._lock = asyncio.Lock()
+        self._watched: set[asyncio.Task[None]] = set()
+        self.pids: set[int] = set()
+        self.report: dict[str, Any] = {}
+        """The report of the process that loaded the model first."""
+
+    async def make(self) -> Process:
+        """A process that works. Raises LoadingEndedError when the model can't be loaded."""
+        async with self._lock:
+            while True:
+                if self._source is None:
+                    process, report = await self._load(tested=bool(self.report))
+                    self.report = self.report or report
+                    if report["alone"]:
+                        log.info("each worker loads the model for itself: %s", report["alone"])
+                        return process
+                    self._source = Forker(process.control)
+                    self._watch(self._source, process)
+                try:
+                    process = await self._source.fork()
+                except OSError:
+                    self._source = None
+                else:
+                    self.pids.add(process.pid)
+                    return process
+
+    async def _load(self, tested: bool) -> tuple[Process, dict[str, Any]]:
+        process = await self._nursery.fork(tested=tested)
+        self.pids.add(process.pid)
+        report = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(process.control, ORDER_BYTES))
+        ended = asyncio.ensure_future(process.ended())
+        await asyncio.wait((report, ended), return_when="FIRST_COMPLETED")
+        for waits in (report, ended):
+            waits.cancel()
+        if report.cancelled() or not report.done() or not report.result():
+            raise LoadingEndedError(await self.end(process))
+        return process, dict(json.loads(report.result()))
+
+    def _watch(self, source: Forker, process: Process) -> None:
+        async def note() -> None:
+            await process.ended()
+            code = await self.end(process)
+            log.error("the process that loaded the model ended with exit code %d", code)
+            if self._source is source:
+                self._source = None
+
+        task = asyncio.ensure_future(note())
+        self._watched.add(task)
+        task.add_done_callback(self._watched.discard)
+
+    async def end(self, process: Process) -> int:
+        """The exit code of a process that has ended, 0 if it is unknown; one that still runs is killed."""
+        self.pids.discard(process.pid)
+        with contextlib.suppress(ChildProcessError):
+            # process 1 inherits it when the one that forked it has ended
+            if (ended := os.waitpid(process.pid, os.WNOHANG))[0]:  # noqa: ASYNC222 (it does not wait)
+                return exit_code(ended[1])
+        for forker in (self._source, self._nursery):
+            if forker is not None:
+                with contextlib.suppress(OSError):
+                    if code := await forker.end(process):
+                        return code
+        return 0

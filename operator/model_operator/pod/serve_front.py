@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model_operator.pod.serve_metrics import CLIENT_GONE, CONTENT_TYPE, RequestMetrics
-    from model_operator.pod.serve_pool import (
-        CallerGoneError,
-        LateError,
-        Pool,
-        SaturatedError,
-        WorkerEndedError,
-    )
-    from model_operator.pod.serve_request import Answer, Request
-    from model_operator.pod.serve_scoring import PREDICTION_PATH, Message, Receive, Send
+    from model_operator.pod.serve_pool import CallerGoneError, Pool, SaturatedError
+    from model_operator.pod.serve_request import END, PREDICTION_PATH, Answer, Request
+    from model_operator.pod.serve_scoring import Message, Receive, Send
+    from model_operator.pod.serve_slots import Events, LateError, WorkerEndedError
+    from model_operator.pod.serve_stream import StreamFailedError
+    from model_operator.pod.serve_v2 import Route, answer_error, find_route
 else:
     from serve_metrics import CLIENT_GONE, CONTENT_TYPE, RequestMetrics
-    from serve_pool import CallerGoneError, LateError, SaturatedError, WorkerEndedError
-    from serve_request import Answer, Request
-    from serve_scoring import PREDICTION_PATH
+    from serve_pool import CallerGoneError, SaturatedError
+    from serve_request import END, PREDICTION_PATH, Answer, Request
+    from serve_slots import Events, LateError, WorkerEndedError
+    from serve_stream import StreamFailedError
+    from serve_v2 import answer_error, find_route
 
 # for a request's body to arrive
 BODY_SECONDS = 60.0
@@ -34,6 +33,8 @@ LINGER_SECONDS = 2.0
 
 # for a caller that was turned away
 RETRY_AFTER_SECONDS = 1
+
+WORKER_ENDED = "the model ended its process while it predicted (see the server's log)"
 
 # a caller that keeps its connection stays with this pod, also when the Service has moved to another version
 CONNECTION_SECONDS = 30.0
@@ -63,6 +64,10 @@ class Front:
     draining: bool = False
     in_flight: int = 0
     last_request: float = field(default_factory=time.monotonic)
+    paths: frozenset[str] = frozenset({PREDICTION_PATH})
+    """Of predictions, beside those of V2."""
+    silence_seconds: float = 60.0
+    """A stream may be silent for so long."""
     connection_seconds: float = CONNECTION_SECONDS
     """An older connection is closed with its next answer. Its caller then gets a pod from the Service again."""
     opened: dict[Any, float] = field(default_factory=dict)
@@ -80,12 +85,14 @@ class Front:
                 message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             await send(message)
 
-        if await self._answers_itself(scope["path"], last_answer_closes):
+        route = find_route(scope["path"]) if scope["path"].startswith("/v2") else None
+        if await self._answers_itself(scope["path"], route, last_answer_closes):
             return
         self.in_flight += 1
         try:
             # MLflow answers any other method with 405, which is no request to the model
-            if scope["path"] == PREDICTION_PATH and scope["method"] == "POST":
+            is_prediction = scope["path"] in self.paths or (route is not None and route.action == "infer")
+            if is_prediction and scope["method"] == "POST":
                 await self._predict_and_count(scope, receive, last_answer_closes)
             else:
                 await self._pass_on(scope, receive, last_answer_closes)
@@ -102,8 +109,12 @@ class Front:
         del self.opened[caller]
         return True
 
-    async def _answers_itself(self, path: str, send: Send) -> bool:
-        if path == "/health":
+    async def _answers_itself(self, path: str, route: Route | None, send: Send) -> bool:
+        if route is not None:
+            if not self.draining or route.action not in ("ready", "model-ready"):
+                return False
+            await _send_answer(send, answer_error(503, "the server drains"))
+        elif path == "/health":
             await _answer(send, 200, {"status": "ok", "selfTest": self.self_test})
         elif path == "/ping":
             status, word = (503, "draining") if self.draining else (200, "ok")
@@ -140,14 +151,14 @@ class Front:
         try:
             await self._predict(scope, receive, note)
         except CallerGoneError:
-            pass
+            status = CLIENT_GONE
         finally:
             count()
 
     async def _predict(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         try:
-            if b"content-type" not in headers:
+            if b"content-type" not in headers and scope["path"] in self.paths:
                 raise RefusedError(415, "BAD_REQUEST", "the header Content-Type is missing")
             body = await self._whole_body(headers, receive)
         except RefusedError as refused:
@@ -156,24 +167,70 @@ class Front:
         begun = time.monotonic()
         self.metrics.begun()
         try:
-            await _send_answer(send, await self._answer_of_worker(scope, body, receive))
+            answer = await self._answer_of_worker(scope, body, receive)
+            if isinstance(answer, Events):
+                await self._send_events(answer, begun, receive, send)
+            else:
+                await _send_answer(send, answer)
         finally:
             self.metrics.count_end(time.monotonic() - begun)
+
+    async def _send_events(self, events: Events, begun: float, receive: Receive, send: Send) -> None:
+        """Sends a stream to its end, or to that of the caller's patience or the worker's."""
+        headers = [(b"content-type", events.content_type.encode("latin-1")), *_encoded(events.headers)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        leaving = asyncio.ensure_future(receive())
+        tokens, failure = 0, ""
+        begins = True
+        try:
+            while True:
+                coming = asyncio.ensure_future(events.next())
+                await asyncio.wait(
+                    (coming, leaving), timeout=self.silence_seconds, return_when="FIRST_COMPLETED"
+                )
+                if not coming.done():
+                    coming.cancel()
+                    if leaving.done():
+                        raise CallerGoneError
+                    text = f"the model was silent for {self.silence_seconds:g} s"
+                    raise StreamFailedError("STREAM_TIMEOUT", text)
+                frame = coming.result()
+                if begins:
+                    self.metrics.count_first_chunk(time.monotonic() - begun)
+                    begins = False
+                if frame.kind == END:
+                    failure, tokens, *_ = frame.head
+                    break
+                await send({"type": "http.response.body", "body": frame.body, "more_body": True})
+        except WorkerEndedError:
+            failure = "INTERNAL_ERROR"
+            event = StreamFailedError(failure, WORKER_ENDED).event()
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        except StreamFailedError as silent:
+            failure = silent.error_code
+            await send({"type": "http.response.body", "body": silent.event(), "more_body": True})
+        finally:
+            leaving.cancel()
+            events.close()
+            self.metrics.count_stream(tokens, bool(failure))
+        await send({"type": "http.response.body", "body": b""})
 
     async def _pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers a request that is no prediction."""
         try:
             body = await self._whole_body(dict(scope["headers"]), receive)
-            await _send_answer(send, await self._answer_of_worker(scope, body, receive))
+            answer = await self._answer_of_worker(scope, body, receive)
+            if isinstance(answer, Answer):
+                await _send_answer(send, answer)
         except RefusedError as refused:
             await _refuse(send, receive, refused)
         except CallerGoneError:
             pass
 
-    async def _answer_of_worker(self, scope: Message, body: bytes, receive: Receive) -> Answer:
+    async def _answer_of_worker(self, scope: Message, body: bytes, receive: Receive) -> Answer | Events:
         """The answer to a whole request, also when no worker gives one."""
         headers = scope["headers"]
-        if scope["path"] == PREDICTION_PATH:
+        if scope["path"] in self.paths:
             # the only one that plays a part
             headers = [header for header in headers if header[0] == b"content-type"]
         kept = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
@@ -182,13 +239,16 @@ class Front:
         except SaturatedError:
             self.metrics.count_saturated()
             text = "as many requests as the server takes are in work or wait (spec.server.maxConcurrency and maxQueue)"
-            return _error(503, "TEMPORARILY_UNAVAILABLE", text, ("retry-after", str(RETRY_AFTER_SECONDS)))
+            retry = ("retry-after", str(RETRY_AFTER_SECONDS))
+            return _error(scope, 503, "TEMPORARILY_UNAVAILABLE", text, retry)
         except LateError:
             # the words of MLflow's own server
-            return Answer(504, "application/json", b"Request processing time exceeded limit")
+            text = "Request processing time exceeded limit"
+            if _is_v2(scope):
+                return answer_error(504, text)
+            return Answer(504, "application/json", text.encode())
         except WorkerEndedError:
-            text = "the model ended its process while it predicted (see the server's log)"
-            return _error(500, "INTERNAL_ERROR", text)
+            return _error(scope, 500, "INTERNAL_ERROR", WORKER_ENDED)
 
     async def _whole_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The request's body. Raises RefusedError as soon as it is known to be too large or too slow."""
@@ -238,14 +298,25 @@ class Front:
         )
 
 
-def _error(status: int, code: str, message: str, *headers: tuple[str, str]) -> Answer:
+def _is_v2(scope: Message) -> bool:
+    return str(scope["path"]).startswith("/v2/")
+
+
+def _error(scope: Message, status: int, code: str, message: str, *headers: tuple[str, str]) -> Answer:
+    """An error in the form of the protocol that the caller uses."""
+    if _is_v2(scope):
+        return answer_error(status, message, *headers)
     body = json.dumps({"error_code": code, "message": message}).encode()
     return Answer(status, "application/json", body, headers)
 
 
+def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
 async def _send_answer(send: Send, answer: Answer) -> None:
     start = _start(answer.status, answer.content_type.encode("latin-1"), answer.body)
-    start["headers"] += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    start["headers"] += _encoded(answer.headers)
     await send(start)
     await send({"type": "http.response.body", "body": answer.body})
 

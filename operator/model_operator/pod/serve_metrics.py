@@ -49,6 +49,18 @@ class RequestMetrics:
             ["code"],
         )
 
+        self._first_chunk = prometheus_client.Histogram(
+            "model_server_first_chunk_seconds",
+            "From the arrival of a whole request for a stream to its first event.",
+            buckets=SECONDS,
+        )
+        self._tokens = prometheus_client.Counter(
+            "model_server_stream_tokens", "Output tokens that the models of streams reported."
+        )
+        self._broken = prometheus_client.Counter(
+            "model_server_stream_failures", "Streams that ended with an error although their status was 200."
+        )
+
     def begun(self) -> None:
         """A whole request has arrived and goes to the model."""
         if self._client:
@@ -74,6 +86,18 @@ class RequestMetrics:
         """A worker ended with that exit code."""
         if self._client:
             self._deaths.labels(str(code)).inc()
+
+    def count_first_chunk(self, seconds: float) -> None:
+        """The first event of a stream came after so many seconds."""
+        if self._client:
+            self._first_chunk.observe(seconds)
+
+    def count_stream(self, tokens: int, failed: bool) -> None:
+        """A stream has ended."""
+        if self._client:
+            self._tokens.inc(tokens)
+            if failed:
+                self._broken.inc()
 
     def text(self) -> bytes | None:
         """All metrics of the process in Prometheus' text format, or None if the image can't count."""

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+PREDICTION_PATH = "/invocations"
+
 REQUEST, ANSWER = b"R", b"A"
 STREAM, CHUNK, END = b"S", b"C", b"E"
 PREFIX = struct.Struct("!cIQ")
@@ -76,6 +78,16 @@ def read_answer(frame: Frame) -> Answer:
     """The answer in a frame."""
     status, content_type, headers, _, _ = frame.head
     return Answer(status, content_type, frame.body, tuple((name, value) for name, value in headers))
+
+
+def stream_frame(content_type: str, headers: tuple[tuple[str, str], ...]) -> Frame:
+    """The frame before the chunks of a stream."""
+    return Frame(STREAM, [content_type, headers])
+
+
+def end_frame(failure: str, tokens: int, seconds: float, cpu_seconds: float) -> Frame:
+    """The frame after the chunks of a stream: the code of its error or nothing, and how many tokens it had."""
+    return Frame(END, [failure, tokens, seconds, cpu_seconds])
 
 
 class Wire:

@@ -17,17 +17,15 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_failure import DefiniteError, describe, shorten
     from model_operator.pod.serve_fast import quicken
     from model_operator.pod.serve_image import blame_image, list_differences
-    from model_operator.pod.serve_request import Answer, Request
+    from model_operator.pod.serve_request import PREDICTION_PATH, Answer, Request
 else:
     from serve_failure import DefiniteError, describe, shorten
     from serve_fast import quicken
     from serve_image import blame_image, list_differences
-    from serve_request import Answer, Request
+    from serve_request import PREDICTION_PATH, Answer, Request
 
 # the contract tests run with these
 TESTED_MLFLOW = ("2.22.", "3.17.")
-
-PREDICTION_PATH = "/invocations"
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

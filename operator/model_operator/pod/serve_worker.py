@@ -20,16 +20,40 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_failure import DefiniteError, shorten
     from model_operator.pod.serve_forks import end_with_parent, fork_on_request
     from model_operator.pod.serve_image import REMEDY, list_differences
-    from model_operator.pod.serve_request import Answer, Request, Wire, answer_frame, read_request
+    from model_operator.pod.serve_request import (
+        CHUNK,
+        Answer,
+        Frame,
+        Request,
+        Wire,
+        answer_frame,
+        end_frame,
+        read_request,
+        stream_frame,
+    )
+    from model_operator.pod.serve_routes import Routes, Served
     from model_operator.pod.serve_scoring import Scoring, load, mlflow_version
     from model_operator.pod.serve_selftest import SelfTest
+    from model_operator.pod.serve_stream import Stream, StreamFailedError
 else:
     from serve_failure import DefiniteError, shorten
     from serve_forks import end_with_parent, fork_on_request
     from serve_image import REMEDY, list_differences
-    from serve_request import Answer, Request, Wire, answer_frame, read_request
+    from serve_request import (
+        CHUNK,
+        Answer,
+        Frame,
+        Request,
+        Wire,
+        answer_frame,
+        end_frame,
+        read_request,
+        stream_frame,
+    )
+    from serve_routes import Routes, Served
     from serve_scoring import Scoring, load, mlflow_version
     from serve_selftest import SelfTest
+    from serve_stream import Stream, StreamFailedError
 
 LOAD_FAILED = 50
 REQUIREMENT_MISSING = 51
@@ -101,19 +125,20 @@ def _expect_crash(model_dir: Path) -> bool:
 
 
 def load_and_serve(
-    control: socket.socket, order: Mapping[str, Any], model_dir: Path, self_test: SelfTest
+    control: socket.socket, order: Mapping[str, Any], served: Served, self_test: SelfTest
 ) -> None:
     """The loading process: loads the model, tests it unless the order says that it was, and reports to the front.
 
-    The report is ``selfTest``, ``mlflow`` and ``alone``: why the process can't be forked, or empty. Then it forks
-    workers on request, or is a worker itself. On a definite failure, it ends with the exit code of its reason.
+    The report is ``selfTest``, ``mlflow``, ``paths`` that predict, and ``alone``: why the process can't be forked, or
+    empty. Then it forks workers on request, or is a worker itself. On a definite failure, it ends with the exit code
+    of its reason.
     """
     end_with_parent()
     try:
-        expects_crash = _expect_crash(model_dir)
-        model = load(model_dir)
-        scoring = Scoring(model)
-        outcome = "" if order.get("tested") else self_test.run(scoring, model_dir)
+        expects_crash = _expect_crash(served.directory)
+        scoring = Scoring(load(served.directory))
+        outcome = "" if order.get("tested") else self_test.run(scoring, served.directory)
+        routes = Routes(served, scoring)
         if expects_crash:
             _leave("")
     except DefiniteError as failure:
@@ -122,11 +147,12 @@ def load_and_serve(
     # two more looks at what every request uses would be two copies of it
     gc.collect()
     gc.freeze()
-    control.send(json.dumps({"selfTest": outcome, "mlflow": mlflow_version(), "alone": alone}).encode())
+    report = {"selfTest": outcome, "mlflow": mlflow_version(), "paths": routes.predicting, "alone": alone}
+    control.send(json.dumps(report).encode())
     if alone:
-        work(control, scoring.answer)
+        work(control, routes.answer)
     else:
-        fork_on_request(control, lambda own, _order: _work_as_a_copy(own, scoring))
+        fork_on_request(control, lambda own, _order: _work_as_a_copy(own, routes))
 
 
 def cannot_fork() -> str:
@@ -156,15 +182,15 @@ def cannot_fork() -> str:
 # ---- answering -------------------------------------------------------------
 
 
-def _work_as_a_copy(control: socket.socket, scoring: Scoring) -> None:
+def _work_as_a_copy(control: socket.socket, routes: Routes) -> None:
     """A forked worker. Its random numbers are not those of the others."""
     random.seed()
     if (numpy := sys.modules.get("numpy")) is not None:
         numpy.random.seed()
-    work(control, scoring.answer)
+    work(control, routes.answer)
 
 
-def work(control: socket.socket, answer: Callable[[Request], Answer]) -> None:
+def work(control: socket.socket, answer: Callable[[Request], Answer | Stream]) -> None:
     """A worker: answers requests on every socket that comes over ``control``, each in a thread, until that closes."""
     while True:
         try:
@@ -177,10 +203,29 @@ def work(control: socket.socket, answer: Callable[[Request], Answer]) -> None:
         threading.Thread(target=_answer_all, args=(wire, answer), name="predict", daemon=True).start()
 
 
-def _answer_all(wire: Wire, answer: Callable[[Request], Answer]) -> None:
+def _answer_all(wire: Wire, answer: Callable[[Request], Answer | Stream]) -> None:
     """Answers one request after the other until the front closes its end."""
     with contextlib.suppress(OSError):
         while (frame := wire.read()) is not None:
             begun, cpu = time.perf_counter(), time.thread_time()
             answered = answer(read_request(frame))
-            wire.write(answer_frame(answered, time.perf_counter() - begun, time.thread_time() - cpu))
+            if isinstance(answered, Answer):
+                wire.write(answer_frame(answered, time.perf_counter() - begun, time.thread_time() - cpu))
+                continue
+            failure = _stream(wire, answered)
+            usage = (time.perf_counter() - begun, time.thread_time() - cpu)
+            wire.write(end_frame(failure, answered.tokens, *usage))
+
+
+def _stream(wire: Wire, events: Stream) -> str:
+    """Sends the events of a stream and returns the code of its error, or nothing."""
+    try:
+        wire.write(stream_frame(events.content_type, events.headers))
+        for event in events:
+            wire.write(Frame(CHUNK, None, event))
+    except StreamFailedError as failure:
+        return failure.error_code
+    finally:
+        # also when the front has closed its end: the caller is gone
+        events.close()
+    return ""
