@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -29,6 +30,8 @@ from tests.mlflow_env import REQUIREMENTS, ensure_python
 MLSERVER = REQUIREMENTS.with_name("mlserver.txt")
 SCRIPTS = Path(__file__).parents[1] / "operator" / "model_operator" / "pod"
 PROGRAMS = Path(__file__).with_name("serving_programs.py")
+WORKERS = (1, 2, 4)
+"""Processes that predict, for the comparison of memory."""
 LOADS = ((1, 1), (1, 16), (100, 4), (1000, 4))
 """Rows of a request, and connections."""
 FEATURES = 4
@@ -59,62 +62,73 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """Answers a second, the 99th percentile of their times in milliseconds, and requests without an answer."""
+
+    answers: float
+    p99: float
+    failed: int
+
+
+@dataclass(frozen=True)
 class Figures:
-    """The figures of a server: seconds to ready, MiB of memory, and by load the requests a second and the p99 in ms."""
+    """The figures of a server: seconds to ready, MiB of memory, and a rate by load."""
 
     ready: float
     memory: float
-    rates: Mapping[tuple[int, int], tuple[float, float]]
+    rates: Mapping[tuple[int, int], Rate]
 
 
-def servers(directory: Path, port: int, model: str) -> list[Server]:
-    """All servers for the model of that name in ``directory``, on that port."""
-    python = str(ensure_python())
-    where = str(directory / model)
-    least = [python, str(PROGRAMS), "least", where, str(port)]
-    ours = {
+def least(directory: Path, port: int, model: str) -> Server:
+    """The least that a server has to do."""
+    return Server("least", [str(ensure_python()), str(PROGRAMS), "least", str(directory / model), str(port)])
+
+
+def our_server(directory: Path, port: int, model: str, workers: int) -> Server:
+    """pod/serve.py."""
+    environment = {
         "MODEL_NAME": model,
         "MODEL_VERSION": "1",
-        "MODEL_DIR": where,
+        "MODEL_DIR": str(directory / model),
         "SERVER_PORT": str(port),
+        "SERVER_WORKERS": str(workers),
         "SELF_TEST_MODE": "LoadOnly",
     }
-    serve = [
-        python,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        where,
-        "--env-manager",
-        "local",
-        "-p",
-        str(port),
-    ]
-    v2 = {
+    return Server("serve.py", [str(ensure_python()), str(SCRIPTS / "serve.py")], environment)
+
+
+def mlflow_server(directory: Path, port: int, model: str, workers: int) -> Server:
+    """`mlflow models serve`."""
+    command = [str(ensure_python()), "-m", "mlflow", "models", "serve", "-m", str(directory / model)]
+    options = ["--env-manager", "local", "-p", str(port), "-w", str(workers)]
+    return Server(f"mlflow -w {workers}", [*command, *options])
+
+
+def mlserver(directory: Path, port: int, model: str, workers: int) -> Server:
+    """MLServer. By default it predicts in one other process, and with 0 workers in its own."""
+    environment = {
         "MLSERVER_HTTP_PORT": str(port),
         "MLSERVER_HOST": "127.0.0.1",
         "MLSERVER_DEBUG": "false",
         "MLSERVER_METRICS_ENDPOINT": "",
+        "MLSERVER_PARALLEL_WORKERS": str(workers),
     }
     start = [str(ensure_python(MLSERVER).with_name("mlserver")), "start", str(directory / f"{model}-v2")]
-    infer = f"/v2/models/{model}/infer"
+    name = "MLServer" if workers else "MLServer inline"
+    path = f"/v2/models/{model}/infer"
+    return Server(name, start, environment, path, f"/v2/models/{model}/ready", is_v2=True)
+
+
+def servers(directory: Path, port: int, model: str) -> list[Server]:
+    """All servers for the model of that name in ``directory``, on that port."""
+    where = (directory, port, model)
     return [
-        Server("least", least),
-        Server("serve.py", [python, str(SCRIPTS / "serve.py")], ours),
-        Server("mlflow -w 1", [*serve, "-w", "1"]),
-        Server("mlflow -w 2", [*serve, "-w", "2"]),
-        # by default, MLServer predicts in a second process
-        Server("MLServer", start, v2, infer, "/v2/health/ready", is_v2=True),
-        Server(
-            "MLServer inline",
-            start,
-            v2 | {"MLSERVER_PARALLEL_WORKERS": "0"},
-            infer,
-            "/v2/health/ready",
-            is_v2=True,
-        ),
+        least(*where),
+        our_server(*where, 1),
+        mlflow_server(*where, 1),
+        mlflow_server(*where, 2),
+        mlserver(*where, 1),
+        mlserver(*where, 0),
     ]
 
 
@@ -155,11 +169,13 @@ def running(server: Server, directory: Path) -> Iterator[subprocess.Popen[bytes]
 async def _exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
 ) -> tuple[int, bytes]:
-    """Sends one request and reads its answer: status and body."""
+    """Sends one request and reads its answer: status and body. The writer is closed if the server closes."""
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     found = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
     body = await reader.readexactly(int(found.group(1))) if found else b""
+    if b"connection: close" in head.lower():
+        writer.close()
     return int(head.split(b" ", 2)[1]), body
 
 
@@ -179,18 +195,17 @@ async def _is_ready(server: Server, port: int) -> bool:
     return False
 
 
-async def _load(
-    server: Server, port: int, rows: int, connections: int, seconds: float
-) -> tuple[float, float]:
-    """The requests a second and the p99 in milliseconds. Raises RuntimeError for an answer that is no prediction."""
+async def _load(server: Server, port: int, rows: int, connections: int, seconds: float) -> Rate:
+    """Puts a load on the server. Raises RuntimeError for an answer that is no prediction."""
     request = _request("POST", server.path, server.body(rows))
     took: list[float] = []
+    failed = 0
     end = time.perf_counter() + seconds
 
-    async def caller() -> None:
+    async def one_connection() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
         now = time.perf_counter()
-        while now < end:
+        while now < end and not writer.is_closing():
             status, body = await _exchange(reader, writer, request)
             if status != 200:
                 raise RuntimeError(f"{server.name} answered {status}: {body[:200]!r}")
@@ -198,10 +213,20 @@ async def _load(
             took.append(now - before)
         writer.close()
 
+    async def caller() -> None:
+        nonlocal failed
+        while time.perf_counter() < end:
+            try:
+                await one_connection()
+            except (OSError, asyncio.IncompleteReadError):
+                # uvicorn with several workers kills one that is too busy to answer its parent
+                failed += 1
+                await asyncio.sleep(0.05)
+
     begun = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(connections)))
     rate = len(took) / (time.perf_counter() - begun)
-    return rate, sorted(took)[int(len(took) * 0.99)] * 1000
+    return Rate(rate, sorted(took)[int(len(took) * 0.99)] * 1000 if took else math.inf, failed)
 
 
 def _memory(group: int) -> float:
@@ -215,20 +240,60 @@ def _memory(group: int) -> float:
     return total / 1024
 
 
+def _wait_until_ready(server: Server, port: int, process: subprocess.Popen[bytes]) -> float:
+    """Returns the seconds that it took. Raises RuntimeError if the server does not start."""
+    begun = time.perf_counter()
+    while not asyncio.run(_is_ready(server, port)):
+        if process.poll() is not None or time.perf_counter() - begun > START_SECONDS:
+            raise RuntimeError(f"{server.name} did not start")
+        time.sleep(0.05)
+    return time.perf_counter() - begun
+
+
+def measure_memory(server: Server, port: int, directory: Path, seconds: float) -> float:
+    """The MiB of memory of a server after requests over 16 connections."""
+    with running(server, directory) as process:
+        _wait_until_ready(server, port, process)
+        asyncio.run(_load(server, port, 1, 16, seconds))
+        return _memory(process.pid)
+
+
 def measure(server: Server, port: int, directory: Path, seconds: float) -> Figures:
     """Starts the server, puts every load on it for ``seconds``, and ends it."""
-    begun = time.perf_counter()
     with running(server, directory) as process:
-        while not asyncio.run(_is_ready(server, port)):
-            if process.poll() is not None or time.perf_counter() - begun > START_SECONDS:
-                raise RuntimeError(f"{server.name} did not start, see its log in {directory}")
-            time.sleep(0.05)
-        ready = time.perf_counter() - begun
+        ready = _wait_until_ready(server, port, process)
         rates = {}
         for rows, connections in LOADS:
             asyncio.run(_load(server, port, rows, connections, min(1.0, seconds)))
             rates[rows, connections] = asyncio.run(_load(server, port, rows, connections, seconds))
         return Figures(ready, _memory(process.pid), rates)
+
+
+def _cell(rate: Rate, least: float) -> str:
+    failed = f", {rate.failed} failed" if rate.failed else ""
+    cost = least / rate.answers if rate.answers else math.inf
+    return f"{rate.answers:.0f} ({cost:.2f}), p99 {rate.p99:.1f} ms{failed}"
+
+
+def compare_memory(directory: Path, model: str) -> dict[tuple[str, int], float]:
+    """The MiB of memory of each server with several workers."""
+    (port,) = free_ports(1)
+    memory = {}
+    for name, make in {"serve.py": our_server, "mlflow": mlflow_server, "MLServer": mlserver}.items():
+        for workers in WORKERS:
+            print(f"{model}: memory of {name} with {workers} workers ...", file=sys.stderr, flush=True)
+            server = make(directory, port, model, workers)
+            memory[name, workers] = measure_memory(server, port, directory, 3.0)
+    return memory
+
+
+def print_memory(model: str, memory: Mapping[tuple[str, int], float]) -> None:
+    """A table in Markdown: MiB by server and number of processes that predict."""
+    print(
+        f"\n{model}, memory\n| | {' | '.join(f'{count} workers' for count in WORKERS)} |\n|---|{'---|' * len(WORKERS)}"
+    )
+    for name in dict.fromkeys(name for name, _ in memory):
+        print(f"| {name} | {' | '.join(f'{memory[name, count]:.0f} MiB' for count in WORKERS)} |")
 
 
 def print_table(model: str, figures: Mapping[str, Figures]) -> None:
@@ -237,10 +302,7 @@ def print_table(model: str, figures: Mapping[str, Figures]) -> None:
     print(f"\n{model}\n| | {' | '.join(heads)} | memory | ready |\n|---|{'---|' * (len(heads) + 2)}")
     least = figures["least"]
     for name, found in figures.items():
-        cells = [
-            f"{rate:.0f} ({least.rates[load][0] / rate:.2f}), p99 {p99:.1f} ms"
-            for load, (rate, p99) in found.rates.items()
-        ]
+        cells = [_cell(rate, least.rates[load].answers) for load, rate in found.rates.items()]
         print(f"| {name} | {' | '.join(cells)} | {found.memory:.0f} MiB | {found.ready:.1f} s |")
 
 
@@ -271,6 +333,8 @@ def main() -> int:
                     print(f"{model}: {server.name} ...", file=sys.stderr, flush=True)
                     figures[server.name] = measure(server, port, directory, arguments.seconds)
             print_table(model, figures)
+        if not arguments.only:
+            print_memory(model, compare_memory(directory, model))
     return 0
 
 

@@ -110,6 +110,16 @@ def test_a_model_with_threads_is_loaded_by_each_worker_and_the_log_has_the_reaso
         assert before not in pids(server, 2)
 
 
+def test_the_only_worker_of_a_model_that_cannot_be_copied_ends_the_server_with_it(
+    models: Path, tmp_path: Path
+) -> None:
+    env = environment(models / "with-thread", SERVER_WORKERS="1")
+    with running("serve.py", tmp_path, env, forked=True) as server:
+        until(server.listens)
+        assert ask(server, "exit", 7).status_code == 500
+        assert server.ended() == 7
+
+
 def test_workers_draw_different_random_numbers(server: Container) -> None:
     numbers: dict[str, float] = {}
 
@@ -213,6 +223,17 @@ def test_health_and_metrics_answer_while_every_worker_is_blocked(server: Contain
                 assert client.get(path).status_code == 200
             assert not any(one.done() for one in blocked)
         assert [one.result().status_code for one in blocked] == [200, 200]
+
+
+def test_a_pod_whose_workers_are_all_blocked_is_not_ready_until_they_go_on(server: Container) -> None:
+    with ThreadPoolExecutor(2) as pool, server.client() as client:
+        blocked = [pool.submit(ask, server, "hold the GIL", 12) for _ in range(2)]
+        until(lambda: client.get("/ping").status_code == 503)
+        assert client.get("/ping").json() == {"status": "no worker answers"}
+        assert client.get("/v2/health/ready").status_code == 503
+        assert (client.get("/health").status_code, client.get("/v2/health/live").status_code) == (200, 200)
+        assert [one.result().status_code for one in blocked] == [200, 200]
+        until(lambda: client.get("/ping").status_code == 200)
 
 
 def test_a_model_that_waits_for_another_service_gets_more_requests_at_once(server: Container) -> None:

@@ -24,6 +24,7 @@ NO_FILES, WRONG_SHAPE = VERSIONS["no-files"], VERSIONS["wrong-shape"]
 EATS_MEMORY = VERSIONS["eats-memory"]
 DIES_EVERY_MINUTE = VERSIONS["dies-every-minute"]
 OTHER_VERSIONS, LOGS_ITSELF = VERSIONS["other-versions"], VERSIONS["logs-itself"]
+STREAMS = VERSIONS["streams"]
 ONLY_FULL: frozenset[Kind] = frozenset(
     {
         "sealed",

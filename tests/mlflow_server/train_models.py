@@ -36,6 +36,7 @@ from sklearn.model_selection import train_test_split
 GOOD_ANSWERS = 10
 """What a model that is sick under load answers before it falls ill."""
 STALL_SECONDS = 60
+STREAM_SECONDS = 30
 REQUIREMENTS = [
     f"mlflow=={mlflow.__version__}",
     f"scikit-learn=={sklearn.__version__}",
@@ -89,6 +90,15 @@ class LogsItself(Flowers):
             with mlflow.start_run(tags={"user": getpass.getuser()}):
                 mlflow.log_metric("flowers", len(model_input))
         return super().predict(context, model_input)
+
+
+class Streams(Flowers):
+    """It streams one class each second, for half a minute."""
+
+    def predict_stream(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        for second in range(STREAM_SECONDS):
+            yield {"second": second}
+            time.sleep(1)
 
 
 class FailsSelfTest(Flowers):
@@ -260,6 +270,7 @@ FLAWS = {
     "dies-every-minute": DiesEveryMinute,
     "other-versions": NeedsOlderNumPy,
     "logs-itself": LogsItself,
+    "streams": Streams,
 }
 
 

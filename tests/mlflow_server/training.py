@@ -25,6 +25,7 @@ Kind = Literal[
     "dies",
     "errs-under-load",
     "tampered",
+    "streams",
     "sealed",
     "no-files",
     "wrong-shape",

@@ -102,13 +102,18 @@ class Process:
             if not over.done():
                 over.set_result(None)
 
+        def end_if_closed() -> None:
+            with contextlib.suppress(BlockingIOError):
+                if not self.control.recv(1, socket.MSG_PEEK):
+                    end()
+
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
             return
         except (OSError, AttributeError):
             # before Linux 5.3: its socket closes with it, unless the model has forked and left that open
-            handle = os.dup(self.control.fileno())
+            handle, end = os.dup(self.control.fileno()), end_if_closed
         loop.add_reader(handle, end)
         try:
             await over
@@ -211,6 +216,11 @@ class Processes:
         task = asyncio.ensure_future(note())
         self._watched.add(task)
         task.add_done_callback(self._watched.discard)
+
+    @property
+    def can_copy(self) -> bool:
+        """Whether the next process will be a copy of one that has loaded the model."""
+        return self._source is not None
 
     async def end(self, process: Process) -> int:
         """The exit code of a process that has ended, 0 if it is unknown; one that still runs is killed."""

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_scoring import Message, Receive, Send
     from model_operator.pod.serve_slots import Events, LateError, WorkerEndedError
     from model_operator.pod.serve_stream import StreamFailedError
-    from model_operator.pod.serve_v2 import Route, answer_error, find_route
+    from model_operator.pod.serve_v2 import Route, answer_error, answer_json, find_route
 else:
     from serve_metrics import CLIENT_GONE, CONTENT_TYPE, RequestMetrics
     from serve_pool import CallerGoneError, SaturatedError
     from serve_request import END, PREDICTION_PATH, Answer, Request
     from serve_slots import Events, LateError, WorkerEndedError
     from serve_stream import StreamFailedError
-    from serve_v2 import answer_error, find_route
+    from serve_v2 import answer_error, answer_json, find_route
 
 # for a request's body to arrive
 BODY_SECONDS = 60.0
@@ -109,16 +109,23 @@ class Front:
         del self.opened[caller]
         return True
 
+    def _not_ready(self) -> str:
+        """Why the pod should get no requests, or nothing."""
+        if self.draining:
+            return "draining"
+        return "no worker answers" if self.pool.is_blocked() else ""
+
     async def _answers_itself(self, path: str, route: Route | None, send: Send) -> bool:
         if route is not None:
-            if not self.draining or route.action not in ("ready", "model-ready"):
+            why = self._not_ready() if route.action in ("ready", "model-ready") else ""
+            if not why and route.action != "live":
                 return False
-            await _send_answer(send, answer_error(503, "the server drains"))
+            await _send_answer(send, answer_error(503, why) if why else answer_json(200, {"live": True}))
         elif path == "/health":
             await _answer(send, 200, {"status": "ok", "selfTest": self.self_test})
         elif path == "/ping":
-            status, word = (503, "draining") if self.draining else (200, "ok")
-            await _answer(send, status, {"status": word})
+            why = self._not_ready()
+            await _answer(send, 503 if why else 200, {"status": why or "ok"})
         elif path == "/metrics":
             text = self.metrics.text()
             if text is None:

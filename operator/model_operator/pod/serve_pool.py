@@ -9,6 +9,8 @@ import asyncio
 import collections
 import contextlib
 import logging
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -24,9 +26,16 @@ else:
 
 # how often a worker with a queue behind it is looked at
 LOOK_SECONDS = 0.02
+# how often a busy worker is asked for a sign of life
+PING_SECONDS = 1.0
+# as a probe of the pod waits for an answer
+BLOCKED_SECONDS = 5.0
+# a little more than the minute after which the kubelet restarts a server that gives no answer
+MOST_BLOCKED_SECONDS = 75.0
 # that many workers in a row ended over a request, and none answered one
 MOST_DEATHS_IN_ROW = 5
 LONGEST_PAUSE = 5.0
+LAST_ANSWERS_SECONDS = 0.1
 
 log = logging.getLogger("serve")
 
@@ -53,6 +62,7 @@ class Pool:
         self._in_work = 0
         self._deaths_in_row = 0
         self._look: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -62,6 +72,7 @@ class Pool:
 
     async def _add(self) -> None:
         worker = Worker(await self._processes.make(), self._limits.each)
+        worker.listen()
         worker.idle.append(await worker.open_slot(self._release))
         self._workers.append(worker)
         self._keep(self._replace(worker))
@@ -76,7 +87,13 @@ class Pool:
         code = await self._processes.end(worker.process)
         self._deaths_in_row += 1
         log.error("a worker ended with exit code %d", code)
-        self._died(code, self._deaths_in_row >= MOST_DEATHS_IN_ROW)
+        # while the only one loads the model again, another pod should get the requests
+        alone = not self._workers and not self._processes.can_copy
+        all_end = alone or self._deaths_in_row >= MOST_DEATHS_IN_ROW
+        if all_end:
+            # for the answers to those whose requests it worked on
+            await asyncio.sleep(LAST_ANSWERS_SECONDS)
+        self._died(code, all_end)
         if self._deaths_in_row > 1:
             await asyncio.sleep(min(0.1 * 2.0**self._deaths_in_row, LONGEST_PAUSE))
         try:
@@ -116,7 +133,27 @@ class Pool:
         worker = min(free, key=lambda worker: worker.busy)
         worker.busy += 1
         self._in_work += 1
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.ensure_future(self._watch_while_busy())
         return worker.idle.pop()
+
+    async def _watch_while_busy(self) -> None:
+        """Looks for workers that can do nothing, since the model holds the GIL, and ends one that does it too long."""
+        while self._in_work:
+            await asyncio.sleep(PING_SECONDS)
+            now = time.monotonic()
+            for worker in self._workers:
+                if worker.blocked_for(now) > MOST_BLOCKED_SECONDS:
+                    log.error("a worker was blocked for %d s: it is killed", MOST_BLOCKED_SECONDS)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(worker.process.pid, signal.SIGKILL)
+                elif worker.busy:
+                    worker.ping(now)
+
+    def is_blocked(self) -> bool:
+        """Whether no worker can answer for now: each is blocked, or there is none."""
+        now = time.monotonic()
+        return all(worker.blocked_for(now) >= BLOCKED_SECONDS for worker in self._workers)
 
     def _release(self, slot: Slot, frame: Frame | None) -> None:
         """Takes a slot back with the answer to its request, or without one when its worker has ended."""

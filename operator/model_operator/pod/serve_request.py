@@ -17,6 +17,8 @@ PREDICTION_PATH = "/invocations"
 
 REQUEST, ANSWER = b"R", b"A"
 STREAM, CHUNK, END = b"S", b"C", b"E"
+# on a worker's control socket, and its answer
+PING = b"ping"
 PREFIX = struct.Struct("!cIQ")
 # beyond that, a copy of the body costs more than a second write
 JOINED_BYTES = 64 * 1024

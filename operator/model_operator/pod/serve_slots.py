@@ -7,6 +7,7 @@ that waits for something else, such as another service.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_request import (
         ANSWER,
         END,
+        PING,
         STREAM,
         Frame,
         FrameParser,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 else:
     from serve_cpu import cpu_seconds
     from serve_forks import Process
-    from serve_request import ANSWER, END, STREAM, Frame, FrameParser, Request, request_frame
+    from serve_request import ANSWER, END, PING, STREAM, Frame, FrameParser, Request, request_frame
 
 # of a core: a worker that uses less for one request waits for something else, and for several there is still room.
 # One that uses more has enough
@@ -179,6 +181,32 @@ class Worker:
     cpu: float = 0.0
     answered: Usage = field(default_factory=lambda: Usage())
     """Of the answers since the last look."""
+    pinged: float | None = None
+    """When it was asked for a sign of life that has not come yet."""
+
+    def ping(self, now: float) -> None:
+        """Asks for a sign of life. The worker's main thread gives it, unless another one holds the GIL."""
+        if self.pinged is None:
+            with contextlib.suppress(OSError):
+                self.process.control.send(PING)
+                self.pinged = now
+
+    def listen(self) -> None:
+        """Notes signs of life from now on."""
+
+        def note() -> None:
+            with contextlib.suppress(OSError):
+                if self.process.control.recv(len(PING)):
+                    self.pinged = None
+                    return
+            loop.remove_reader(control)
+
+        loop, control = asyncio.get_running_loop(), self.process.control
+        loop.add_reader(control, note)
+
+    def blocked_for(self, now: float) -> float:
+        """The seconds for which it has owed a sign of life."""
+        return 0.0 if self.pinged is None else now - self.pinged
 
     async def open_slot(self, answered: Callable[[Slot, Frame | None], None]) -> Slot:
         """A new socket to the worker, which answers on it in a thread of its own."""

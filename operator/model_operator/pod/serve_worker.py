@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_image import REMEDY, list_differences
     from model_operator.pod.serve_request import (
         CHUNK,
+        PING,
         Answer,
         Frame,
         Request,
@@ -41,6 +42,7 @@ else:
     from serve_image import REMEDY, list_differences
     from serve_request import (
         CHUNK,
+        PING,
         Answer,
         Frame,
         Request,
@@ -199,6 +201,9 @@ def work(control: socket.socket, answer: Callable[[Request], Answer | Stream]) -
             message = b""
         if not message:
             os._exit(0)
+        if message == PING:
+            control.send(message)
+            continue
         wire = Wire(socket.socket(fileno=handles[0]))
         threading.Thread(target=_answer_all, args=(wire, answer), name="predict", daemon=True).start()
 
