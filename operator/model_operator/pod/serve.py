@@ -16,9 +16,9 @@ Runs as process 1 of the server container. The image needs MLflow and uvicorn. T
     MAX_QUEUE                    requests that wait before others are answered with 503, default 256
     CONNECTION_SECONDS           after which a kept connection is closed with its next answer, default 30
 
-On a definite failure, the process exits with one of the exit codes below and leaves a line of JSON in the termination
-message. On SIGTERM before the port is open it exits at once (143). Later, it answers the requests in flight first and
-exits with 0.
+On a definite failure, the process exits with one of the exit codes of serve_failure.py and leaves a line of JSON in
+the termination message. On SIGTERM before the port is open it exits at once (143). Later, it answers the requests in
+flight first and exits with 0.
 
 The parts serve_*.py are in the same directory. GET /metrics has figures about the requests for Prometheus.
 """
@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 # Alone in a directory, as in a pod, they are modules of their own. Before _prepare_environment.
 if TYPE_CHECKING:
     from model_operator.pod.serve_cpu import cpu_limit, thread_settings, usable_cores, worker_count
-    from model_operator.pod.serve_failure import DefiniteError
+    from model_operator.pod.serve_failure import DefiniteError, end_with, exit_now
     from model_operator.pod.serve_forks import (
         Forker,
         LoadingEndedError,
@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_routes import Served
     from model_operator.pod.serve_selftest import SelfTest
     from model_operator.pod.serve_slots import Limits
-    from model_operator.pod.serve_worker import end_with, exit_now, load_and_serve
+    from model_operator.pod.serve_worker import load_and_serve
 else:
     from serve_cpu import cpu_limit, thread_settings, usable_cores, worker_count
-    from serve_failure import DefiniteError
+    from serve_failure import DefiniteError, end_with, exit_now
     from serve_forks import (
         Forker,
         LoadingEndedError,
@@ -79,7 +79,7 @@ else:
     from serve_routes import Served
     from serve_selftest import SelfTest
     from serve_slots import Limits
-    from serve_worker import end_with, exit_now, load_and_serve
+    from serve_worker import load_and_serve
 
 TERMINATED = 128 + signal.SIGTERM
 

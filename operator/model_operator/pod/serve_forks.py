@@ -72,7 +72,7 @@ def fork_on_request(control: socket.socket, child: Child) -> NoReturn:
 
 
 def _end(pid: int) -> int:
-    """The exit status of a child, as a shell has it; one that still runs is killed."""
+    """The exit status of a child, as a shell has it. A child that still runs is killed."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     try:
@@ -223,7 +223,7 @@ class Processes:
         return self._source is not None
 
     async def end(self, process: Process) -> int:
-        """The exit code of a process that has ended, 0 if it is unknown; one that still runs is killed."""
+        """The exit code of a process that has ended, 0 if it is unknown. One that still runs is killed."""
         self.pids.discard(process.pid)
         with contextlib.suppress(ChildProcessError):
             # process 1 inherits it when the one that forked it has ended

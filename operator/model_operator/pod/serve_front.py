@@ -277,6 +277,8 @@ class Front:
         except asyncio.CancelledError:
             if not expired:
                 raise
+            # since Python 3.11 a task counts how often it was cancelled
+            getattr(task, "uncancel", int)()
             text = f"the request was not complete within {BODY_SECONDS:g} s"
             raise RefusedError(408, "REQUEST_TIMEOUT", text) from None
         finally:

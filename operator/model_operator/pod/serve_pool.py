@@ -26,7 +26,7 @@ else:
 
 # how often a worker with a queue behind it is looked at
 LOOK_SECONDS = 0.02
-# how often a busy worker is asked for a sign of life
+# how often a busy worker gets a ping
 PING_SECONDS = 1.0
 # as a probe of the pod waits for an answer
 BLOCKED_SECONDS = 5.0

@@ -182,17 +182,17 @@ class Worker:
     answered: Usage = field(default_factory=lambda: Usage())
     """Of the answers since the last look."""
     pinged: float | None = None
-    """When it was asked for a sign of life that has not come yet."""
+    """When it got a ping that it has not answered yet."""
 
     def ping(self, now: float) -> None:
-        """Asks for a sign of life. The worker's main thread gives it, unless another one holds the GIL."""
+        """Sends a ping. The worker's main thread answers it, unless another one holds the GIL."""
         if self.pinged is None:
             with contextlib.suppress(OSError):
                 self.process.control.send(PING)
                 self.pinged = now
 
     def listen(self) -> None:
-        """Notes signs of life from now on."""
+        """Notes the answers to pings from now on."""
 
         def note() -> None:
             with contextlib.suppress(OSError):
@@ -205,7 +205,7 @@ class Worker:
         loop.add_reader(control, note)
 
     def blocked_for(self, now: float) -> float:
-        """The seconds for which it has owed a sign of life."""
+        """The seconds for which it has owed the answer to a ping."""
         return 0.0 if self.pinged is None else now - self.pinged
 
     async def open_slot(self, answered: Callable[[Slot, Frame | None], None]) -> Slot:

@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model_operator.pod.serve_failure import DefiniteError, shorten
+    from model_operator.pod.serve_failure import DefiniteError, end_with, leave_message, shorten
     from model_operator.pod.serve_forks import end_with_parent, fork_on_request
     from model_operator.pod.serve_image import REMEDY, list_differences
     from model_operator.pod.serve_request import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_selftest import SelfTest
     from model_operator.pod.serve_stream import Stream, StreamFailedError
 else:
-    from serve_failure import DefiniteError, shorten
+    from serve_failure import DefiniteError, end_with, leave_message, shorten
     from serve_forks import end_with_parent, fork_on_request
     from serve_image import REMEDY, list_differences
     from serve_request import (
@@ -57,55 +57,10 @@ else:
     from serve_selftest import SelfTest
     from serve_stream import Stream, StreamFailedError
 
-LOAD_FAILED = 50
-REQUIREMENT_MISSING = 51
-SELF_TEST_FAILED = 52
-SELF_TEST_MISSING = 53
-SERVE_MISCONFIGURED = 54
-SELF_TEST_WRONG_SHAPE = 55
-IMAGE_MISMATCH = 56
-
-REASONS = {
-    LOAD_FAILED: "LoadFailed",
-    REQUIREMENT_MISSING: "RequirementMissing",
-    SELF_TEST_FAILED: "SelfTestFailed",
-    SELF_TEST_MISSING: "SelfTestMissing",
-    SERVE_MISCONFIGURED: "ServeMisconfigured",
-    SELF_TEST_WRONG_SHAPE: "SelfTestWrongShape",
-    IMAGE_MISMATCH: "ImageMismatch",
-}
-
 log = logging.getLogger("serve")
 
 
-# ---- the end of a process --------------------------------------------------
-
-
-def exit_now(code: int) -> NoReturn:
-    """Ends the process now: threads of the model or its libraries must not hold it."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def end_with(failure: DefiniteError) -> NoReturn:
-    """Leaves the termination message where the kubelet reads it, and ends the process with the reason's exit code."""
-    record = {"reason": failure.reason, "message": shorten(failure.message)}
-    if failure.self_test:
-        record["selfTest"] = failure.self_test
-    line = json.dumps(record, ensure_ascii=False)
-    _leave(line + "\n")
-    print(line, file=sys.stderr)
-    exit_now(next(code for code, reason in REASONS.items() if reason == failure.reason))
-
-
-def _leave(message: str) -> None:
-    """Leaves the termination message, in place of an earlier one."""
-    try:
-        Path(os.environ.get("TERMINATION_MESSAGE_PATH") or "/dev/termination-log").write_text(message)
-    except OSError as error:
-        log.warning("no termination message: %s", error)
+# ---- loading ---------------------------------------------------------------
 
 
 def _expect_crash(model_dir: Path) -> bool:
@@ -117,13 +72,10 @@ def _expect_crash(model_dir: Path) -> bool:
     if differences:
         log.warning("the model was made with %s", differences)
         message = f"the process ended while it loaded or tested the model, which was made with {differences}: {REMEDY}"
-        _leave(
+        leave_message(
             json.dumps({"reason": "ImageMismatch", "message": shorten(message)}, ensure_ascii=False) + "\n"
         )
     return bool(differences)
-
-
-# ---- loading ---------------------------------------------------------------
 
 
 def load_and_serve(
@@ -142,7 +94,7 @@ def load_and_serve(
         outcome = "" if order.get("tested") else self_test.run(scoring, served.directory)
         routes = Routes(served, scoring)
         if expects_crash:
-            _leave("")
+            leave_message("")
     except DefiniteError as failure:
         end_with(failure)
     alone = cannot_fork()

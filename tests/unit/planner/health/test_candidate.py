@@ -71,7 +71,7 @@ def codes_of(script: str) -> dict[int, str]:
 
 
 def test_the_table_of_exit_codes_is_that_of_the_scripts_in_the_pods() -> None:
-    scripts = codes_of("fetch.py") | codes_of("serve.py")
+    scripts = codes_of("fetch.py") | codes_of("serve_failure.py")
     table = {code: reason for code, (reason, _) in EXIT_CODES.items()}
     assert table == scripts
 
