@@ -14,6 +14,8 @@ from typing import Any
 
 import mlflow.pyfunc
 
+SAVING = "SAVING_MODELS"
+
 
 class Unruly(mlflow.pyfunc.PythonModel):
     """Does what the column ``do`` of the first row says, with the number in ``much``, and answers with a number."""
@@ -22,6 +24,10 @@ class Unruly(mlflow.pyfunc.PythonModel):
         self.on_load = on_load
 
     def load_context(self, context: Any) -> None:
+        if SAVING not in os.environ:
+            from prometheus_client import Counter
+
+            self.counter = Counter("unruly_requests", "Requests to the unruly model.")
         print(f"loaded by {os.getpid()}", flush=True)
         if self.on_load == "change":
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -53,12 +59,15 @@ class Unruly(mlflow.pyfunc.PythonModel):
             if os.fork() == 0:
                 time.sleep(much)
                 os._exit(0)
+        elif do == "count":
+            self.counter.inc(much)
         elif do == "random":
             return random.random()
         return os.getpid()
 
 
 def main(directory: Path) -> None:
+    os.environ[SAVING] = "yes"
     for name, on_load in {"unruly": "", "with-thread": "thread", "changes-process": "change"}.items():
         mlflow.pyfunc.save_model(directory / name, python_model=Unruly(on_load), pip_requirements=[])
 

@@ -136,6 +136,18 @@ def test_workers_draw_different_random_numbers(server: Container) -> None:
     until(both_drew)
 
 
+def test_the_models_own_metrics_are_summed_over_the_workers(server: Container) -> None:
+    both = pids(server, 2)
+    counted = 0
+    seen: set[int] = set()
+    while seen != both:
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda _: ask(server, "count", 1), range(2)))
+        counted += len(answers)
+        seen |= {int(answer.json()["predictions"][0]) for answer in answers}
+    assert metric(server, "unruly_requests_total") == counted
+
+
 # ---- workers that end --------------------------------------------------------------------------------
 
 

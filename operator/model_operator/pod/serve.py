@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         stay_through_sigterm,
     )
     from model_operator.pod.serve_front import CONNECTION_SECONDS, Front
-    from model_operator.pod.serve_metrics import RequestMetrics
+    from model_operator.pod.serve_metrics import SHARED, RequestMetrics, share_metrics
     from model_operator.pod.serve_pool import Pool
     from model_operator.pod.serve_routes import Served
     from model_operator.pod.serve_selftest import SelfTest
@@ -74,7 +74,7 @@ else:
         stay_through_sigterm,
     )
     from serve_front import CONNECTION_SECONDS, Front
-    from serve_metrics import RequestMetrics
+    from serve_metrics import SHARED, RequestMetrics, share_metrics
     from serve_pool import Pool
     from serve_routes import Served
     from serve_selftest import SelfTest
@@ -187,15 +187,19 @@ def _number(
 # ---- answering -------------------------------------------------------------
 
 
-async def serve(settings: Settings, nursery: Forker) -> None:
-    """Has the model loaded, opens the port, and answers until SIGTERM has come and the requests are answered."""
+async def serve(settings: Settings, nursery: Forker, of_workers: str) -> None:
+    """Has the model loaded, opens the port, and answers until SIGTERM has come and the requests are answered.
+
+    ``of_workers`` is the directory of the metrics that the model registers.
+    """
     started = time.monotonic()
     processes = Processes(nursery)
     front: Front | None = None
 
-    def died(code: int, all_of_them: bool) -> None:
+    def died(pid: int, code: int, all_of_them: bool) -> None:
         if front is not None:
             front.metrics.count_death(code)
+            front.metrics.forget_worker(pid)
         if all_of_them:
             log.error("every worker ends, and none has answered a request since: the server ends, too")
             _end_all(processes, code or 1)
@@ -210,7 +214,9 @@ async def serve(settings: Settings, nursery: Forker) -> None:
     except LoadingEndedError as ended:
         exit_now(ended.code)
     report = processes.report
-    metrics = RequestMetrics(settings.name, settings.version, report["mlflow"], settings.limits.concurrency)
+    metrics = RequestMetrics(
+        settings.name, settings.version, report["mlflow"], settings.limits.concurrency, of_workers
+    )
     front = Front(
         pool,
         metrics,
@@ -351,6 +357,7 @@ def main() -> NoReturn:
     if settings.limits.workers > 1 or settings.cores < len(os.sched_getaffinity(0)):
         os.environ.update(thread_settings(settings.cores, settings.limits.workers, os.environ))
     control, theirs = control_pair()
+    of_workers = share_metrics()
     if os.fork() == 0:
         control.close()
         stay_through_sigterm()
@@ -359,12 +366,13 @@ def main() -> NoReturn:
         load = functools.partial(load_and_serve, served=served, self_test=settings.self_test)
         fork_on_request(theirs, load)
     theirs.close()
-    _event_loop().run_until_complete(_run(settings, control))
+    os.environ.pop(SHARED, None)
+    _event_loop().run_until_complete(_run(settings, control, of_workers))
     exit_now(0)
 
 
-async def _run(settings: Settings, control: socket.socket) -> None:
-    await serve(settings, Forker(control))
+async def _run(settings: Settings, control: socket.socket, of_workers: str) -> None:
+    await serve(settings, Forker(control), of_workers)
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:

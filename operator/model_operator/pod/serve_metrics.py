@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from typing import Any
 
 CONTENT_TYPE = "; ".join(("text/plain", "version=0.0.4", "charset=utf-8"))
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
 # as nginx counts a caller who did not wait for the answer
 CLIENT_GONE = 499
 
 
-class RequestMetrics:
-    """The counts of one server process. Without prometheus_client in the image nothing is counted."""
+def share_metrics() -> str:
+    """Has the processes that are forked from now on share the metrics of the model, and returns their directory.
 
-    def __init__(self, model: str, version: str, mlflow: str, concurrency: int) -> None:
-        """``concurrency`` is how many predictions can be worked on at once."""
+    It is empty if nothing can be written. prometheus_client reads the variable when it is imported. The front, which
+    imports it with the variable unset, counts for itself.
+    """
+    try:
+        directory = tempfile.mkdtemp(prefix="metrics-")
+    except OSError:
+        return ""
+    os.environ[SHARED] = directory
+    return directory
+
+
+class RequestMetrics:
+    """The counts of the front. Without prometheus_client in the image nothing is counted."""
+
+    def __init__(self, model: str, version: str, mlflow: str, concurrency: int, of_workers: str) -> None:
+        """``concurrency`` is how many predictions can be worked on at once.
+
+        ``of_workers`` is the directory with the metrics that the model registers, see share_metrics.
+        """
         self._client: Any = None
+        self._of_workers: Any = None
         try:
             import prometheus_client
         except ImportError:
             return
         self._client = prometheus_client
+        if of_workers:
+            from prometheus_client import multiprocess
+
+            self._multiprocess, self._directory = multiprocess, of_workers
+            self._of_workers = prometheus_client.CollectorRegistry()
+            multiprocess.MultiProcessCollector(self._of_workers, of_workers)  # type: ignore[no-untyped-call,unused-ignore]
         self._requests = prometheus_client.Counter(
             "model_server_requests", "Answered requests for a prediction, by HTTP status.", ["code"]
         )
@@ -99,6 +127,17 @@ class RequestMetrics:
             if failed:
                 self._broken.inc()
 
+    def forget_worker(self, pid: int) -> None:
+        """A worker has ended: its gauges are no longer true. Its counters stay."""
+        if self._of_workers is not None:
+            with contextlib.suppress(OSError):
+                self._multiprocess.mark_process_dead(pid, self._directory)  # type: ignore[no-untyped-call,unused-ignore]
+
     def text(self) -> bytes | None:
         """All metrics of the process in Prometheus' text format, or None if the image can't count."""
-        return self._client.generate_latest() if self._client else None
+        if not self._client:
+            return None
+        text: bytes = self._client.generate_latest()
+        if self._of_workers is not None:
+            text += self._client.generate_latest(self._of_workers)
+        return text

@@ -51,8 +51,8 @@ class CallerGoneError(Exception):
 class Pool:
     """The workers, and the requests that they work on or that wait for them."""
 
-    def __init__(self, limits: Limits, processes: Processes, died: Callable[[int, bool], None]) -> None:
-        """``died`` is called with the exit code of a worker that ended, and whether all of them end so."""
+    def __init__(self, limits: Limits, processes: Processes, died: Callable[[int, int, bool], None]) -> None:
+        """``died`` is called with the pid and exit code of a worker that ended, and whether all of them end so."""
         self._limits = limits
         self._processes = processes
         self._died = died
@@ -93,13 +93,13 @@ class Pool:
         if all_end:
             # for the answers to those whose requests it worked on
             await asyncio.sleep(LAST_ANSWERS_SECONDS)
-        self._died(code, all_end)
+        self._died(worker.process.pid, code, all_end)
         if self._deaths_in_row > 1:
             await asyncio.sleep(min(0.1 * 2.0**self._deaths_in_row, LONGEST_PAUSE))
         try:
             await self._add()
         except LoadingEndedError as ended:
-            self._died(ended.code, True)
+            self._died(worker.process.pid, ended.code, True)
 
     async def answer(self, request: Request, gone: Callable[[], Awaitable[Any]]) -> Answer | Events:
         """The answer of a worker, or a stream. ``gone`` returns when the caller has closed the connection.

@@ -6,24 +6,27 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from model_operator.pod.serve_example import describe_absence, find_example
     from model_operator.pod.serve_failure import DefiniteError
     from model_operator.pod.serve_image import blame_image
-    from model_operator.pod.serve_request import Answer, Request
+    from model_operator.pod.serve_request import PREDICTION_PATH, Answer, Request
     from model_operator.pod.serve_scoring import Scoring, message_of
     from model_operator.pod.serve_shape import contradiction
+    from model_operator.pod.serve_stream import StreamFailedError
 else:
     from serve_example import describe_absence, find_example
     from serve_failure import DefiniteError
     from serve_image import blame_image
-    from serve_request import Answer, Request
+    from serve_request import PREDICTION_PATH, Answer, Request
     from serve_scoring import Scoring, message_of
     from serve_shape import contradiction
+    from serve_stream import StreamFailedError
 
 log = logging.getLogger("serve")
 
@@ -37,8 +40,11 @@ class SelfTest:
     path: str
     payload: Path | None
 
-    def run(self, scoring: Scoring, model_dir: Path) -> str:
-        """Returns Passed, LoadOnly or NoExample. Raises DefiniteError when the model fails the test."""
+    def run(self, scoring: Scoring, model_dir: Path, answer_other: Callable[[Request], Any]) -> str:
+        """Returns Passed, LoadOnly or NoExample. Raises DefiniteError when the model fails the test.
+
+        ``answer_other`` answers at any other path than MLflow's own, with an Answer or a stream of events.
+        """
         if self.mode == "LoadOnly":
             return "LoadOnly"
         request = self._request(model_dir)
@@ -55,7 +61,8 @@ class SelfTest:
         started = time.monotonic()
         model = scoring.model
         model.remembers = True
-        answer = self._answer(scoring, *request)
+        answer_at_path = scoring.answer_of_mlflow if self.path == PREDICTION_PATH else answer_other
+        answer = self._answer(answer_at_path, *request)
         what = "the given payload" if self.payload else "the model's own input example"
         if model.last_exception and (
             failure := blame_image(model.last_exception, model_dir, loading=False, self_test="Failed")
@@ -92,7 +99,7 @@ class SelfTest:
                 "Failed",
             ) from error
 
-    def _answer(self, scoring: Scoring, content_type: bytes, body: bytes) -> Answer:
+    def _answer(self, answer: Callable[[Request], Any], content_type: bytes, body: bytes) -> Answer:
         """The answer to one POST, made in a thread: one that hangs is left behind."""
         headers = {
             "host": "localhost",
@@ -101,9 +108,7 @@ class SelfTest:
         }
         request = Request("POST", self.path, body, headers)
         answers: list[Answer] = []
-        thread = threading.Thread(
-            target=lambda: answers.append(scoring.answer_of_mlflow(request)), daemon=True
-        )
+        thread = threading.Thread(target=lambda: answers.append(_whole(answer(request))), daemon=True)
         thread.start()
         thread.join(self.seconds)
         if not answers:
@@ -113,6 +118,18 @@ class SelfTest:
                 "Failed",
             )
         return answers[0]
+
+
+def _whole(answer: Any) -> Answer:
+    """The answer, or null for a stream that was read to its end."""
+    if isinstance(answer, Answer):
+        return answer
+    try:
+        for _ in answer:
+            pass
+    except StreamFailedError as failure:
+        return failure.answer()
+    return Answer(200, "application/json", b"null")
 
 
 def _problem(answer: Answer, what: str, model_error: str) -> str:

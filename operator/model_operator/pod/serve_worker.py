@@ -91,8 +91,8 @@ def load_and_serve(
     try:
         expects_crash = _expect_crash(served.directory)
         scoring = Scoring(load(served.directory))
-        outcome = "" if order.get("tested") else self_test.run(scoring, served.directory)
         routes = Routes(served, scoring)
+        outcome = "" if order.get("tested") else self_test.run(scoring, served.directory, routes.answer)
         if expects_crash:
             leave_message("")
     except DefiniteError as failure:
