@@ -201,7 +201,6 @@ async def serve(settings: Settings, nursery: Forker, of_workers: str) -> None:
             front.metrics.count_death(code)
             front.metrics.forget_worker(pid)
         if all_of_them:
-            log.error("every worker ends, and none has answered a request since: the server ends, too")
             _end_all(processes, code or 1)
 
     pool = Pool(settings.limits, processes, died)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model_operator.pod.serve_forks import LoadingEndedError, Processes
-    from model_operator.pod.serve_request import ANSWER, Answer, Frame, Request, read_answer
+    from model_operator.pod.serve_request import Answer, Frame, Request, read_answer
     from model_operator.pod.serve_slots import Events, Limits, Slot, Worker
 else:
     from serve_forks import LoadingEndedError, Processes
-    from serve_request import ANSWER, Answer, Frame, Request, read_answer
+    from serve_request import Answer, Frame, Request, read_answer
     from serve_slots import Events, Limits, Slot, Worker
 
 # how often a worker with a queue behind it is looked at
@@ -91,6 +91,8 @@ class Pool:
         alone = not self._workers and not self._processes.can_copy
         all_end = alone or self._deaths_in_row >= MOST_DEATHS_IN_ROW
         if all_end:
+            why = "it was the only one" if alone else "none has answered a request since"
+            log.error("%s: the server ends, too", why)
             # for the answers to those whose requests it worked on
             await asyncio.sleep(LAST_ANSWERS_SECONDS)
         self._died(worker.process.pid, code, all_end)
@@ -114,12 +116,8 @@ class Pool:
         left = max(0.0, begun + self._limits.seconds - time.monotonic())
         timer = asyncio.get_running_loop().call_later(left, slot.be_late)
         try:
-            frame = await answered
-            if frame.kind == ANSWER:
-                return read_answer(frame)
-            events = slot.events()
-            events.content_type, events.headers = frame.head
-            return events
+            found = await answered
+            return found if isinstance(found, Events) else read_answer(found)
         finally:
             timer.cancel()
 
@@ -186,9 +184,10 @@ class Pool:
 
     async def _wait_for_slot(self, size: int, gone: Callable[[], Awaitable[Any]]) -> Slot:
         """Waits in the queue. The time there is the server's own, so a request that waits too long is saturation."""
-        if len(self._queue) >= self._limits.queue or (
-            self._queue and self._queued_bytes + size > self._limits.queue_bytes
-        ):
+        limits = self._limits
+        # some of those that may be in work wait for a worker that is not known to take several at once
+        full = self._in_work + len(self._queue) >= limits.concurrency + limits.queue
+        if full or (self._queue and self._queued_bytes + size > limits.queue_bytes):
             raise SaturatedError
         turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         self._queue.append((turn, size))
@@ -197,7 +196,7 @@ class Pool:
             self._look = asyncio.ensure_future(self._look_while_some_wait())
         leaving = asyncio.ensure_future(gone())
         try:
-            await asyncio.wait((turn, leaving), timeout=self._limits.seconds, return_when="FIRST_COMPLETED")
+            await asyncio.wait((turn, leaving), timeout=limits.seconds, return_when="FIRST_COMPLETED")
         finally:
             leaving.cancel()
             if not turn.done():
@@ -220,7 +219,8 @@ class Pool:
             await asyncio.sleep(LOOK_SECONDS)
             for worker in list(self._workers):
                 worker.look(time.monotonic(), self._limits)
-                while len(worker.slots) < worker.target:
-                    with contextlib.suppress(OSError):
+                # one that has just ended is replaced elsewhere
+                with contextlib.suppress(OSError):
+                    while len(worker.slots) < worker.target:
                         worker.idle.append(await worker.open_slot(self._release))
             self._hand_out()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ class Slot(asyncio.Protocol):
         self.worker = worker
         self._answered = answered
         self._parser = FrameParser()
-        self._caller: asyncio.Future[Frame] | None = None
+        self._caller: asyncio.Future[Frame | Events] | None = None
         self._events: asyncio.Queue[Frame | None] | None = None
         self._transport: Any = None
 
@@ -98,7 +98,7 @@ class Slot(asyncio.Protocol):
             self.close()
             return
         self._events = asyncio.Queue()
-        self._caller.set_result(frame)
+        self._caller.set_result(Events(self, self._events, *frame.head))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
@@ -109,19 +109,13 @@ class Slot(asyncio.Protocol):
             self._caller = self._events = None
             self._answered(self, None)
 
-    def events(self) -> Events:
-        """The events of the stream that has begun with the last frame."""
-        if self._events is None:
-            raise WorkerEndedError
-        return Events(self, self._events)
-
     def go_on(self) -> None:
         """Reads on after a pause."""
         if not self._transport.is_closing() and not self._transport.is_reading():
             self._transport.resume_reading()
 
-    def ask(self, request: Request) -> asyncio.Future[Frame]:
-        """Sends a request and returns the future frame of its answer."""
+    def ask(self, request: Request) -> asyncio.Future[Frame | Events]:
+        """Sends a request and returns its future answer, a frame or a stream."""
         self._caller = caller = asyncio.get_running_loop().create_future()
         if self._transport.is_closing():
             self.connection_lost(None)
@@ -145,12 +139,18 @@ class Slot(asyncio.Protocol):
 class Events:
     """The events of a stream as they come."""
 
-    def __init__(self, slot: Slot, frames: asyncio.Queue[Frame | None]) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        frames: asyncio.Queue[Frame | None],
+        content_type: str,
+        headers: Sequence[tuple[str, str]],
+    ) -> None:
         self._slot = slot
         self._frames = frames
         self._ended = False
-        self.content_type = ""
-        self.headers: tuple[tuple[str, str], ...] = ()
+        self.content_type = content_type
+        self.headers = headers
 
     async def next(self) -> Frame:
         """The next frame, of the kind CHUNK or END. Raises WorkerEndedError."""
