@@ -208,19 +208,29 @@ class Front:
                 if frame.kind == END:
                     failure, tokens, *_ = frame.head
                     break
-                await send({"type": "http.response.body", "body": frame.body, "more_body": True})
+                await self._send_event(send, frame.body)
         except WorkerEndedError:
             failure = "INTERNAL_ERROR"
             event = StreamFailedError(failure, WORKER_ENDED).event()
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+            await self._send_event(send, event)
         except StreamFailedError as silent:
             failure = silent.error_code
-            await send({"type": "http.response.body", "body": silent.event(), "more_body": True})
+            await self._send_event(send, silent.event())
         finally:
             leaving.cancel()
             events.close()
             self.metrics.count_stream(tokens, bool(failure))
         await send({"type": "http.response.body", "body": b""})
+
+    async def _send_event(self, send: Send, event: bytes) -> None:
+        """Sends an event. A caller that does not take it holds a worker, and is given up like one that is gone."""
+        message = {"type": "http.response.body", "body": event, "more_body": True}
+        sending = asyncio.ensure_future(send(message))
+        done, _ = await asyncio.wait((sending,), timeout=self.silence_seconds)
+        if not done:
+            sending.cancel()
+            raise CallerGoneError
+        sending.result()
 
     async def _pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers a request that is no prediction."""

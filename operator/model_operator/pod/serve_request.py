@@ -115,6 +115,11 @@ class Wire:
         for part in frame.parts():
             self._socket.sendall(part)
 
+    def close(self) -> None:
+        """Closes this end."""
+        self._reader.close()
+        self._socket.close()
+
 
 class FrameParser:
     """Puts frames together from pieces as they arrive."""

@@ -162,7 +162,7 @@ def work(control: socket.socket, answer: Callable[[Request], Answer | Stream]) -
 
 def _answer_all(wire: Wire, answer: Callable[[Request], Answer | Stream]) -> None:
     """Answers one request after the other until the front closes its end."""
-    with contextlib.suppress(OSError):
+    with contextlib.closing(wire), contextlib.suppress(OSError):
         while (frame := wire.read()) is not None:
             begun, cpu = time.perf_counter(), time.thread_time()
             answered = answer(read_request(frame))
