@@ -14,6 +14,8 @@ Runs as process 1 of the server container. The image needs MLflow and uvicorn. T
     SERVER_WORKERS               processes that predict, default by the container's CPU limit, 1 if it has none
     MAX_CONCURRENCY              requests in work at once, default 32
     MAX_QUEUE                    requests that wait before others are answered with 503, default 256
+    BATCH_MAX_ROWS               rows of several requests that are predicted together, default 1: each by itself
+    BATCH_MAX_WAIT_MILLISECONDS  for which a request waits for others to come, default 5
     CONNECTION_SECONDS           after which a kept connection is closed with its next answer, default 30
 
 On a definite failure, the process exits with one of the exit codes of serve_failure.py and leaves a line of JSON in
@@ -86,6 +88,7 @@ TERMINATED = 128 + signal.SIGTERM
 MAX_REQUEST_BYTES = 64 * 2**20
 # requests in work at once, and requests that wait, without a setting
 MAX_CONCURRENCY, MAX_QUEUE = 32, 256
+BATCH_WAIT_MS = 5
 # of bodies that wait, or one that is larger
 QUEUE_BYTES = 256 * 2**20
 # as MLflow's own server has it, and its variable
@@ -163,6 +166,8 @@ class Settings:
                 queue_bytes=QUEUE_BYTES,
                 seconds=_number(env, REQUEST_SECONDS_VARIABLE, REQUEST_SECONDS, 86400),
                 each=max(1, min(int(cores / workers), concurrency)),
+                batch_rows=int(_number(env, "BATCH_MAX_ROWS", 1, 10_000)),
+                batch_wait=_number(env, "BATCH_MAX_WAIT_MILLISECONDS", BATCH_WAIT_MS, 1000, least=0) / 1000,
             ),
         )
 
@@ -361,7 +366,7 @@ def main() -> NoReturn:
         control.close()
         stay_through_sigterm()
         end_with_parent()
-        served = Served(settings.name, settings.version, settings.model_dir)
+        served = Served(settings.name, settings.version, settings.model_dir, settings.limits.batch_rows)
         load = functools.partial(load_and_serve, served=served, self_test=settings.self_test)
         fork_on_request(theirs, load)
     theirs.close()

@@ -34,6 +34,20 @@ class TableReader:
         self._types = [TYPES[kind] for kind in columns.values()]
         self._numbers = set(columns.values()) == {"double"}
 
+    def rows(self, body: bytes) -> list[Any] | None:
+        """The rows of a request without params, or None if they can't be joined with those of others."""
+        try:
+            document = json.loads(body)
+            if type(document) is not dict or PARAMS in document:
+                return None
+            rows = self._rows(document) if document.keys() <= {SPLIT, RECORDS} else None
+            if rows is not None:
+                # raises if a value needs a cast
+                self.table(rows)
+            return rows
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return None
+
     def read(self, body: bytes) -> tuple[Any, Any] | None:
         """The table and the params of a request; None if it is MLflow's to read."""
         try:
@@ -41,7 +55,7 @@ class TableReader:
             if type(document) is not dict or not document.keys() <= {SPLIT, RECORDS, PARAMS}:
                 return None
             rows = self._rows(document)
-            return None if rows is None else (self._table(rows), document.get(PARAMS))
+            return None if rows is None else (self.table(rows), document.get(PARAMS))
         except (ValueError, TypeError, OverflowError, RecursionError):
             return None
 
@@ -69,8 +83,11 @@ class TableReader:
             rows = [list(record.values()) for record in records]
         return rows if set(map(len, rows)) == {len(self._names)} else None
 
-    def _table(self, rows: list[Any]) -> Any:
-        """The table. Raises ValueError if a value needs a cast, OverflowError for a number that is too large."""
+    def table(self, rows: list[Any]) -> Any:
+        """The table of these rows.
+
+        Raises ValueError if a value needs a cast, and OverflowError for a number that is too large.
+        """
         import numpy as np  # type: ignore[import-not-found,unused-ignore]
         import pandas as pd  # type: ignore[import-untyped,unused-ignore]
 
@@ -112,19 +129,18 @@ def reader_for(metadata: Any) -> TableReader | None:
     return TableReader(dict(zip(names, kinds)))  # noqa: B905 (Python 3.9)
 
 
-def quicken(scoring_server: Any, pyfunc: Any, metadata: Any) -> None:
+def quicken(scoring_server: Any, pyfunc: Any, reader: TableReader | None) -> None:
     """Puts the faster parts into MLflow's modules. Does nothing where they have other functions than those known."""
     parse = getattr(scoring_server, "_parse_json_data", None)
     result = getattr(scoring_server, "ParsedJsonInput", None)
-    if parse and getattr(result, "_fields", None) == ("data", "params", "is_unified_llm_input"):
-        reader = reader_for(metadata)
-        if reader is not None:
-            # the table that a thread has read last: it is as the signature has it
-            last = threading.local()
-            scoring_server._parse_json_data = _reading(reader, parse, result, last)
-            validate = getattr(pyfunc, "_validate_prediction_input", None)
-            if validate and list(inspect.signature(validate).parameters)[:4] == VALIDATED:
-                pyfunc._validate_prediction_input = _validating(validate, last)
+    known = getattr(result, "_fields", None) == ("data", "params", "is_unified_llm_input")
+    if parse and known and reader is not None:
+        # the table that a thread has read last: it is as the signature has it
+        last = threading.local()
+        scoring_server._parse_json_data = _reading(reader, parse, result, last)
+        validate = getattr(pyfunc, "_validate_prediction_input", None)
+        if validate and list(inspect.signature(validate).parameters)[:4] == VALIDATED:
+            pyfunc._validate_prediction_input = _validating(validate, last)
     jsonable = getattr(scoring_server, "_get_jsonable_obj", None)
     encoder = getattr(scoring_server, "NumpyEncoder", None)
     if (

@@ -13,15 +13,33 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from model_operator.pod.serve_batch import Batcher, can_be_batched
     from model_operator.pod.serve_forks import LoadingEndedError, Processes
-    from model_operator.pod.serve_request import Answer, Frame, Request, read_answer
+    from model_operator.pod.serve_request import (
+        Answer,
+        Frame,
+        Request,
+        batch_frame,
+        read_answer,
+        read_answers,
+        request_frame,
+    )
     from model_operator.pod.serve_slots import Events, Limits, Slot, Worker
 else:
+    from serve_batch import Batcher, can_be_batched
     from serve_forks import LoadingEndedError, Processes
-    from serve_request import Answer, Frame, Request, read_answer
+    from serve_request import (
+        Answer,
+        Frame,
+        Request,
+        batch_frame,
+        read_answer,
+        read_answers,
+        request_frame,
+    )
     from serve_slots import Events, Limits, Slot, Worker
 
 # how often a worker with a queue behind it is looked at
@@ -48,6 +66,11 @@ class CallerGoneError(Exception):
     """The caller closed the connection while the request waited."""
 
 
+async def _never() -> None:
+    """For questions that no single caller can take back."""
+    await asyncio.Event().wait()
+
+
 class Pool:
     """The workers, and the requests that they work on or that wait for them."""
 
@@ -64,6 +87,7 @@ class Pool:
         self._look: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._batcher = Batcher(limits, self._answer_together, self._answer_alone)
 
     async def start(self) -> None:
         """Starts the workers. Raises LoadingEndedError when the model can't be loaded."""
@@ -108,16 +132,30 @@ class Pool:
 
         Raises SaturatedError, WorkerEndedError, CallerGoneError, and LateError after the limit's seconds.
         """
+        if self._limits.batch_rows > 1 and can_be_batched(request):
+            together: Answer | Events = await self._batcher.answer(request)
+            return together
+        return await self._answer_alone(request, gone)
+
+    async def _answer_alone(self, request: Request, gone: Callable[[], Awaitable[Any]]) -> Answer | Events:
+        found = await self._ask(request_frame(request), gone)
+        return found if isinstance(found, Events) else read_answer(found)
+
+    async def _answer_together(self, requests: list[Request]) -> list[Answer]:
+        found = await self._ask(batch_frame(requests), _never)
+        # a batch has no streams
+        return read_answers(cast("Frame", found))
+
+    async def _ask(self, question: Frame, gone: Callable[[], Awaitable[Any]]) -> Frame | Events:
         begun = time.monotonic()
         slot = None if self._queue else self._free_slot()
         if slot is None:
-            slot = await self._wait_for_slot(len(request.body), gone)
-        answered = slot.ask(request)
+            slot = await self._wait_for_slot(len(question.body), gone)
+        answered = slot.ask(question)
         left = max(0.0, begun + self._limits.seconds - time.monotonic())
         timer = asyncio.get_running_loop().call_later(left, slot.be_late)
         try:
-            found = await answered
-            return found if isinstance(found, Events) else read_answer(found)
+            return await answered
         finally:
             timer.cancel()
 

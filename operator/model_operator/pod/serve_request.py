@@ -1,7 +1,7 @@
 """Requests and answers between the server's processes: a part of serve.py.
 
-A message is a kind of one byte, a head of JSON and a body of bytes. A worker gets one request at a time on a socket and
-sends back one ANSWER, or a STREAM with its chunks and an END.
+A message is a kind of one byte, a head of JSON and a body of bytes. A worker gets one REQUEST at a time on a socket and
+sends back one ANSWER, or a STREAM with its chunks and an END. It answers a BATCH of requests with one ANSWER, too.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 PREDICTION_PATH = "/invocations"
 
-REQUEST, ANSWER = b"R", b"A"
+REQUEST, BATCH, ANSWER = b"R", b"B", b"A"
 STREAM, CHUNK, END = b"S", b"C", b"E"
 # on a worker's control socket, and its answer
 PING = b"ping"
@@ -80,6 +80,40 @@ def read_answer(frame: Frame) -> Answer:
     """The answer in a frame."""
     status, content_type, headers, _, _ = frame.head
     return Answer(status, content_type, frame.body, tuple((name, value) for name, value in headers))
+
+
+def batch_frame(requests: Sequence[Request]) -> Frame:
+    """The frame of several requests to the same path."""
+    path = requests[0].path
+    head = [path, [[request.headers.get("content-type", ""), len(request.body)] for request in requests]]
+    return Frame(BATCH, head, b"".join(request.body for request in requests))
+
+
+def read_batch(frame: Frame) -> list[Request]:
+    """The requests in the frame of a batch."""
+    path, parts = frame.head
+    requests, start = [], 0
+    for content_type, size in parts:
+        body = frame.body[start : start + size]
+        requests.append(Request("POST", path, body, {"content-type": content_type}))
+        start += size
+    return requests
+
+
+def answers_frame(answers: Sequence[Answer], seconds: float, cpu_seconds: float) -> Frame:
+    """The frame of the answers to a batch, in its order."""
+    parts = [[answer.status, answer.content_type, answer.headers, len(answer.body)] for answer in answers]
+    return Frame(ANSWER, [parts, seconds, cpu_seconds], b"".join(answer.body for answer in answers))
+
+
+def read_answers(frame: Frame) -> list[Answer]:
+    """The answers in the frame of those to a batch."""
+    answers, start = [], 0
+    for status, content_type, headers, size in frame.head[0]:
+        named = tuple((name, value) for name, value in headers)
+        answers.append(Answer(status, content_type, frame.body[start : start + size], named))
+        start += size
+    return answers
 
 
 def stream_frame(content_type: str, headers: tuple[tuple[str, str], ...]) -> Frame:

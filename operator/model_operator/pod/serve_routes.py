@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,11 +38,12 @@ log = logging.getLogger("serve")
 
 @dataclass(frozen=True)
 class Served:
-    """The name and version of a model, and its directory."""
+    """The name and version of a model, its directory, and how many rows are predicted together."""
 
     name: str
     version: str
     directory: Path
+    batch_rows: int = 1
 
 
 class Routes:
@@ -63,6 +65,11 @@ class Routes:
         except BaseException:  # a model may raise SystemExit
             log.exception("a request raised an exception")
             return Answer(500, "text/plain; charset=utf-8", b"Internal Server Error")
+
+    def answer_together(self, requests: Sequence[Request]) -> list[Answer]:
+        """The answers to a batch of predictions. Raises nothing."""
+        answers = self._scoring.answer_together(requests, self._served.batch_rows)
+        return [self._with_columns(answer) for answer in answers]
 
     def _answer(self, request: Request) -> Answer | Stream:
         if request.path == RESPONSES_PATH and self._has_responses and request.method == "POST":

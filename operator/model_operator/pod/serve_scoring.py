@@ -8,19 +8,23 @@ import itertools
 import json
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from model_operator.pod.serve_batch import divide, group
     from model_operator.pod.serve_failure import DefiniteError, describe, shorten
-    from model_operator.pod.serve_fast import quicken
+    from model_operator.pod.serve_fast import TableReader, quicken, reader_for
     from model_operator.pod.serve_image import blame_image, list_differences
     from model_operator.pod.serve_request import PREDICTION_PATH, Answer, Request
 else:
+    from serve_batch import divide, group
     from serve_failure import DefiniteError, describe, shorten
-    from serve_fast import quicken
+    from serve_fast import quicken, reader_for
     from serve_image import blame_image, list_differences
     from serve_request import PREDICTION_PATH, Answer, Request
 
@@ -247,11 +251,40 @@ class Scoring:
                 f"the scoring server of the image's MLflow {mlflow_version()} does not go together with its other"
                 f" libraries ({describe(error)}): set spec.server.image to an image in which it does",
             ) from error
-        quicken(scoring_server, pyfunc, model.metadata)
+        self._reader = reader_for(model.metadata)
+        quicken(scoring_server, pyfunc, self._reader)
 
     def answer(self, request: Request) -> Answer:
         """The answer for a caller: valid JSON, or an error without a stack trace. Raises nothing."""
         return self._checked(request, self.answer_of_mlflow(request))
+
+    def answer_together(self, requests: Sequence[Request], most_rows: int) -> list[Answer]:
+        """The answers to several requests, predicted together where their tables can be joined. Raises nothing."""
+        if self._reader is None:
+            return [self.answer(request) for request in requests]
+        rows = [self._reader.rows(request.body) for request in requests]
+        sizes = [None if found is None else len(found) for found in rows]
+        answers: list[Answer] = []
+        for positions in group(sizes, most_rows):
+            joined = [rows[position] or [] for position in positions]
+            together = self._predict_together(self._reader, joined) if len(positions) > 1 else None
+            answers += together or [self.answer(requests[position]) for position in positions]
+        return answers
+
+    def _predict_together(self, reader: TableReader, tables: list[list[Any]]) -> list[Answer] | None:
+        """The answers for tables of rows, or None if the model or its answer is not fit for that."""
+        try:
+            prediction = self.model.predict(reader.table(list(chain.from_iterable(tables))), params=None)
+            parts = divide(prediction, [len(rows) for rows in tables])
+            return None if parts is None else [self._encoded(part) for part in parts]
+        except (Exception, SystemExit):
+            # each request gets its own answer or error
+            return None
+
+    def _encoded(self, prediction: Any) -> Answer:
+        text = StringIO()
+        self._server.predictions_to_json(prediction, text)
+        return self._without_nan(Answer(200, "application/json", text.getvalue().encode()))
 
     def answer_of_mlflow(self, request: Request) -> Answer:
         """The answer of MLflow's application as it is. Raises nothing."""
@@ -284,13 +317,17 @@ class Scoring:
             return _error(400, "BAD_REQUEST", "The request is not valid UTF-8.")
         if answer.status >= 400 and (text := message_of(body)):
             return _error(answer.status, str(json.loads(body)["error_code"]), text)
-        if answer.status < 300 and (b"NaN" in body or b"Infinity" in body):
-            valid = without_nan(body)
-            if valid != body and not self._logged_nan:
-                self._logged_nan = True
-                log.warning("the model predicts NaN or an infinity, and callers get null (logged once)")
-            return replace(answer, body=valid)
-        return answer
+        return self._without_nan(answer) if answer.status < 300 else answer
+
+    def _without_nan(self, answer: Answer) -> Answer:
+        body = answer.body
+        if b"NaN" not in body and b"Infinity" not in body:
+            return answer
+        valid = without_nan(body)
+        if valid != body and not self._logged_nan:
+            self._logged_nan = True
+            log.warning("the model predicts NaN or an infinity, and callers get null (logged once)")
+        return replace(answer, body=valid)
 
 
 def _error(status: int, code: str, message: str) -> Answer:

@@ -23,13 +23,11 @@ if TYPE_CHECKING:
         STREAM,
         Frame,
         FrameParser,
-        Request,
-        request_frame,
     )
 else:
     from serve_cpu import cpu_seconds
     from serve_forks import Process
-    from serve_request import ANSWER, END, PING, STREAM, Frame, FrameParser, Request, request_frame
+    from serve_request import ANSWER, END, PING, STREAM, Frame, FrameParser
 
 # of a core: a worker that uses less for one request waits for something else, and for several there is still room.
 # One that uses more has enough
@@ -51,6 +49,8 @@ class Limits:
     """``workers`` processes, ``concurrency`` requests in work and ``queue`` that wait, of at most ``queue_bytes``.
 
     A request may take ``seconds`` from its arrival to its answer. ``each`` requests go to a worker at once in any case.
+    With ``batch_rows`` above 1, requests that arrive within ``batch_wait`` seconds are predicted together, up to that
+    number of rows.
     """
 
     workers: int
@@ -59,6 +59,8 @@ class Limits:
     queue_bytes: int
     seconds: float
     each: int = 1
+    batch_rows: int = 1
+    batch_wait: float = 0.0
 
 
 class Slot(asyncio.Protocol):
@@ -114,13 +116,13 @@ class Slot(asyncio.Protocol):
         if not self._transport.is_closing() and not self._transport.is_reading():
             self._transport.resume_reading()
 
-    def ask(self, request: Request) -> asyncio.Future[Frame | Events]:
-        """Sends a request and returns its future answer, a frame or a stream."""
+    def ask(self, question: Frame) -> asyncio.Future[Frame | Events]:
+        """Sends a request or a batch of them and returns the future answer, a frame or a stream."""
         self._caller = caller = asyncio.get_running_loop().create_future()
         if self._transport.is_closing():
             self.connection_lost(None)
         else:
-            self._transport.writelines(request_frame(request).parts())
+            self._transport.writelines(question.parts())
         return caller
 
     def be_late(self) -> None:

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from model_operator.pod.serve_forks import end_with_parent, fork_on_request
     from model_operator.pod.serve_image import REMEDY, list_differences
     from model_operator.pod.serve_request import (
+        BATCH,
         CHUNK,
         PING,
         Answer,
         Frame,
-        Request,
         Wire,
         answer_frame,
+        answers_frame,
         end_frame,
+        read_batch,
         read_request,
         stream_frame,
     )
@@ -41,14 +43,16 @@ else:
     from serve_forks import end_with_parent, fork_on_request
     from serve_image import REMEDY, list_differences
     from serve_request import (
+        BATCH,
         CHUNK,
         PING,
         Answer,
         Frame,
-        Request,
         Wire,
         answer_frame,
+        answers_frame,
         end_frame,
+        read_batch,
         read_request,
         stream_frame,
     )
@@ -104,7 +108,7 @@ def load_and_serve(
     report = {"selfTest": outcome, "mlflow": mlflow_version(), "paths": routes.predicting, "alone": alone}
     control.send(json.dumps(report).encode())
     if alone:
-        work(control, routes.answer)
+        work(control, routes)
     else:
         fork_on_request(control, lambda own, _order: _work_as_a_copy(own, routes))
 
@@ -141,10 +145,10 @@ def _work_as_a_copy(control: socket.socket, routes: Routes) -> None:
     random.seed()
     if (numpy := sys.modules.get("numpy")) is not None:
         numpy.random.seed()
-    work(control, routes.answer)
+    work(control, routes)
 
 
-def work(control: socket.socket, answer: Callable[[Request], Answer | Stream]) -> None:
+def work(control: socket.socket, routes: Routes) -> None:
     """A worker: answers requests on every socket that comes over ``control``, each in a thread, until that closes."""
     while True:
         try:
@@ -157,15 +161,19 @@ def work(control: socket.socket, answer: Callable[[Request], Answer | Stream]) -
             control.send(message)
             continue
         wire = Wire(socket.socket(fileno=handles[0]))
-        threading.Thread(target=_answer_all, args=(wire, answer), name="predict", daemon=True).start()
+        threading.Thread(target=_answer_all, args=(wire, routes), name="predict", daemon=True).start()
 
 
-def _answer_all(wire: Wire, answer: Callable[[Request], Answer | Stream]) -> None:
+def _answer_all(wire: Wire, routes: Routes) -> None:
     """Answers one request after the other until the front closes its end."""
     with contextlib.closing(wire), contextlib.suppress(OSError):
         while (frame := wire.read()) is not None:
             begun, cpu = time.perf_counter(), time.thread_time()
-            answered = answer(read_request(frame))
+            if frame.kind == BATCH:
+                answers = routes.answer_together(read_batch(frame))
+                wire.write(answers_frame(answers, time.perf_counter() - begun, time.thread_time() - cpu))
+                continue
+            answered = routes.answer(read_request(frame))
             if isinstance(answered, Answer):
                 wire.write(answer_frame(answered, time.perf_counter() - begun, time.thread_time() - cpu))
                 continue
