@@ -84,17 +84,19 @@ def least(directory: Path, port: int, model: str) -> Server:
     return Server("least", [str(ensure_python()), str(PROGRAMS), "least", str(directory / model), str(port)])
 
 
-def our_server(directory: Path, port: int, model: str, workers: int) -> Server:
-    """pod/serve.py."""
+def our_server(directory: Path, port: int, model: str, workers: int, batch: int = 1) -> Server:
+    """pod/serve.py, with batches of so many rows if ``batch`` is above 1."""
     environment = {
         "MODEL_NAME": model,
         "MODEL_VERSION": "1",
         "MODEL_DIR": str(directory / model),
         "SERVER_PORT": str(port),
         "SERVER_WORKERS": str(workers),
+        "BATCH_MAX_ROWS": str(batch),
         "SELF_TEST_MODE": "LoadOnly",
     }
-    return Server("serve.py", [str(ensure_python()), str(SCRIPTS / "serve.py")], environment)
+    name = "serve.py" if batch == 1 else f"serve.py, batches of {batch}"
+    return Server(name, [str(ensure_python()), str(SCRIPTS / "serve.py")], environment)
 
 
 def mlflow_server(directory: Path, port: int, model: str, workers: int) -> Server:
@@ -125,6 +127,7 @@ def servers(directory: Path, port: int, model: str) -> list[Server]:
     return [
         least(*where),
         our_server(*where, 1),
+        our_server(*where, 1, batch=64),
         mlflow_server(*where, 1),
         mlflow_server(*where, 2),
         mlserver(*where, 1),

@@ -173,8 +173,23 @@ _OF_OUR_SCRIPT = {
         f"server.{alias} needs server.runtime {either(_BY_US)}: with {either(_BY_THE_IMAGE)}, remove it, and give "
         "the setting of your own server in server.command, server.args or server.env",
     )
-    for alias in ("workers", "maxConcurrency", "maxQueue")
+    for alias in ("workers", "maxConcurrency", "maxQueue", "batch")
 }
+
+
+class BatchSpec(SpecModel):
+    max_rows: int = Field(
+        ge=2,
+        le=10000,
+        description="Most rows of a batch. A request with more rows is predicted by itself.",
+    )
+    max_wait_milliseconds: int = Field(
+        default=5,
+        ge=0,
+        le=1000,
+        description="Longest time that a request waits for others to join it. With 0, only requests that arrive in the "
+        "same moment are predicted together.",
+    )
 
 
 class ServerSpec(SpecModel):
@@ -212,6 +227,11 @@ class ServerSpec(SpecModel):
         le=10000,
         description="Requests beyond maxConcurrency that wait in a pod for their turn (runtime MLflow only). If the "
         "queue is full, callers get 503 with Retry-After. If you leave it out, it is 256.",
+    )
+    batch: BatchSpec | None = Field(
+        default=None,
+        description="Predicts requests that arrive at about the same time in one call (runtime MLflow only). Use it "
+        "for models that answer row by row. If you leave it out, each request is predicted by itself.",
     )
     resources: Resources = Field(
         default_factory=dict, description="CPU, memory and device requests and limits of the server."
@@ -253,6 +273,7 @@ class ServerSpec(SpecModel):
                 "workers": self.workers,
                 "maxConcurrency": self.max_concurrency,
                 "maxQueue": self.max_queue,
+                "batch": self.batch,
             }
             for alias, value in given.items():
                 if value is not None:

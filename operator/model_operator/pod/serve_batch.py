@@ -1,7 +1,7 @@
 """Micro-batching: requests that arrive at about the same time are predicted together. A part of serve.py.
 
 Only for models that answer row by row. The front collects the requests, and a worker joins their tables, predicts once
-and divides the answer. What can't be joined or divided is predicted by itself.
+and divides the answer. A request that can't be joined is predicted by itself.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Batcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def answer(self, request: Request) -> Any:
-        """The answer to a request that waits for others to come. Raises what the two callables raise."""
+        """The answer to a request that waits for others to come. Raises the errors of the two callables."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((request, answered))

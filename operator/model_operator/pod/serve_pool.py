@@ -67,7 +67,7 @@ class CallerGoneError(Exception):
 
 
 async def _never() -> None:
-    """For questions that no single caller can take back."""
+    """For a batch, which goes on although one of its callers is gone."""
     await asyncio.Event().wait()
 
 

@@ -243,6 +243,21 @@ REFUSED = (
         )
         for field in ("workers", "maxConcurrency", "maxQueue")
     ),
+    Refused(
+        "a batch is given to a custom runtime",
+        _with(server=CUSTOM | {"batch": {"maxRows": 8}}),
+        ("server.batch needs server.runtime MLflow", "server.command"),
+    ),
+    *(
+        Refused(f"a batch is {batch}", _with(server={"batch": batch}), (f"spec.server.batch{at}",))
+        for batch, at in (
+            ({}, ""),
+            ({"maxRows": 1}, ".maxRows"),
+            ({"maxRows": 10001}, ".maxRows"),
+            ({"maxRows": 8, "maxWaitMilliseconds": -1}, ".maxWaitMilliseconds"),
+            ({"maxRows": 8, "maxWaitMilliseconds": 1001}, ".maxWaitMilliseconds"),
+        )
+    ),
     *(
         Refused(f"{field} is {value}", _with(server={field: value}), (f"spec.server.{field}",))
         for field, values in {
@@ -525,6 +540,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "the lowest workers, concurrency and queue": _with(
         server={"workers": 1, "maxConcurrency": 1, "maxQueue": 0}
     ),
+    "a batch": _with(server={"batch": {"maxRows": 2, "maxWaitMilliseconds": 0}}),
     "the highest workers, concurrency and queue": _with(
         server={"workers": 64, "maxConcurrency": 1000, "maxQueue": 10000}
     ),

@@ -47,7 +47,13 @@ _SET_BY_US: Mapping[str, Sequence[str]] = {
     "server": ("MODEL_NAME", "MODEL_VERSION", "MODEL_DIR", "SERVER_PORT"),
 }
 _SET_FOR_OUR_SCRIPT = ("SELF_TEST_MODE", "SELF_TEST_TIMEOUT_SECONDS", "SELF_TEST_PATH", "DRAIN_SECONDS")
-_OF_FIELDS = {"SERVER_WORKERS": "workers", "MAX_CONCURRENCY": "maxConcurrency", "MAX_QUEUE": "maxQueue"}
+_OF_FIELDS = {
+    "SERVER_WORKERS": "workers",
+    "MAX_CONCURRENCY": "maxConcurrency",
+    "MAX_QUEUE": "maxQueue",
+    "BATCH_MAX_ROWS": "batch",
+    "BATCH_MAX_WAIT_MILLISECONDS": "batch",
+}
 
 
 def pod_problems(spec: Any, broken: Sequence[Path]) -> Iterator[FieldProblem]:

@@ -56,6 +56,9 @@ def _configure_script(spec: ModelDeploymentSpec) -> Mapping[str, str]:
         "MAX_CONCURRENCY": server.max_concurrency,
         "MAX_QUEUE": server.max_queue,
     }
+    if server.batch is not None:
+        chosen["BATCH_MAX_ROWS"] = server.batch.max_rows
+        chosen["BATCH_MAX_WAIT_MILLISECONDS"] = server.batch.max_wait_milliseconds
     return variables | {name: str(value) for name, value in chosen.items() if value is not None}
 
 

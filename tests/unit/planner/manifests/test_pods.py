@@ -228,6 +228,13 @@ def test_workers_and_queue_are_variables_of_the_server_only() -> None:
     assert not env(fetch(**given)).keys() & set(_CHOSEN)
 
 
+def test_a_batch_is_two_variables_of_the_server() -> None:
+    names = ("BATCH_MAX_ROWS", "BATCH_MAX_WAIT_MILLISECONDS")
+    variables = env(server(server={"batch": {"maxRows": 64}}))
+    assert [variables[name] for name in names] == ["64", "5"]
+    assert not env(server()).keys() & set(names)
+
+
 def test_workers_and_queue_that_are_left_out_are_decided_in_the_pod() -> None:
     assert not env(server()).keys() & set(_CHOSEN)
     assert "MAX_QUEUE" not in env(server(server={"workers": 2}))
