@@ -25,9 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.network import free_ports
-from tests.mlflow_env import REQUIREMENTS, ensure_python
+from tests.mlflow_env import MLSERVER, ensure_python
 
-MLSERVER = REQUIREMENTS.with_name("mlserver.txt")
 SCRIPTS = Path(__file__).parents[1] / "operator" / "model_operator" / "pod"
 PROGRAMS = Path(__file__).with_name("serving_programs.py")
 WORKERS = (1, 2, 4)

@@ -22,6 +22,7 @@ from tests.cluster.remedies import remedy
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "mlflow.txt"
 OLDEST = REQUIREMENTS.with_name("mlflow2.txt")
+MLSERVER = REQUIREMENTS.with_name("mlserver.txt")
 INSTALL_SECONDS = 900
 
 
@@ -39,24 +40,15 @@ def ensure_python(requirements: Path = REQUIREMENTS) -> Path:
     Safe to call from several processes at once: one makes it, the others wait. A change of the lock file, or
     of the Python version, gives a new environment. Raises RuntimeError with the installer's last words.
     """
-    home = _home(requirements)
+    key = hashlib.sha256(requirements.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
+    home = cache_root() / f"mlflow-{key}"
     python = home / "bin" / "python"
-    if is_made(requirements):
+    if (home / ".complete").exists():
         return python
-    with locked(home.with_suffix(".lock")):
+    with locked(cache_root() / f"mlflow-{key}.lock"):
         if not (home / ".complete").exists():
             _make(home, python, requirements)
     return python
-
-
-def is_made(requirements: Path) -> bool:
-    """Whether that environment exists, so that `ensure_python` installs nothing."""
-    return (_home(requirements) / ".complete").exists()
-
-
-def _home(requirements: Path) -> Path:
-    key = hashlib.sha256(requirements.read_bytes() + platform.python_version().encode()).hexdigest()[:12]
-    return cache_root() / f"mlflow-{key}"
 
 
 def _make(home: Path, python: Path, requirements: Path) -> None:

@@ -15,9 +15,8 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from tests.contract.container import PATIENCE_SECONDS, free_port, run_with_mlflow, until
-from tests.mlflow_env import OLDEST, REQUIREMENTS, ensure_python, is_made
+from tests.mlflow_env import MLSERVER, OLDEST, REQUIREMENTS, ensure_python
 
-MLSERVER = REQUIREMENTS.with_name("mlserver.txt")
 PROGRAMS = Path(__file__).parents[2] / "benchmarks" / "serving_programs.py"
 
 
@@ -192,8 +191,6 @@ def test_mlflows_own_error_is_explained(results: Any) -> None:
 @pytest.fixture(scope="module")
 def mlserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A real MLServer with the logistic regression of benchmarks/serving.py."""
-    if not is_made(MLSERVER):
-        pytest.skip("needs `python -m tests.mlflow_env mlserver.txt`, which downloads MLServer")
     directory = tmp_path_factory.mktemp("mlserver")
     python = ensure_python(MLSERVER)
     subprocess.run(
@@ -225,7 +222,7 @@ def mlserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]
                 def ready() -> bool:
                     assert process.poll() is None, (directory / "log").read_text()
                     try:
-                        return client.get("/v2/health/ready").status_code == 200
+                        return client.get("/v2/models/logistic/ready").status_code == 200
                     except httpx.TransportError:
                         return False
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.cluster.binaries import cache_directory
 from tests.cluster.provider import ClusterError, ClusterProvider, select
-from tests.mlflow_env import OLDEST, REQUIREMENTS
+from tests.mlflow_env import MLSERVER, OLDEST, REQUIREMENTS
 from tests.object_store import OBJECT_STORE
 from tests.provision.run import JobFailedError, Jobs
 from tests.provision.schedule import Job
@@ -30,10 +30,10 @@ def _python(*arguments: str) -> tuple[str, ...]:
 
 
 def suites() -> list[Job]:
-    """What `make test` runs: a control plane, clients, Prometheus' tools, three environments with MLflow."""
+    """What `make test` runs: a control plane, clients, Prometheus' tools, environments with MLflow and MLServer."""
     environments = [
         Job(f"Python environment {lock.stem}", _python("tests.mlflow_env", lock.name), 30)
-        for lock in (REQUIREMENTS, OLDEST, OBJECT_STORE)
+        for lock in (REQUIREMENTS, OLDEST, OBJECT_STORE, MLSERVER)
     ]
     return [
         Job("Prometheus", _python("tests.cluster", "programs", *DEBIAN_PROGRAMS), 15),
