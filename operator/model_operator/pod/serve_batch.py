@@ -84,7 +84,9 @@ class Batcher:
             for _, answered in batch:
                 answered.set_exception(error)
             return
-        await asyncio.gather(*(self._answer_one(request, answered) for request, answered in batch))
+        # one after the other: the one that ends its worker must not have company there
+        for request, answered in batch:
+            await self._answer_one(request, answered)
 
     async def _answer_one(self, request: Request, answered: asyncio.Future[Any]) -> None:
         try:
