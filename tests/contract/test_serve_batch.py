@@ -45,7 +45,7 @@ def servers(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         found = {}
         for form in FORMS:
             for name, more in {
-                form: {"BATCH_MAX_ROWS": "8", "BATCH_MAX_WAIT_MILLISECONDS": "300"},
+                form: {"BATCH_MAX_ROWS": "8", "BATCH_MAX_WAIT_MILLISECONDS": "800"},
                 f"{form} alone": {},
             }.items():
                 where = tmp_path_factory.mktemp(name)
@@ -107,7 +107,10 @@ def test_their_rows_are_predicted_together_up_to_the_limit(servers: dict[str, Co
 def test_a_request_that_ends_the_worker_costs_the_others_of_its_batch_nothing(
     models: Path, tmp_path: Path
 ) -> None:
-    env = environment(models / "array", BATCH_MAX_ROWS="8", BATCH_MAX_WAIT_MILLISECONDS="300")
+    # one at a time in the worker: whatever is there beside the one that ends it is lost with it
+    env = environment(models / "array", MAX_CONCURRENCY="1", BATCH_MAX_ROWS="8") | {
+        "BATCH_MAX_WAIT_MILLISECONDS": "800"
+    }
     with running("serve.py", tmp_path, env, forked=True) as server:
         until(server.listens)
         answers = together(server, (rows((1, 2)), rows((2e6, 0)), rows((3, 4))))
