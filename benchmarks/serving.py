@@ -279,11 +279,11 @@ def _cell(rate: Rate, least: float) -> str:
 
 def compare_memory(directory: Path, model: str) -> dict[tuple[str, int], float]:
     """The MiB of memory of each server with several workers."""
-    (port,) = free_ports(1)
     memory = {}
     for name, make in {"serve.py": our_server, "mlflow": mlflow_server, "MLServer": mlserver}.items():
         for workers in WORKERS:
             print(f"{model}: memory of {name} with {workers} workers ...", file=sys.stderr, flush=True)
+            (port,) = free_ports(1)
             server = make(directory, port, model, workers)
             memory[name, workers] = measure_memory(server, port, directory, 3.0)
     return memory
@@ -329,8 +329,10 @@ def main() -> int:
         subprocess.run([str(ensure_python(MLSERVER)), str(PROGRAMS), "save-v2", name], check=True, cwd=name)
         for model in arguments.models.split(","):
             figures = {}
-            (port,) = free_ports(1)
-            for server in servers(directory, port, model):
+            for number in range(len(servers(directory, 0, model))):
+                # a port of its own: what an ended server leaves may still answer for a moment
+                (port,) = free_ports(1)
+                server = servers(directory, port, model)[number]
                 if server.name == "least" or arguments.only in server.name:
                     print(f"{model}: {server.name} ...", file=sys.stderr, flush=True)
                     figures[server.name] = measure(server, port, directory, arguments.seconds)
